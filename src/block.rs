@@ -1,0 +1,371 @@
+//! [`ConvNormAct`] and [`DoubleConv`]: what refines a map between two merges.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::{
+    Initializer,
+    activation::{Activation, ActivationConfig},
+    norm::Normalization,
+};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::conv::{Conv, ConvConfig, default_initializer};
+use crate::layer::Layer;
+use crate::norm::NormConfig;
+use crate::setters::setters;
+use crate::shape::{PerAxis, ShapeError, expect};
+use crate::window::Padding;
+
+/// In which order convolution, norm and activation follow each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerOrder {
+    /// As in ResNet (arXiv:1512.03385) and most U-Nets.
+    #[default]
+    ConvNormAct,
+    /// Activation before the norm.
+    ConvActNorm,
+    /// Pre-activation, as in ResNet v2 (arXiv:1603.05027) and DenseNet (arXiv:1608.06993).
+    NormActConv,
+}
+
+/// What the convolutions of a network have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvStyle {
+    /// The padding. Default: [`Padding::Same`].
+    pub padding: Padding,
+    /// The norm, or none. Default: [`NormConfig::batch`].
+    pub norm: Option<NormConfig>,
+    /// The activation, or none. Default: ReLU.
+    pub activation: Option<ActivationConfig>,
+    /// The order of the three. Default: [`LayerOrder::ConvNormAct`].
+    pub order: LayerOrder,
+    /// Whether the convolution has a bias. Default: it has one where there is no norm.
+    pub bias: Option<bool>,
+    /// How the weights start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
+    pub initializer: Initializer,
+}
+
+setters!(
+    ConvStyle:
+    with_padding(padding: Padding),
+    with_norm(norm: impl Into<Option<NormConfig>>),
+    with_activation(activation: impl Into<Option<ActivationConfig>>),
+    with_order(order: LayerOrder),
+    with_bias(bias: impl Into<Option<bool>>),
+    with_initializer(initializer: Initializer),
+);
+
+impl Default for ConvStyle {
+    fn default() -> Self {
+        Self {
+            padding: Padding::Same,
+            norm: Some(NormConfig::batch()),
+            activation: Some(ActivationConfig::Relu),
+            order: LayerOrder::ConvNormAct,
+            bias: None,
+            initializer: default_initializer(),
+        }
+    }
+}
+
+impl ConvStyle {
+    /// `same` padding, batch norm, ReLU.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A bare convolution: neither norm nor activation.
+    pub fn bare() -> Self {
+        Self::new().with_norm(None).with_activation(None)
+    }
+}
+
+/// Configuration of [`ConvNormAct`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvNormActConfig {
+    /// Input and output channels.
+    pub channels: [usize; 2],
+    /// The size of the kernel.
+    pub kernel_size: PerAxis,
+    /// The step of the window. Default: 1.
+    pub stride: PerAxis,
+    /// The distance between the taps of the kernel. Default: 1.
+    pub dilation: PerAxis,
+    /// The number of groups that the channels are split into. Default: 1.
+    pub groups: usize,
+    /// Padding, norm, activation, their order, and the bias.
+    pub style: ConvStyle,
+}
+
+setters!(
+    ConvNormActConfig:
+    with_stride(stride: impl Into<PerAxis>),
+    with_dilation(dilation: impl Into<PerAxis>),
+    with_groups(groups: usize),
+    with_style(style: ConvStyle),
+);
+
+impl Config for ConvNormActConfig {}
+
+impl ConvNormActConfig {
+    /// A convolution from `channels[0]` to `channels[1]` channels, batch norm and ReLU.
+    pub fn new(channels: [usize; 2], kernel_size: impl Into<PerAxis>) -> Self {
+        Self {
+            channels,
+            kernel_size: kernel_size.into(),
+            stride: 1.into(),
+            dilation: 1.into(),
+            groups: 1,
+            style: ConvStyle::new(),
+        }
+    }
+
+    /// Sets the padding of the [style](Self::style).
+    pub fn with_padding(mut self, padding: Padding) -> Self {
+        self.style.padding = padding;
+        self
+    }
+
+    /// Sets the norm of the [style](Self::style).
+    pub fn with_norm(mut self, norm: impl Into<Option<NormConfig>>) -> Self {
+        self.style.norm = norm.into();
+        self
+    }
+
+    /// Sets the activation of the [style](Self::style).
+    pub fn with_activation(mut self, activation: impl Into<Option<ActivationConfig>>) -> Self {
+        self.style.activation = activation.into();
+        self
+    }
+
+    fn conv(&self) -> ConvConfig {
+        ConvConfig::new(self.channels, self.kernel_size.clone())
+            .with_stride(self.stride.clone())
+            .with_dilation(self.dilation.clone())
+            .with_groups(self.groups)
+            .with_padding(self.style.padding.clone())
+            .with_bias(self.style.bias.unwrap_or(self.style.norm.is_none()))
+            .with_initializer(self.style.initializer.clone())
+    }
+
+    /// How many channels the norm sees.
+    fn norm_channels(&self) -> usize {
+        match self.style.order {
+            LayerOrder::NormActConv => self.channels[0],
+            LayerOrder::ConvNormAct | LayerOrder::ConvActNorm => self.channels[1],
+        }
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// As [`ConvConfig::validate`], and when the groups of a group norm do not divide the channels.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        self.conv().validate::<R>().map_err(|e| e.within("conv"))?;
+        match &self.style.norm {
+            Some(norm) => norm
+                .validate(self.norm_channels())
+                .map_err(|e| e.within("norm")),
+            None => Ok(()),
+        }
+    }
+
+    /// The shape of the output for an input of shape `input`.
+    ///
+    /// # Errors
+    /// As [`ConvConfig::output_shape`], and when the configuration is invalid.
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.validate::<R>()?;
+        self.conv()
+            .output_shape(input)
+            .map_err(|e| e.within("conv"))
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> ConvNormAct<R> {
+        expect(self.validate::<R>());
+        let norm = self.style.norm.as_ref();
+        let activation = self.style.activation.as_ref();
+        ConvNormAct {
+            conv: self.conv().init(device),
+            norm: norm.map(|norm| norm.init(self.norm_channels(), device)),
+            activation: activation.map(|activation| activation.init(device)),
+            order: self.style.order,
+        }
+    }
+}
+
+/// A convolution, a norm and an activation: `y = act(norm(conv(x)))`, or in another
+/// [order](LayerOrder). Norm and activation may be absent.
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, spatial...]`; with [`Padding::Same`] an axis of `n` positions
+///   becomes `ceil(n / stride)`
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, block::{ConvNormAct, ConvNormActConfig}};
+///
+/// let device = Device::flex();
+/// let block: ConvNormAct = ConvNormActConfig::new([3, 16], 3).with_stride(2).init(&device);
+/// assert_eq!(block.forward(Tensor::zeros([1, 3, 33, 20], &device)).dims(), [1, 16, 17, 10]);
+/// ```
+#[derive(Module, Debug)]
+pub struct ConvNormAct<const R: usize = 4> {
+    /// The convolution.
+    pub conv: Conv<R>,
+    /// The norm.
+    pub norm: Option<Normalization>,
+    /// The activation.
+    pub activation: Option<Activation>,
+    /// The order of the three.
+    #[module(skip)]
+    pub order: LayerOrder,
+}
+
+impl<const R: usize> Layer<R> for ConvNormAct<R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
+        let norm = |x| Layer::forward(&self.norm, x);
+        let act = |x| Layer::forward(&self.activation, x);
+        match self.order {
+            LayerOrder::ConvNormAct => act(norm(self.conv.forward(x))),
+            LayerOrder::ConvActNorm => norm(act(self.conv.forward(x))),
+            LayerOrder::NormActConv => self.conv.forward(act(norm(x))),
+        }
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        // Norm and activation take the channels that the convolution gives or takes.
+        self.conv.output_shape(input).map_err(|e| e.within("conv"))
+    }
+}
+
+/// Configuration of [`DoubleConv`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoubleConvConfig {
+    /// Input and output channels.
+    pub channels: [usize; 2],
+    /// The channels between the two convolutions. Default: the output channels.
+    pub mid_channels: Option<usize>,
+    /// The size of both kernels. Default: 3.
+    pub kernel_size: PerAxis,
+    /// Padding, norm, activation, their order, and the bias of both convolutions.
+    pub style: ConvStyle,
+}
+
+setters!(
+    DoubleConvConfig:
+    with_mid_channels(mid_channels: impl Into<Option<usize>>),
+    with_kernel_size(kernel_size: impl Into<PerAxis>),
+    with_style(style: ConvStyle),
+);
+
+impl Config for DoubleConvConfig {}
+
+impl DoubleConvConfig {
+    /// Two 3x3 convolutions, the first from `channels[0]` to `channels[1]` channels.
+    pub fn new(channels: [usize; 2]) -> Self {
+        Self {
+            channels,
+            mid_channels: None,
+            kernel_size: 3.into(),
+            style: ConvStyle::new(),
+        }
+    }
+
+    fn convs(&self) -> [ConvNormActConfig; 2] {
+        let [input, output] = self.channels;
+        let mid = self.mid_channels.unwrap_or(output);
+        [[input, mid], [mid, output]].map(|channels| {
+            ConvNormActConfig::new(channels, self.kernel_size.clone())
+                .with_style(self.style.clone())
+        })
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// As [`ConvNormActConfig::validate`].
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        let [first, second] = self.convs();
+        first.validate::<R>().map_err(|e| e.within("first"))?;
+        second.validate::<R>().map_err(|e| e.within("second"))
+    }
+
+    /// The shape of the output for an input of shape `input`.
+    ///
+    /// # Errors
+    /// As [`ConvNormActConfig::output_shape`].
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        let [first, second] = self.convs();
+        let mid = first.output_shape(input).map_err(|e| e.within("first"))?;
+        second.output_shape(mid).map_err(|e| e.within("second"))
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> DoubleConv<R> {
+        expect(self.validate::<R>());
+        let [first, second] = self.convs().map(|conv| conv.init(device));
+        DoubleConv { first, second }
+    }
+}
+
+/// Two [`ConvNormAct`], one after the other: the block of a U-Net (arXiv:1505.04597).
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, spatial...]`; the size is kept by [`Padding::Same`] and shrinks
+///   by `2 (kernel - 1)` with [`Padding::Valid`]
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, block::{DoubleConv, DoubleConvConfig}};
+///
+/// let device = Device::flex();
+/// let block: DoubleConv<3> = DoubleConvConfig::new([3, 16]).init(&device);
+/// assert_eq!(block.forward(Tensor::zeros([1, 3, 33], &device)).dims(), [1, 16, 33]);
+/// ```
+#[derive(Module, Debug)]
+pub struct DoubleConv<const R: usize = 4> {
+    /// From the input to the channels in between.
+    pub first: ConvNormAct<R>,
+    /// From the channels in between to the output.
+    pub second: ConvNormAct<R>,
+}
+
+impl<const R: usize> Layer<R> for DoubleConv<R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
+        self.second.forward(self.first.forward(x))
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        let mid = self
+            .first
+            .output_shape(input)
+            .map_err(|e| e.within("first"))?;
+        self.second
+            .output_shape(mid)
+            .map_err(|e| e.within("second"))
+    }
+}

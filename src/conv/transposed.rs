@@ -1,0 +1,436 @@
+//! [`ConvTranspose`]: a transposed convolution of any rank, solved for the size that it must hit.
+//!
+//! An axis of `n` positions becomes `(n - 1) stride - 2 padding + dilation (kernel - 1) +
+//! output_padding + 1` (PyTorch). Here the kernel and the stride are options, and the two paddings
+//! are **solved** for the wanted size when the layer runs; [`ConvTransposeConfig::between`] solves
+//! for the kernel and the stride as well.
+
+use alloc::{format, string::ToString, vec, vec::Vec};
+
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::Initializer;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{default_initializer, init_weights, ops};
+use crate::layer::Layer;
+use crate::setters::setters;
+use crate::shape::{
+    PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
+    spatial, with_channels, with_spatial,
+};
+
+const NAME: &str = "ConvTranspose";
+
+/// All numbers of a transposed convolution, one an axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TransposedWindow {
+    pub kernel_size: Vec<usize>,
+    pub stride: Vec<usize>,
+    pub dilation: Vec<usize>,
+    pub padding: Vec<usize>,
+    pub output_padding: Vec<usize>,
+}
+
+/// The spatial size that a transposed convolution gives.
+pub(crate) fn transposed_size<const R: usize>(
+    layer: &str,
+    input: [usize; R],
+    window: &TransposedWindow,
+) -> Result<Vec<usize>, ShapeError> {
+    check_not_empty(layer, input)?;
+    (0..R - 2)
+        .map(|n| {
+            let full = (input[2 + n] - 1) * window.stride[n]
+                + window.dilation[n] * (window.kernel_size[n] - 1)
+                + 1
+                + window.output_padding[n];
+            match full.checked_sub(2 * window.padding[n]) {
+                Some(size) if size > 0 => Ok(size),
+                _ => Err(ShapeError::new(
+                    layer,
+                    format!(
+                        "padding {} on both sides leaves nothing of {} {full}",
+                        window.padding[n],
+                        axis_name(2 + n, R)
+                    ),
+                    "Use a smaller padding",
+                )),
+            }
+        })
+        .collect()
+}
+
+/// The padding and the output padding with which an axis of `from` positions becomes `to`, if
+/// there are any: `2 padding - output_padding` positions are cut from the full output, the odd one
+/// less at the end.
+fn solve_paddings(from: usize, to: usize, kernel: usize, stride: usize) -> Option<(usize, usize)> {
+    let full = (from - 1) * stride + kernel;
+    let (padding, output_padding) = if full >= to {
+        let cut = full - to;
+        (cut.div_ceil(2), cut % 2)
+    } else {
+        (0, to - full)
+    };
+    let leaves_something = to > 0 && padding < full;
+    (output_padding < stride.max(1) && leaves_something).then_some((padding, output_padding))
+}
+
+/// The kernel and the stride with which an axis of `from` positions becomes `to`.
+///
+/// The stride is the whole number nearest to `to / from` (the larger of two that are as near); the
+/// kernel is the smallest multiple of the stride that covers the output and leaves an even number
+/// of positions to cut, or else the smallest that covers it. A kernel that is a multiple of the
+/// stride overlaps evenly, and so draws no checkerboard (Odena et al., "Deconvolution and
+/// Checkerboard Artifacts", Distill 2016).
+fn solve_kernel(from: usize, to: usize) -> (usize, usize) {
+    let stride = ((2 * to + from) / (2 * from)).max(1);
+    let covering = (1..)
+        .map(|multiple| multiple * stride)
+        .filter(|kernel| (from - 1) * stride + kernel >= to);
+    let even_cut = |kernel: &usize| ((from - 1) * stride + kernel - to).is_multiple_of(2);
+    let candidates: Vec<usize> = covering.take(2).collect();
+    let kernel = candidates
+        .iter()
+        .find(|kernel| even_cut(kernel))
+        .unwrap_or(&candidates[0]);
+    (*kernel, stride)
+}
+
+/// Configuration of [`ConvTranspose`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvTransposeConfig {
+    /// Input and output channels.
+    pub channels: [usize; 2],
+    /// The size of the kernel.
+    pub kernel_size: PerAxis,
+    /// The scale: how many output positions an input position is apart from the next.
+    pub stride: PerAxis,
+    /// Whether a bias is added. Default: true.
+    pub bias: bool,
+    /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
+    pub initializer: Initializer,
+}
+
+setters!(
+    ConvTransposeConfig:
+    with_bias(bias: bool),
+    with_initializer(initializer: Initializer),
+);
+
+impl Config for ConvTransposeConfig {}
+
+impl ConvTransposeConfig {
+    /// A transposed convolution with the given kernel and stride.
+    pub fn new(
+        channels: [usize; 2],
+        kernel_size: impl Into<PerAxis>,
+        stride: impl Into<PerAxis>,
+    ) -> Self {
+        Self {
+            channels,
+            kernel_size: kernel_size.into(),
+            stride: stride.into(),
+            bias: true,
+            initializer: default_initializer(),
+        }
+    }
+
+    /// A transposed convolution that takes maps of size `from` to exactly `to`, with a kernel that
+    /// is a multiple of the stride on every axis.
+    ///
+    /// # Errors
+    /// When the sizes have different numbers of axes, one is zero, or an axis would have to shrink.
+    ///
+    /// # Example
+    /// ```
+    /// use burn_skip::conv::ConvTransposeConfig;
+    ///
+    /// let config = ConvTransposeConfig::between([128, 128], &[6, 6], &[15, 15]).unwrap();
+    /// assert_eq!((config.kernel_size, config.stride), ([6, 6].into(), [3, 3].into()));
+    /// ```
+    pub fn between(channels: [usize; 2], from: &[usize], to: &[usize]) -> Result<Self, ShapeError> {
+        if from.len() != to.len() {
+            return Err(ShapeError::new(
+                NAME,
+                format!("{from:?} and {to:?} have different numbers of axes"),
+                "Give both sizes for the same axes",
+            ));
+        }
+        let axes = from.len();
+        for (n, (&from, &to)) in from.iter().zip(to).enumerate() {
+            if from == 0 || to < from {
+                return Err(ShapeError::new(
+                    NAME,
+                    format!(
+                        "{} cannot go from {from} to {to}",
+                        axis_name(2 + n, 2 + axes)
+                    ),
+                    "A transposed convolution enlarges: use a down layer or Fit::Crop to shrink",
+                ));
+            }
+        }
+        let solved = from
+            .iter()
+            .zip(to)
+            .map(|(&from, &to)| solve_kernel(from, to));
+        let (kernel_size, stride): (Vec<_>, Vec<_>) = solved.unzip();
+        Ok(Self::new(channels, kernel_size, stride))
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When a number is zero or a list is of another length than the map has spatial axes.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        check_positive(NAME, "in_channels", self.channels[0])?;
+        check_positive(NAME, "out_channels", self.channels[1])?;
+        self.kernel_size.resolve_positive(R, NAME, "kernel_size")?;
+        self.stride.resolve_positive(R, NAME, "stride")?;
+        Ok(())
+    }
+
+    /// The window that takes a map of shape `input` to the spatial size `target`.
+    fn window<const R: usize>(
+        &self,
+        input: [usize; R],
+        target: &[usize],
+    ) -> Result<TransposedWindow, ShapeError> {
+        self.validate::<R>()?;
+        check_channels(NAME, input, self.channels[0])?;
+        let mut window = TransposedWindow {
+            kernel_size: self.kernel_size.resolve(R, NAME, "kernel_size")?,
+            stride: self.stride.resolve(R, NAME, "stride")?,
+            dilation: vec![1; R - 2],
+            padding: vec![0; R - 2],
+            output_padding: vec![0; R - 2],
+        };
+        for n in 0..R - 2 {
+            let (from, to) = (input[2 + n], target[n]);
+            let (kernel, stride) = (window.kernel_size[n], window.stride[n]);
+            let Some((padding, output_padding)) = solve_paddings(from, to, kernel, stride) else {
+                let reach = (from - 1) * stride + kernel + stride - 1;
+                return Err(ShapeError::new(
+                    NAME,
+                    format!(
+                        "{} cannot go from {from} to {to} with kernel {kernel} and stride {stride}, which reach 1 to {reach}",
+                        axis_name(2 + n, R)
+                    ),
+                    format!(
+                        "Use kernel and stride {:?} (ConvTransposeConfig::between), or fit the rest with Fit::Resize or Fit::Pad",
+                        solve_kernel(from, to.max(1))
+                    ),
+                ));
+            };
+            window.padding[n] = padding;
+            window.output_padding[n] = output_padding;
+        }
+        Ok(window)
+    }
+
+    /// The spatial size when none is asked for: `size * stride`.
+    pub(crate) fn natural_size<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<Vec<usize>, ShapeError> {
+        let stride = self.stride.resolve_positive(R, NAME, "stride")?;
+        Ok(spatial(&input)
+            .iter()
+            .zip(stride)
+            .map(|(n, s)| n * s)
+            .collect())
+    }
+
+    /// The shape of the output for an input of shape `input`: `size * stride`.
+    ///
+    /// # Errors
+    /// As [`output_shape_to`](Self::output_shape_to).
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.output_shape_to(input, &self.natural_size(input)?)
+    }
+
+    /// The shape of the output when its spatial size shall be `target`.
+    ///
+    /// # Errors
+    /// When the channels differ, an axis is empty, or kernel and stride cannot hit the target.
+    pub fn output_shape_to<const R: usize>(
+        &self,
+        input: [usize; R],
+        target: &[usize],
+    ) -> Result<[usize; R], ShapeError> {
+        self.window(input, target)?;
+        Ok(with_channels(with_spatial(input, target), self.channels[1]))
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> ConvTranspose<R> {
+        expect(self.validate::<R>());
+        let kernel_size = expect(self.kernel_size.resolve(R, NAME, "kernel_size"));
+        let (weight, bias) = init_weights(
+            &self.initializer,
+            self.channels,
+            &kernel_size,
+            self.bias.then_some(self.channels[1]),
+            device,
+        );
+        ConvTranspose {
+            weight,
+            bias,
+            config: self.clone(),
+        }
+    }
+}
+
+/// A transposed convolution of one, two or three spatial axes (`R` = 3, 4, 5).
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, target...]`; the target of [`forward`](Layer::forward) is
+///   `size * stride`, that of [`forward_to`](Self::forward_to) is given
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::conv::{ConvTranspose, ConvTransposeConfig};
+///
+/// let device = Device::flex();
+/// let config = ConvTransposeConfig::between([128, 128], &[6, 6], &[15, 15]).unwrap();
+/// let up: ConvTranspose = config.init(&device);
+/// let y = up.forward_to(Tensor::zeros([1, 128, 6, 6], &device), &[15, 15]);
+/// assert_eq!(y.dims(), [1, 128, 15, 15]);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct ConvTranspose<const R: usize = 4> {
+    /// `[in_channels, out_channels, kernel...]`
+    pub weight: Param<Tensor<R>>,
+    /// `[out_channels]`
+    pub bias: Option<Param<Tensor<1>>>,
+    /// The options that the layer was built with.
+    #[module(skip)]
+    pub config: ConvTransposeConfig,
+}
+
+impl<const R: usize> ConvTranspose<R> {
+    /// Applies the layer so that the output has the spatial size `target`.
+    ///
+    /// # Panics
+    /// When [`ConvTransposeConfig::output_shape_to`] returns an error, with its message.
+    pub fn forward_to(&self, x: Tensor<R>, target: &[usize]) -> Tensor<R> {
+        let window = expect(self.config.window(x.dims(), target));
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        ops::conv_transpose(x, self.weight.val(), bias, &window)
+    }
+}
+
+impl<const R: usize> Layer<R> for ConvTranspose<R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        let target = expect(self.config.natural_size(x.dims()));
+        self.forward_to(x, &target)
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        self.config.output_shape(input)
+    }
+}
+
+impl<const R: usize> ModuleDisplay for ConvTranspose<R> {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        content
+            .add_debug_attribute("channels", &self.config.channels)
+            .add("kernel_size", &self.config.kernel_size.to_string())
+            .add("stride", &self.config.stride.to_string())
+            .optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn the_case_of_6_to_15() {
+        assert_eq!(solve_kernel(6, 15), (6, 3));
+        assert_eq!(solve_paddings(6, 15, 6, 3), Some((3, 0)));
+        assert_eq!(solve_paddings(6, 15, 4, 2), Some((0, 1)));
+    }
+
+    #[test]
+    fn doubling_takes_the_smallest_even_kernel() {
+        assert_eq!(solve_kernel(6, 12), (2, 2));
+        assert_eq!(solve_paddings(6, 12, 2, 2), Some((0, 0)));
+        assert_eq!(solve_kernel(7, 15), (4, 2));
+        assert_eq!(solve_paddings(7, 15, 4, 2), Some((1, 1)));
+        assert_eq!(solve_kernel(9, 9), (1, 1));
+    }
+
+    #[test]
+    fn every_enlargement_can_be_solved() {
+        for from in 1..40 {
+            for to in from..8 * from {
+                let (kernel, stride) = solve_kernel(from, to);
+                assert_eq!(kernel % stride, 0, "{from} -> {to}");
+                assert!(
+                    solve_paddings(from, to, kernel, stride).is_some(),
+                    "{from} -> {to}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_a_scatter_of_the_kernel() {
+        let device = Device::flex();
+        let up: ConvTranspose<3> = ConvTransposeConfig::new([1, 1], 2, 2)
+            .with_initializer(Initializer::Ones)
+            .with_bias(false)
+            .init(&device);
+        let y = up.forward(Tensor::from_floats([[[1.0, 5.0]]], &device));
+        y.to_data()
+            .assert_eq(&TensorData::from([[[1.0f32, 1.0, 5.0, 5.0]]]), true);
+    }
+
+    #[test]
+    fn a_target_out_of_reach_is_an_error() {
+        let config = ConvTransposeConfig::new([4, 4], 2, 2);
+        let error = config.output_shape_to([1, 4, 6, 6], &[12, 31]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "ConvTranspose: width cannot go from 6 to 31 with kernel 2 and stride 2, which reach 1 to 13. \
+             Use kernel and stride (10, 5) (ConvTransposeConfig::between), or fit the rest with Fit::Resize or Fit::Pad."
+        );
+    }
+
+    #[test]
+    fn between_refuses_to_shrink() {
+        let error = ConvTransposeConfig::between([4, 4], &[15, 9], &[15, 6]).unwrap_err();
+        assert!(
+            error.problem.contains("width cannot go from 9 to 6"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn display() {
+        let up: ConvTranspose = ConvTransposeConfig::new([4, 2], 2, 2).init(&Device::flex());
+        assert_eq!(
+            up.to_string(),
+            "ConvTranspose {channels: [4, 2], kernel_size: 2, stride: 2, params: 34}"
+        );
+    }
+}

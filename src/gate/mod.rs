@@ -1,0 +1,147 @@
+//! [`Gate`]: weigh one branch of a fusion, by what another branch says or by itself.
+
+mod attention;
+mod scse;
+
+pub use attention::AttentionGate;
+pub use scse::Scse;
+
+use alloc::format;
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::shape::{ShapeError, axis_name, check_channels, check_positive, expect};
+
+const NAME: &str = "Gate";
+
+/// Which gate, and how wide it is. The channels come from the layer that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum GateConfig {
+    /// The additive attention gate of Attention U-Net (arXiv:1804.03999).
+    Attention {
+        /// The channels in which the gated map and its guide are compared.
+        hidden_channels: usize,
+    },
+    /// Concurrent spatial and channel squeeze-and-excitation (arXiv:1803.02579). It looks at the
+    /// gated map alone.
+    Scse {
+        /// By how much the channels are squeezed. segmentation_models.pytorch: 16.
+        reduction: usize,
+    },
+}
+
+impl Config for GateConfig {}
+
+impl GateConfig {
+    /// Builds the gate for a map with `channels` channels, guided by one with `guide_channels`.
+    ///
+    /// # Panics
+    /// When a number is zero, or the reduction leaves no channel.
+    pub fn init<const R: usize>(
+        &self,
+        channels: usize,
+        guide_channels: usize,
+        device: &Device,
+    ) -> Gate<R> {
+        expect(self.validate(channels));
+        match *self {
+            Self::Attention { hidden_channels } => Gate::Attention(AttentionGate::new(
+                channels,
+                guide_channels,
+                hidden_channels,
+                device,
+            )),
+            Self::Scse { reduction } => Gate::Scse(Scse::new(channels, reduction, device)),
+        }
+    }
+
+    pub(crate) fn validate(&self, channels: usize) -> Result<(), ShapeError> {
+        match *self {
+            Self::Attention { hidden_channels } => {
+                check_positive(NAME, "hidden_channels", hidden_channels)
+            }
+            Self::Scse { reduction } => {
+                check_positive(NAME, "reduction", reduction)?;
+                if reduction <= channels {
+                    return Ok(());
+                }
+                Err(ShapeError::new(
+                    NAME,
+                    format!("reduction {reduction} leaves none of {channels} channels"),
+                    format!("Choose a reduction of {channels} or less"),
+                ))
+            }
+        }
+    }
+}
+
+/// Weighs a map: `y = x * weight(x, guide)`.
+///
+/// # Shapes
+/// - `x`: `[batch, channels, spatial...]`
+/// - `guide`: `[batch, guide_channels, spatial...]`, of the same spatial size
+/// - output: as `x`
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::gate::{Gate, GateConfig};
+///
+/// let device = Device::flex();
+/// let gate: Gate = GateConfig::Attention { hidden_channels: 8 }.init(16, 32, &device);
+/// let (skip, deep) = (Tensor::ones([1, 16, 9, 9], &device), Tensor::ones([1, 32, 9, 9], &device));
+/// assert_eq!(gate.forward(skip, deep).dims(), [1, 16, 9, 9]);
+/// ```
+#[derive(Module, Debug)]
+pub enum Gate<const R: usize = 4> {
+    /// By the guide.
+    Attention(AttentionGate<R>),
+    /// By the map itself.
+    Scse(Scse<R>),
+}
+
+impl<const R: usize> Gate<R> {
+    /// The shape of the output.
+    ///
+    /// # Errors
+    /// When the maps have other channels than the gate was built for, or differ in batch or size.
+    pub fn output_shape(&self, x: [usize; R], guide: [usize; R]) -> Result<[usize; R], ShapeError> {
+        match self {
+            Self::Attention(gate) => {
+                check_channels(NAME, x, gate.of_map.conv.config.channels[0])?;
+                check_channels(NAME, guide, gate.of_guide.conv.config.channels[0])
+                    .map_err(|e| e.within("guide"))?;
+                if let Some(axis) = (0..R).find(|&axis| axis != 1 && x[axis] != guide[axis]) {
+                    return Err(ShapeError::new(
+                        NAME,
+                        format!(
+                            "{} differs: map {}, guide {}",
+                            axis_name(axis, R),
+                            x[axis],
+                            guide[axis]
+                        ),
+                        "Fit both to one size before the gate",
+                    ));
+                }
+            }
+            Self::Scse(gate) => check_channels(NAME, x, gate.spatial.conv.config.channels[0])?,
+        }
+        Ok(x)
+    }
+
+    /// Weighs `x`.
+    ///
+    /// # Panics
+    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
+    pub fn forward(&self, x: Tensor<R>, guide: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims(), guide.dims()));
+        match self {
+            Self::Attention(gate) => gate.forward(x, guide),
+            Self::Scse(gate) => gate.forward(x),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! [`Layer`] for the layers of `burn::nn`.
+
+use burn::nn::{
+    BatchNorm, Dropout, Gelu, GroupNorm, Identity, InstanceNorm, LeakyRelu, PRelu, PaddingConfig1d,
+    PaddingConfig2d, PaddingConfig3d, Relu, Sigmoid, Tanh,
+    activation::{
+        Activation, Celu, Elu, HardSigmoid, HardSwish, Mish, Relu6, Selu, SiLU, Softplus,
+    },
+    conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d},
+    norm::Normalization,
+    pool::{
+        AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AvgPool1d, AvgPool2d, MaxPool1d,
+        MaxPool2d,
+    },
+};
+use burn::tensor::Tensor;
+
+use super::Layer;
+use crate::conv::{TransposedWindow, transposed_size};
+use crate::shape::{
+    PerAxis, ShapeError, check_channels, check_not_empty, expect, with_channels, with_spatial,
+};
+use crate::window::{Padding, Window};
+
+/// Layers that keep the shape and take any number of channels.
+macro_rules! elementwise_layers {
+    ($($layer:ty),+ $(,)?) => {$(
+        impl<const R: usize> Layer<R> for $layer {
+            fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+                <$layer>::forward(self, x)
+            }
+
+            fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+                Ok(input)
+            }
+        }
+    )+};
+}
+
+elementwise_layers!(
+    Identity,
+    Dropout,
+    Relu,
+    Relu6,
+    LeakyRelu,
+    Elu,
+    Celu,
+    Selu,
+    Gelu,
+    SiLU,
+    Mish,
+    Sigmoid,
+    Tanh,
+    HardSigmoid,
+    HardSwish,
+    Softplus,
+);
+
+impl<const R: usize> Layer<R> for PRelu {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
+        PRelu::forward(self, x)
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        match self.alpha.shape().dims() {
+            [1] => Ok(input),
+            [channels] => check_channels("PRelu", input, channels).map(|()| input),
+        }
+    }
+}
+
+impl<const R: usize> Layer<R> for Activation {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
+        Activation::forward(self, x)
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        match self {
+            Activation::PRelu(prelu) => prelu.output_shape(input),
+            Activation::SwiGlu(_) => Err(ShapeError::new(
+                "Activation",
+                "SwiGlu works on the last axis, which is spatial in a feature map",
+                "Choose an activation that works on each element",
+            )),
+            _ => Ok(input),
+        }
+    }
+}
+
+/// Norms over the channels, each with the name that errors give it and its number of channels.
+macro_rules! channel_norms {
+    ($($layer:ident: $self:ident => $channels:expr),+ $(,)?) => {$(
+        impl<const R: usize> Layer<R> for $layer {
+            fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+                expect(Layer::<R>::output_shape(self, x.dims()));
+                $layer::forward(self, x)
+            }
+
+            fn output_shape(&$self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+                check_channels(stringify!($layer), input, $channels)?;
+                Ok(input)
+            }
+        }
+    )+};
+}
+
+channel_norms!(
+    BatchNorm: self => self.gamma.shape()[0],
+    GroupNorm: self => self.num_channels,
+    InstanceNorm: self => self.num_channels,
+);
+
+impl<const R: usize> Layer<R> for Normalization {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
+        Normalization::forward(self, x)
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        match self {
+            Self::Identity(_) => Ok(input),
+            Self::Batch(norm) => norm.output_shape(input),
+            Self::Group(norm) => norm.output_shape(input),
+            Self::Instance(norm) => norm.output_shape(input),
+            _ => Err(ShapeError::new(
+                "Normalization",
+                "layer and RMS norm work on the last axis, which is spatial in a feature map",
+                "Choose batch, group or instance norm",
+            )),
+        }
+    }
+}
+
+impl From<&PaddingConfig1d> for Padding {
+    fn from(padding: &PaddingConfig1d) -> Self {
+        match *padding {
+            PaddingConfig1d::Same => Self::Same,
+            PaddingConfig1d::Valid => Self::Valid,
+            PaddingConfig1d::Explicit(start, end) => Self::Explicit {
+                start: start.into(),
+                end: end.into(),
+            },
+        }
+    }
+}
+
+impl From<&PaddingConfig2d> for Padding {
+    fn from(padding: &PaddingConfig2d) -> Self {
+        match *padding {
+            PaddingConfig2d::Same => Self::Same,
+            PaddingConfig2d::Valid => Self::Valid,
+            PaddingConfig2d::Explicit(top, left, bottom, right) => Self::Explicit {
+                start: [top, left].into(),
+                end: [bottom, right].into(),
+            },
+        }
+    }
+}
+
+impl From<&PaddingConfig3d> for Padding {
+    fn from(padding: &PaddingConfig3d) -> Self {
+        match *padding {
+            PaddingConfig3d::Same => Self::Same,
+            PaddingConfig3d::Valid => Self::Valid,
+            PaddingConfig3d::Explicit(depth, height, width) => {
+                Self::explicit([depth, height, width])
+            }
+        }
+    }
+}
+
+/// The sliding window of one of Burn's layers.
+struct BurnWindow {
+    kernel_size: PerAxis,
+    stride: PerAxis,
+    dilation: PerAxis,
+    ceil_mode: bool,
+    padding: Padding,
+}
+
+impl BurnWindow {
+    fn output_shape<const R: usize>(
+        self,
+        layer: &str,
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        let mut window = Window {
+            kernel_size: self.kernel_size.resolve_positive(R, layer, "kernel_size")?,
+            stride: self.stride.resolve_positive(R, layer, "stride")?,
+            dilation: alloc::vec![1; R - 2],
+            ceil_mode: self.ceil_mode,
+        };
+        // Burn's `Same` does not count the dilation: take the padding of the undilated window.
+        let pads = window.pads(layer, input, &self.padding)?;
+        window.dilation = self.dilation.resolve_positive(R, layer, "dilation")?;
+        window.output_shape(layer, input, &pads)
+    }
+}
+
+/// Burn's convolutions, each with the rank of its maps.
+macro_rules! convolutions {
+    ($($layer:ident $rank:literal),+) => {$(
+        impl Layer<$rank> for $layer {
+            fn forward(&self, x: Tensor<$rank>) -> Tensor<$rank> {
+                expect(self.output_shape(x.dims()));
+                $layer::forward(self, x)
+            }
+
+            fn output_shape(&self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
+                let layer = stringify!($layer);
+                let weight = self.weight.shape();
+                check_channels(layer, input, weight[1] * self.groups)?;
+                let window = BurnWindow {
+                    kernel_size: self.kernel_size.into(),
+                    stride: self.stride.into(),
+                    dilation: self.dilation.into(),
+                    ceil_mode: false,
+                    padding: (&self.padding).into(),
+                };
+                Ok(with_channels(window.output_shape(layer, input)?, weight[0]))
+            }
+        }
+    )+};
+}
+
+convolutions!(Conv1d 3, Conv2d 4, Conv3d 5);
+
+/// Burn's transposed convolutions, each with the rank of its maps.
+macro_rules! transposed_convolutions {
+    ($($layer:ident $rank:literal),+) => {$(
+        impl Layer<$rank> for $layer {
+            fn forward(&self, x: Tensor<$rank>) -> Tensor<$rank> {
+                expect(self.output_shape(x.dims()));
+                $layer::forward(self, x)
+            }
+
+            fn output_shape(&self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
+                let layer = stringify!($layer);
+                let axes = |values: PerAxis, what| values.resolve($rank, layer, what);
+                check_channels(layer, input, self.channels[0])?;
+                let size = transposed_size(layer, input, &TransposedWindow {
+                    kernel_size: axes(self.kernel_size.into(), "kernel_size")?,
+                    stride: axes(self.stride.into(), "stride")?,
+                    dilation: axes(self.dilation.into(), "dilation")?,
+                    padding: axes(self.padding.into(), "padding")?,
+                    output_padding: axes(self.padding_out.into(), "padding_out")?,
+                })?;
+                Ok(with_channels(with_spatial(input, &size), self.channels[1]))
+            }
+        }
+    )+};
+}
+
+transposed_convolutions!(ConvTranspose1d 3, ConvTranspose2d 4, ConvTranspose3d 5);
+
+/// Burn's pools, each with the rank of its maps and its dilation.
+macro_rules! pools {
+    ($($layer:ident $rank:literal: $self:ident => $dilation:expr),+ $(,)?) => {$(
+        impl Layer<$rank> for $layer {
+            fn forward(&self, x: Tensor<$rank>) -> Tensor<$rank> {
+                expect(self.output_shape(x.dims()));
+                $layer::forward(self, x)
+            }
+
+            fn output_shape(&$self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
+                let window = BurnWindow {
+                    kernel_size: $self.kernel_size.into(),
+                    stride: $self.stride.into(),
+                    dilation: $dilation.into(),
+                    ceil_mode: $self.ceil_mode,
+                    padding: (&$self.padding).into(),
+                };
+                window.output_shape(stringify!($layer), input)
+            }
+        }
+    )+};
+}
+
+pools!(
+    MaxPool1d 3: self => self.dilation,
+    MaxPool2d 4: self => self.dilation,
+    AvgPool1d 3: self => 1,
+    AvgPool2d 4: self => 1,
+);
+
+/// Burn's adaptive pools, each with the rank of its maps.
+macro_rules! adaptive_pools {
+    ($($layer:ident $rank:literal),+) => {$(
+        impl Layer<$rank> for $layer {
+            fn forward(&self, x: Tensor<$rank>) -> Tensor<$rank> {
+                expect(self.output_shape(x.dims()));
+                $layer::forward(self, x)
+            }
+
+            fn output_shape(&self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
+                let layer = stringify!($layer);
+                check_not_empty(layer, input)?;
+                let size = PerAxis::from(self.output_size).resolve_positive($rank, layer, "output_size")?;
+                Ok(with_spatial(input, &size))
+            }
+        }
+    )+};
+}
+
+adaptive_pools!(AdaptiveAvgPool1d 3, AdaptiveAvgPool2d 4, AdaptiveAvgPool3d 5);

@@ -1,0 +1,35 @@
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+#![doc = include_str!("../docs/tour.md")]
+
+extern crate alloc;
+
+mod axis_map;
+pub mod block;
+pub mod conv;
+pub mod down;
+pub mod fit;
+pub mod gate;
+mod layer;
+pub mod merge;
+pub mod net;
+pub mod norm;
+mod param;
+mod pixel_shuffle;
+pub mod pool;
+pub mod resize;
+mod setters;
+pub mod shape;
+pub mod skip;
+pub mod up;
+mod window;
+
+pub use layer::Layer;
+pub use shape::{Axis, PerAxis, ShapeError};
+pub use skip::{
+    BranchConfig, DirectSum, DropPath, FlattenPadReshape, Fuse, FuseConfig, Shortcut, SkipAdd,
+    SkipAddConfig, SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
+};
+pub use window::Padding;

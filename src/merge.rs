@@ -1,0 +1,255 @@
+//! [`Merge`]: several maps of one size into one.
+
+use alloc::{format, string::String, vec::Vec};
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::shape::{Axis, ShapeError, axis_name, check_not_empty, expect};
+
+/// In which order a concatenation takes its maps. Weights trained with one do not fit the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// As the branches are listed, the deep map first: `[deep, skip]`, as segmentation_models.pytorch.
+    #[default]
+    DeepFirst,
+    /// The other way round: `[skip, deep]`, as MONAI, mmsegmentation and the U-Net paper.
+    SkipFirst,
+}
+
+/// How maps become one. The maps are listed from the deepest to the skip.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Axis, merge::{Merge, Order}};
+///
+/// let device = Device::flex();
+/// let [a, b] = [64, 32].map(|length| Tensor::<3>::zeros([1, 8, length], &device));
+/// let merge = Merge::Concat { axis: Axis::Spatial(0), order: Order::DeepFirst };
+/// assert_eq!(merge.forward(vec![a, b]).dims(), [1, 8, 96]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Merge {
+    /// One after the other along an axis. All other axes must agree.
+    Concat {
+        /// The channels, or a spatial axis.
+        axis: Axis,
+        /// Which map comes first.
+        order: Order,
+    },
+    /// The sum.
+    Add,
+    /// The mean.
+    Mean,
+    /// The product.
+    Mul,
+    /// The largest value at each position.
+    Max,
+    /// The smallest value at each position.
+    Min,
+    /// The first map minus all others.
+    Sub,
+}
+
+const NAME: &str = "Merge";
+
+impl Merge {
+    /// Concatenation along the channels, the deep map first.
+    pub const fn concat() -> Self {
+        Self::Concat {
+            axis: Axis::Channels,
+            order: Order::DeepFirst,
+        }
+    }
+
+    /// The axis along which the maps may differ.
+    pub(crate) const fn free_axis(self) -> Option<usize> {
+        match self {
+            Self::Concat { axis, .. } => Some(axis.index()),
+            _ => None,
+        }
+    }
+
+    /// The shape of the merged map.
+    ///
+    /// # Errors
+    /// When there is no map, or the maps differ on an axis on which they must agree.
+    pub fn output_shape<const R: usize>(
+        &self,
+        inputs: &[[usize; R]],
+    ) -> Result<[usize; R], ShapeError> {
+        let Some((&first, others)) = inputs.split_first() else {
+            return Err(ShapeError::new(
+                NAME,
+                "there are no maps",
+                "Give at least one",
+            ));
+        };
+        let free = self.free_axis();
+        if let Some(axis) = free.filter(|&axis| axis >= R) {
+            return Err(ShapeError::new(
+                NAME,
+                format!("the maps of rank {R} have no spatial axis {}", axis - 2),
+                format!("Choose Axis::Spatial(0) to Axis::Spatial({})", R - 3),
+            ));
+        }
+        check_not_empty(NAME, first)?;
+        let mut output = first;
+        for (index, &other) in others.iter().enumerate() {
+            check_not_empty(NAME, other)?;
+            for axis in (0..R).filter(|&axis| Some(axis) != free) {
+                if first[axis] != other[axis] {
+                    return Err(differs(axis, [first, other], [0, index + 1], inputs.len()));
+                }
+            }
+            if let Some(axis) = free {
+                output[axis] += other[axis];
+            }
+        }
+        Ok(output)
+    }
+
+    /// Merges the maps.
+    ///
+    /// # Panics
+    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
+    pub fn forward<const R: usize>(&self, mut maps: Vec<Tensor<R>>) -> Tensor<R> {
+        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
+        expect(self.output_shape(&shapes));
+        let count = maps.len();
+        let fold = |maps: Vec<Tensor<R>>, merge: fn(Tensor<R>, Tensor<R>) -> Tensor<R>| {
+            let mut maps = maps.into_iter();
+            let first = maps.next().unwrap_or_else(|| unreachable!("checked above"));
+            maps.fold(first, merge)
+        };
+        match self {
+            Self::Concat { axis, order } => {
+                if *order == Order::SkipFirst {
+                    maps.reverse();
+                }
+                Tensor::cat(maps, axis.index())
+            }
+            Self::Add => fold(maps, Tensor::add),
+            Self::Mean => fold(maps, Tensor::add).div_scalar(count as f64),
+            Self::Mul => fold(maps, Tensor::mul),
+            Self::Max => fold(maps, Tensor::max_pair),
+            Self::Min => fold(maps, Tensor::min_pair),
+            Self::Sub => fold(maps, Tensor::sub),
+        }
+    }
+}
+
+/// What the map `index` of `count` is called.
+fn map_name(index: usize, count: usize) -> String {
+    match (index, count) {
+        (0, 2) => "deep".into(),
+        (1, 2) => "skip".into(),
+        _ => format!("map {index}"),
+    }
+}
+
+fn differs<const R: usize>(
+    axis: usize,
+    shapes: [[usize; R]; 2],
+    indices: [usize; 2],
+    count: usize,
+) -> ShapeError {
+    let names = indices.map(|index| map_name(index, count));
+    let sizes = shapes.map(|shape| shape[axis]);
+    let (small, large) = if sizes[0] < sizes[1] { (0, 1) } else { (1, 0) };
+    let remedy = match axis {
+        0 => "Give all maps the same batch".into(),
+        1 => format!(
+            "Project {} to {} channels with a 1x1 convolution, or merge by concat",
+            names[0], sizes[1]
+        ),
+        _ => format!(
+            "Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample {} by {}",
+            names[small],
+            sizes[large] as f64 / sizes[small] as f64
+        ),
+    };
+    let problem = format!(
+        "{} {}: {} {}, {} {}",
+        axis_name(axis, R),
+        if axis == 1 { "differ" } else { "differs" },
+        names[0],
+        sizes[0],
+        names[1],
+        sizes[1]
+    );
+    ShapeError::new(NAME, problem, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{string::ToString, vec};
+    use burn::tensor::Device;
+
+    fn merged(merge: Merge) -> Vec<f32> {
+        let device = Device::flex();
+        let maps = [[1.0, -2.0], [3.0, 4.0], [-5.0, 8.0]]
+            .map(|values| Tensor::<3>::from_floats([[values]], &device));
+        merge.forward(maps.to_vec()).to_data().to_vec().unwrap()
+    }
+
+    #[test]
+    fn values() {
+        assert_eq!(merged(Merge::concat()), [1.0, -2.0, 3.0, 4.0, -5.0, 8.0]);
+        let skip_first = Merge::Concat {
+            axis: Axis::Spatial(0),
+            order: Order::SkipFirst,
+        };
+        assert_eq!(merged(skip_first), [-5.0, 8.0, 3.0, 4.0, 1.0, -2.0]);
+        assert_eq!(merged(Merge::Add), [-1.0, 10.0]);
+        assert_eq!(merged(Merge::Mean), [-1.0 / 3.0, 10.0 / 3.0]);
+        assert_eq!(merged(Merge::Mul), [-15.0, -64.0]);
+        assert_eq!(merged(Merge::Max), [3.0, 8.0]);
+        assert_eq!(merged(Merge::Min), [-5.0, -2.0]);
+        assert_eq!(merged(Merge::Sub), [3.0, -14.0]);
+    }
+
+    #[test]
+    fn the_users_case() {
+        let error = Merge::concat()
+            .output_shape(&[[1, 128, 6, 6], [1, 128, 15, 15]])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Merge: height differs: deep 6, skip 15. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample deep by 2.5."
+        );
+    }
+
+    #[test]
+    fn other_misfits() {
+        let text = |merge: Merge, shapes: &[[usize; 4]]| {
+            merge.output_shape(shapes).unwrap_err().to_string()
+        };
+        assert_eq!(
+            text(Merge::Add, &[[1, 8, 4, 4], [1, 8, 4, 4], [1, 6, 4, 4]]),
+            "Merge: channels differ: map 0 8, map 2 6. Project map 0 to 6 channels with a 1x1 convolution, or merge by concat."
+        );
+        assert_eq!(
+            text(Merge::concat(), &[[2, 8, 4, 4], [1, 8, 4, 4]]),
+            "Merge: batch differs: deep 2, skip 1. Give all maps the same batch."
+        );
+        assert_eq!(
+            text(Merge::Add, &[[1, 8, 0, 4]]),
+            "Merge: height of the input is 0 in [1, 8, 0, 4]. Every axis of a feature map needs at least one element."
+        );
+        assert_eq!(
+            text(Merge::Add, &[]),
+            "Merge: there are no maps. Give at least one."
+        );
+        let axis = Merge::Concat {
+            axis: Axis::Spatial(2),
+            order: Order::DeepFirst,
+        };
+        assert!(text(axis, &[[1, 8, 4, 4]]).contains("have no spatial axis 2"));
+        let shapes = vec![[1, 8, 4, 4]];
+        assert_eq!(Merge::Sub.output_shape(&shapes), Ok([1, 8, 4, 4]));
+    }
+}

@@ -1,0 +1,5 @@
+//! Whole networks, composed of the layers of this crate.
+
+mod unet;
+
+pub use unet::{Unet, UnetConfig, UnetLevel};

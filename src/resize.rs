@@ -1,0 +1,306 @@
+//! Resizing that has a gradient on every backend, for maps of one, two and three spatial axes.
+//!
+//! Every mode is separable: each axis is resized by a map of its own, nearest modes by an index,
+//! the others by a constant matrix. The numbers are PyTorch's (`torch.nn.functional.interpolate`
+//! with `size=`, and `adaptive_avg_pool` for [`ResizeMode::Area`]), coordinates computed in the
+//! precision in which PyTorch computes them: f32, or f64 for f64 maps.
+
+use alloc::{format, vec::Vec};
+
+use burn::tensor::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::axis_map::{AxisMap, select};
+use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with_spatial};
+
+/// How the positions of the output lie on the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sampling {
+    /// `src = (dst + 1/2) in/out - 1/2`: pixels are areas. PyTorch's `align_corners=False`, and the
+    /// default here (Burn's own `interpolate` defaults to corners).
+    #[default]
+    HalfPixel,
+    /// `src = dst (in - 1)/(out - 1)`: the first and the last pixel stay where they are. PyTorch's
+    /// `align_corners=True`.
+    AlignCorners,
+    /// As `HalfPixel`, and the kernel widens when the map shrinks, as in PIL. PyTorch's
+    /// `antialias=True`.
+    Antialias,
+}
+
+/// The interpolation of a resize.
+///
+/// | mode | PyTorch | Keras |
+/// | --- | --- | --- |
+/// | `Nearest` | `nearest` | |
+/// | `NearestExact` | `nearest-exact` | `nearest` |
+/// | `Linear` | `linear`, `bilinear`, `trilinear` | `bilinear` (half-pixel) |
+/// | `Cubic` | `bicubic` (A = -3/4; antialias A = -1/2) | |
+/// | `Area` | `area` | |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResizeMode {
+    /// `src = floor(dst in/out)`, computed as PyTorch does.
+    Nearest,
+    /// `src = floor((dst + 1/2) in/out)`: the pixel whose area holds the output's centre.
+    NearestExact,
+    /// Linear interpolation on each axis.
+    Linear(Sampling),
+    /// Cubic convolution on each axis (Keys 1981).
+    Cubic(Sampling),
+    /// The mean of the pixels that the output pixel covers: adaptive average pooling.
+    Area,
+}
+
+impl ResizeMode {
+    /// Linear interpolation between pixel areas, PyTorch's default.
+    pub const fn linear() -> Self {
+        Self::Linear(Sampling::HalfPixel)
+    }
+
+    /// Cubic interpolation between pixel areas, PyTorch's default.
+    pub const fn cubic() -> Self {
+        Self::Cubic(Sampling::HalfPixel)
+    }
+}
+
+/// Resizes the spatial axes of `x` to `size`.
+///
+/// # Shapes
+/// - `x`: `[batch, channels, spatial...]`
+/// - output: `[batch, channels, size...]`
+///
+/// # Panics
+/// When [`resize_shape`] returns an error, with its message.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::resize::{ResizeMode, resize};
+///
+/// let x = Tensor::<3>::from_floats([[[0.0, 4.0]]], &Device::flex());
+/// let y = resize(x, &[4], ResizeMode::linear());
+/// assert_eq!(y.to_data().to_vec::<f32>().unwrap(), [0.0, 1.0, 3.0, 4.0]);
+/// ```
+pub fn resize<const R: usize>(x: Tensor<R>, size: &[usize], mode: ResizeMode) -> Tensor<R> {
+    expect(resize_shape(x.dims(), size));
+    let precision = match x.dtype() {
+        DType::F64 => Precision::F64,
+        _ => Precision::F32,
+    };
+    // The axes that shrink come first: less is left to do for the others.
+    let mut axes: Vec<usize> = (0..size.len()).collect();
+    axes.sort_by_key(|&n| size[n] > x.dims()[2 + n]);
+    axes.into_iter()
+        .fold(x, |x, n| resize_axis(x, 2 + n, size[n], mode, precision))
+}
+
+/// The shape that [`resize`] gives.
+///
+/// # Errors
+/// When `size` has another number of axes than the map, or a size is zero.
+pub fn resize_shape<const R: usize>(
+    input: [usize; R],
+    size: &[usize],
+) -> Result<[usize; R], ShapeError> {
+    check_not_empty("Resize", input)?;
+    if size.len() != R - 2 {
+        return Err(ShapeError::new(
+            "Resize",
+            format!(
+                "size {size:?} has {} numbers, the map has {} spatial axes {:?}",
+                size.len(),
+                R - 2,
+                spatial(&input)
+            ),
+            "Give one number for each spatial axis",
+        ));
+    }
+    if let Some(n) = size.iter().position(|&s| s == 0) {
+        return Err(ShapeError::new(
+            "Resize",
+            format!("{} of the target size {size:?} is 0", axis_name(2 + n, R)),
+            "Every axis needs at least one position",
+        ));
+    }
+    Ok(with_spatial(input, size))
+}
+
+fn resize_axis<const R: usize>(
+    x: Tensor<R>,
+    axis: usize,
+    output: usize,
+    mode: ResizeMode,
+    precision: Precision,
+) -> Tensor<R> {
+    let scale = Scale {
+        input: x.dims()[axis],
+        output,
+        precision,
+    };
+    if scale.input == output {
+        return x; // every mode is the identity here
+    }
+    match mode {
+        ResizeMode::Nearest => select(x, axis, &scale.nearest(0.0)),
+        ResizeMode::NearestExact => select(x, axis, &scale.nearest(0.5)),
+        ResizeMode::Linear(Sampling::Antialias) => scale.antialias(1.0, triangle).apply(x, axis),
+        ResizeMode::Cubic(Sampling::Antialias) => {
+            scale.antialias(2.0, |t| keys_cubic(t, -0.5)).apply(x, axis)
+        }
+        ResizeMode::Linear(sampling) => scale.linear(sampling).apply(x, axis),
+        ResizeMode::Cubic(sampling) => scale.cubic(sampling).apply(x, axis),
+        ResizeMode::Area => scale.area().apply(x, axis),
+    }
+}
+
+/// The precision in which coordinates are computed.
+#[derive(Clone, Copy)]
+enum Precision {
+    F32,
+    F64,
+}
+
+impl Precision {
+    /// Rounds the result of one operation. Rounding the f64 result of `+ - * /` on f32 values to
+    /// f32 is exactly the f32 operation.
+    fn round(self, value: f64) -> f64 {
+        match self {
+            Self::F32 => f64::from(value as f32),
+            Self::F64 => value,
+        }
+    }
+}
+
+fn floor(value: f64) -> i64 {
+    let truncated = value as i64;
+    truncated - i64::from(truncated as f64 > value)
+}
+
+/// One axis that goes from `input` to `output` positions.
+#[derive(Clone, Copy)]
+struct Scale {
+    input: usize,
+    output: usize,
+    precision: Precision,
+}
+
+impl Scale {
+    fn round(self, value: f64) -> f64 {
+        self.precision.round(value)
+    }
+
+    /// Input positions for each output position.
+    fn step(self, sampling: Sampling) -> f64 {
+        match sampling {
+            Sampling::AlignCorners if self.output > 1 => {
+                self.round((self.input - 1) as f64 / (self.output - 1) as f64)
+            }
+            Sampling::AlignCorners => 0.0,
+            _ => self.round(self.input as f64 / self.output as f64),
+        }
+    }
+
+    /// Where output position `i` lies on the input.
+    fn source(self, i: usize, sampling: Sampling) -> f64 {
+        let step = self.step(sampling);
+        match sampling {
+            Sampling::AlignCorners => self.round(step * i as f64),
+            _ => self.round(self.round(step * (i as f64 + 0.5)) - 0.5),
+        }
+    }
+
+    fn clamp(self, position: i64) -> usize {
+        position.clamp(0, self.input as i64 - 1) as usize
+    }
+
+    fn nearest(self, offset: f64) -> Vec<usize> {
+        let step = self.step(Sampling::HalfPixel);
+        (0..self.output)
+            .map(|i| self.clamp(floor(self.round(step * (i as f64 + offset)))))
+            .collect()
+    }
+
+    fn linear(self, sampling: Sampling) -> AxisMap {
+        let mut map = AxisMap::zero(self.output, self.input);
+        for i in 0..self.output {
+            let source = self.source(i, sampling).max(0.0);
+            let low = self.clamp(floor(source));
+            let high = (low + 1).min(self.input - 1);
+            let weight = self.round(source - low as f64).clamp(0.0, 1.0);
+            map.add(i, low, self.round(1.0 - weight));
+            map.add(i, high, weight);
+        }
+        map
+    }
+
+    fn cubic(self, sampling: Sampling) -> AxisMap {
+        let mut map = AxisMap::zero(self.output, self.input);
+        for i in 0..self.output {
+            let source = self.source(i, sampling);
+            let low = floor(source);
+            let fraction = self.round(source - low as f64);
+            for tap in -1..=2 {
+                let weight = keys_cubic(fraction - tap as f64, -0.75);
+                map.add(i, self.clamp(low + tap), self.round(weight));
+            }
+        }
+        map
+    }
+
+    fn area(self) -> AxisMap {
+        let mut map = AxisMap::zero(self.output, self.input);
+        for (i, (start, end)) in bins(self.input, self.output).enumerate() {
+            for j in start..end {
+                map.add(i, j, 1.0 / (end - start) as f64);
+            }
+        }
+        map
+    }
+
+    /// `filter` reaches `radius` positions; when the map shrinks, it is stretched with the scale.
+    fn antialias(self, radius: f64, filter: impl Fn(f64) -> f64) -> AxisMap {
+        let step = self.step(Sampling::Antialias);
+        let stretch = step.max(1.0);
+        let support = self.round(radius * stretch);
+        let inverse = self.round(1.0 / stretch);
+        let mut map = AxisMap::zero(self.output, self.input);
+        for i in 0..self.output {
+            let centre = self.round(step * (i as f64 + 0.5));
+            let start = (self.round(self.round(centre - support) + 0.5) as i64).max(0) as usize;
+            let end = (self.round(self.round(centre + support) + 0.5) as usize).min(self.input);
+            let weight = |j: usize| {
+                filter(self.round(self.round(self.round(j as f64 - centre) + 0.5) * inverse))
+            };
+            let total: f64 = (start..end).map(weight).sum();
+            for j in start..end {
+                map.add(i, j, weight(j) / total);
+            }
+        }
+        map
+    }
+}
+
+/// The input positions `start..end` that each of `output` positions covers, as in adaptive pooling.
+pub(crate) fn bins(input: usize, output: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..output).map(move |i| {
+        let start = i * input / output;
+        let end = ((i + 1) * input).div_ceil(output);
+        (start, end)
+    })
+}
+
+fn triangle(t: f64) -> f64 {
+    (1.0 - t.abs()).max(0.0)
+}
+
+/// The cubic convolution kernel of Keys (1981) with the parameter `a`.
+fn keys_cubic(t: f64, a: f64) -> f64 {
+    let t = t.abs();
+    if t <= 1.0 {
+        ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
+    } else if t < 2.0 {
+        ((t - 5.0) * t + 8.0) * t * a - 4.0 * a
+    } else {
+        0.0
+    }
+}

@@ -1,0 +1,22 @@
+//! The `with_*` methods of the configurations.
+
+/// Writes builder methods: `with_stride(stride: impl Into<PerAxis>)` sets the field `stride`.
+///
+/// Burn's `#[derive(Config)]` writes such methods too, but reads files that have unknown fields
+/// and takes no `impl Into`.
+macro_rules! setters {
+    ($config:ident: $($name:ident($field:ident: $kind:ty)),+ $(,)?) => {
+        impl $config {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[allow(clippy::useless_conversion)]
+                pub fn $name(mut self, $field: $kind) -> Self {
+                    self.$field = $field.into();
+                    self
+                }
+            )+
+        }
+    };
+}
+
+pub(crate) use setters;

@@ -1,0 +1,266 @@
+//! [`SkipAdd`]: the residual connection.
+//!
+//! `y = act(M(x) + shortcut(x))`, ResNet (arXiv:1512.03385). The shortcut is the identity where
+//! the shapes allow it, and a projection where they do not. Optional: layer scale
+//! (arXiv:2103.17239), drop path (arXiv:1603.09382), and the zero-initialised last norm of
+//! arXiv:1706.02677.
+
+use alloc::{format, vec::Vec};
+
+use burn::config::Config;
+use burn::module::{Content, Module, ModuleDisplay, Param};
+use burn::nn::Initializer;
+use burn::nn::activation::{Activation, ActivationConfig};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::drop_path::DropPath;
+use crate::block::{ConvNormAct, ConvNormActConfig};
+use crate::layer::Layer;
+use crate::norm::NormConfig;
+use crate::param::zero_last_norm;
+use crate::pool::{Pool, PoolConfig, PoolKind};
+use crate::setters::setters;
+use crate::shape::{PerAxis, ShapeError, axis_name, check_channels, check_positive, expect};
+
+const NAME: &str = "SkipAdd";
+
+/// What projects the input where the block changes its channels or its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shortcut {
+    /// A 1x1 convolution with the block's stride (ResNet, option B).
+    #[default]
+    Conv,
+    /// An average pool of the block's stride and a 1x1 convolution with stride 1, so that no
+    /// position is passed over (ResNet-D, arXiv:1812.01187; `ceil_mode`, padding not counted, as
+    /// timm).
+    PooledConv,
+}
+
+/// Configuration of [`SkipAdd`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkipAddConfig {
+    /// Input and output channels of the block.
+    pub channels: [usize; 2],
+    /// The stride of the block. Default: 1.
+    pub stride: PerAxis,
+    /// The projection where channels or stride make one necessary. Default: [`Shortcut::Conv`].
+    pub shortcut: Shortcut,
+    /// The norm of the projection, or none. Default: [`NormConfig::batch`].
+    pub norm: Option<NormConfig>,
+    /// The activation of the sum, or none. Default: ReLU.
+    pub activation: Option<ActivationConfig>,
+    /// The start of a learned scale of each channel of the block's output, or none. Default: none.
+    pub layer_scale: Option<f64>,
+    /// The probability that a sample takes the shortcut alone during training. Default: 0.
+    pub drop_path: f64,
+    /// Whether the last norm of the block starts at zero, so that the layer starts as its
+    /// shortcut. Default: false.
+    pub zero_init_last_norm: bool,
+}
+
+setters!(
+    SkipAddConfig:
+    with_stride(stride: impl Into<PerAxis>),
+    with_shortcut(shortcut: Shortcut),
+    with_norm(norm: impl Into<Option<NormConfig>>),
+    with_activation(activation: impl Into<Option<ActivationConfig>>),
+    with_layer_scale(layer_scale: impl Into<Option<f64>>),
+    with_drop_path(drop_path: f64),
+    with_zero_init_last_norm(zero_init_last_norm: bool),
+);
+
+impl Config for SkipAddConfig {}
+
+impl SkipAddConfig {
+    /// A residual connection around a block from `channels[0]` to `channels[1]` channels.
+    pub fn new(channels: [usize; 2]) -> Self {
+        Self {
+            channels,
+            stride: 1.into(),
+            shortcut: Shortcut::Conv,
+            norm: Some(NormConfig::batch()),
+            activation: Some(ActivationConfig::Relu),
+            layer_scale: None,
+            drop_path: 0.0,
+            zero_init_last_norm: false,
+        }
+    }
+
+    /// The pool and the convolution of the projection, if there is one for maps of rank `R`.
+    #[allow(clippy::type_complexity)]
+    fn projection<const R: usize>(
+        &self,
+    ) -> Result<Option<(Option<PoolConfig>, ConvNormActConfig)>, ShapeError> {
+        let strides = self.stride.resolve_positive(R, NAME, "stride")?;
+        let strided = strides.iter().any(|&stride| stride > 1);
+        if self.channels[0] == self.channels[1] && !strided {
+            return Ok(None);
+        }
+        let conv = ConvNormActConfig::new(self.channels, 1)
+            .with_norm(self.norm.clone())
+            .with_activation(None);
+        Ok(Some(match self.shortcut {
+            Shortcut::PooledConv if strided => {
+                let pool = PoolConfig::new(PoolKind::Avg, self.stride.clone());
+                (Some(pool.with_ceil_mode(true)), conv)
+            }
+            _ => (None, conv.with_stride(self.stride.clone())),
+        }))
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When a number is zero, the probability is not in `[0, 1)`, or the projection is invalid.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        check_positive(NAME, "in_channels", self.channels[0])?;
+        check_positive(NAME, "out_channels", self.channels[1])?;
+        DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
+        match self.projection::<R>()? {
+            Some((_, conv)) => conv.validate::<R>().map_err(|e| e.within("shortcut")),
+            None => Ok(()),
+        }
+    }
+
+    /// The shape of the shortcut for an input of shape `input`: what the block has to give.
+    ///
+    /// # Errors
+    /// When the channels differ or the configuration is invalid.
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.validate::<R>()?;
+        check_channels(NAME, input, self.channels[0])?;
+        let Some((pool, conv)) = self.projection::<R>()? else {
+            return Ok(input);
+        };
+        let pooled = match pool {
+            Some(pool) => pool.output_shape(input)?,
+            None => input,
+        };
+        conv.output_shape(pooled).map_err(|e| e.within("shortcut"))
+    }
+
+    /// Wraps `block`.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize, M: Layer<R>>(&self, block: M, device: &Device) -> SkipAdd<M, R> {
+        expect(self.validate::<R>());
+        let projection = expect(self.projection::<R>());
+        let channels = self.channels[1];
+        let scale = |value| Initializer::Constant { value }.init([channels], device);
+        SkipAdd {
+            block: if self.zero_init_last_norm {
+                zero_last_norm(block)
+            } else {
+                block
+            },
+            shortcut: projection.map(|(pool, conv)| (pool.map(Pool::new), conv.init(device))),
+            layer_scale: self.layer_scale.map(scale),
+            drop_path: (self.drop_path > 0.0).then(|| DropPath::new(self.drop_path)),
+            activation: self.activation.as_ref().map(|act| act.init(device)),
+            config: self.clone(),
+        }
+    }
+}
+
+/// Adds the output of a block to its input, projected where the shapes differ.
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, ceil(spatial / stride)...]`
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, SkipAdd, SkipAddConfig, block::ConvNormActConfig};
+///
+/// let device = Device::flex();
+/// let block = (
+///     ConvNormActConfig::new([16, 32], 3).with_stride(2).init::<4>(&device),
+///     ConvNormActConfig::new([32, 32], 3).with_activation(None).init::<4>(&device),
+/// );
+/// let residual: SkipAdd<_> = SkipAddConfig::new([16, 32]).with_stride(2).init(block, &device);
+/// assert_eq!(residual.forward(Tensor::zeros([1, 16, 15, 15], &device)).dims(), [1, 32, 8, 8]);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct SkipAdd<M, const R: usize = 4> {
+    /// What the skip jumps over.
+    pub block: M,
+    /// The projection, or nothing where the identity fits.
+    pub shortcut: Option<(Option<Pool>, ConvNormAct<R>)>,
+    /// A factor for each channel of the block's output.
+    pub layer_scale: Option<Param<Tensor<1>>>,
+    /// Stochastic depth of the block's output.
+    pub drop_path: Option<DropPath>,
+    /// The activation of the sum.
+    pub activation: Option<Activation>,
+    /// The options that the layer was built with.
+    #[module(skip)]
+    pub config: SkipAddConfig,
+}
+
+impl<const R: usize, M: Layer<R>> Layer<R> for SkipAdd<M, R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
+        let shortcut = self.shortcut.forward(x.clone());
+        let mut y = self.block.forward(x);
+        if let Some(scale) = &self.layer_scale {
+            let mut per_channel = [1; R];
+            per_channel[1] = self.config.channels[1];
+            y = y * scale.val().reshape(per_channel);
+        }
+        let sum = self.drop_path.forward(y) + shortcut;
+        self.activation.forward(sum)
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        let shortcut = self.config.output_shape(input)?;
+        let block = self
+            .block
+            .output_shape(input)
+            .map_err(|e| e.within("block"))?;
+        let Some(axis) = (0..R).find(|&axis| block[axis] != shortcut[axis]) else {
+            return Ok(block);
+        };
+        let problem = format!(
+            "{} {}: block {}, shortcut {}",
+            axis_name(axis, R),
+            if axis == 1 { "differ" } else { "differs" },
+            block[axis],
+            shortcut[axis]
+        );
+        let remedy = if axis == 1 {
+            format!("Set the channels to [{}, {}]", input[1], block[1])
+        } else {
+            let strides: Vec<_> = (2..R).map(|n| input[n].div_ceil(block[n].max(1))).collect();
+            format!("Set the stride to {strides:?}, and let the block pad with Padding::Same")
+        };
+        Err(ShapeError::new(NAME, problem, remedy))
+    }
+}
+
+impl<M: Module + ModuleDisplay, const R: usize> ModuleDisplay for SkipAdd<M, R> {
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let mut content = content.add("block", &self.block);
+        content = match &self.shortcut {
+            Some(shortcut) => content.add("shortcut", shortcut),
+            None => content.add("shortcut", "identity"),
+        };
+        if let Some(start) = self.config.layer_scale {
+            content = content.add("layer_scale", &start);
+        }
+        if let Some(drop_path) = &self.drop_path {
+            content = content.add("drop_path", drop_path);
+        }
+        match &self.activation {
+            Some(activation) => content.add("activation", activation).optional(),
+            None => content.optional(),
+        }
+    }
+}

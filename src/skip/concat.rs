@@ -1,0 +1,155 @@
+//! [`SkipConcat`]: what a block makes of a map, beside the map itself.
+//!
+//! `y = concat([M(x), fit(x)])`: the dense connection of DenseNet (arXiv:1608.06993) when the
+//! block keeps the size, Keras's `Concatenate()([block(x), x])`.
+
+use alloc::vec;
+
+use burn::config::Config;
+use burn::module::{Content, Module, ModuleDisplay};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::fit::{Fit, Target};
+use crate::layer::Layer;
+use crate::merge::{Merge, Order};
+use crate::setters::setters;
+use crate::shape::{Axis, ShapeError, expect};
+
+const NAME: &str = "SkipConcat";
+
+/// Configuration of [`SkipConcat`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkipConcatConfig {
+    /// How the two maps are brought to one size. Default: [`Fit::Exact`].
+    pub fit: Fit,
+    /// The size that they meet at. Default: [`Target::Deep`], that of the block's output.
+    pub target: Target,
+    /// Which comes first, the block's output (deep) or the input (skip). Default: deep.
+    pub order: Order,
+}
+
+setters!(
+    SkipConcatConfig:
+    with_fit(fit: Fit),
+    with_target(target: Target),
+    with_order(order: Order),
+);
+
+impl Default for SkipConcatConfig {
+    fn default() -> Self {
+        Self {
+            fit: Fit::Exact,
+            target: Target::Deep,
+            order: Order::DeepFirst,
+        }
+    }
+}
+
+impl Config for SkipConcatConfig {}
+
+impl SkipConcatConfig {
+    /// The defaults: maps of one size, the block's output first.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    const fn merge(&self) -> Merge {
+        Merge::Concat {
+            axis: Axis::Channels,
+            order: self.order,
+        }
+    }
+
+    /// The shape of the output when the block makes `block_output` of `input`.
+    ///
+    /// # Errors
+    /// When the two do not fit.
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+        block_output: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        let shapes = [block_output, input];
+        let target = self.target.resolve(&shapes);
+        let fit = |shape, name| {
+            let fitted = self.fit.shape_before_merge(shape, &target);
+            fitted.map_err(|e: ShapeError| e.within(name))
+        };
+        let fitted = [fit(block_output, "deep")?, fit(input, "skip")?];
+        self.merge()
+            .output_shape(&fitted)
+            .map_err(|e| e.as_layer(NAME))
+    }
+
+    /// Wraps `block`.
+    pub fn init<M>(&self, block: M) -> SkipConcat<M> {
+        SkipConcat {
+            block,
+            config: self.clone(),
+        }
+    }
+}
+
+/// Concatenates the output of a block with its input, on the channels.
+///
+/// # Shapes
+/// - input: `[batch, channels, spatial...]`
+/// - output: `[batch, block_channels + channels, spatial...]`, of the size of the block's output
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, SkipConcat, SkipConcatConfig, block::ConvNormActConfig, fit::Fit};
+///
+/// let device = Device::flex();
+/// let block = ConvNormActConfig::new([16, 8], 3).with_stride(2).init::<4>(&device);
+/// let skip: SkipConcat<_> = SkipConcatConfig::new().with_fit(Fit::crop()).init(block);
+/// assert_eq!(skip.forward(Tensor::<4>::zeros([1, 16, 15, 15], &device)).dims(), [1, 24, 8, 8]);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct SkipConcat<M> {
+    /// What the skip jumps over.
+    pub block: M,
+    /// The options that the layer was built with.
+    #[module(skip)]
+    pub config: SkipConcatConfig,
+}
+
+impl<M> SkipConcat<M> {
+    /// Wraps `block` with the default options.
+    pub fn new(block: M) -> Self {
+        SkipConcatConfig::new().init(block)
+    }
+}
+
+impl<const R: usize, M: Layer<R>> Layer<R> for SkipConcat<M> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
+        let deep = self.block.forward(x.clone());
+        let target = self.config.target.resolve(&[deep.dims(), x.dims()]);
+        let fit = |map| self.config.fit.forward_before_merge(map, &target);
+        self.config.merge().forward(vec![fit(deep), fit(x)])
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        let deep = self
+            .block
+            .output_shape(input)
+            .map_err(|e| e.within("block"))?;
+        self.config.output_shape(input, deep)
+    }
+}
+
+impl<M: Module + ModuleDisplay> ModuleDisplay for SkipConcat<M> {
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        content
+            .add("block", &self.block)
+            .add_debug_attribute("fit", &self.config.fit)
+            .add_debug_attribute("target", &self.config.target)
+            .add_debug_attribute("order", &self.config.order)
+            .optional()
+    }
+}

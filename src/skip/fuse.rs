@@ -1,0 +1,336 @@
+//! [`Fuse`]: the general fusion, n maps in and one out.
+//!
+//! Per branch: project the channels, then fit the size, then gate; then merge; then refine. The
+//! named layers of this crate are this sentence with some parts left out.
+
+use alloc::{format, vec::Vec};
+
+use burn::config::Config;
+use burn::module::{Content, Module, ModuleDisplay};
+use burn::nn::Identity;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::block::{ConvNormAct, ConvNormActConfig};
+use crate::fit::{Fit, Target};
+use crate::gate::{Gate, GateConfig};
+use crate::layer::Layer;
+use crate::merge::Merge;
+use crate::norm::NormConfig;
+use crate::setters::setters;
+use crate::shape::{ShapeError, check_channels, check_positive, expect, with_channels};
+
+const NAME: &str = "Fuse";
+
+/// One branch of a [`FuseConfig`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BranchConfig {
+    /// The channels of the map.
+    pub channels: usize,
+    /// The channels that a 1x1 convolution projects it to, or none. Default: none.
+    pub project: Option<usize>,
+    /// The norm after the projection, or none. It needs a projection. Default: none.
+    pub norm: Option<NormConfig>,
+    /// How the map is brought to the common size. Default: [`Fit::Exact`].
+    pub fit: Fit,
+    /// What weighs the map before the merge, or nothing. Default: nothing.
+    pub gate: Option<BranchGate>,
+}
+
+setters!(
+    BranchConfig:
+    with_project(project: impl Into<Option<usize>>),
+    with_norm(norm: impl Into<Option<NormConfig>>),
+    with_fit(fit: Fit),
+    with_gate(gate: impl Into<Option<BranchGate>>),
+);
+
+/// The gate of a branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BranchGate {
+    /// The gate.
+    pub gate: GateConfig,
+    /// The index of the branch that guides it, as that is after its projection and fit.
+    pub guide: usize,
+}
+
+impl BranchConfig {
+    /// A map with `channels` channels, taken as it is.
+    pub fn new(channels: usize) -> Self {
+        Self {
+            channels,
+            project: None,
+            norm: None,
+            fit: Fit::Exact,
+            gate: None,
+        }
+    }
+
+    fn projection(&self) -> Option<ConvNormActConfig> {
+        let output = self.project?;
+        Some(
+            ConvNormActConfig::new([self.channels, output], 1)
+                .with_norm(self.norm.clone())
+                .with_activation(None),
+        )
+    }
+
+    /// The channels of the branch when it comes to the merge.
+    fn out_channels(&self) -> usize {
+        self.project.unwrap_or(self.channels)
+    }
+}
+
+/// Configuration of [`Fuse`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FuseConfig {
+    /// The branches, from the deepest map to the skip.
+    pub branches: Vec<BranchConfig>,
+    /// How they become one map.
+    pub merge: Merge,
+    /// The size that they are fitted to; a merge by concat along a spatial axis leaves that axis
+    /// as it is. Default: [`Target::Skip`], that of the last branch.
+    pub target: Target,
+}
+
+setters!(
+    FuseConfig:
+    with_target(target: Target),
+);
+
+impl Config for FuseConfig {}
+
+impl FuseConfig {
+    /// A fusion of `branches` by `merge`, at the size of the last branch.
+    pub fn new(branches: Vec<BranchConfig>, merge: Merge) -> Self {
+        Self {
+            branches,
+            merge,
+            target: Target::Skip,
+        }
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When there is no branch, a projection or a gate is invalid, or a guide is no branch.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        if self.branches.is_empty() {
+            return Err(ShapeError::new(
+                NAME,
+                "there are no branches",
+                "Give at least one",
+            ));
+        }
+        for (index, branch) in self.branches.iter().enumerate() {
+            self.validate_branch::<R>(branch)
+                .map_err(|e| e.within(format!("branches.{index}")))?;
+        }
+        Ok(())
+    }
+
+    fn validate_branch<const R: usize>(&self, branch: &BranchConfig) -> Result<(), ShapeError> {
+        check_positive(NAME, "channels", branch.channels)?;
+        if branch.norm.is_some() && branch.project.is_none() {
+            return Err(ShapeError::new(
+                NAME,
+                "there is a norm but no projection that it could follow",
+                "Set project, or leave the norm out",
+            ));
+        }
+        if let Some(projection) = branch.projection() {
+            projection.validate::<R>()?;
+        }
+        let Some(BranchGate { gate, guide }) = &branch.gate else {
+            return Ok(());
+        };
+        gate.validate(branch.out_channels())?;
+        let count = self.branches.len();
+        if *guide < count {
+            return Ok(());
+        }
+        Err(ShapeError::new(
+            NAME,
+            format!("the guide {guide} is none of {count} branches"),
+            format!("Choose 0 to {}", count - 1),
+        ))
+    }
+
+    /// The shapes after the projections, and the spatial size that each is fitted to.
+    #[allow(clippy::type_complexity)]
+    fn sizes<const R: usize>(
+        &self,
+        inputs: &[[usize; R]],
+    ) -> Result<Vec<([usize; R], Vec<usize>)>, ShapeError> {
+        let count = self.branches.len();
+        if inputs.len() != count {
+            return Err(ShapeError::new(
+                NAME,
+                format!("{} maps came, for {count} branches", inputs.len()),
+                format!("Give {count} maps"),
+            ));
+        }
+        let mut projected = Vec::with_capacity(count);
+        for (index, (branch, &input)) in self.branches.iter().zip(inputs).enumerate() {
+            check_channels(NAME, input, branch.channels)
+                .map_err(|e| e.within(format!("branches.{index}")))?;
+            projected.push(with_channels(input, branch.out_channels()));
+        }
+        let target = self.target.resolve(&projected);
+        let free = self.merge.free_axis();
+        let sizes = projected.into_iter().map(|shape| {
+            let mut size = target.clone();
+            if let Some(axis) = free.filter(|axis| (2..R).contains(axis))
+                && let Some(own) = size.get_mut(axis - 2)
+            {
+                *own = shape[axis];
+            }
+            (shape, size)
+        });
+        Ok(sizes.collect())
+    }
+
+    /// The shape of the merged map, before the block.
+    ///
+    /// # Errors
+    /// When there are too many or too few maps, channels differ, an axis is empty, or the maps
+    /// cannot be brought to one size.
+    pub fn output_shape<const R: usize>(
+        &self,
+        inputs: &[[usize; R]],
+    ) -> Result<[usize; R], ShapeError> {
+        self.validate::<R>()?;
+        let mut fitted = Vec::with_capacity(inputs.len());
+        for (index, (shape, size)) in self.sizes(inputs)?.into_iter().enumerate() {
+            let shape = self.branches[index].fit.shape_before_merge(shape, &size);
+            fitted.push(shape.map_err(|e| e.within(format!("branches.{index}")))?);
+        }
+        self.merge
+            .output_shape(&fitted)
+            .map_err(|e| e.as_layer(NAME))
+    }
+
+    /// Builds the fusion, without a block after it.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> Fuse<R> {
+        self.init_with(Identity::new(), device)
+    }
+
+    /// Builds the fusion, refined by `block`.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init_with<const R: usize, M: Layer<R>>(&self, block: M, device: &Device) -> Fuse<R, M> {
+        expect(self.validate::<R>());
+        let init_gate = |branch: &BranchConfig, gate: &BranchGate| {
+            let guide = self.branches[gate.guide].out_channels();
+            gate.gate.init(branch.out_channels(), guide, device)
+        };
+        let branches = self.branches.iter().map(|branch| Branch {
+            projection: branch.projection().map(|conv| conv.init(device)),
+            gate: branch.gate.as_ref().map(|gate| init_gate(branch, gate)),
+        });
+        Fuse {
+            branches: branches.collect(),
+            block,
+            config: self.clone(),
+        }
+    }
+}
+
+/// What a branch has to learn.
+#[derive(Module, Debug)]
+pub struct Branch<const R: usize = 4> {
+    /// The 1x1 convolution.
+    pub projection: Option<ConvNormAct<R>>,
+    /// The gate.
+    pub gate: Option<Gate<R>>,
+}
+
+/// Brings maps to the same channels and size, merges them and refines the result.
+///
+/// # Shapes
+/// - inputs: `[batch, channels_i, spatial_i...]`, from the deepest map to the skip
+/// - output: what the block makes of the merged map
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{BranchConfig, Fuse, FuseConfig, fit::Fit, merge::Merge, resize::ResizeMode};
+///
+/// let device = Device::flex();
+/// let level = |channels| BranchConfig::new(channels)
+///     .with_project(64)
+///     .with_fit(Fit::Resize(ResizeMode::linear()));
+/// let fuse: Fuse = FuseConfig::new(vec![level(256), level(128), level(64)], Merge::Mean).init(&device);
+/// let maps = [(256, 5), (128, 9), (64, 17)].map(|(c, n)| Tensor::zeros([1, c, n, n], &device));
+/// assert_eq!(fuse.forward(maps.to_vec()).dims(), [1, 64, 17, 17]);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct Fuse<const R: usize = 4, M = Identity> {
+    /// The projections and gates of the branches.
+    pub branches: Vec<Branch<R>>,
+    /// What refines the merged map.
+    pub block: M,
+    /// The options that the layer was built with.
+    #[module(skip)]
+    pub config: FuseConfig,
+}
+
+impl<const R: usize, M: Layer<R>> Fuse<R, M> {
+    /// The shape of the output for maps of the given shapes.
+    ///
+    /// # Errors
+    /// As [`FuseConfig::output_shape`], and when the block does not take the merged map.
+    pub fn output_shape(&self, inputs: &[[usize; R]]) -> Result<[usize; R], ShapeError> {
+        let merged = self.config.output_shape(inputs)?;
+        self.block
+            .output_shape(merged)
+            .map_err(|e| e.within("block"))
+    }
+
+    /// Fuses the maps.
+    ///
+    /// # Panics
+    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
+    pub fn forward(&self, maps: Vec<Tensor<R>>) -> Tensor<R> {
+        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
+        expect(self.output_shape(&shapes));
+        let sizes = expect(self.config.sizes(&shapes));
+        let fitted: Vec<Tensor<R>> = maps
+            .into_iter()
+            .enumerate()
+            .map(|(index, map)| {
+                let projected = self.branches[index].projection.forward(map);
+                let fit = &self.config.branches[index].fit;
+                fit.forward_before_merge(projected, &sizes[index].1)
+            })
+            .collect();
+        let gated = self.branches.iter().enumerate().map(|(index, branch)| {
+            let map = fitted[index].clone();
+            match (&branch.gate, &self.config.branches[index].gate) {
+                (Some(gate), Some(config)) => gate.forward(map, fitted[config.guide].clone()),
+                _ => map,
+            }
+        });
+        self.block
+            .forward(self.config.merge.forward(gated.collect()))
+    }
+}
+
+impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for Fuse<R, M> {
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        content
+            .add("branches", &self.branches)
+            .add_debug_attribute("merge", &self.config.merge)
+            .add_debug_attribute("target", &self.config.target)
+            .add("block", &self.block)
+            .optional()
+    }
+}

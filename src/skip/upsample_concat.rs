@@ -1,0 +1,297 @@
+//! [`UpsampleConcat`]: the decoder step of a U-Net.
+//!
+//! `y = block(concat([up(deep), gate(skip)]))`, U-Net (arXiv:1505.04597), section 2; the gate is
+//! that of Attention U-Net (arXiv:1804.03999).
+
+use alloc::{vec, vec::Vec};
+
+use burn::config::Config;
+use burn::module::{Content, Module, ModuleDisplay};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
+use crate::fit::{Fit, Target};
+use crate::gate::{Gate, GateConfig};
+use crate::layer::Layer;
+use crate::merge::{Merge, Order};
+use crate::setters::setters;
+use crate::shape::{Axis, ShapeError, check_channels, check_positive, expect, spatial};
+use crate::up::{Up, UpConfig};
+
+const NAME: &str = "UpsampleConcat";
+
+/// Configuration of [`UpsampleConcat`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpsampleConcatConfig {
+    /// The channels of the deep map.
+    pub deep_channels: usize,
+    /// The channels of the skip.
+    pub skip_channels: usize,
+    /// The channels of the output.
+    pub out_channels: usize,
+    /// How the deep map is enlarged. Default: nearest, to the size of the skip.
+    pub up: UpConfig,
+    /// How what still differs in size is brought together. Default: [`Fit::Exact`].
+    pub fit: Fit,
+    /// The size that the maps meet at. Default: [`Target::Skip`]. With any other target the deep
+    /// map is enlarged by its scale first.
+    pub target: Target,
+    /// Which map comes first in the concatenation. Default: the deep one.
+    pub order: Order,
+    /// What weighs the skip by the enlarged deep map, or nothing. Default: nothing.
+    pub gate: Option<GateConfig>,
+    /// The convolutions of the block.
+    pub style: ConvStyle,
+}
+
+setters!(
+    UpsampleConcatConfig:
+    with_up(up: UpConfig),
+    with_fit(fit: Fit),
+    with_target(target: Target),
+    with_order(order: Order),
+    with_gate(gate: impl Into<Option<GateConfig>>),
+    with_style(style: ConvStyle),
+);
+
+impl Config for UpsampleConcatConfig {}
+
+/// The sizes on the way: what `output_shape` computes and `forward` follows.
+struct Sizes<const R: usize> {
+    /// The deep map, enlarged.
+    up: [usize; R],
+    /// The spatial size that both maps meet at.
+    meet: Vec<usize>,
+    /// The concatenation.
+    merged: [usize; R],
+}
+
+impl UpsampleConcatConfig {
+    /// A decoder step with nearest upsampling to the size of the skip.
+    pub fn new(deep_channels: usize, skip_channels: usize, out_channels: usize) -> Self {
+        Self {
+            deep_channels,
+            skip_channels,
+            out_channels,
+            up: UpConfig::nearest(),
+            fit: Fit::Exact,
+            target: Target::Skip,
+            order: Order::DeepFirst,
+            gate: None,
+            style: ConvStyle::new(),
+        }
+    }
+
+    const fn merge(&self) -> Merge {
+        Merge::Concat {
+            axis: Axis::Channels,
+            order: self.order,
+        }
+    }
+
+    /// The deep map's channels, and those that its enlargement is asked for: the skip's.
+    const fn up_channels(&self) -> [usize; 2] {
+        [self.deep_channels, self.skip_channels]
+    }
+
+    /// The channels of the concatenation: what a block of one's own has to take.
+    pub const fn merged_channels(&self) -> usize {
+        let [deep, wanted] = self.up_channels();
+        self.up.out_channels(deep, wanted) + self.skip_channels
+    }
+
+    fn block(&self) -> DoubleConvConfig {
+        DoubleConvConfig::new([self.merged_channels(), self.out_channels])
+            .with_style(self.style.clone())
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When a number of channels is zero, or gate or block are invalid.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        check_positive(NAME, "deep_channels", self.deep_channels)?;
+        check_positive(NAME, "skip_channels", self.skip_channels)?;
+        if let Some(gate) = &self.gate {
+            gate.validate(self.skip_channels)
+                .map_err(|e| e.within("gate"))?;
+        }
+        self.block().validate::<R>().map_err(|e| e.within("block"))
+    }
+
+    fn sizes<const R: usize>(
+        &self,
+        deep: [usize; R],
+        skip: [usize; R],
+    ) -> Result<Sizes<R>, ShapeError> {
+        check_channels(NAME, skip, self.skip_channels).map_err(|e| e.within("skip"))?;
+        check_channels(NAME, deep, self.deep_channels).map_err(|e| e.within("deep"))?;
+        let channels = self.up_channels();
+        let up = match (&self.target, &self.fit) {
+            (Target::Skip, Fit::Exact) => self.up.output_shape_to(channels, deep, spatial(&skip)),
+            (Target::Skip, _) => {
+                let reached = self.up.reach(channels, deep, spatial(&skip))?;
+                self.up.output_shape_to(channels, deep, &reached)
+            }
+            _ => self.up.output_shape(channels, deep),
+        }
+        .map_err(|e| e.within("up"))?;
+        let meet = self.target.resolve(&[up, skip]);
+        let fit = |shape, name| {
+            let fitted = self.fit.shape_before_merge(shape, &meet);
+            fitted.map_err(|e: ShapeError| e.within(name))
+        };
+        let fitted = [fit(up, "deep")?, fit(skip, "skip")?];
+        let merged = self
+            .merge()
+            .output_shape(&fitted)
+            .map_err(|e| e.as_layer(NAME))?;
+        Ok(Sizes { up, meet, merged })
+    }
+
+    /// The shape of the concatenation, before the block.
+    ///
+    /// # Errors
+    /// When channels differ, an axis is empty, or the maps cannot be brought to one size.
+    pub fn merged_shape<const R: usize>(
+        &self,
+        deep: [usize; R],
+        skip: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.sizes(deep, skip).map(|sizes| sizes.merged)
+    }
+
+    /// The shape of the output for maps of shapes `deep` and `skip`.
+    ///
+    /// # Errors
+    /// As [`merged_shape`](Self::merged_shape), and when the configuration is invalid.
+    pub fn output_shape<const R: usize>(
+        &self,
+        deep: [usize; R],
+        skip: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.validate::<R>()?;
+        let merged = self.merged_shape(deep, skip)?;
+        self.block()
+            .output_shape(merged)
+            .map_err(|e| e.within("block"))
+    }
+
+    /// Builds the layer with a [`DoubleConv`].
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> UpsampleConcat<R> {
+        expect(self.validate::<R>());
+        self.init_with(self.block().init(device), device)
+    }
+
+    /// Builds the layer with a block of one's own, which takes
+    /// [`merged_channels`](Self::merged_channels). `out_channels` and `style` then count for nothing.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init_with<const R: usize, M: Layer<R>>(
+        &self,
+        block: M,
+        device: &Device,
+    ) -> UpsampleConcat<R, M> {
+        expect(self.validate::<R>());
+        let [_, up_channels] = self.up_channels();
+        let guide = self.up.out_channels(self.deep_channels, up_channels);
+        let gate = self.gate.as_ref();
+        UpsampleConcat {
+            up: self.up.init(self.up_channels(), device),
+            gate: gate.map(|gate| gate.init(self.skip_channels, guide, device)),
+            block,
+            config: self.clone(),
+        }
+    }
+}
+
+/// Upsamples `deep` to the size of `skip`, concatenates both on the channels and refines them.
+///
+/// `y = block(concat([up(deep), gate(skip)]))`
+///
+/// # Shapes
+/// - `deep`: `[batch, deep_channels, spatial...]`
+/// - `skip`: `[batch, skip_channels, SPATIAL...]`, of any size
+/// - output: `[batch, out_channels, SPATIAL...]`
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{UpsampleConcat, UpsampleConcatConfig, up::UpConfig};
+///
+/// let device = Device::flex();
+/// let up: UpsampleConcat = UpsampleConcatConfig::new(128, 64, 32)
+///     .with_up(UpConfig::linear())
+///     .init(&device);
+/// let (deep, skip) = (Tensor::zeros([1, 128, 6, 6], &device), Tensor::zeros([1, 64, 15, 15], &device));
+/// assert_eq!(up.output_shape(deep.dims(), skip.dims()).unwrap(), [1, 32, 15, 15]);
+/// assert_eq!(up.forward(deep, skip).dims(), [1, 32, 15, 15]);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct UpsampleConcat<const R: usize = 4, M = DoubleConv<R>> {
+    /// What enlarges the deep map.
+    pub up: Up<R>,
+    /// What weighs the skip.
+    pub gate: Option<Gate<R>>,
+    /// What refines the concatenation.
+    pub block: M,
+    /// The options that the layer was built with.
+    #[module(skip)]
+    pub config: UpsampleConcatConfig,
+}
+
+impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
+    /// The shape of the output for maps of shapes `deep` and `skip`.
+    ///
+    /// # Errors
+    /// When channels differ, an axis is empty, the maps cannot be brought to one size, or the
+    /// block does not take the concatenation.
+    pub fn output_shape(
+        &self,
+        deep: [usize; R],
+        skip: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        let merged = self.config.merged_shape(deep, skip)?;
+        self.block
+            .output_shape(merged)
+            .map_err(|e| e.within("block"))
+    }
+
+    /// Merges `deep` into `skip`.
+    ///
+    /// # Panics
+    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
+    pub fn forward(&self, deep: Tensor<R>, skip: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(deep.dims(), skip.dims()));
+        let sizes = expect(self.config.sizes(deep.dims(), skip.dims()));
+        let fit = |map| self.config.fit.forward_before_merge(map, &sizes.meet);
+        let deep = fit(self.up.forward_to(deep, spatial(&sizes.up)));
+        let mut skip = fit(skip);
+        if let Some(gate) = &self.gate {
+            skip = gate.forward(skip, deep.clone());
+        }
+        self.block
+            .forward(self.config.merge().forward(vec![deep, skip]))
+    }
+}
+
+impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for UpsampleConcat<R, M> {
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let mut content = content
+            .add("up", &self.up)
+            .add_debug_attribute("fit", &self.config.fit)
+            .add_debug_attribute("target", &self.config.target)
+            .add_debug_attribute("order", &self.config.order);
+        if let Some(gate) = &self.gate {
+            content = content.add("gate", gate);
+        }
+        content.add("block", &self.block).optional()
+    }
+}

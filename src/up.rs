@@ -1,0 +1,372 @@
+//! [`Up`]: enlarge a map with a layer, to a scale or to the size of another map.
+
+use alloc::{format, vec::Vec};
+
+use burn::config::Config;
+use burn::module::{Content, Module, ModuleDisplay, Param};
+use burn::tensor::{Device, Tensor, ops::PadMode};
+use serde::{Deserialize, Serialize};
+
+use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig};
+use crate::layer::Layer;
+use crate::pixel_shuffle::pixel_shuffle;
+use crate::pool::{PoolConfig, PoolKind};
+use crate::resize::{ResizeMode, resize, resize_shape};
+use crate::shape::{
+    PerAxis, ShapeError, axis_name, check_channels, expect, spatial, with_channels, with_spatial,
+};
+
+const NAME: &str = "Up";
+
+/// How a map is enlarged. The channels come from the layer that the enlargement belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum UpConfig {
+    /// By interpolation. Reaches every size.
+    Resize {
+        /// The interpolation.
+        mode: ResizeMode,
+        /// The scale when no size is asked for.
+        scale: PerAxis,
+        /// Whether a 1x1 convolution changes the channels first. Every mode is a weighted mean of
+        /// pixels, so that it commutes with the 1x1 convolution, which is cheaper on the small map.
+        project: bool,
+    },
+    /// By a transposed convolution whose paddings are solved for the size that is asked for.
+    ConvTranspose {
+        /// The size of the kernel: a multiple of the stride overlaps evenly.
+        kernel_size: PerAxis,
+        /// The scale.
+        stride: PerAxis,
+    },
+    /// By a 1x1 convolution to `prod(scale)` times the channels and a pixel shuffle
+    /// (arXiv:1609.05158), initialised as a nearest upsampling (ICNR, arXiv:1707.02937).
+    PixelShuffle {
+        /// The scale.
+        scale: PerAxis,
+        /// Whether a 2x2 mean follows, which removes what checkerboard is left (arXiv:1806.02658).
+        blur: bool,
+    },
+}
+
+impl Config for UpConfig {}
+
+impl UpConfig {
+    /// Nearest-neighbour interpolation by 2, no projection.
+    pub fn nearest() -> Self {
+        Self::resize(ResizeMode::Nearest)
+    }
+
+    /// Linear interpolation (half-pixel) by 2, no projection.
+    pub fn linear() -> Self {
+        Self::resize(ResizeMode::linear())
+    }
+
+    /// Interpolation by 2, no projection.
+    pub fn resize(mode: ResizeMode) -> Self {
+        Self::Resize {
+            mode,
+            scale: 2.into(),
+            project: false,
+        }
+    }
+
+    /// A transposed convolution with kernel 2 and stride 2, as in the U-Net paper.
+    pub fn conv_transpose() -> Self {
+        Self::ConvTranspose {
+            kernel_size: 2.into(),
+            stride: 2.into(),
+        }
+    }
+
+    /// The transposed convolution that takes maps of size `from` to exactly `to`.
+    ///
+    /// # Errors
+    /// As [`ConvTransposeConfig::between`].
+    pub fn conv_transpose_between(from: &[usize], to: &[usize]) -> Result<Self, ShapeError> {
+        let solved = ConvTransposeConfig::between([1, 1], from, to)?;
+        Ok(Self::ConvTranspose {
+            kernel_size: solved.kernel_size,
+            stride: solved.stride,
+        })
+    }
+
+    /// A pixel shuffle by 2, without blur.
+    pub fn pixel_shuffle() -> Self {
+        Self::PixelShuffle {
+            scale: 2.into(),
+            blur: false,
+        }
+    }
+
+    /// The channels after the enlargement of a map with `input` channels, when `wanted` are asked
+    /// for: all but a resize without projection give what is wanted.
+    pub const fn out_channels(&self, input: usize, wanted: usize) -> usize {
+        match self {
+            Self::Resize { project: false, .. } => input,
+            _ => wanted,
+        }
+    }
+
+    /// The scale when no size is asked for.
+    fn scale<const R: usize>(&self) -> Result<Vec<usize>, ShapeError> {
+        let (Self::Resize { scale, .. }
+        | Self::ConvTranspose { stride: scale, .. }
+        | Self::PixelShuffle { scale, .. }) = self;
+        scale.resolve_positive(R, NAME, "scale")
+    }
+
+    /// The spatial size when none is asked for.
+    fn natural_size<const R: usize>(&self, input: [usize; R]) -> Result<Vec<usize>, ShapeError> {
+        let scale = self.scale::<R>()?;
+        Ok(spatial(&input)
+            .iter()
+            .zip(scale)
+            .map(|(n, s)| n * s)
+            .collect())
+    }
+
+    /// The size nearest to `target` that this enlargement can give, axis by axis: the target
+    /// itself, or else the natural size.
+    pub(crate) fn reach<const R: usize>(
+        &self,
+        channels: [usize; 2],
+        input: [usize; R],
+        target: &[usize],
+    ) -> Result<Vec<usize>, ShapeError> {
+        let natural = self.natural_size(input)?;
+        Ok((0..R - 2)
+            .map(|n| {
+                let mut wanted = natural.clone();
+                wanted[n] = target[n];
+                match self.output_shape_to(channels, input, &wanted) {
+                    Ok(_) => target[n],
+                    Err(_) => natural[n],
+                }
+            })
+            .collect())
+    }
+
+    /// The transposed convolution that this stands for.
+    fn transposed(&self, channels: [usize; 2]) -> Option<ConvTransposeConfig> {
+        match self {
+            Self::ConvTranspose {
+                kernel_size,
+                stride,
+            } => Some(ConvTransposeConfig::new(
+                channels,
+                kernel_size.clone(),
+                stride.clone(),
+            )),
+            Self::Resize { .. } | Self::PixelShuffle { .. } => None,
+        }
+    }
+
+    /// The shape of a map with `channels[0]` channels after it was enlarged to `channels[1]`
+    /// channels, as far as that [changes them](Self::out_channels), and the natural size.
+    ///
+    /// # Errors
+    /// As [`output_shape_to`](Self::output_shape_to).
+    pub fn output_shape<const R: usize>(
+        &self,
+        channels: [usize; 2],
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.output_shape_to(channels, input, &self.natural_size(input)?)
+    }
+
+    /// As [`output_shape`](Self::output_shape), to the spatial size `target`.
+    ///
+    /// # Errors
+    /// When the channels differ, an axis is empty, or the target cannot be hit.
+    pub fn output_shape_to<const R: usize>(
+        &self,
+        [input_channels, wanted]: [usize; 2],
+        input: [usize; R],
+        target: &[usize],
+    ) -> Result<[usize; R], ShapeError> {
+        check_channels(NAME, input, input_channels)?;
+        resize_shape(input, target).map_err(|e| e.as_layer(NAME))?;
+        let natural = self.natural_size(input)?;
+        let output = self.out_channels(input_channels, wanted);
+        match self {
+            Self::ConvTranspose { .. } => {
+                if let Some(config) = self.transposed([input_channels, output]) {
+                    config.output_shape_to(input, target)?;
+                }
+            }
+            Self::PixelShuffle { .. } => {
+                if let Some(n) = (0..R - 2).find(|&n| target[n] != natural[n]) {
+                    return Err(ShapeError::new(
+                        NAME,
+                        format!(
+                            "a pixel shuffle takes {} {} to {}, and {} is wanted",
+                            axis_name(2 + n, R),
+                            input[2 + n],
+                            natural[n],
+                            target[n]
+                        ),
+                        "Choose a fit for the rest (Fit::PadOrCrop, Fit::Resize), or UpConfig::Resize",
+                    ));
+                }
+            }
+            Self::Resize { .. } => {}
+        }
+        Ok(with_channels(with_spatial(input, target), output))
+    }
+
+    /// Builds the layer for maps with `channels[0]` channels; `channels[1]` are wanted.
+    ///
+    /// # Panics
+    /// When a number is zero, or a list is of another length than the maps have spatial axes.
+    pub fn init<const R: usize>(&self, channels: [usize; 2], device: &Device) -> Up<R> {
+        let [input, wanted] = channels;
+        let scale = expect(self.scale::<R>());
+        let pointwise = |output| ConvConfig::new([input, output], 1).init(device);
+        let layer = match self {
+            Self::Resize { project, .. } => UpLayer::Project(project.then(|| pointwise(wanted))),
+            Self::ConvTranspose {
+                kernel_size,
+                stride,
+            } => UpLayer::Transpose(
+                ConvTransposeConfig::new(channels, kernel_size.clone(), stride.clone())
+                    .init(device),
+            ),
+            Self::PixelShuffle { .. } => {
+                let cell = scale.iter().product();
+                UpLayer::Project(Some(icnr(pointwise(wanted * cell), cell)))
+            }
+        };
+        Up {
+            layer,
+            config: self.clone(),
+            channels,
+        }
+    }
+}
+
+/// Gives the `cell` channels that become one cell of the output the same weights, so that the
+/// shuffle starts as a nearest upsampling and draws no checkerboard.
+fn icnr<const R: usize>(conv: Conv<R>, cell: usize) -> Conv<R> {
+    fn repeat_rows<const D: usize>(param: Param<Tensor<D>>, cell: usize) -> Param<Tensor<D>> {
+        param.map(|values| {
+            let shape = values.dims();
+            let rows = shape[0] / cell;
+            let rest = shape[1..].iter().product();
+            values
+                .narrow(0, 0, rows)
+                .reshape([rows, 1, rest])
+                .expand([rows, cell, rest])
+                .reshape(shape)
+        })
+    }
+    Conv {
+        weight: repeat_rows(conv.weight, cell),
+        bias: conv.bias.map(|bias| repeat_rows(bias, cell)),
+        config: conv.config,
+    }
+}
+
+/// The mean of each position and the ones before it, the edge repeated: it keeps the size.
+fn blur<const R: usize>(x: Tensor<R>) -> Tensor<R> {
+    let mut pads = [(1, 0); R];
+    pads[..2].fill((0, 0));
+    PoolConfig::new(PoolKind::Avg, 2)
+        .with_stride(1)
+        .init()
+        .forward(x.pad(pads, PadMode::Edge))
+}
+
+/// What an enlargement has to learn.
+#[derive(Module, Debug)]
+pub enum UpLayer<const R: usize = 4> {
+    /// A 1x1 convolution before the resize or the shuffle, or nothing.
+    Project(Option<Conv<R>>),
+    /// The transposed convolution.
+    Transpose(ConvTranspose<R>),
+}
+
+/// Enlarges a map: [by interpolation](UpConfig::Resize), [by a transposed
+/// convolution](UpConfig::ConvTranspose) or [by a pixel shuffle](UpConfig::PixelShuffle).
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, target...]`; the target of [`forward`](Layer::forward) is
+///   `size * scale`, that of [`forward_to`](Self::forward_to) is given
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::up::{Up, UpConfig};
+///
+/// let device = Device::flex();
+/// let up: Up = UpConfig::linear().init([128, 128], &device);
+/// assert_eq!(up.forward_to(Tensor::zeros([1, 128, 6, 6], &device), &[15, 15]).dims(), [1, 128, 15, 15]);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct Up<const R: usize = 4> {
+    /// The weights.
+    pub layer: UpLayer<R>,
+    /// The options that the layer was built with.
+    #[module(skip)]
+    pub config: UpConfig,
+    /// The channels of the input, and those that are wanted.
+    #[module(skip)]
+    pub channels: [usize; 2],
+}
+
+impl<const R: usize> Up<R> {
+    /// The shape of the output for an input of shape `input`, at the spatial size `target`.
+    ///
+    /// # Errors
+    /// As [`UpConfig::output_shape_to`].
+    pub fn output_shape_to(
+        &self,
+        input: [usize; R],
+        target: &[usize],
+    ) -> Result<[usize; R], ShapeError> {
+        self.config.output_shape_to(self.channels, input, target)
+    }
+
+    /// Enlarges `x` to the spatial size `target`.
+    ///
+    /// # Panics
+    /// When [`output_shape_to`](Self::output_shape_to) returns an error, with its message.
+    pub fn forward_to(&self, x: Tensor<R>, target: &[usize]) -> Tensor<R> {
+        expect(self.output_shape_to(x.dims(), target));
+        let conv = match &self.layer {
+            UpLayer::Transpose(transpose) => return transpose.forward_to(x, target),
+            UpLayer::Project(conv) => conv,
+        };
+        let x = conv.forward(x);
+        match &self.config {
+            UpConfig::Resize { mode, .. } => resize(x, target, *mode),
+            UpConfig::PixelShuffle { blur: smooth, .. } => {
+                let x = pixel_shuffle(x, &expect(self.config.scale::<R>()));
+                if *smooth { blur(x) } else { x }
+            }
+            UpConfig::ConvTranspose { .. } => unreachable!("it is built with UpLayer::Transpose"),
+        }
+    }
+}
+
+impl<const R: usize> Layer<R> for Up<R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        let target = expect(self.config.natural_size(x.dims()));
+        self.forward_to(x, &target)
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        self.config.output_shape(self.channels, input)
+    }
+}
+
+impl<const R: usize> ModuleDisplay for Up<R> {
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        content
+            .add_debug_attribute("config", &self.config)
+            .add("layer", &self.layer)
+            .optional()
+    }
+}
