@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
-use crate::shape::ShapeError;
+use crate::shape::{ShapeError, expect};
 
 /// A module that takes one feature map and returns one, and that knows the shape of its output
 /// before it has seen its input.
@@ -84,6 +84,7 @@ fn chain_shape<const R: usize, L: Layer<R>>(
 
 impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
         chain_forward(self, x)
     }
 
@@ -94,6 +95,7 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
 
 impl<const R: usize, const N: usize, L: Layer<R>> Layer<R> for [L; N] {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims()));
         chain_forward(self, x)
     }
 
@@ -107,6 +109,7 @@ macro_rules! layer_for_tuple {
     ($($layer:ident $index:tt),+) => {
         impl<const R: usize, $($layer: Layer<R>),+> Layer<R> for ($($layer,)+) {
             fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+                expect(self.output_shape(x.dims()));
                 $(let x = self.$index.forward(x);)+
                 x
             }

@@ -141,8 +141,8 @@ fn resize_axis<const R: usize>(
         return x; // every mode is the identity here
     }
     match mode {
-        ResizeMode::Nearest => select(x, axis, &scale.nearest(0.0)),
-        ResizeMode::NearestExact => select(x, axis, &scale.nearest(0.5)),
+        ResizeMode::Nearest => select(x, axis, &scale.nearest()),
+        ResizeMode::NearestExact => select(x, axis, &scale.nearest_exact()),
         ResizeMode::Linear(Sampling::Antialias) => scale.antialias(1.0, triangle).apply(x, axis),
         ResizeMode::Cubic(Sampling::Antialias) => {
             scale.antialias(2.0, |t| keys_cubic(t, -0.5)).apply(x, axis)
@@ -205,7 +205,8 @@ impl Scale {
         let step = self.step(sampling);
         match sampling {
             Sampling::AlignCorners => self.round(step * i as f64),
-            _ => self.round(self.round(step * (i as f64 + 0.5)) - 0.5),
+            // One rounding, since PyTorch's kernels fuse the two operations.
+            _ => self.round(step * (i as f64 + 0.5) - 0.5),
         }
     }
 
@@ -213,11 +214,16 @@ impl Scale {
         position.clamp(0, self.input as i64 - 1) as usize
     }
 
-    fn nearest(self, offset: f64) -> Vec<usize> {
+    fn nearest(self) -> Vec<usize> {
         let step = self.step(Sampling::HalfPixel);
         (0..self.output)
-            .map(|i| self.clamp(floor(self.round(step * (i as f64 + offset)))))
+            .map(|i| self.clamp(floor(self.round(step * i as f64))))
             .collect()
+    }
+
+    fn nearest_exact(self) -> Vec<usize> {
+        let nearest = |i| floor(self.round(self.source(i, Sampling::HalfPixel) + 0.5));
+        (0..self.output).map(|i| self.clamp(nearest(i))).collect()
     }
 
     fn linear(self, sampling: Sampling) -> AxisMap {
@@ -302,5 +308,84 @@ fn keys_cubic(t: f64, a: f64) -> f64 {
         ((t - 5.0) * t + 8.0) * t * a - 4.0 * a
     } else {
         0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use burn::tensor::{Device, TensorData, Tolerance};
+
+    const X: [f32; 7] = [1.0, -2.0, 3.0, 8.0, -5.0, 0.5, 4.0];
+
+    /// The values of `torch.nn.functional.interpolate` (PyTorch 2.15) along one axis.
+    fn assert_resized<const N: usize>(mode: ResizeMode, expected: [f32; N]) {
+        let device = Device::flex();
+        let x = Tensor::<1>::from_floats(X, &device);
+        // The same along the width of a map and along the depth of a volume.
+        let row = resize(x.clone().reshape([1, 1, 1, 7]), &[1, N], mode);
+        let column = resize(x.reshape([1, 1, 7, 1, 1]), &[N, 1, 1], mode);
+        let expected = TensorData::from(expected);
+        let tolerance = Tolerance::<f32>::rel_abs(1e-5, 1e-5);
+        for values in [row.reshape([N]), column.reshape([N])] {
+            values.to_data().assert_approx_eq(&expected, tolerance);
+        }
+    }
+
+    #[test]
+    fn shrinking_as_pytorch() {
+        use Sampling::{AlignCorners, Antialias, HalfPixel};
+        assert_resized(ResizeMode::Nearest, [1.0, 3.0, -5.0]);
+        assert_resized(ResizeMode::NearestExact, [-2.0, 8.0, 0.5]);
+        assert_resized(ResizeMode::Linear(HalfPixel), [-1.0, 8.0, 1.6666656]);
+        assert_resized(ResizeMode::Linear(AlignCorners), [1.0, 8.0, 4.0]);
+        assert_resized(ResizeMode::Linear(Antialias), [0.1428572, 2.7352943, 0.5714285]);
+        assert_resized(ResizeMode::Cubic(HalfPixel), [-1.6111114, 8.0, 2.2129624]);
+        assert_resized(ResizeMode::Cubic(AlignCorners), [1.0, 8.0, 4.0]);
+        assert_resized(ResizeMode::Cubic(Antialias), [0.3044352, 2.5781438, 0.5947573]);
+        assert_resized(ResizeMode::Area, [0.6666667, 2.0, -0.1666667]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn enlarging_as_pytorch() {
+        use Sampling::{AlignCorners, Antialias, HalfPixel};
+        assert_resized(ResizeMode::Nearest, [1.0, 1.0, -2.0, -2.0, 3.0, 8.0, 8.0, -5.0, 0.5, 0.5, 4.0]);
+        assert_resized(ResizeMode::NearestExact, [1.0, 1.0, -2.0, 3.0, 3.0, 8.0, -5.0, -5.0, 0.5, 4.0, 4.0]);
+        assert_resized(ResizeMode::Linear(HalfPixel), [1.0, -0.3636363, -1.545455, 1.6363637, 4.818181, 8.0, -0.2727256, -3.5000014, 5e-07, 2.4090908, 4.0]);
+        assert_resized(ResizeMode::Linear(AlignCorners), [1.0, -0.8, -1.0, 2.0, 5.0, 8.0, 0.1999981, -3.8999984, -0.599999, 1.9, 4.0]);
+        assert_resized(ResizeMode::Cubic(HalfPixel), [1.2738544, -0.769347, -1.8271973, 1.0863996, 6.1119442, 8.0, -0.7697191, -5.1724267, -0.1774967, 2.8936908, 4.3194962]);
+        assert_resized(ResizeMode::Cubic(AlignCorners), [1.0, -1.376, -1.5279989, 1.5680025, 6.4160004, 8.0, -0.1900017, -5.3639979, -1.1159983, 2.4520028, 4.0]);
+        assert_resized(ResizeMode::Cubic(Antialias), [1.2109376, -0.5095004, -1.8459816, 1.4199851, 5.5755048, 8.0, -0.8775336, -4.7802401, 0.0056344, 2.8370867, 4.2460933]);
+        assert_resized(ResizeMode::Linear(Antialias), [1.0, -0.3636363, -1.545455, 1.6363637, 4.818181, 8.0, -0.2727256, -3.5000014, 5e-07, 2.4090908, 4.0]);
+        assert_resized(ResizeMode::Area, [1.0, -0.5, -2.0, 0.5, 5.5, 8.0, 1.5, -2.25, 0.5, 2.25, 4.0]);
+    }
+
+    #[test]
+    fn nearest_rounds_in_f32() {
+        let index = |input, output, i: usize| {
+            let scale = Scale {
+                input,
+                output,
+                precision: Precision::F32,
+            };
+            scale.nearest()[i]
+        };
+        // Whole factors at which f32 falls short of the whole number, as PyTorch does.
+        assert_eq!(index(2, 82, 41), 0);
+        assert_eq!(index(3, 147, 49), 0);
+        assert_eq!(index(3, 12, 4), 1);
+    }
+
+    #[test]
+    fn a_size_of_another_rank_is_refused() {
+        let error = resize_shape([1, 2, 3, 4], &[6]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Resize: size [6] has 1 numbers, the map has 2 spatial axes [3, 4]. Give one number for each spatial axis."
+        );
+        let error = resize_shape([1, 2, 3, 4], &[6, 0]).unwrap_err();
+        assert!(error.problem.contains("width of the target size [6, 0] is 0"));
     }
 }

@@ -221,7 +221,7 @@ pub struct UnetLevel<const R: usize = 4> {
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use burn_skip::net::{Unet, UnetConfig};
+/// use burn_skip::{Layer, net::{Unet, UnetConfig}};
 ///
 /// let device = Device::flex();
 /// let config = UnetConfig::new(3, 2, vec![8, 16, 32]);

@@ -1,0 +1,536 @@
+//! The contract: one row a layer, and every check for every row.
+//!
+//! A row holds how the layer is built, its inputs, the expected shape, a reference that computes
+//! its values in another way, and inputs that do not fit with the error they must give. The rows
+//! drive the values on every device, the gradients to every input and parameter on every device
+//! and against finite differences in f64, saving and loading, odd sizes, and the errors.
+
+mod support;
+
+use burn::nn::Relu;
+use burn::tensor::Device;
+use burn_skip::block::{ConvNormAct, ConvNormActConfig, DoubleConv, DoubleConvConfig};
+use burn_skip::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig};
+use burn_skip::down::{Down, DownConfig};
+use burn_skip::fit::Fit;
+use burn_skip::gate::{Gate, GateConfig};
+use burn_skip::merge::{Merge, Order};
+use burn_skip::net::{Unet, UnetConfig};
+use burn_skip::pool::{Pool, PoolConfig, PoolKind};
+use burn_skip::resize::ResizeMode;
+use burn_skip::skip::BranchGate;
+use burn_skip::up::{Up, UpConfig, UpLayer};
+use burn_skip::{
+    BranchConfig, DirectSum, DropPath, FlattenPadReshape, Fuse, FuseConfig, Padding, Shortcut,
+    SkipAdd, SkipAddConfig, SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
+};
+
+use support::contract::{Contract, Row, odd_sizes};
+use support::reference::{
+    self, Array, centre, concat, conv_layer, conv_norm, conv_norm_relu, double_conv,
+};
+
+/// A stride-2 block whose values the reference knows: convolution, norm, activation.
+fn strided<const R: usize>(device: &Device) -> ConvNormAct<R> {
+    ConvNormActConfig::new([2, 3], 3)
+        .with_stride(2)
+        .init(device)
+}
+
+fn convolutions() -> Vec<Box<dyn Contract>> {
+    vec![
+        Box::new(Row::<Conv<4>, 4>::layer(
+            "Conv",
+            |device| {
+                ConvConfig::new([4, 6], [3, 2])
+                    .with_groups(2)
+                    .with_dilation(2)
+                    .init(device)
+            },
+            |n| vec![[2, 4, n, n + 2]],
+            (5, [2, 6, 5, 7]),
+            |conv, x| conv_layer(conv, &x[0]),
+            (
+                [1, 3, 9, 9],
+                "Conv: channels differ: expected 4, got 3. Build the layer for 3 input channels, \
+                 or project the map to 4 with a 1x1 convolution.",
+            ),
+        )),
+        Box::new(Row::<ConvTranspose<4>, 4> {
+            name: "ConvTranspose",
+            build: |device| ConvTransposeConfig::new([2, 3], [4, 3], [2, 3]).init(device),
+            inputs: |n| vec![[1, 2, n, n]],
+            small: (4, [1, 3, 9, 12]),
+            odd: odd_sizes(4),
+            forward: |up, mut x| {
+                let n = x[0].dims()[2];
+                up.forward_to(x.remove(0), &[2 * n + 1, 3 * n])
+            },
+            shape: |up, shapes| {
+                let n = shapes[0][2];
+                up.config.output_shape_to(shapes[0], &[2 * n + 1, 3 * n])
+            },
+            reference: |up, x| {
+                let n = x[0].shape[2];
+                let bias = up.bias.as_ref().map(Array::param);
+                let weight = Array::param(&up.weight);
+                // (n - 1) 2 + 4 - (2 n + 1) = 1 to cut: one at the start, none at the end.
+                let start = [1, 0];
+                let size = [2 * n + 1, 3 * n];
+                reference::conv_transpose(&x[0], &weight, bias.as_ref(), &[2, 3], &start, &size)
+            },
+            misfit: (
+                vec![[1, 2, 0, 4]],
+                "ConvTranspose: height of the input is 0 in [1, 2, 0, 4]. Every axis of a feature \
+                 map needs at least one element.",
+            ),
+        }),
+        Box::new(Row::<ConvNormAct<4>, 4>::layer(
+            "ConvNormAct",
+            |device| {
+                ConvNormActConfig::new([3, 4], 3)
+                    .with_stride([2, 1])
+                    .init(device)
+            },
+            |n| vec![[2, 3, n, n + 1]],
+            (6, [2, 4, 3, 7]),
+            |block, x| conv_norm_relu(block, &x[0]),
+            (
+                [1, 4, 9, 9],
+                "conv.Conv: channels differ: expected 3, got 4. Build the layer for 4 input \
+                 channels, or project the map to 3 with a 1x1 convolution.",
+            ),
+        )),
+        Box::new(Row::<DoubleConv<4>, 4>::layer(
+            "DoubleConv",
+            |device| {
+                let style = burn_skip::block::ConvStyle::new().with_padding(Padding::Valid);
+                DoubleConvConfig::new([2, 3])
+                    .with_mid_channels(4)
+                    .with_style(style)
+                    .init(device)
+            },
+            |n| vec![[1, 2, n, n + 2]],
+            (6, [1, 3, 2, 4]),
+            |block, x| double_conv(block, &x[0]),
+            (
+                [1, 2, 4, 9],
+                "second.conv.Conv: height 2 with padding 0 + 0 is smaller than the window of 3 \
+                 (kernel 3, dilation 1). Use a smaller kernel, Padding::Same, or a map of height 3 \
+                 or more.",
+            ),
+        )),
+    ]
+}
+
+fn scales() -> Vec<Box<dyn Contract>> {
+    vec![
+        Box::new(Row::<Pool, 5>::layer(
+            "Pool",
+            |_| {
+                PoolConfig::new(PoolKind::Max, 2)
+                    .with_ceil_mode(true)
+                    .init()
+            },
+            |n| vec![[1, 2, n, 5, n]],
+            (5, [1, 2, 3, 3, 3]),
+            |_, x| {
+                let size: Vec<usize> = x[0].spatial().iter().map(|n| n.div_ceil(2)).collect();
+                reference::pool(&x[0], &[2; 3], &[2; 3], &size, true)
+            },
+            (
+                [1, 2, 0, 4, 4],
+                "Pool: depth of the input is 0 in [1, 2, 0, 4, 4]. Every axis of a feature map \
+                 needs at least one element.",
+            ),
+        )),
+        Box::new(Row::<Down<4>, 4>::layer(
+            "Down",
+            |device| DownConfig::blur().init(2, device),
+            |n| vec![[1, 2, n, n + 1]],
+            (5, [1, 2, 3, 3]),
+            |_, x| {
+                let size: Vec<usize> = x[0].spatial().iter().map(|n| n.div_ceil(2)).collect();
+                reference::along_axes(&x[0], &size, |i, from, _| {
+                    let reflect =
+                        |p: i64| (from as i64 - 1 - (from as i64 - 1 - p.abs()).abs()) as usize;
+                    let centre = 2 * i as i64;
+                    [(-1, 0.25), (0, 0.5), (1, 0.25)]
+                        .map(|(d, w)| (reflect(centre + d), w))
+                        .to_vec()
+                })
+            },
+            (
+                [1, 2, 1, 4],
+                "Down: height 1 cannot be reflected by 1 for a blur of 3 taps. Use fewer taps, or \
+                 a larger map.",
+            ),
+        )),
+        Box::new(Row::<Up<4>, 4>::layer(
+            "Up",
+            |device| UpConfig::pixel_shuffle().init([3, 2], device),
+            |n| vec![[1, 3, n, n + 1]],
+            (4, [1, 2, 8, 10]),
+            |up, x| match &up.layer {
+                UpLayer::Project(Some(conv)) => {
+                    reference::pixel_shuffle(&conv_layer(conv, &x[0]), 2)
+                }
+                _ => panic!("a pixel shuffle projects"),
+            },
+            (
+                [1, 2, 4, 4],
+                "Up: channels differ: expected 3, got 2. Build the layer for 2 input channels, or \
+                 project the map to 3 with a 1x1 convolution.",
+            ),
+        )),
+    ]
+}
+
+/// The three layers that give the crate its name, each on one, two and three axes.
+fn skips() -> Vec<Box<dyn Contract>> {
+    fn concat_row<const R: usize>(name: &'static str, small: [usize; R]) -> Box<dyn Contract> {
+        Box::new(Row::<SkipConcat<ConvNormAct<R>>, R>::layer(
+            name,
+            |device| {
+                SkipConcatConfig::new()
+                    .with_fit(Fit::crop())
+                    .init(strided(device))
+            },
+            |n| vec![sized::<R>(2, n)],
+            (7, small),
+            |skip, x| {
+                let deep = conv_norm_relu(&skip.block, &x[0]);
+                concat(&[&deep, &centre(&x[0], deep.spatial())], 1)
+            },
+            (
+                sized::<R>(3, 8),
+                "block.conv.Conv: channels differ: expected 2, got 3. Build the layer for 3 input \
+                 channels, or project the map to 2 with a 1x1 convolution.",
+            ),
+        ))
+    }
+    fn add_row<const R: usize>(name: &'static str, small: [usize; R]) -> Box<dyn Contract> {
+        Box::new(Row::<SkipAdd<ConvNormAct<R>, R>, R>::layer(
+            name,
+            |device| {
+                SkipAddConfig::new([2, 3])
+                    .with_stride(2)
+                    .with_shortcut(Shortcut::PooledConv)
+                    .with_layer_scale(0.1)
+                    .init(strided(device), device)
+            },
+            |n| vec![sized::<R>(2, n)],
+            (7, small),
+            |skip, x| {
+                let Some((Some(_), projection)) = &skip.shortcut else {
+                    panic!("the shapes ask for a pooled projection");
+                };
+                let block = conv_norm_relu(&skip.block, &x[0]);
+                let scale = Array::param(skip.layer_scale.as_ref().expect("it was asked for"));
+                let two = vec![2; R - 2];
+                let pooled = reference::pool(&x[0], &two, &two, block.spatial(), false);
+                let shortcut = conv_norm(projection, &pooled);
+                block
+                    .scale_channels(&scale.data)
+                    .zip(&shortcut, |a, b| a + b)
+                    .relu()
+            },
+            (
+                sized::<R>(4, 8),
+                "SkipAdd: channels differ: expected 2, got 4. Build the layer for 4 input \
+                 channels, or project the map to 2 with a 1x1 convolution.",
+            ),
+        ))
+    }
+    fn upsample_row<const R: usize>(name: &'static str, small: [usize; R]) -> Box<dyn Contract> {
+        Box::new(Row::<UpsampleConcat<R>, R> {
+            name,
+            build: |device| {
+                UpsampleConcatConfig::new(3, 2, 2)
+                    .with_up(UpConfig::linear())
+                    .with_order(Order::SkipFirst)
+                    .init(device)
+            },
+            inputs: |n| vec![sized::<R>(3, n / 2), sized::<R>(2, n)],
+            small: (7, small),
+            odd: odd_sizes(R),
+            forward: |up, mut x| {
+                let skip = x.remove(1);
+                up.forward(x.remove(0), skip)
+            },
+            shape: |up, shapes| up.output_shape(shapes[0], shapes[1]),
+            reference: |up, x| {
+                let deep = reference::linear(&x[0], x[1].spatial());
+                double_conv(&up.block, &concat(&[&x[1], &deep], 1))
+            },
+            misfit: (
+                vec![sized::<R>(3, 4), sized::<R>(3, 8)],
+                "skip.UpsampleConcat: channels differ: expected 2, got 3. Build the layer for 3 \
+                 input channels, or project the map to 2 with a 1x1 convolution.",
+            ),
+        })
+    }
+    vec![
+        concat_row::<3>("SkipConcat<3>", [1, 5, 4]),
+        concat_row::<4>("SkipConcat<4>", [1, 5, 4, 4]),
+        concat_row::<5>("SkipConcat<5>", [1, 5, 4, 4, 2]),
+        add_row::<3>("SkipAdd<3>", [1, 3, 4]),
+        add_row::<4>("SkipAdd<4>", [1, 3, 4, 4]),
+        add_row::<5>("SkipAdd<5>", [1, 3, 4, 4, 2]),
+        upsample_row::<3>("UpsampleConcat<3>", [1, 2, 7]),
+        upsample_row::<4>("UpsampleConcat<4>", [1, 2, 7, 7]),
+        upsample_row::<5>("UpsampleConcat<5>", [1, 2, 7, 7, 3]),
+    ]
+}
+
+/// A map of size `n` on the first two spatial axes, and 3 on a third.
+fn sized<const R: usize>(channels: usize, n: usize) -> [usize; R] {
+    let mut shape = [1; R];
+    shape[1] = channels;
+    shape[2..].fill(n);
+    if R == 5 {
+        shape[4] = 3;
+    }
+    shape
+}
+
+fn fusions() -> Vec<Box<dyn Contract>> {
+    vec![
+        Box::new(Row::<Fuse<4, Relu>, 4> {
+            name: "Fuse",
+            build: |device| {
+                let branches = vec![
+                    BranchConfig::new(4)
+                        .with_project(2)
+                        .with_fit(Fit::Resize(ResizeMode::Nearest)),
+                    BranchConfig::new(2).with_fit(Fit::pad()),
+                    BranchConfig::new(2).with_gate(BranchGate {
+                        gate: GateConfig::Scse { reduction: 1 },
+                        guide: 0,
+                    }),
+                ];
+                FuseConfig::new(branches, Merge::Mean).init_with(Relu::new(), device)
+            },
+            inputs: |n| vec![[1, 4, n / 2, n], [1, 2, n - 1, n], [1, 2, n, n + 1]],
+            small: (5, [1, 2, 5, 6]),
+            odd: odd_sizes(4),
+            forward: |fuse, x| fuse.forward(x),
+            shape: |fuse, shapes| fuse.output_shape(shapes),
+            reference: |fuse, x| {
+                let size = x[2].spatial();
+                let projection = fuse.branches[0].projection.as_ref().expect("projected");
+                let a = reference::nearest(&conv_norm(projection, &x[0]), size);
+                let b = centre(&x[1], size);
+                let Some(Gate::Scse(gate)) = &fuse.branches[2].gate else {
+                    panic!("the third branch is gated");
+                };
+                let c = scse(gate, &x[2]);
+                a.zip(&b, |a, b| a + b).zip(&c, |s, c| (s + c) / 3.0).relu()
+            },
+            misfit: (
+                vec![[1, 4, 3, 3], [1, 2, 9, 3], [1, 2, 6, 6]],
+                "branches.1.Fit: height 9 is larger than 6: Fit::Pad cannot make it smaller. Choose \
+                 Fit::PadOrCrop, Fit::Resize, or a larger target.",
+            ),
+        }),
+        Box::new(Row::<Gate<4>, 4> {
+            name: "Gate",
+            build: |device| GateConfig::Attention { hidden_channels: 3 }.init(2, 4, device),
+            inputs: |n| vec![[2, 2, n, n], [2, 4, n, n]],
+            small: (4, [2, 2, 4, 4]),
+            odd: odd_sizes(4),
+            forward: |gate, mut x| {
+                let guide = x.remove(1);
+                gate.forward(x.remove(0), guide)
+            },
+            shape: |gate, shapes| gate.output_shape(shapes[0], shapes[1]),
+            reference: |gate, x| {
+                let Gate::Attention(gate) = gate else {
+                    panic!("an attention gate was built");
+                };
+                let sum = conv_norm(&gate.of_map, &x[0])
+                    .zip(&conv_norm(&gate.of_guide, &x[1]), |a, b| a + b);
+                let weight = conv_norm(&gate.weight, &sum.relu()).sigmoid();
+                Array::build(&x[0].shape, |i| {
+                    x[0].at(i) * weight.at(&[i[0], 0, i[2], i[3]])
+                })
+            },
+            misfit: (
+                vec![[1, 2, 4, 4], [1, 4, 4, 5]],
+                "Gate: width differs: map 4, guide 5. Fit both to one size before the gate.",
+            ),
+        }),
+        Box::new(Row::<DirectSum, 4> {
+            name: "DirectSum",
+            build: |_| DirectSum::new(),
+            inputs: |n| vec![[1, 2, n, n], [1, 2, 6, 3]],
+            small: (15, [1, 2, 21, 18]),
+            odd: odd_sizes(4),
+            forward: |sum, x| sum.forward(x),
+            shape: |sum, shapes| sum.output_shape(shapes),
+            reference: |_, x| {
+                let [h, w] = [x[0].shape[2], x[0].shape[3]];
+                let shape = [1, 2, h + x[1].shape[2], w + x[1].shape[3]];
+                Array::build(&shape, |i| match (i[2] < h, i[3] < w) {
+                    (true, true) => x[0].at(i),
+                    (false, false) => x[1].at(&[i[0], i[1], i[2] - h, i[3] - w]),
+                    _ => 0.0,
+                })
+            },
+            misfit: (
+                vec![[1, 128, 15, 15], [1, 64, 6, 6]],
+                "DirectSum: channels differ: deep 128, skip 64. Project deep to 64 channels with a \
+                 1x1 convolution, or merge by concat.",
+            ),
+        }),
+        Box::new(Row::<FlattenPadReshape, 4> {
+            name: "FlattenPadReshape",
+            build: |_| FlattenPadReshape::new([72, 72]),
+            inputs: |n| vec![[1, 2, n, n], [1, 2, 6, 6]],
+            small: (15, [1, 2, 72, 72]),
+            odd: odd_sizes(4),
+            forward: |layer, mut x| {
+                let second = x.remove(1);
+                layer.forward(x.remove(0), second)
+            },
+            shape: |layer, shapes| layer.output_shape(shapes[0], shapes[1]),
+            reference: |_, x| {
+                let count = x[0].shape[2] * x[0].shape[3];
+                Array::build(&[1, 2, 72, 72], |i| {
+                    let position = i[2] * 72 + i[3];
+                    let map = usize::from(position >= count);
+                    let local = position - map * count;
+                    let width = x[map].shape[3];
+                    if local < width * x[map].shape[2] {
+                        x[map].at(&[i[0], i[1], local / width, local % width])
+                    } else {
+                        0.0
+                    }
+                })
+            },
+            misfit: (
+                vec![[1, 2, 72, 72], [1, 2, 6, 6]],
+                "FlattenPadReshape: 5184 + 36 positions do not fit in [72, 72], which has 5184. \
+                 Choose a larger size.",
+            ),
+        }),
+        // What drops is random and tested beside the layer; here it is a link in a tuple.
+        Box::new(Row::<(DropPath, ConvNormAct<3>), 3>::layer(
+            "DropPath",
+            |device| (DropPath::new(0.0), strided(device)),
+            |n| vec![[2, 2, n]],
+            (5, [2, 3, 3]),
+            |layers, x| conv_norm_relu(&layers.1, &x[0]),
+            (
+                [2, 3, 5],
+                "1.conv.Conv: channels differ: expected 2, got 3. Build the layer for 3 input \
+                 channels, or project the map to 2 with a 1x1 convolution.",
+            ),
+        )),
+    ]
+}
+
+fn scse(gate: &burn_skip::gate::Scse<4>, x: &Array) -> Array {
+    let count = x.spatial().iter().product::<usize>() as f64;
+    let mean = Array::build(&[x.shape[0], x.shape[1], 1, 1], |i| {
+        let mut sum = 0.0;
+        for h in 0..x.shape[2] {
+            for w in 0..x.shape[3] {
+                sum += x.at(&[i[0], i[1], h, w]);
+            }
+        }
+        sum / count
+    });
+    let squeezed = conv_norm(&gate.squeeze, &mean).relu();
+    let of_channel = conv_norm(&gate.excite, &squeezed).sigmoid();
+    let of_position = conv_norm(&gate.spatial, x).sigmoid();
+    Array::build(&x.shape, |i| {
+        x.at(i) * (of_channel.at(&[i[0], i[1], 0, 0]) + of_position.at(&[i[0], 0, i[2], i[3]]))
+    })
+}
+
+fn networks() -> Vec<Box<dyn Contract>> {
+    vec![Box::new(Row::<Unet<4>, 4>::layer(
+        "Unet",
+        |device| {
+            UnetConfig::new(2, 3, vec![2, 3, 4])
+                .with_up(UpConfig::Resize {
+                    mode: ResizeMode::linear(),
+                    scale: 2.into(),
+                    project: true,
+                })
+                .init(device)
+        },
+        |n| vec![[1, 2, n, n + 4]],
+        (9, [1, 3, 9, 13]),
+        |net, x| {
+            let halve = |x: &Array| {
+                let size: Vec<usize> = x.spatial().iter().map(|n| n / 2).collect();
+                reference::pool(x, &[2, 2], &[2, 2], &size, true)
+            };
+            let mut maps = vec![double_conv(&net.stem, &x[0])];
+            for level in &net.levels {
+                let down = halve(maps.last().expect("the stem"));
+                maps.push(double_conv(&level.block, &down));
+            }
+            let mut deep = maps.pop().expect("the deepest");
+            for (decoder, skip) in net.decoder.iter().zip(&maps).rev() {
+                let UpLayer::Project(Some(projection)) = &decoder.up.layer else {
+                    panic!("a projection was asked for");
+                };
+                // The other order than the layer's: the two commute.
+                let resized = reference::linear(&deep, skip.spatial());
+                let up = conv_layer(projection, &resized);
+                deep = double_conv(&decoder.block, &concat(&[&up, skip], 1));
+            }
+            conv_layer(&net.head, &deep)
+        },
+        (
+            [1, 2, 3, 8],
+            "levels.1.down.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 (kernel \
+             2, dilation 1). Use a smaller kernel, Padding::Same, or a map of height 2 or more.",
+        ),
+    ))]
+}
+
+fn rows() -> Vec<Box<dyn Contract>> {
+    let groups = [convolutions(), scales(), skips(), fusions(), networks()];
+    groups.into_iter().flatten().collect()
+}
+
+fn every_row(check: impl Fn(&dyn Contract)) {
+    for row in rows() {
+        println!("{}", row.name());
+        check(row.as_ref());
+    }
+}
+
+#[test]
+fn values_on_every_device() {
+    every_row(|row| row.values());
+}
+
+#[test]
+fn values_at_odd_sizes() {
+    every_row(|row| row.odd_sizes());
+}
+
+#[test]
+fn gradients_agree_on_every_device() {
+    every_row(|row| row.gradients());
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    every_row(|row| row.finite_differences());
+}
+
+#[test]
+fn saved_layers_load() {
+    every_row(|row| row.save_and_load());
+}
+
+#[test]
+fn maps_that_do_not_fit_are_refused() {
+    every_row(|row| row.misfit());
+}
