@@ -370,12 +370,13 @@ mod tests {
                 output,
                 precision: Precision::F32,
             };
-            scale.nearest()[i]
+            (scale.nearest()[i], scale.nearest_exact()[i])
         };
-        // Whole factors at which f32 falls short of the whole number, as PyTorch does.
-        assert_eq!(index(2, 82, 41), 0);
-        assert_eq!(index(3, 147, 49), 0);
-        assert_eq!(index(3, 12, 4), 1);
+        // 41 * 2/82 falls short of 1 in f32, and 49 * 3/147 does not, though it does in f64.
+        assert_eq!(index(2, 82, 41).0, 0);
+        assert_eq!(index(3, 147, 49).0, 1);
+        // 20.5 * 2/41 - 1/2 falls short of 1/2 in f64, and rounds to it in f32.
+        assert_eq!(index(2, 41, 20).1, 1);
     }
 
     #[test]
