@@ -171,10 +171,10 @@ impl DownConfig {
 /// Half of the taps, less one if they are even (as timm's `BlurPool2d`), on each side.
 fn blurred_size(size: usize, taps: usize, stride: usize, axis: &str) -> Result<usize, ShapeError> {
     let pad = blur_padding(taps, stride);
-    if pad >= size {
+    if pad >= size || size + 2 * pad < taps {
         return Err(ShapeError::new(
             NAME,
-            format!("{axis} {size} cannot be reflected by {pad} for a blur of {taps} taps"),
+            format!("{axis} {size}, reflected by {pad}, is too short for a blur of {taps} taps"),
             "Use fewer taps, or a larger map",
         ));
     }

@@ -340,10 +340,16 @@ mod tests {
         assert_resized(ResizeMode::NearestExact, [-2.0, 8.0, 0.5]);
         assert_resized(ResizeMode::Linear(HalfPixel), [-1.0, 8.0, 1.6666656]);
         assert_resized(ResizeMode::Linear(AlignCorners), [1.0, 8.0, 4.0]);
-        assert_resized(ResizeMode::Linear(Antialias), [0.1428572, 2.7352943, 0.5714285]);
+        assert_resized(
+            ResizeMode::Linear(Antialias),
+            [0.1428572, 2.7352943, 0.5714285],
+        );
         assert_resized(ResizeMode::Cubic(HalfPixel), [-1.6111114, 8.0, 2.2129624]);
         assert_resized(ResizeMode::Cubic(AlignCorners), [1.0, 8.0, 4.0]);
-        assert_resized(ResizeMode::Cubic(Antialias), [0.3044352, 2.5781438, 0.5947573]);
+        assert_resized(
+            ResizeMode::Cubic(Antialias),
+            [0.3044352, 2.5781438, 0.5947573],
+        );
         assert_resized(ResizeMode::Area, [0.6666667, 2.0, -0.1666667]);
     }
 
@@ -387,6 +393,10 @@ mod tests {
             "Resize: size [6] has 1 numbers, the map has 2 spatial axes [3, 4]. Give one number for each spatial axis."
         );
         let error = resize_shape([1, 2, 3, 4], &[6, 0]).unwrap_err();
-        assert!(error.problem.contains("width of the target size [6, 0] is 0"));
+        assert!(
+            error
+                .problem
+                .contains("width of the target size [6, 0] is 0")
+        );
     }
 }

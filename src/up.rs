@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig};
 use crate::layer::Layer;
+use crate::param::with_value;
 use crate::pixel_shuffle::pixel_shuffle;
 use crate::pool::{PoolConfig, PoolKind};
 use crate::resize::{ResizeMode, resize, resize_shape};
@@ -249,7 +250,7 @@ impl UpConfig {
 /// shuffle starts as a nearest upsampling and draws no checkerboard.
 fn icnr<const R: usize>(conv: Conv<R>, cell: usize) -> Conv<R> {
     fn repeat_rows<const D: usize>(param: Param<Tensor<D>>, cell: usize) -> Param<Tensor<D>> {
-        param.map(|values| {
+        with_value(param, |values| {
             let shape = values.dims();
             let rows = shape[0] / cell;
             let rest = shape[1..].iter().product();

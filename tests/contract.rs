@@ -162,8 +162,8 @@ fn scales() -> Vec<Box<dyn Contract>> {
             },
             (
                 [1, 2, 1, 4],
-                "Down: height 1 cannot be reflected by 1 for a blur of 3 taps. Use fewer taps, or \
-                 a larger map.",
+                "Down: height 1, reflected by 1, is too short for a blur of 3 taps. Use fewer taps, \
+                 or a larger map.",
             ),
         )),
         Box::new(Row::<Up<4>, 4>::layer(
