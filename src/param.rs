@@ -12,7 +12,7 @@ pub(crate) fn with_value<const D: usize>(
 ) -> Param<Tensor<D>> {
     param.map(|value| {
         let trained = value.is_require_grad();
-        change(value.detach()).set_require_grad(trained)
+        change(value).detach().set_require_grad(trained)
     })
 }
 
