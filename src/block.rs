@@ -369,3 +369,92 @@ impl<const R: usize> Layer<R> for DoubleConv<R> {
             .map_err(|e| e.within("second"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use burn::tensor::TensorData;
+
+    fn ones(order: LayerOrder) -> ConvNormAct<3> {
+        let style = ConvStyle::new()
+            .with_norm(None)
+            .with_order(order)
+            .with_initializer(Initializer::Ones);
+        ConvNormActConfig::new([1, 1], 3)
+            .with_style(style)
+            .init(&Device::flex())
+    }
+
+    #[test]
+    fn the_order_decides_where_the_activation_stands() {
+        let x = || Tensor::from_floats([[[-3.0, 1.0, 1.0]]], &Device::flex());
+        // relu(sum of three + bias 1), and sum of three of relu(x) + bias 1.
+        let after = ones(LayerOrder::ConvNormAct).forward(x());
+        let before = ones(LayerOrder::NormActConv).forward(x());
+        after
+            .to_data()
+            .assert_eq(&TensorData::from([[[0.0f32, 0.0, 3.0]]]), true);
+        before
+            .to_data()
+            .assert_eq(&TensorData::from([[[2.0f32, 3.0, 3.0]]]), true);
+    }
+
+    #[test]
+    fn the_norm_decides_the_bias() {
+        let device = Device::flex();
+        let with = |style| {
+            let config = ConvNormActConfig::new([2, 2], 1).with_style(style);
+            config.init::<4>(&device).conv.bias.is_some()
+        };
+        assert!(!with(ConvStyle::new()));
+        assert!(with(ConvStyle::bare()));
+        assert!(with(ConvStyle::new().with_bias(true))); // as Keras
+        assert!(!with(ConvStyle::bare().with_bias(false)));
+    }
+
+    #[test]
+    fn groups_of_a_norm_that_do_not_divide_are_refused() {
+        let config = DoubleConvConfig::new([3, 6])
+            .with_style(ConvStyle::new().with_norm(NormConfig::group(4)));
+        assert_eq!(
+            config.validate::<4>().unwrap_err().to_string(),
+            "first.norm.GroupNorm: groups (=4) do not divide the channels (=6). Choose groups that do."
+        );
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        let text = r#"{"channels": [3, 8], "kernal_size": 3}"#;
+        let error = ConvNormActConfig::load_binary(text.as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().contains("unknown field `kernal_size`"),
+            "{error}"
+        );
+        let text = r#"{"channels": [3, 8], "kernel_size": 3}"#;
+        let error = ConvNormActConfig::load_binary(text.as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().contains("missing field `stride`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn display() {
+        let block: ConvNormAct = ConvNormActConfig::new([2, 4], 3).init(&Device::flex());
+        let expected = "\
+ConvNormAct {
+  conv: Conv {channels: [2, 4], kernel_size: 3, stride: 1, dilation: 1, groups: 1, padding: Same, params: 72}
+  norm: Batch {
+      _0: BatchNorm {num_features: 4, momentum: 0.1, epsilon: 0.00001, params: 16}
+      params: 16
+    }
+  activation: Relu {
+      _0: Relu
+    }
+  order: ConvNormAct
+  params: 88
+}";
+        assert_eq!(block.to_string(), expected);
+    }
+}

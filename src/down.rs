@@ -292,7 +292,7 @@ mod tests {
         let device = Device::flex();
         let x = Tensor::<1>::from_floats(values, &device).reshape([1, 1, values.len()]);
         let down: Down<3> = config.init(1, &device);
-        down.forward(x).to_data().to_vec().unwrap()
+        down.forward(x).to_data().try_to_vec().unwrap()
     }
 
     #[test]

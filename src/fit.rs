@@ -292,7 +292,7 @@ mod tests {
     fn fitted(fit: &Fit, x: &[f32], target: usize) -> Vec<f32> {
         let device = Device::flex();
         let x = Tensor::<1>::from_floats(x, &device).reshape([1, 1, x.len()]);
-        fit.forward(x, &[target]).to_data().to_vec().unwrap()
+        fit.forward(x, &[target]).to_data().try_to_vec().unwrap()
     }
 
     #[test]

@@ -193,7 +193,7 @@ mod tests {
         let device = Device::flex();
         let maps = [[1.0, -2.0], [3.0, 4.0], [-5.0, 8.0]]
             .map(|values| Tensor::<3>::from_floats([[values]], &device));
-        merge.forward(maps.to_vec()).to_data().to_vec().unwrap()
+        merge.forward(maps.to_vec()).to_data().try_to_vec().unwrap()
     }
 
     #[test]

@@ -62,7 +62,7 @@ mod tests {
         let expected = [
             0., 2., 1., 3., 4., 6., 5., 7., 8., 10., 9., 11., 12., 14., 13., 15.,
         ];
-        assert_eq!(y.to_data().to_vec::<f32>().unwrap(), expected);
+        assert_eq!(y.to_data().try_to_vec::<f32>().unwrap(), expected);
     }
 
     #[test]
@@ -70,7 +70,10 @@ mod tests {
         let x = counting([2, 24, 2, 3, 1]);
         let y = pixel_shuffle(x.clone(), &[2, 3, 2]);
         assert_eq!(y.dims(), [2, 2, 4, 9, 2]);
-        let back: Vec<f32> = pixel_unshuffle(y, &[2, 3, 2]).to_data().to_vec().unwrap();
-        assert_eq!(back, x.to_data().to_vec::<f32>().unwrap());
+        let back: Vec<f32> = pixel_unshuffle(y, &[2, 3, 2])
+            .to_data()
+            .try_to_vec()
+            .unwrap();
+        assert_eq!(back, x.to_data().try_to_vec::<f32>().unwrap());
     }
 }

@@ -307,7 +307,7 @@ mod tests {
 
     fn pooled(config: PoolConfig, x: [[[f32; 5]; 1]; 1]) -> Vec<f32> {
         let x = Tensor::<3>::from_floats(x, &Device::flex());
-        config.init().forward(x).to_data().to_vec().unwrap()
+        config.init().forward(x).to_data().try_to_vec().unwrap()
     }
 
     const X: [[[f32; 5]; 1]; 1] = [[[1.0, -2.0, 3.0, 8.0, -5.0]]];
@@ -358,7 +358,7 @@ mod tests {
         let x = Tensor::<3>::from_floats(X, &Device::flex());
         // Bins 0..2, 1..4, 3..5.
         let y = adaptive_pool(x, &[3], AdaptiveKind::Max);
-        assert_eq!(y.to_data().to_vec::<f32>().unwrap(), [1.0, 8.0, 8.0]);
+        assert_eq!(y.to_data().try_to_vec::<f32>().unwrap(), [1.0, 8.0, 8.0]);
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl ResizeMode {
 ///
 /// let x = Tensor::<3>::from_floats([[[0.0, 4.0]]], &Device::flex());
 /// let y = resize(x, &[4], ResizeMode::linear());
-/// assert_eq!(y.to_data().to_vec::<f32>().unwrap(), [0.0, 1.0, 3.0, 4.0]);
+/// assert_eq!(y.to_data().try_to_vec::<f32>().unwrap(), [0.0, 1.0, 3.0, 4.0]);
 /// ```
 pub fn resize<const R: usize>(x: Tensor<R>, size: &[usize], mode: ResizeMode) -> Tensor<R> {
     expect(resize_shape(x.dims(), size));

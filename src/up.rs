@@ -365,9 +365,62 @@ impl<const R: usize> Layer<R> for Up<R> {
 
 impl<const R: usize> ModuleDisplay for Up<R> {
     fn custom_content(&self, content: Content) -> Option<Content> {
-        content
-            .add_debug_attribute("config", &self.config)
-            .add("layer", &self.layer)
-            .optional()
+        let content = content.add_debug_attribute("config", &self.config);
+        match &self.layer {
+            UpLayer::Project(conv) => content.add("projection", conv).optional(),
+            UpLayer::Transpose(transpose) => content.add("transpose", transpose).optional(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_projection_is_optional_and_the_others_have_one() {
+        let params = |config: UpConfig| config.init::<4>([6, 2], &Device::flex()).num_params();
+        assert_eq!(params(UpConfig::nearest()), 0);
+        assert_eq!(params(UpConfig::conv_transpose()), 6 * 2 * 4 + 2);
+        assert_eq!(params(UpConfig::pixel_shuffle()), 6 * 8 + 8);
+    }
+
+    #[test]
+    fn the_solved_transposed_convolution_hits_15_from_6() {
+        let config = UpConfig::conv_transpose_between(&[6, 6], &[15, 15]).unwrap();
+        let shape = config.output_shape_to([8, 4], [1, 8, 6, 6], &[15, 15]);
+        assert_eq!(shape, Ok([1, 4, 15, 15]));
+    }
+
+    #[test]
+    fn a_shuffle_is_blurred_towards_the_start() {
+        let x = Tensor::<3>::from_floats([[[1.0, 3.0, 7.0]]], &Device::flex());
+        let y = blur(x).to_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(y, [1.0, 2.0, 5.0]);
+    }
+
+    #[test]
+    fn a_shuffle_that_misses_its_target_says_so() {
+        let error = UpConfig::pixel_shuffle()
+            .output_shape_to([8, 4], [1, 8, 6, 6], &[12, 15])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Up: a pixel shuffle takes width 6 to 12, and 15 is wanted. \
+             Choose a fit for the rest (Fit::PadOrCrop, Fit::Resize), or UpConfig::Resize."
+        );
+    }
+
+    #[test]
+    fn display() {
+        let up: Up = UpConfig::conv_transpose().init([4, 2], &Device::flex());
+        let expected = "\
+Up {
+  config: ConvTranspose { kernel_size: All(2), stride: All(2) }
+  transpose: ConvTranspose {channels: [4, 2], kernel_size: 2, stride: 2, params: 34}
+  params: 34
+}";
+        assert_eq!(up.to_string(), expected);
     }
 }

@@ -145,3 +145,39 @@ impl<const R: usize> Gate<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_reduction_that_leaves_nothing_is_refused() {
+        let error = GateConfig::Scse { reduction: 16 }.validate(8).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Gate: reduction 16 leaves none of 8 channels. Choose a reduction of 8 or less."
+        );
+    }
+
+    #[test]
+    fn a_guide_with_other_channels_is_refused() {
+        let device = Device::flex();
+        let gate: Gate = GateConfig::Attention { hidden_channels: 2 }.init(4, 8, &device);
+        let error = gate.output_shape([1, 4, 5, 5], [1, 4, 5, 5]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("guide.Gate: channels differ: expected 8, got 4."),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn display() {
+        let gate: Gate = GateConfig::Scse { reduction: 2 }.init(4, 4, &Device::flex());
+        let text = gate.to_string();
+        assert!(text.contains("squeeze: ConvNormAct"), "{text}");
+        assert!(text.contains("params: 27"), "{text}");
+    }
+}

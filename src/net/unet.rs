@@ -286,3 +286,89 @@ impl<const R: usize> Layer<R> for Unet<R> {
         self.config.output_shape(input)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{string::ToString, vec};
+
+    #[test]
+    fn the_network_of_the_paper() {
+        let paper = UnetConfig::valid(1, 2, vec![64, 128, 256, 512, 1024]);
+        assert_eq!(paper.output_shape([1, 1, 572, 572]), Ok([1, 2, 388, 388]));
+        let error = paper.output_shape([1, 1, 100, 572]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "levels.3.block.first.conv.Conv: height 2 with padding 0 + 0 is smaller than the window of 3 \
+             (kernel 3, dilation 1). Use a smaller kernel, Padding::Same, or a map of height 3 or more."
+        );
+    }
+
+    #[test]
+    fn parameters_of_a_small_network() {
+        // As the PyTorch network with nearest upsampling and concatenation:
+        // sum(p.numel()) over 3x3 convolutions without bias, batch norms and the head, counted by hand.
+        let net: Unet = UnetConfig::new(1, 1, vec![4, 8]).init(&Device::flex());
+        let convs = 9 * (4 + 4 * 4 + 4 * 8 + 8 * 8 + 12 * 4 + 4 * 4);
+        let norms = 4 * (4 + 4 + 8 + 8 + 4 + 4); // scale, shift and two statistics
+        assert_eq!(net.num_params(), convs + norms + 4 + 1);
+    }
+
+    #[test]
+    fn every_way_up_and_down_takes_odd_sizes() {
+        for up in [
+            UpConfig::nearest(),
+            UpConfig::linear(),
+            UpConfig::conv_transpose(),
+            UpConfig::pixel_shuffle(),
+        ] {
+            for down in [
+                DownConfig::max(),
+                DownConfig::avg(),
+                DownConfig::conv(),
+                DownConfig::blur(),
+            ] {
+                let config = UnetConfig::new(1, 2, vec![2, 3, 4])
+                    .with_fit(Fit::pad_or_crop())
+                    .with_up(up.clone())
+                    .with_down(down);
+                assert_eq!(config.output_shape([1, 1, 37, 46]), Ok([1, 2, 37, 46]));
+            }
+        }
+    }
+
+    #[test]
+    fn invalid_configurations_are_refused() {
+        let text = |config: UnetConfig| config.validate::<4>().unwrap_err().to_string();
+        assert_eq!(
+            text(UnetConfig::new(1, 1, vec![])),
+            "Unet: widths are []. Give one number of channels, 1 or more, for each level."
+        );
+        assert_eq!(
+            text(UnetConfig::new(1, 0, vec![4])),
+            "Unet: out_channels is 0. Set out_channels to 1 or more."
+        );
+        assert_eq!(
+            text(UnetConfig::new(1, 1, vec![4, 8]).with_gate(GateConfig::Scse { reduction: 8 })),
+            "decoder.0.gate.Gate: reduction 8 leaves none of 4 channels. Choose a reduction of 4 or less."
+        );
+    }
+
+    #[test]
+    fn the_maps_of_all_levels() {
+        let device = Device::flex();
+        let net: Unet<3> = UnetConfig::new(1, 1, vec![2, 3, 4]).init(&device);
+        let maps = net.features(Tensor::zeros([1, 1, 9], &device));
+        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
+        assert_eq!(shapes, [[1, 2, 9], [1, 3, 4], [1, 4, 2]]);
+    }
+
+    #[test]
+    fn a_config_survives_its_file() {
+        let config = UnetConfig::valid(1, 2, vec![4, 8])
+            .with_gate(GateConfig::Attention { hidden_channels: 3 });
+        let text = burn::config::config_to_json(&config);
+        let back = UnetConfig::load_binary(text.as_bytes()).unwrap();
+        assert_eq!(burn::config::config_to_json(&back), text);
+    }
+}

@@ -264,3 +264,72 @@ impl<M: Module + ModuleDisplay, const R: usize> ModuleDisplay for SkipAdd<M, R> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use burn::nn::{Identity, pool::MaxPool2dConfig};
+    use burn::tensor::TensorData;
+
+    fn init<M: Layer<4>>(config: &SkipAddConfig, block: M) -> SkipAdd<M> {
+        config.init(block, &Device::flex())
+    }
+
+    #[test]
+    fn the_identity_adds_the_map_to_itself() {
+        let x = Tensor::from_floats([[[[-1.0, 2.0]]]], &Device::flex());
+        let y = init(&SkipAddConfig::new([1, 1]), Identity::new()).forward(x);
+        y.to_data()
+            .assert_eq(&TensorData::from([[[[0.0f32, 4.0]]]]), true);
+    }
+
+    #[test]
+    fn the_shapes_choose_the_shortcut() {
+        let params = |config: SkipAddConfig| init(&config, Identity::new()).num_params();
+        assert_eq!(params(SkipAddConfig::new([4, 4])), 0);
+        // A 1x1 convolution and a batch norm with its two statistics.
+        assert_eq!(params(SkipAddConfig::new([4, 6])), 4 * 6 + 4 * 6);
+        assert_eq!(
+            params(SkipAddConfig::new([4, 4]).with_stride(2)),
+            4 * 4 + 4 * 4
+        );
+    }
+
+    #[test]
+    fn a_block_of_another_shape_is_refused() {
+        let pooled = init(
+            &SkipAddConfig::new([4, 4]),
+            MaxPool2dConfig::new([2, 2]).init(),
+        );
+        assert_eq!(
+            pooled.output_shape([1, 4, 8, 8]).unwrap_err().to_string(),
+            "SkipAdd: height differs: block 4, shortcut 8. \
+             Set the stride to [2, 2], and let the block pad with Padding::Same."
+        );
+        let wide = init(&SkipAddConfig::new([4, 6]), Identity::new());
+        assert_eq!(
+            wide.output_shape([1, 4, 8, 8]).unwrap_err().to_string(),
+            "SkipAdd: channels differ: block 4, shortcut 6. Set the channels to [4, 4]."
+        );
+    }
+
+    #[test]
+    fn display() {
+        let config = SkipAddConfig::new([4, 4])
+            .with_layer_scale(1e-4)
+            .with_drop_path(0.1);
+        let expected = "\
+SkipAdd {
+  block: Identity
+  shortcut: identity
+  layer_scale: 0.0001
+  drop_path: DropPath {prob: 0.1}
+  activation: Relu {
+    _0: Relu
+  }
+  params: 4
+}";
+        assert_eq!(init(&config, Identity::new()).to_string(), expected);
+    }
+}

@@ -153,3 +153,54 @@ impl<M: Module + ModuleDisplay> ModuleDisplay for SkipConcat<M> {
             .optional()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use burn::nn::{Relu, pool::MaxPool1dConfig};
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn the_block_comes_first_and_the_input_after() {
+        let x = || Tensor::<3>::from_floats([[[-1.0, 2.0]]], &Device::flex());
+        let y = SkipConcat::new(Relu::new()).forward(x());
+        y.to_data()
+            .assert_eq(&TensorData::from([[[0.0f32, 2.0], [-1.0, 2.0]]]), true);
+        let config = SkipConcatConfig::new().with_order(Order::SkipFirst);
+        let y = config.init(Relu::new()).forward(x());
+        y.to_data()
+            .assert_eq(&TensorData::from([[[-1.0f32, 2.0], [0.0, 2.0]]]), true);
+    }
+
+    #[test]
+    fn a_block_that_changes_the_size_needs_a_fit() {
+        let pool = || MaxPool1dConfig::new(2).init();
+        let error = SkipConcat::new(pool())
+            .output_shape([1, 8, 15])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "SkipConcat: length differs: deep 7, skip 15. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample deep by 2.142857142857143."
+        );
+        let fitted = SkipConcatConfig::new().with_fit(Fit::crop()).init(pool());
+        assert_eq!(fitted.output_shape([1, 8, 15]), Ok([1, 16, 7]));
+        let enlarged = SkipConcatConfig::new()
+            .with_fit(Fit::pad())
+            .with_target(Target::Skip)
+            .init(pool());
+        assert_eq!(enlarged.output_shape([1, 8, 15]), Ok([1, 16, 15]));
+    }
+
+    #[test]
+    fn display() {
+        let expected = "\
+SkipConcat {
+  block: Relu
+  fit: Exact
+  target: Deep
+  order: DeepFirst
+}";
+        assert_eq!(SkipConcat::new(Relu::new()).to_string(), expected);
+    }
+}

@@ -84,3 +84,40 @@ fn one_position<const R: usize>(mut shape: [usize; R]) -> [usize; R] {
     }
     shape
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{string::ToString, vec};
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn maps_lie_on_the_diagonal() {
+        let device = Device::flex();
+        let maps = vec![
+            Tensor::<4>::from_floats([[[[1.0, 2.0], [3.0, 4.0]]]], &device),
+            Tensor::<4>::from_floats([[[[5.0]]]], &device),
+        ];
+        let expected = [[[[1.0f32, 2.0, 0.0], [3.0, 4.0, 0.0], [0.0, 0.0, 5.0]]]];
+        let y = DirectSum::new().forward(maps).to_data();
+        y.assert_eq(&TensorData::from(expected), true);
+    }
+
+    #[test]
+    fn an_empty_map_is_refused() {
+        let error = DirectSum::new()
+            .output_shape(&[[1, 2, 3, 3], [1, 2, 0, 3]])
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("DirectSum: height of the input is 0"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn display() {
+        assert_eq!(DirectSum::new().to_string(), "DirectSum");
+    }
+}

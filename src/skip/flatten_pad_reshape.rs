@@ -113,3 +113,41 @@ impl ModuleDisplay for FlattenPadReshape {
         content.add("size", &format!("{}", self.size)).optional()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn positions_follow_each_other() {
+        let device = Device::flex();
+        let first = Tensor::<4>::from_floats([[[[1.0, 2.0], [3.0, 4.0]]]], &device);
+        let second = Tensor::<4>::from_floats([[[[5.0, 6.0]]]], &device);
+        let y = FlattenPadReshape::new(3).forward(first, second).to_data();
+        let expected = [[[[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0], [0.0, 0.0, 0.0]]]];
+        y.assert_eq(&TensorData::from(expected), true);
+    }
+
+    #[test]
+    fn the_case_of_the_accepted_answer() {
+        let shape = FlattenPadReshape::new([21, 21]).output_shape([1, 128, 15, 15], [1, 128, 6, 6]);
+        assert_eq!(shape, Ok([1, 128, 21, 21]));
+        let error = FlattenPadReshape::new(16)
+            .output_shape([1, 128, 15, 15], [1, 128, 6, 6])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "FlattenPadReshape: 225 + 36 positions do not fit in [16, 16], which has 256. Choose a larger size."
+        );
+    }
+
+    #[test]
+    fn display() {
+        assert_eq!(
+            FlattenPadReshape::new([21, 21]).to_string(),
+            "FlattenPadReshape {size: [21, 21]}"
+        );
+    }
+}

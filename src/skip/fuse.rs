@@ -334,3 +334,93 @@ impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for Fuse<R, M> {
             .optional()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{string::ToString, vec};
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn a_spatial_concat_leaves_its_axis_alone() {
+        let merge = Merge::Concat {
+            axis: crate::Axis::Spatial(0),
+            order: crate::merge::Order::DeepFirst,
+        };
+        let branch = BranchConfig::new(2).with_fit(Fit::pad());
+        let fuse: Fuse = FuseConfig::new(vec![branch.clone(), branch], merge).init(&Device::flex());
+        assert_eq!(
+            fuse.output_shape(&[[1, 2, 6, 3], [1, 2, 15, 5]]),
+            Ok([1, 2, 21, 5])
+        );
+    }
+
+    #[test]
+    fn values() {
+        let device = Device::flex();
+        let branches = vec![
+            BranchConfig::new(1).with_fit(Fit::pad()),
+            BranchConfig::new(1),
+        ];
+        let fuse: Fuse<3> = FuseConfig::new(branches, Merge::Sub).init(&device);
+        let maps = vec![
+            Tensor::from_floats([[[5.0, 6.0]]], &device),
+            Tensor::from_floats([[[1.0, 2.0, 3.0]]], &device),
+        ];
+        fuse.forward(maps)
+            .to_data()
+            .assert_eq(&TensorData::from([[[4.0f32, 4.0, -3.0]]]), true);
+    }
+
+    #[test]
+    fn errors() {
+        let text = |branches, shapes: &[[usize; 4]]| {
+            let config = FuseConfig::new(branches, Merge::Add);
+            config.output_shape(shapes).unwrap_err().to_string()
+        };
+        let plain = || vec![BranchConfig::new(2), BranchConfig::new(2)];
+        assert_eq!(
+            text(vec![], &[]),
+            "Fuse: there are no branches. Give at least one."
+        );
+        assert_eq!(
+            text(plain(), &[[1, 2, 4, 4]]),
+            "Fuse: 1 maps came, for 2 branches. Give 2 maps."
+        );
+        assert_eq!(
+            text(plain(), &[[1, 2, 4, 4], [1, 2, 4, 8]]),
+            "Fuse: width differs: deep 4, skip 8. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample deep by 2."
+        );
+        let normed = BranchConfig::new(2).with_norm(NormConfig::batch());
+        assert_eq!(
+            text(vec![normed], &[]),
+            "branches.0.Fuse: there is a norm but no projection that it could follow. Set project, or leave the norm out."
+        );
+        let gate = BranchGate {
+            gate: GateConfig::Scse { reduction: 1 },
+            guide: 3,
+        };
+        assert_eq!(
+            text(vec![BranchConfig::new(2).with_gate(gate)], &[]),
+            "branches.0.Fuse: the guide 3 is none of 1 branches. Choose 0 to 0."
+        );
+    }
+
+    #[test]
+    fn display() {
+        let config = FuseConfig::new(vec![BranchConfig::new(2)], Merge::Max);
+        let expected = "\
+Fuse {
+  branches: Vec<0..1> {
+    0: Branch {
+      projection: None
+      gate: None
+    }
+  }
+  merge: Max
+  target: Skip
+  block: Identity
+}";
+        assert_eq!(config.init::<4>(&Device::flex()).to_string(), expected);
+    }
+}

@@ -295,3 +295,102 @@ impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for UpsampleConcat
         content.add("block", &self.block).optional()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use burn::nn::Identity;
+    use burn::tensor::TensorData;
+
+    const DEEP: [usize; 4] = [1, 8, 6, 6];
+    const SKIP: [usize; 4] = [1, 4, 15, 15];
+
+    fn config() -> UpsampleConcatConfig {
+        UpsampleConcatConfig::new(8, 4, 2)
+    }
+
+    #[test]
+    fn the_deep_map_is_repeated_beside_the_skip() {
+        let device = Device::flex();
+        let layer: UpsampleConcat<3, Identity> =
+            UpsampleConcatConfig::new(1, 1, 2).init_with(Identity::new(), &device);
+        let deep = Tensor::from_floats([[[1.0, 2.0]]], &device);
+        let skip = Tensor::from_floats([[[5.0, 6.0, 7.0]]], &device);
+        let y = layer.forward(deep, skip);
+        y.to_data().assert_eq(
+            &TensorData::from([[[1.0f32, 1.0, 2.0], [5.0, 6.0, 7.0]]]),
+            true,
+        );
+    }
+
+    #[test]
+    fn every_way_up_meets_the_skip() {
+        let fitted = |up, fit| config().with_up(up).with_fit(fit).output_shape(DEEP, SKIP);
+        let solved = UpConfig::conv_transpose_between(&[6, 6], &[15, 15]).unwrap();
+        assert_eq!(fitted(UpConfig::linear(), Fit::Exact), Ok([1, 2, 15, 15]));
+        assert_eq!(fitted(solved, Fit::Exact), Ok([1, 2, 15, 15]));
+        assert_eq!(
+            fitted(UpConfig::pixel_shuffle(), Fit::pad()),
+            Ok([1, 2, 15, 15])
+        );
+    }
+
+    #[test]
+    fn the_channels_of_the_concatenation_follow_the_way_up() {
+        assert_eq!(config().merged_channels(), 8 + 4);
+        assert_eq!(
+            config()
+                .with_up(UpConfig::conv_transpose())
+                .merged_channels(),
+            4 + 4
+        );
+    }
+
+    #[test]
+    fn errors() {
+        let text = |config: UpsampleConcatConfig, deep, skip| {
+            config
+                .output_shape::<4>(deep, skip)
+                .unwrap_err()
+                .to_string()
+        };
+        let transposed = config().with_up(UpConfig::conv_transpose());
+        assert_eq!(
+            text(transposed.clone(), DEEP, SKIP),
+            "up.ConvTranspose: height cannot go from 6 to 15 with kernel 2 and stride 2, which reach 1 to 13. \
+             Use kernel and stride (6, 3) (ConvTransposeConfig::between), or fit the rest with Fit::Resize or Fit::Pad."
+        );
+        assert_eq!(
+            text(transposed.with_target(Target::Deep), DEEP, SKIP),
+            "UpsampleConcat: height differs: deep 12, skip 15. \
+             Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample deep by 1.25."
+        );
+        assert_eq!(
+            text(config(), DEEP, [2, 4, 15, 15]),
+            "UpsampleConcat: batch differs: deep 1, skip 2. Give all maps the same batch."
+        );
+        assert!(
+            text(config(), [1, 8, 0, 6], SKIP)
+                .starts_with("deep.UpsampleConcat: height of the input is 0")
+        );
+    }
+
+    #[test]
+    fn display() {
+        let layer: UpsampleConcat<4, Identity> =
+            config().init_with(Identity::new(), &Device::flex());
+        let expected = "\
+UpsampleConcat {
+  up: Up {
+    config: Resize { mode: Nearest, scale: All(2), project: false }
+    projection: None
+  }
+  fit: Exact
+  target: Skip
+  order: DeepFirst
+  block: Identity
+}";
+        assert_eq!(layer.to_string(), expected);
+    }
+}
