@@ -187,10 +187,10 @@ fn blur_padding(taps: usize, stride: usize) -> usize {
 
 /// The row of Pascal's triangle with `taps` numbers, scaled to the sum 1.
 fn binomial(taps: usize) -> Vec<f64> {
-    let mut row = alloc::vec![1.0];
+    let mut row = alloc::vec![0.0; taps];
+    row[0] = 1.0;
     for _ in 1..taps {
-        row.push(0.0);
-        for i in (1..row.len()).rev() {
+        for i in (1..taps).rev() {
             row[i] += row[i - 1];
         }
     }

@@ -85,20 +85,20 @@ impl PoolConfig {
     /// The shape of the output for an input of shape `input`.
     ///
     /// # Errors
-    /// When the window is larger than the padded map, or the padding than half the window.
+    /// When the window is larger than the padded map, or the padding as large as the window.
     pub fn output_shape<const R: usize>(
         &self,
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.solve(input).map(|(_, _, output)| output)
+        let (window, pads) = self.padded_window(input)?;
+        window.output_shape(NAME, input, &pads)
     }
 
-    /// The window, the padding and the output's shape.
-    #[allow(clippy::type_complexity)]
-    fn solve<const R: usize>(
+    /// The window, and the padding of each axis.
+    fn padded_window<const R: usize>(
         &self,
         input: [usize; R],
-    ) -> Result<(Window, Vec<(usize, usize)>, [usize; R]), ShapeError> {
+    ) -> Result<(Window, Vec<(usize, usize)>), ShapeError> {
         let window = self.window::<R>()?;
         let pads = window.pads(NAME, input, &self.padding)?;
         for (n, &(start, end)) in pads.iter().enumerate() {
@@ -115,8 +115,7 @@ impl PoolConfig {
                 ));
             }
         }
-        let output = window.output_shape(NAME, input, &pads)?;
-        Ok((window, pads, output))
+        Ok((window, pads))
     }
 
     /// Builds the layer.
@@ -158,7 +157,8 @@ impl Pool {
 
 impl<const R: usize> Layer<R> for Pool {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        let (window, pads, output) = expect(self.config.solve(x.dims()));
+        let output = expect(self.output_shape(x.dims()));
+        let (window, pads) = expect(self.config.padded_window(x.dims()));
         let shape = x.dims();
         let on = |n: usize| AxisWindow {
             kernel: window.kernel_size[n],

@@ -354,7 +354,8 @@ mod tests {
     }
 
     #[test]
-    #[rustfmt::skip]
+    #[rustfmt::skip] // a line a mode
+    #[allow(clippy::excessive_precision)] // as PyTorch prints them
     fn enlarging_as_pytorch() {
         use Sampling::{AlignCorners, Antialias, HalfPixel};
         assert_resized(ResizeMode::Nearest, [1.0, 1.0, -2.0, -2.0, 3.0, 8.0, 8.0, -5.0, 0.5, 0.5, 4.0]);

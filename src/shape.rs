@@ -182,7 +182,7 @@ impl ShapeError {
 
 impl ShapeError {
     /// The same error, told by the layer type `layer`, whose part the teller is.
-    pub(crate) fn as_layer(mut self, layer: &str) -> Self {
+    pub(crate) fn told_by(mut self, layer: &str) -> Self {
         self.layer = layer.to_string();
         self
     }

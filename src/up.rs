@@ -187,7 +187,7 @@ impl UpConfig {
         target: &[usize],
     ) -> Result<[usize; R], ShapeError> {
         check_channels(NAME, input, input_channels)?;
-        resize_shape(input, target).map_err(|e| e.as_layer(NAME))?;
+        resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
         let natural = self.natural_size(input)?;
         let output = self.out_channels(input_channels, wanted);
         match self {

@@ -5,7 +5,12 @@
 //! drive the values on every device, the gradients to every input and parameter on every device
 //! and against finite differences in f64, saving and loading, odd sizes, and the errors.
 
-mod support;
+#[path = "support/devices.rs"]
+mod devices;
+#[path = "support/reference.rs"]
+mod reference;
+#[path = "support/row.rs"]
+mod row;
 
 use burn::nn::Relu;
 use burn::tensor::Device;
@@ -25,10 +30,8 @@ use burn_skip::{
     SkipAdd, SkipAddConfig, SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
 };
 
-use support::contract::{Contract, Row, odd_sizes};
-use support::reference::{
-    self, Array, centre, concat, conv_layer, conv_norm, conv_norm_relu, double_conv,
-};
+use reference::{Array, centre, concat, conv_layer, conv_norm, conv_norm_relu, double_conv};
+use row::{Contract, Row, odd_sizes};
 
 /// A stride-2 block whose values the reference knows: convolution, norm, activation.
 fn strided<const R: usize>(device: &Device) -> ConvNormAct<R> {

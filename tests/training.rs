@@ -1,6 +1,7 @@
 //! Layers that learn, on every device, through Burn's own optimizer.
 
-mod support;
+#[path = "support/devices.rs"]
+mod devices;
 
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams};
@@ -11,7 +12,7 @@ use burn_skip::net::{Unet, UnetConfig};
 use burn_skip::up::UpConfig;
 use burn_skip::{Layer, SkipAdd, SkipAddConfig, SkipConcat, UpsampleConcat, UpsampleConcatConfig};
 
-use support::devices::devices;
+use devices::devices;
 
 /// A smooth pattern of reproducible values.
 fn map<const R: usize>(seed: f64, shape: [usize; R], device: &Device) -> Tensor<R> {

@@ -1,7 +1,4 @@
 //! [`Conv`]: a convolution whose rank is that of its tensors.
-//!
-//! `y[o] = bias[o] + sum_i sum_k weight[o, i, k] x[i, stride p + dilation k - padding]`; the layer
-//! of `torch.nn.Conv1d`, `Conv2d`, `Conv3d` and of Keras's `Conv1D` to `Conv3D`.
 
 use alloc::{format, string::ToString};
 
@@ -139,7 +136,10 @@ impl ConvConfig {
     }
 }
 
-/// A convolution of one, two or three spatial axes (`R` = 3, 4, 5).
+/// A convolution of one, two or three spatial axes (`R` = 3, 4, 5):
+/// `y[o, p] = bias[o] + sum_i sum_k weight[o, i, k] x[i, stride p + dilation k - padding]`.
+///
+/// `torch.nn.Conv1d` to `Conv3d`, Keras's `Conv1D` to `Conv3D`.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`

@@ -1,9 +1,4 @@
 //! [`ConvTranspose`]: a transposed convolution of any rank, solved for the size that it must hit.
-//!
-//! An axis of `n` positions becomes `(n - 1) stride - 2 padding + dilation (kernel - 1) +
-//! output_padding + 1` (PyTorch). Here the kernel and the stride are options, and the two paddings
-//! are **solved** for the wanted size when the layer runs; [`ConvTransposeConfig::between`] solves
-//! for the kernel and the stride as well.
 
 use alloc::{format, string::ToString, vec, vec::Vec};
 
@@ -290,6 +285,11 @@ impl ConvTransposeConfig {
 }
 
 /// A transposed convolution of one, two or three spatial axes (`R` = 3, 4, 5).
+///
+/// As `torch.nn.ConvTranspose2d`, where an axis of `n` positions becomes `(n - 1) stride - 2 padding +
+/// (kernel - 1) + output_padding + 1`. Kernel and stride are options; the two paddings are **solved**
+/// for the wanted size when the layer runs, and [`ConvTransposeConfig::between`] solves for kernel
+/// and stride as well.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`

@@ -1,7 +1,4 @@
-//! The additive attention gate.
-//!
-//! `y = x * sigmoid(psi(relu(W_x x + W_g g)))`, every map a 1x1 convolution with batch norm, `psi`
-//! to one channel. Attention U-Net (arXiv:1804.03999), at one size as MONAI's `AttentionBlock`.
+//! [`AttentionGate`]: weigh a skip by what the deep map says.
 
 use burn::module::Module;
 use burn::nn::activation::ActivationConfig;
@@ -10,7 +7,9 @@ use burn::tensor::{Device, Tensor, activation::relu};
 use crate::block::{ConvNormAct, ConvNormActConfig};
 use crate::layer::Layer;
 
-/// The gate of Attention U-Net. Built by [`GateConfig::Attention`](super::GateConfig::Attention).
+/// The additive gate of Attention U-Net (arXiv:1804.03999), at one size as MONAI's `AttentionBlock`:
+/// `y = x * sigmoid(psi(relu(W_x x + W_g g)))`, each a 1x1 convolution with batch norm, `psi` to one
+/// channel. Built by [`GateConfig::Attention`](super::GateConfig::Attention).
 #[derive(Module, Debug)]
 pub struct AttentionGate<const R: usize = 4> {
     /// `W_x`

@@ -1,8 +1,4 @@
-//! Concurrent spatial and channel squeeze-and-excitation.
-//!
-//! `y = x * sigmoid(W_2 relu(W_1 mean(x))) + x * sigmoid(W_s x)`: one weight a channel, from the
-//! mean over the positions, and one weight a position. arXiv:1803.02579, as
-//! segmentation_models.pytorch's `SCSEModule`.
+//! [`Scse`]: weigh a map by itself.
 
 use burn::module::Module;
 use burn::nn::activation::ActivationConfig;
@@ -11,7 +7,10 @@ use burn::tensor::{Device, Tensor};
 use crate::block::{ConvNormAct, ConvNormActConfig};
 use crate::layer::Layer;
 
-/// scSE. Built by [`GateConfig::Scse`](super::GateConfig::Scse).
+/// Concurrent spatial and channel squeeze-and-excitation (arXiv:1803.02579), as
+/// segmentation_models.pytorch's `SCSEModule`: `y = x * sigmoid(W_2 relu(W_1 mean(x))) +
+/// x * sigmoid(W_s x)`, one weight a channel, from the mean over the positions, and one weight a
+/// position. Built by [`GateConfig::Scse`](super::GateConfig::Scse).
 #[derive(Module, Debug)]
 pub struct Scse<const R: usize = 4> {
     /// `relu(W_1)`

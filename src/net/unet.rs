@@ -1,7 +1,4 @@
-//! [`Unet`]: the U-Net (arXiv:1505.04597) of any depth, for one, two or three spatial axes.
-//!
-//! A stem and, a level deeper each, a [`Down`] and a [`DoubleConv`]; back up by an
-//! [`UpsampleConcat`] a level; a 1x1 convolution as the head.
+//! [`Unet`]: the U-Net of any depth.
 
 use alloc::{format, vec::Vec};
 
@@ -212,7 +209,10 @@ pub struct UnetLevel<const R: usize = 4> {
     pub block: DoubleConv<R>,
 }
 
-/// The U-Net: an encoder, and a decoder that meets every map of the encoder again.
+/// The U-Net (arXiv:1505.04597): an encoder, and a decoder that meets every map of the encoder again.
+///
+/// A stem and, a level deeper each, a [`Down`] and a [`DoubleConv`]; back up by an
+/// [`UpsampleConcat`] a level; a 1x1 convolution as the head. For one, two or three spatial axes.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`, of any size that the levels leave something of

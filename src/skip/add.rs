@@ -1,9 +1,4 @@
 //! [`SkipAdd`]: the residual connection.
-//!
-//! `y = act(M(x) + shortcut(x))`, ResNet (arXiv:1512.03385). The shortcut is the identity where
-//! the shapes allow it, and a projection where they do not. Optional: layer scale
-//! (arXiv:2103.17239), drop path (arXiv:1603.09382), and the zero-initialised last norm of
-//! arXiv:1706.02677.
 
 use alloc::{format, vec::Vec};
 
@@ -73,6 +68,9 @@ setters!(
 
 impl Config for SkipAddConfig {}
 
+/// A pool or none, and a 1x1 convolution after it.
+type Projection = (Option<PoolConfig>, ConvNormActConfig);
+
 impl SkipAddConfig {
     /// A residual connection around a block from `channels[0]` to `channels[1]` channels.
     pub fn new(channels: [usize; 2]) -> Self {
@@ -89,10 +87,7 @@ impl SkipAddConfig {
     }
 
     /// The pool and the convolution of the projection, if there is one for maps of rank `R`.
-    #[allow(clippy::type_complexity)]
-    fn projection<const R: usize>(
-        &self,
-    ) -> Result<Option<(Option<PoolConfig>, ConvNormActConfig)>, ShapeError> {
+    fn projection<const R: usize>(&self) -> Result<Option<Projection>, ShapeError> {
         let strides = self.stride.resolve_positive(R, NAME, "stride")?;
         let strided = strides.iter().any(|&stride| stride > 1);
         if self.channels[0] == self.channels[1] && !strided {
@@ -168,7 +163,12 @@ impl SkipAddConfig {
     }
 }
 
-/// Adds the output of a block to its input, projected where the shapes differ.
+/// Adds the output of a block to its input: `y = act(M(x) + shortcut(x))`, ResNet
+/// (arXiv:1512.03385).
+///
+/// The shortcut is the identity where the shapes allow it, and a [projection](Shortcut) where they
+/// do not. Optional: layer scale (arXiv:2103.17239), drop path (arXiv:1603.09382), and the
+/// zero-initialised last norm of arXiv:1706.02677.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`

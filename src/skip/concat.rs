@@ -1,7 +1,4 @@
 //! [`SkipConcat`]: what a block makes of a map, beside the map itself.
-//!
-//! `y = concat([M(x), fit(x)])`: the dense connection of DenseNet (arXiv:1608.06993) when the
-//! block keeps the size, Keras's `Concatenate()([block(x), x])`.
 
 use alloc::vec;
 
@@ -80,7 +77,7 @@ impl SkipConcatConfig {
         let fitted = [fit(block_output, "deep")?, fit(input, "skip")?];
         self.merge()
             .output_shape(&fitted)
-            .map_err(|e| e.as_layer(NAME))
+            .map_err(|e| e.told_by(NAME))
     }
 
     /// Wraps `block`.
@@ -92,7 +89,10 @@ impl SkipConcatConfig {
     }
 }
 
-/// Concatenates the output of a block with its input, on the channels.
+/// Concatenates the output of a block with its input, on the channels: `y = concat([M(x), fit(x)])`.
+///
+/// The dense connection of DenseNet (arXiv:1608.06993) when the block keeps the size; Keras's
+/// `Concatenate()([block(x), x])`.
 ///
 /// # Shapes
 /// - input: `[batch, channels, spatial...]`

@@ -1,8 +1,4 @@
 //! [`DirectSum`]: maps along the diagonal of a larger one.
-//!
-//! The direct sum of matrices, `A ⊕ B = [[A, 0], [0, B]]`, on every channel: 15x15 and 6x6 give
-//! 21x21. Every position keeps its neighbours, and a convolution goes on over both maps with the
-//! same weights.
 
 use alloc::vec::Vec;
 
@@ -12,7 +8,11 @@ use burn::tensor::{Tensor, ops::PadMode};
 use crate::merge::Merge;
 use crate::shape::{ShapeError, expect};
 
-/// Places maps one after the other along the diagonal of the spatial axes, zeros elsewhere.
+/// Places maps one after the other along the diagonal of the spatial axes, zeros elsewhere: the
+/// direct sum of matrices, `A ⊕ B = [[A, 0], [0, B]]`, on every channel.
+///
+/// 15x15 and 6x6 give 21x21. Every position keeps its neighbours, and a convolution goes on over
+/// both maps with the same weights.
 ///
 /// # Shapes
 /// - inputs: `[batch, channels, spatial_i...]`
@@ -48,7 +48,7 @@ impl DirectSum {
         let sizeless: Vec<_> = inputs.iter().map(|&shape| one_position(shape)).collect();
         let mut output = Merge::Add
             .output_shape(&sizeless)
-            .map_err(|e| e.as_layer("DirectSum"))?;
+            .map_err(|e| e.told_by("DirectSum"))?;
         for axis in 2..R {
             output[axis] = inputs.iter().map(|shape| shape[axis]).sum();
         }

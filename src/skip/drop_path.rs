@@ -1,8 +1,4 @@
 //! [`DropPath`]: stochastic depth.
-//!
-//! `y = x * b / (1 - p)` with `b` drawn from `{0, 1}` for each sample of the batch, `P(b = 0) = p`;
-//! the identity outside of training. arXiv:1603.09382; `torchvision.ops.StochasticDepth` in the
-//! mode `row`, timm's `DropPath`.
 
 use alloc::format;
 
@@ -12,7 +8,22 @@ use burn::tensor::{Distribution, Tensor};
 use crate::layer::Layer;
 use crate::shape::ShapeError;
 
-/// Drops whole samples at random during training.
+/// Drops whole samples at random during training: `y = x * b / (1 - p)` with `b` drawn from `{0, 1}`
+/// for each sample of the batch, `P(b = 0) = p`; the identity outside of training.
+///
+/// arXiv:1603.09382; `torchvision.ops.StochasticDepth` in the mode `row`, timm's `DropPath`.
+///
+/// # Shapes
+/// - input and output: `[batch, channels, spatial...]`
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{DropPath, Layer};
+///
+/// let x = Tensor::<4>::ones([2, 8, 5, 5], &Device::flex());
+/// assert_eq!(DropPath::new(0.1).forward(x).dims(), [2, 8, 5, 5]);
+/// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct DropPath {

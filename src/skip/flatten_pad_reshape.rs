@@ -1,14 +1,4 @@
 //! [`FlattenPadReshape`]: two maps as one list of positions, folded to a new size.
-//!
-//! Flatten the positions of both maps, pad the second with zeros until the two lists fill the
-//! wanted size, concatenate, reshape: Keras's `Reshape`, `ZeroPadding1D`, `Concatenate(axis=1)`,
-//! `Reshape`. 15x15 and 6x6 give 225 + 36 positions, 180 zeros, and so 441 = 21x21.
-//!
-//! **It scrambles space**: a row of the result holds the end of one row and the start of the next,
-//! so that a convolution over it sees neighbours that never were. [`DirectSum`](super::DirectSum)
-//! gives the same size with the same zeros, and every position keeps its neighbours; and a layer
-//! that brings the maps to one size, as [`UpsampleConcat`](super::UpsampleConcat) does, is what a
-//! skip connection needs.
 
 use alloc::{format, vec, vec::Vec};
 
@@ -20,8 +10,15 @@ use crate::shape::{PerAxis, ShapeError, check_not_empty, expect, spatial, with_s
 
 const NAME: &str = "FlattenPadReshape";
 
-/// Flattens two maps, pads the second, concatenates and reshapes. See the
-/// [module](self) for why a layer that keeps neighbours together is better.
+/// Flattens the positions of two maps, pads the second with zeros until the two lists fill the wanted
+/// size, concatenates and reshapes: Keras's `Reshape`, `ZeroPadding1D`, `Concatenate(axis=1)`,
+/// `Reshape`. 15x15 and 6x6 give 225 + 36 positions and 180 zeros, and so 441 = 21x21.
+///
+/// **It scrambles space**: a row of the result holds the end of one row and the start of the next,
+/// so that a convolution over it sees neighbours that never were. [`DirectSum`](super::DirectSum)
+/// gives the same size with the same zeros, and every position keeps its neighbours; and a layer
+/// that brings the maps to one size, as [`UpsampleConcat`](super::UpsampleConcat) does, is what a
+/// skip connection needs.
 ///
 /// # Shapes
 /// - `first`: `[batch, channels, spatial...]`
@@ -68,7 +65,7 @@ impl FlattenPadReshape {
         let room: usize = size.iter().product();
         Merge::Add
             .output_shape(&[[first[0], first[1], 1], [second[0], second[1], 1]])
-            .map_err(|e| e.as_layer(NAME))?;
+            .map_err(|e| e.told_by(NAME))?;
         if positions[0] + positions[1] > room {
             return Err(ShapeError::new(
                 NAME,

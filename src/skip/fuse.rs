@@ -1,7 +1,4 @@
 //! [`Fuse`]: the general fusion, n maps in and one out.
-//!
-//! Per branch: project the channels, then fit the size, then gate; then merge; then refine. The
-//! named layers of this crate are this sentence with some parts left out.
 
 use alloc::{format, vec::Vec};
 
@@ -159,12 +156,11 @@ impl FuseConfig {
         ))
     }
 
-    /// The shapes after the projections, and the spatial size that each is fitted to.
-    #[allow(clippy::type_complexity)]
-    fn sizes<const R: usize>(
+    /// The shapes of the maps after their projections.
+    fn projected<const R: usize>(
         &self,
         inputs: &[[usize; R]],
-    ) -> Result<Vec<([usize; R], Vec<usize>)>, ShapeError> {
+    ) -> Result<Vec<[usize; R]>, ShapeError> {
         let count = self.branches.len();
         if inputs.len() != count {
             return Err(ShapeError::new(
@@ -173,24 +169,27 @@ impl FuseConfig {
                 format!("Give {count} maps"),
             ));
         }
-        let mut projected = Vec::with_capacity(count);
+        let mut shapes = Vec::with_capacity(count);
         for (index, (branch, &input)) in self.branches.iter().zip(inputs).enumerate() {
             check_channels(NAME, input, branch.channels)
                 .map_err(|e| e.within(format!("branches.{index}")))?;
-            projected.push(with_channels(input, branch.out_channels()));
+            shapes.push(with_channels(input, branch.out_channels()));
         }
-        let target = self.target.resolve(&projected);
-        let free = self.merge.free_axis();
-        let sizes = projected.into_iter().map(|shape| {
+        Ok(shapes)
+    }
+
+    /// The spatial size that each map is fitted to. The axis of a spatial concat stays as it is.
+    fn sizes<const R: usize>(&self, projected: &[[usize; R]]) -> Vec<Vec<usize>> {
+        let target = self.target.resolve(projected);
+        let free = self.merge.free_axis().and_then(|axis| axis.checked_sub(2));
+        let size_of = |shape: &[usize; R]| {
             let mut size = target.clone();
-            if let Some(axis) = free.filter(|axis| (2..R).contains(axis))
-                && let Some(own) = size.get_mut(axis - 2)
-            {
-                *own = shape[axis];
+            if let Some(n) = free.filter(|&n| n < size.len() && n < R - 2) {
+                size[n] = shape[2 + n];
             }
-            (shape, size)
-        });
-        Ok(sizes.collect())
+            size
+        };
+        projected.iter().map(size_of).collect()
     }
 
     /// The shape of the merged map, before the block.
@@ -203,14 +202,16 @@ impl FuseConfig {
         inputs: &[[usize; R]],
     ) -> Result<[usize; R], ShapeError> {
         self.validate::<R>()?;
+        let projected = self.projected(inputs)?;
         let mut fitted = Vec::with_capacity(inputs.len());
-        for (index, (shape, size)) in self.sizes(inputs)?.into_iter().enumerate() {
-            let shape = self.branches[index].fit.shape_before_merge(shape, &size);
+        for (index, size) in self.sizes(&projected).iter().enumerate() {
+            let fit = &self.branches[index].fit;
+            let shape = fit.shape_before_merge(projected[index], size);
             fitted.push(shape.map_err(|e| e.within(format!("branches.{index}")))?);
         }
         self.merge
             .output_shape(&fitted)
-            .map_err(|e| e.as_layer(NAME))
+            .map_err(|e| e.told_by(NAME))
     }
 
     /// Builds the fusion, without a block after it.
@@ -252,7 +253,10 @@ pub struct Branch<const R: usize = 4> {
     pub gate: Option<Gate<R>>,
 }
 
-/// Brings maps to the same channels and size, merges them and refines the result.
+/// Brings maps to the same channels and size, merges them and refines the result:
+/// `y = block(merge_i(gate_i(fit_i(project_i(x_i)))))`.
+///
+/// The named fusions of this crate are this sentence with some parts left out.
 ///
 /// # Shapes
 /// - inputs: `[batch, channels_i, spatial_i...]`, from the deepest map to the skip
@@ -302,14 +306,14 @@ impl<const R: usize, M: Layer<R>> Fuse<R, M> {
     pub fn forward(&self, maps: Vec<Tensor<R>>) -> Tensor<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes));
-        let sizes = expect(self.config.sizes(&shapes));
+        let sizes = self.config.sizes(&expect(self.config.projected(&shapes)));
         let fitted: Vec<Tensor<R>> = maps
             .into_iter()
             .enumerate()
             .map(|(index, map)| {
                 let projected = self.branches[index].projection.forward(map);
                 let fit = &self.config.branches[index].fit;
-                fit.forward_before_merge(projected, &sizes[index].1)
+                fit.forward_before_merge(projected, &sizes[index])
             })
             .collect();
         let gated = self.branches.iter().enumerate().map(|(index, branch)| {

@@ -1,7 +1,4 @@
 //! [`UpsampleConcat`]: the decoder step of a U-Net.
-//!
-//! `y = block(concat([up(deep), gate(skip)]))`, U-Net (arXiv:1505.04597), section 2; the gate is
-//! that of Attention U-Net (arXiv:1804.03999).
 
 use alloc::{vec, vec::Vec};
 
@@ -147,7 +144,7 @@ impl UpsampleConcatConfig {
         let merged = self
             .merge()
             .output_shape(&fitted)
-            .map_err(|e| e.as_layer(NAME))?;
+            .map_err(|e| e.told_by(NAME))?;
         Ok(Sizes { up, meet, merged })
     }
 
@@ -213,7 +210,8 @@ impl UpsampleConcatConfig {
 
 /// Upsamples `deep` to the size of `skip`, concatenates both on the channels and refines them.
 ///
-/// `y = block(concat([up(deep), gate(skip)]))`
+/// `y = block(concat([up(deep), gate(skip)]))`, U-Net (arXiv:1505.04597), section 2; with the gate,
+/// Attention U-Net (arXiv:1804.03999).
 ///
 /// # Shapes
 /// - `deep`: `[batch, deep_channels, spatial...]`

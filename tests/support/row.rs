@@ -7,8 +7,11 @@ use burn::store::ModuleRecord;
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use burn_skip::{Layer, ShapeError};
 
-use super::devices::devices;
-use super::reference::Array;
+use crate::devices::devices;
+use crate::reference::Array;
+
+/// The law of a layer with any number of inputs.
+pub type ShapeLaw<M, const R: usize> = fn(&M, &[[usize; R]]) -> Result<[usize; R], ShapeError>;
 
 /// A layer, inputs for it, and what it must make of them.
 pub struct Row<M, const R: usize> {
@@ -21,7 +24,7 @@ pub struct Row<M, const R: usize> {
     /// Odd sizes at which the values are checked.
     pub odd: Vec<usize>,
     pub forward: fn(&M, Vec<Tensor<R>>) -> Tensor<R>,
-    pub shape: fn(&M, &[[usize; R]]) -> Result<[usize; R], ShapeError>,
+    pub shape: ShapeLaw<M, R>,
     pub reference: fn(&M, &[Array]) -> Array,
     /// Inputs that do not fit, and the error's text.
     pub misfit: (Vec<[usize; R]>, &'static str),
