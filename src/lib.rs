@@ -33,3 +33,8 @@ pub use skip::{
     SkipAddConfig, SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
 };
 pub use window::Padding;
+
+/// The README's examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

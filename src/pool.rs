@@ -2,7 +2,7 @@
 //!
 //! Burn has no pools over three axes. Both pools are separable, so that three axes are two and one.
 
-use alloc::{format, string::ToString, vec::Vec};
+use alloc::{string::ToString, vec::Vec};
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay};
@@ -18,7 +18,7 @@ use crate::conv::reinterpret;
 use crate::layer::Layer;
 use crate::resize::{ResizeMode, bins, resize};
 use crate::setters::setters;
-use crate::shape::{PerAxis, ShapeError, axis_name, expect};
+use crate::shape::{PerAxis, ShapeError, expect};
 use crate::window::{Padding, Window};
 
 const NAME: &str = "Pool";
@@ -101,20 +101,7 @@ impl PoolConfig {
     ) -> Result<(Window, Vec<(usize, usize)>), ShapeError> {
         let window = self.window::<R>()?;
         let pads = window.pads(NAME, input, &self.padding)?;
-        for (n, &(start, end)) in pads.iter().enumerate() {
-            // A window that lies in the padding alone has no largest value and no mean.
-            if start.max(end) >= window.kernel_size[n] {
-                return Err(ShapeError::new(
-                    NAME,
-                    format!(
-                        "padding {start} + {end} of the {} lets a window of {} miss the map",
-                        axis_name(2 + n, R),
-                        window.kernel_size[n]
-                    ),
-                    "Use a padding smaller than the kernel",
-                ));
-            }
-        }
+        window.check_sees_the_map(NAME, &pads)?;
         Ok((window, pads))
     }
 

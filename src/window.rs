@@ -74,6 +74,28 @@ impl Window {
         }
     }
 
+    /// Refuses a padding in which a whole window can lie: it has no largest value and no mean.
+    pub fn check_sees_the_map(
+        &self,
+        layer: &str,
+        pads: &[(usize, usize)],
+    ) -> Result<(), ShapeError> {
+        for (n, &(start, end)) in pads.iter().enumerate() {
+            if start.max(end) >= self.kernel_size[n] {
+                return Err(ShapeError::new(
+                    layer,
+                    format!(
+                        "padding {start} + {end} of the {} lets a window of {} miss the map",
+                        axis_name(2 + n, 2 + pads.len()),
+                        self.kernel_size[n]
+                    ),
+                    "Use a padding smaller than the kernel",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The shape after the window has slid over a map of shape `input`.
     pub fn output_shape<const R: usize>(
         &self,
