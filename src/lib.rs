@@ -23,6 +23,7 @@ pub mod resize;
 mod setters;
 pub mod shape;
 pub mod skip;
+mod style;
 pub mod up;
 mod window;
 

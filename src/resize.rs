@@ -87,8 +87,9 @@ pub fn resize<const R: usize>(x: Tensor<R>, size: &[usize], mode: ResizeMode) ->
         DType::F64 => Precision::F64,
         _ => Precision::F32,
     };
-    // The axes that shrink come first: less is left to do for the others.
-    let mut axes: Vec<usize> = (0..size.len()).collect();
+    // The axes that shrink come first: less is left to do for the others. Of those that grow the
+    // last comes first, so that whole rows are copied after it.
+    let mut axes: Vec<usize> = (0..size.len()).rev().collect();
     axes.sort_by_key(|&n| size[n] > x.dims()[2 + n]);
     axes.into_iter()
         .fold(x, |x, n| resize_axis(x, 2 + n, size[n], mode, precision))

@@ -4,13 +4,14 @@
 
 mod convolution;
 mod ops;
+mod solve;
 mod transposed;
 
 pub use convolution::{Conv, ConvConfig};
 pub use transposed::{ConvTranspose, ConvTransposeConfig};
 
 pub(crate) use ops::reinterpret;
-pub(crate) use transposed::{TransposedWindow, transposed_size};
+pub(crate) use solve::{TransposedWindow, transposed_size};
 
 use alloc::vec::Vec;
 

@@ -9,7 +9,7 @@ use burn::tensor::{
     ops::{ConvOptions, ConvTransposeOptions, PadMode},
 };
 
-use super::transposed::TransposedWindow;
+use super::solve::TransposedWindow;
 use crate::window::Window;
 
 /// The same tensor under another name of its rank. `A` and `B` are equal wherever this is called:

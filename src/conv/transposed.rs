@@ -8,90 +8,16 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::solve::{TransposedWindow, solve_kernel, solve_paddings};
 use super::{default_initializer, init_weights, ops};
 use crate::layer::Layer;
 use crate::setters::setters;
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
-    spatial, with_channels, with_spatial,
+    PerAxis, ShapeError, axis_name, check_channels, check_positive, expect, spatial, with_channels,
+    with_spatial,
 };
 
 const NAME: &str = "ConvTranspose";
-
-/// All numbers of a transposed convolution, one an axis.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TransposedWindow {
-    pub kernel_size: Vec<usize>,
-    pub stride: Vec<usize>,
-    pub dilation: Vec<usize>,
-    pub padding: Vec<usize>,
-    pub output_padding: Vec<usize>,
-}
-
-/// The spatial size that a transposed convolution gives.
-pub(crate) fn transposed_size<const R: usize>(
-    layer: &str,
-    input: [usize; R],
-    window: &TransposedWindow,
-) -> Result<Vec<usize>, ShapeError> {
-    check_not_empty(layer, input)?;
-    (0..R - 2)
-        .map(|n| {
-            let full = (input[2 + n] - 1) * window.stride[n]
-                + window.dilation[n] * (window.kernel_size[n] - 1)
-                + 1
-                + window.output_padding[n];
-            match full.checked_sub(2 * window.padding[n]) {
-                Some(size) if size > 0 => Ok(size),
-                _ => Err(ShapeError::new(
-                    layer,
-                    format!(
-                        "padding {} on both sides leaves nothing of {} {full}",
-                        window.padding[n],
-                        axis_name(2 + n, R)
-                    ),
-                    "Use a smaller padding",
-                )),
-            }
-        })
-        .collect()
-}
-
-/// The padding and the output padding with which an axis of `from` positions becomes `to`, if
-/// there are any: `2 padding - output_padding` positions are cut from the full output, the odd one
-/// less at the end.
-fn solve_paddings(from: usize, to: usize, kernel: usize, stride: usize) -> Option<(usize, usize)> {
-    let full = (from - 1) * stride + kernel;
-    let (padding, output_padding) = if full >= to {
-        let cut = full - to;
-        (cut.div_ceil(2), cut % 2)
-    } else {
-        (0, to - full)
-    };
-    let leaves_something = to > 0 && padding < full;
-    (output_padding < stride.max(1) && leaves_something).then_some((padding, output_padding))
-}
-
-/// The kernel and the stride with which an axis of `from` positions becomes `to`.
-///
-/// The stride is the whole number nearest to `to / from` (the larger of two that are as near); the
-/// kernel is the smallest multiple of the stride that covers the output and leaves an even number
-/// of positions to cut, or else the smallest that covers it. A kernel that is a multiple of the
-/// stride overlaps evenly, and so draws no checkerboard (Odena et al., "Deconvolution and
-/// Checkerboard Artifacts", Distill 2016).
-fn solve_kernel(from: usize, to: usize) -> (usize, usize) {
-    let stride = ((2 * to + from) / (2 * from)).max(1);
-    let covering = (1..)
-        .map(|multiple| multiple * stride)
-        .filter(|kernel| (from - 1) * stride + kernel >= to);
-    let even_cut = |kernel: &usize| ((from - 1) * stride + kernel - to).is_multiple_of(2);
-    let candidates: Vec<usize> = covering.take(2).collect();
-    let kernel = candidates
-        .iter()
-        .find(|kernel| even_cut(kernel))
-        .unwrap_or(&candidates[0]);
-    (*kernel, stride)
-}
 
 /// Configuration of [`ConvTranspose`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -362,36 +288,6 @@ impl<const R: usize> ModuleDisplay for ConvTranspose<R> {
 mod tests {
     use super::*;
     use burn::tensor::TensorData;
-
-    #[test]
-    fn the_case_of_6_to_15() {
-        assert_eq!(solve_kernel(6, 15), (6, 3));
-        assert_eq!(solve_paddings(6, 15, 6, 3), Some((3, 0)));
-        assert_eq!(solve_paddings(6, 15, 4, 2), Some((0, 1)));
-    }
-
-    #[test]
-    fn doubling_takes_the_smallest_even_kernel() {
-        assert_eq!(solve_kernel(6, 12), (2, 2));
-        assert_eq!(solve_paddings(6, 12, 2, 2), Some((0, 0)));
-        assert_eq!(solve_kernel(7, 15), (4, 2));
-        assert_eq!(solve_paddings(7, 15, 4, 2), Some((1, 1)));
-        assert_eq!(solve_kernel(9, 9), (1, 1));
-    }
-
-    #[test]
-    fn every_enlargement_can_be_solved() {
-        for from in 1..40 {
-            for to in from..8 * from {
-                let (kernel, stride) = solve_kernel(from, to);
-                assert_eq!(kernel % stride, 0, "{from} -> {to}");
-                assert!(
-                    solve_paddings(from, to, kernel, stride).is_some(),
-                    "{from} -> {to}"
-                );
-            }
-        }
-    }
 
     #[test]
     fn values_are_a_scatter_of_the_kernel() {

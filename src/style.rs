@@ -1,0 +1,74 @@
+//! [`ConvStyle`]: what the convolutions of a network have in common.
+
+use burn::nn::{Initializer, activation::ActivationConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::conv::default_initializer;
+use crate::norm::NormConfig;
+use crate::setters::setters;
+use crate::window::Padding;
+
+/// In which order convolution, norm and activation follow each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerOrder {
+    /// As in ResNet (arXiv:1512.03385) and most U-Nets.
+    #[default]
+    ConvNormAct,
+    /// Activation before the norm.
+    ConvActNorm,
+    /// Pre-activation, as in ResNet v2 (arXiv:1603.05027) and DenseNet (arXiv:1608.06993).
+    NormActConv,
+}
+
+/// What the convolutions of a network have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvStyle {
+    /// The padding. Default: [`Padding::Same`].
+    pub padding: Padding,
+    /// The norm, or none. Default: [`NormConfig::batch`].
+    pub norm: Option<NormConfig>,
+    /// The activation, or none. Default: ReLU.
+    pub activation: Option<ActivationConfig>,
+    /// The order of the three. Default: [`LayerOrder::ConvNormAct`].
+    pub order: LayerOrder,
+    /// Whether the convolution has a bias. Default: it has one where there is no norm.
+    pub bias: Option<bool>,
+    /// How the weights start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
+    pub initializer: Initializer,
+}
+
+setters!(
+    ConvStyle:
+    with_padding(padding: Padding),
+    with_norm(norm: impl Into<Option<NormConfig>>),
+    with_activation(activation: impl Into<Option<ActivationConfig>>),
+    with_order(order: LayerOrder),
+    with_bias(bias: impl Into<Option<bool>>),
+    with_initializer(initializer: Initializer),
+);
+
+impl Default for ConvStyle {
+    fn default() -> Self {
+        Self {
+            padding: Padding::Same,
+            norm: Some(NormConfig::batch()),
+            activation: Some(ActivationConfig::Relu),
+            order: LayerOrder::ConvNormAct,
+            bias: None,
+            initializer: default_initializer(),
+        }
+    }
+}
+
+impl ConvStyle {
+    /// `same` padding, batch norm, ReLU.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A bare convolution: neither norm nor activation.
+    pub fn bare() -> Self {
+        Self::new().with_norm(None).with_activation(None)
+    }
+}
