@@ -1,0 +1,168 @@
+//! Images with their masks, read from a folder and split into what is trained on and what is not.
+
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::plane::Plane;
+
+/// The folder that comes with this program.
+pub const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/nuclei");
+
+/// An image and its mask, of one size.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    pub image: Plane,
+    pub mask: Plane,
+}
+
+/// The two parts of every image: the first three quarters of its columns, and the last.
+pub struct Data {
+    pub train: Vec<Sample>,
+    pub valid: Vec<Sample>,
+}
+
+impl Data {
+    /// Reads a folder in one of the two layouts of [`pairs`].
+    ///
+    /// # Errors
+    /// When the folder or a file cannot be read, sizes differ, or an image is too small to train on.
+    pub fn load(folder: &Path, crop: usize) -> Result<Self> {
+        let mut data = Self {
+            train: Vec::new(),
+            valid: Vec::new(),
+        };
+        for (image, mask) in pairs(folder)? {
+            let sample = Sample::read(&image, &mask)?;
+            let train = sample.training_columns();
+            if train == sample.image.width {
+                return Err(format!(
+                    "{} is {} (width x height): that leaves no column for validation. Use images \
+                     of 4 columns or more.",
+                    image.display(),
+                    sample.image.size()
+                )
+                .into());
+            }
+            if train < crop || sample.image.height < crop {
+                return Err(too_small(&image, &sample.image, train, crop).into());
+            }
+            data.train.push(sample.columns(0, train));
+            data.valid
+                .push(sample.columns(train, sample.image.width - train));
+        }
+        Ok(data)
+    }
+}
+
+impl Sample {
+    /// Reads an image and its mask.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or their sizes differ.
+    pub fn read(image: &Path, mask: &Path) -> Result<Self> {
+        let sample = Self {
+            image: Plane::read_image(image)?,
+            mask: Plane::read_mask(mask)?,
+        };
+        if sample.image.size() != sample.mask.size() {
+            return Err(format!(
+                "an image and its mask differ in size: {} is {}, {} is {} (width x height). \
+                 A mask has one pixel for each of its image.",
+                image.display(),
+                sample.image.size(),
+                mask.display(),
+                sample.mask.size()
+            )
+            .into());
+        }
+        Ok(sample)
+    }
+
+    /// How many columns are trained on; the columns after them are for validation.
+    fn training_columns(&self) -> usize {
+        self.image.width - self.image.width / 4
+    }
+
+    fn columns(&self, left: usize, width: usize) -> Self {
+        let height = self.image.height;
+        Self {
+            image: self.image.cut(left, 0, width, height),
+            mask: self.mask.cut(left, 0, width, height),
+        }
+    }
+}
+
+fn too_small(path: &Path, image: &Plane, columns: usize, crop: usize) -> String {
+    format!(
+        "{} is too small to train on: it is {} (width x height), {columns} columns of it are for \
+         training, and a crop is {crop} x {crop}. Use larger images, or pass --crop {}.",
+        path.display(),
+        image.size(),
+        columns.min(image.height).max(1)
+    )
+}
+
+/// The image and mask files of a folder: `image.png` with `labels.png`, or every `images/NAME.png`
+/// with its `masks/NAME.png`.
+fn pairs(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let at = folder.display();
+    if !folder.is_dir() {
+        return Err(format!("--data: there is no folder {at}").into());
+    }
+    let (images, masks) = (folder.join("images"), folder.join("masks"));
+    if !images.is_dir() {
+        let single = (folder.join("image.png"), folder.join("labels.png"));
+        for file in [&single.0, &single.1] {
+            if !file.is_file() {
+                return Err(format!(
+                    "--data: {at} has no images: {} is missing. A data folder holds image.png and \
+                     labels.png, or images/NAME.png and masks/NAME.png for any number of names.",
+                    file.display()
+                )
+                .into());
+            }
+        }
+        return Ok(vec![single]);
+    }
+    let files = png_files(&images)?;
+    if files.is_empty() {
+        return Err(format!(
+            "--data: {} holds no PNG files. Put NAME.png there, and its mask in {}.",
+            images.display(),
+            masks.display()
+        )
+        .into());
+    }
+    files
+        .into_iter()
+        .map(|image| with_mask(image, &masks))
+        .collect()
+}
+
+fn with_mask(image: PathBuf, masks: &Path) -> Result<(PathBuf, PathBuf)> {
+    let mask = masks.join(image.file_name().unwrap_or_default());
+    if !mask.is_file() {
+        return Err(format!(
+            "{} has no mask: {} is missing",
+            image.display(),
+            mask.display()
+        )
+        .into());
+    }
+    Ok((image, mask))
+}
+
+/// In the order of their names, so that every machine trains on the same sequence.
+fn png_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)
+        .map_err(|e| format!("--data: cannot list {}: {e}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("png"))
+        })
+        .collect();
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,119 @@
+//! `nuclei predict`: a trained network, one image, and a picture of what it found.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use burn_skip::Layer;
+use burn_skip::net::Unet;
+use clap::Args;
+
+use crate::batch::tensor;
+use crate::data::Sample;
+use crate::device::DeviceName;
+use crate::metrics::Overlap;
+use crate::model::check_size;
+use crate::options::load_network;
+use crate::picture::Picture;
+use crate::plane::Plane;
+use crate::{Result, files, weights};
+
+/// Arguments of `nuclei predict`.
+#[derive(Args)]
+pub struct PredictArgs {
+    /// The folder that a training wrote, or the .bpk file in it (config.json lies beside it)
+    #[arg(long, value_name = "DIR|FILE")]
+    model: PathBuf,
+
+    /// The image to look at: a PNG of any size
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+
+    /// The picture to write: a PNG
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// The true mask, to be compared with
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+
+    /// Where to compute; it need not be where the model was trained
+    #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
+    device: DeviceName,
+}
+
+/// Finds the foreground of an image and writes a picture of it.
+///
+/// # Errors
+/// When a file is missing, malformed or does not fit the others.
+pub fn run(args: PredictArgs) -> Result<()> {
+    if args
+        .out
+        .extension()
+        .is_none_or(|extension| extension != "png")
+    {
+        return Err(format!(
+            "--out: the picture is a PNG file; {} should end in .png",
+            args.out.display()
+        )
+        .into());
+    }
+    let (image, truth) = match &args.labels {
+        Some(labels) => {
+            let sample = Sample::read(&args.image, labels)?;
+            (sample.image, Some(sample.mask))
+        }
+        None => (Plane::read_image(&args.image)?, None),
+    };
+    let device = args.device.open()?;
+    let unet = load(&args.model, &image, &device)?;
+    let found = find(&unet, &image, &device)?;
+
+    let picture = Picture {
+        image: &image,
+        truth: truth.as_ref(),
+        found: &found,
+    };
+    files::write(&args.out, &picture.png()?)?;
+
+    let foreground = found.values.iter().sum::<f32>() / found.values.len() as f32;
+    println!("foreground: {:.1} % of the pixels", 100.0 * foreground);
+    if let Some(truth) = &truth {
+        let overlap = Overlap::between(&found, truth);
+        println!("IoU {:.3}, Dice {:.3}", overlap.iou(), overlap.dice());
+    }
+    println!("wrote {}", args.out.display());
+    Ok(())
+}
+
+/// Builds the network that config.json describes, and gives it the weights of the .bpk file.
+fn load(model: &Path, image: &Plane, device: &Device) -> Result<Unet<4>> {
+    let file = if model.is_dir() {
+        model.join("model.bpk")
+    } else {
+        model.to_path_buf()
+    };
+    if !file.is_file() {
+        return Err(format!(
+            "--model: there is no file {}. Name a folder that `nuclei train` wrote.",
+            file.display()
+        )
+        .into());
+    }
+    let network = load_network(&file.with_file_name("config.json"))?;
+    check_size(&network, image.height, image.width)?;
+    weights::load(network.init(device), &file)
+}
+
+/// The pixels that the network takes for foreground: 1 there, 0 elsewhere.
+///
+/// # Errors
+/// When the device fails.
+pub fn find(unet: &Unet<4>, image: &Plane, device: &Device) -> Result<Plane> {
+    let logits = unet.forward(tensor(image, device));
+    let found = logits.greater_elem(0.0).float();
+    Ok(Plane {
+        width: image.width,
+        height: image.height,
+        values: found.try_into_vec_as::<f32>()?,
+    })
+}

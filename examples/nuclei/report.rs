@@ -1,0 +1,56 @@
+//! What a training leaves behind: the model, two pictures, and a word on how it went.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+use crate::data::Sample;
+use crate::history::History;
+use crate::model::Segmenter;
+use crate::picture::Picture;
+use crate::{Result, curves, files, predict};
+
+/// Writes the model, a prediction for the sample, and the curves of the history.
+///
+/// # Errors
+/// When a file cannot be written, or the device fails.
+pub fn write(out: &Path, trained: Segmenter, sample: &Sample, device: &Device) -> Result<()> {
+    let found = predict::find(&trained.unet, &sample.image, device)?;
+    let picture = Picture {
+        image: &sample.image,
+        truth: Some(&sample.mask),
+        found: &found,
+    };
+    files::write(&out.join("prediction.png"), &picture.png()?)?;
+
+    let history: History = files::load(&out.join("history.json"))?;
+    files::write(&out.join("curves.png"), &curves::png(&history)?)?;
+
+    let model = out.join("model.bpk");
+    let saved = trained.unet.save_file(&model);
+    saved.map_err(|e| format!("cannot write {}: {e}", model.display()))?;
+
+    println!(
+        "wrote {}: prediction.png, curves.png, model.bpk, config.json, training.json, \
+         history.json, checkpoint/",
+        out.display()
+    );
+    print(&history);
+    Ok(())
+}
+
+fn print(history: &History) {
+    let (Some(best), Some(last)) = (history.best(), history.epochs.last()) else {
+        return;
+    };
+    println!(
+        "validation IoU {:.3}, Dice {:.3} after {} steps in {:.0} s (best IoU {:.3}, epoch {})",
+        last.iou,
+        last.dice,
+        history.steps(),
+        history.seconds(),
+        best.iou,
+        best.epoch
+    );
+}

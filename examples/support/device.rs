@@ -1,0 +1,139 @@
+//! `--device NAME`: one of Burn's backends, chosen at run time in one binary.
+//!
+//! The examples always hold flex, ndarray and wgpu. The other backends come with the feature of
+//! their name (`cargo run --features cuda ...`), since they need drivers or compilers of their own.
+
+use std::panic::{self, UnwindSafe};
+use std::sync::{Arc, Mutex};
+
+use burn::tensor::{Device, Tensor};
+use clap::ValueEnum;
+
+/// A backend, by the name that `--device` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// The processor, in pure Rust: Burn's maintained CPU backend
+    Flex,
+    /// The processor, with the ndarray crate (deprecated by Burn, slow to train)
+    Ndarray,
+    /// Any GPU, through the best graphics API found
+    Wgpu,
+    /// An NVIDIA GPU
+    Cuda,
+    /// An AMD GPU
+    Rocm,
+    /// A GPU through Vulkan, and nothing else
+    Vulkan,
+    /// A GPU through Metal, and nothing else
+    Metal,
+    /// A GPU through WebGPU, and nothing else
+    Webgpu,
+    /// The processor, with kernels compiled at run time
+    Cpu,
+}
+
+impl DeviceName {
+    /// Opens the device, and runs one small operation on it to see that it works.
+    ///
+    /// # Errors
+    /// When this build lacks the backend, or the machine lacks the hardware or its driver.
+    pub fn open(self) -> Result<Device, String> {
+        let select = self.selector().ok_or_else(|| self.missing())?;
+        quietly(|| probe(select())).map_err(|reason| self.unusable(&reason))
+    }
+
+    /// How to select the device, if this build has it.
+    fn selector(self) -> Option<fn() -> Device> {
+        #[allow(unreachable_patterns)] // The last arm is for what the features left out.
+        match self {
+            Self::Flex => Some(Device::flex),
+            // Deprecated by Burn, and kept here for those who run it.
+            #[allow(deprecated)]
+            Self::Ndarray => Some(Device::ndarray),
+            Self::Wgpu => Some(|| Device::wgpu(Default::default())),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Some(|| Device::cuda(0)),
+            #[cfg(feature = "rocm")]
+            Self::Rocm => Some(|| Device::rocm(0)),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Some(|| Device::vulkan(Default::default())),
+            #[cfg(feature = "metal")]
+            Self::Metal => Some(|| Device::metal(Default::default())),
+            #[cfg(feature = "webgpu")]
+            Self::Webgpu => Some(|| Device::webgpu(Default::default())),
+            #[cfg(feature = "cpu")]
+            Self::Cpu => Some(Device::cpu),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    fn missing(self) -> String {
+        let name = self.name();
+        let present: Vec<_> = Self::value_variants()
+            .iter()
+            .filter(|device| device.selector().is_some())
+            .map(|device| device.name())
+            .collect();
+        format!(
+            "this build has no {name}: add --features {name} to cargo; it has: {}",
+            present.join(", ")
+        )
+    }
+
+    fn unusable(self, reason: &str) -> String {
+        // The first line says it; what follows are a backend's internals.
+        let reason = reason.lines().next().unwrap_or_default().trim();
+        format!(
+            "the device {} cannot be used on this machine: {reason}. \
+             Check its driver, or take --device flex, which needs none.",
+            self.name()
+        )
+    }
+}
+
+/// Makes flex the device of everything that Burn computes without being told where.
+///
+/// Burn 0.22 reads the checkpoint of an optimizer into its default device before it moves it to
+/// the right one. In a build with wgpu the default is a GPU, and a machine without one would panic
+/// though the training runs on flex.
+///
+/// # Safety
+/// Changes an environment variable: to be called before there is a second thread.
+pub unsafe fn default_to_flex() {
+    unsafe { std::env::set_var("BURN_DEVICE", "flex") };
+}
+
+/// Adds two numbers on the device.
+fn probe(device: Device) -> Result<Device, String> {
+    let sum = Tensor::<1>::from_floats([1.0, 2.0], &device).sum();
+    match sum.try_into_scalar::<f32>() {
+        Ok(3.0) => Ok(device),
+        Ok(other) => Err(format!("it says that 1 + 2 = {other}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Runs what may panic, and returns the panic's message instead of printing it.
+///
+/// Backends panic when they find no hardware, often on a thread of their own; the panic that then
+/// reaches this thread says only that the other one is gone. So the first message counts.
+fn quietly<T>(run: impl FnOnce() -> Result<T, String> + UnwindSafe) -> Result<T, String> {
+    let first = Arc::new(Mutex::new(None));
+    let heard = first.clone();
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if let Ok(mut first) = heard.lock() {
+            first.get_or_insert(panic.payload_as_str().unwrap_or("it panicked").to_string());
+        }
+    }));
+    let outcome = panic::catch_unwind(run);
+    panic::set_hook(hook);
+    outcome.unwrap_or_else(|_| {
+        let message = first.lock().ok().and_then(|mut first| first.take());
+        Err(message.unwrap_or_default())
+    })
+}
