@@ -12,6 +12,7 @@ use crate::layer::Layer;
 use crate::norm::NormConfig;
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, expect};
+use crate::style::check_activation;
 use crate::window::Padding;
 
 pub use crate::style::{ConvStyle, LayerOrder};
@@ -75,6 +76,18 @@ impl ConvNormActConfig {
         self
     }
 
+    /// Sets the order of the [style](Self::style).
+    pub fn with_order(mut self, order: LayerOrder) -> Self {
+        self.style.order = order;
+        self
+    }
+
+    /// Sets whether there is a bias, in the [style](Self::style).
+    pub fn with_bias(mut self, bias: impl Into<Option<bool>>) -> Self {
+        self.style.bias = bias.into();
+        self
+    }
+
     fn conv(&self) -> ConvConfig {
         ConvConfig::new(self.channels, self.kernel_size.clone())
             .with_stride(self.stride.clone())
@@ -85,7 +98,7 @@ impl ConvNormActConfig {
             .with_initializer(self.style.initializer.clone())
     }
 
-    /// How many channels the norm sees.
+    /// How many channels norm and activation see.
     fn norm_channels(&self) -> usize {
         match self.style.order {
             LayerOrder::NormActConv => self.channels[0],
@@ -99,10 +112,13 @@ impl ConvNormActConfig {
     /// As [`ConvConfig::validate`], and when the groups of a group norm do not divide the channels.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
         self.conv().validate::<R>().map_err(|e| e.within("conv"))?;
-        match &self.style.norm {
-            Some(norm) => norm
-                .validate(self.norm_channels())
-                .map_err(|e| e.within("norm")),
+        if let Some(norm) = &self.style.norm {
+            norm.validate(self.norm_channels())
+                .map_err(|e| e.within("norm"))?;
+        }
+        match &self.style.activation {
+            Some(activation) => check_activation(activation, self.norm_channels())
+                .map_err(|e| e.within("activation")),
             None => Ok(()),
         }
     }
@@ -116,9 +132,17 @@ impl ConvNormActConfig {
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
         self.validate::<R>()?;
-        self.conv()
-            .output_shape(input)
-            .map_err(|e| e.within("conv"))
+        let output = self.conv().output_shape(input);
+        let output = output.map_err(|e| e.within("conv"))?;
+        if let Some(norm) = &self.style.norm {
+            let normalised = match self.style.order {
+                LayerOrder::NormActConv => input,
+                LayerOrder::ConvNormAct | LayerOrder::ConvActNorm => output,
+            };
+            norm.output_shape(normalised)
+                .map_err(|e| e.within("norm"))?;
+        }
+        Ok(output)
     }
 
     /// Builds the layer.
@@ -181,8 +205,17 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        // Norm and activation take the channels that the convolution gives or takes.
-        self.conv.output_shape(input).map_err(|e| e.within("conv"))
+        let output = self.conv.output_shape(input);
+        let output = output.map_err(|e| e.within("conv"))?;
+        let normalised = match self.order {
+            LayerOrder::NormActConv => input,
+            LayerOrder::ConvNormAct | LayerOrder::ConvActNorm => output,
+        };
+        let norm = self.norm.output_shape(normalised);
+        norm.map_err(|e| e.within("norm"))?;
+        let activation = self.activation.output_shape(normalised);
+        activation.map_err(|e| e.within("activation"))?;
+        Ok(output)
     }
 }
 
@@ -356,6 +389,46 @@ mod tests {
             config.validate::<4>().unwrap_err().to_string(),
             "first.norm.GroupNorm: groups (=4) do not divide the channels (=6). Choose groups that do."
         );
+    }
+
+    #[test]
+    fn norms_and_activations_that_cannot_work_are_refused() {
+        use burn::nn::PReluConfig;
+        let text = |config: ConvNormActConfig| config.validate::<4>().unwrap_err().to_string();
+        let config = || ConvNormActConfig::new([2, 4], 3);
+        let prelu = ActivationConfig::PRelu(PReluConfig::new().with_num_parameters(3));
+        assert_eq!(
+            text(config().with_activation(prelu)),
+            "activation.Activation: PRelu has 3 parameters for 4 channels. Give it one parameter, or one for each channel."
+        );
+        let epsilon = NormConfig::Batch {
+            epsilon: -1.0,
+            momentum: 0.1,
+        };
+        assert_eq!(
+            text(config().with_norm(epsilon)),
+            "norm.BatchNorm: epsilon is -1. Choose a positive number, such as 1e-5."
+        );
+        let momentum = NormConfig::Batch {
+            epsilon: 1e-5,
+            momentum: f64::NAN,
+        };
+        assert_eq!(
+            text(config().with_norm(momentum)),
+            "norm.BatchNorm: momentum is NaN. Choose the weight of the new statistics, in [0, 1]."
+        );
+        let tiny = ConvNormActConfig::new([1, 1], 1).with_norm(NormConfig::group(1));
+        assert_eq!(
+            tiny.output_shape([1, 1, 2]).unwrap_err().to_string(),
+            "norm.GroupNorm: [1, 1, 2] has 2 values, too few to normalise. Use a larger map, or batch norm."
+        );
+        let huge = ConvNormActConfig::new([1, 1], usize::MAX).validate::<4>();
+        assert_eq!(
+            huge.unwrap_err().to_string(),
+            "conv.Conv: kernel_size is 18446744073709551615. Set kernel_size to 1048576 or less."
+        );
+        let long = ConvNormActConfig::new([1, 1], 3).with_padding(Padding::explicit([1, 1, 1]));
+        assert!(text(long).contains("padding [1, 1, 1] has 3 numbers"));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::layer::Layer;
 use crate::pixel_shuffle::pixel_unshuffle;
 use crate::pool::{Pool, PoolConfig, PoolKind};
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_not_empty, check_positive, expect, with_channels,
-    with_spatial,
+    PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
+    with_channels, with_spatial,
 };
 
 const NAME: &str = "Down";
@@ -95,20 +95,53 @@ impl DownConfig {
         }
     }
 
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When a number is zero or a list is of another length than the map has spatial axes.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        let factor = match self {
+            Self::Pool(pool) => return pool.validate::<R>(),
+            Self::Conv {
+                kernel_size,
+                stride,
+            } => {
+                kernel_size.resolve_positive(R, NAME, "kernel_size")?;
+                stride
+            }
+            Self::Blur { taps, stride } => {
+                if !(1..=MOST_TAPS).contains(taps) {
+                    return Err(ShapeError::new(
+                        NAME,
+                        format!("taps are {taps}"),
+                        format!("Choose 1 to {MOST_TAPS}"),
+                    ));
+                }
+                stride
+            }
+            Self::PixelUnshuffle { scale } => scale,
+        };
+        factor.resolve_positive(R, NAME, "factor").map(|_| ())
+    }
+
     /// The shape of the output for an input of shape `input`.
     ///
     /// # Errors
-    /// When the map is smaller than the window, an axis is empty, or a factor does not divide it.
+    /// When the map is smaller than the window, an axis is empty, a factor does not divide it, or
+    /// the configuration is invalid.
     pub fn output_shape<const R: usize>(
         &self,
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
         check_not_empty(NAME, input)?;
+        self.validate::<R>()?;
         match self {
             Self::Pool(pool) => pool.output_shape(input),
-            Self::Conv { .. } => self.convolution(input[1]).output_shape(input),
+            Self::Conv {
+                kernel_size,
+                stride,
+            } => strided(input[1], kernel_size, stride).output_shape(input),
             Self::Blur { taps, stride } => {
-                check_positive(NAME, "taps", *taps)?;
                 let stride = stride.resolve_positive(R, NAME, "stride")?;
                 let size: Vec<usize> = (0..R - 2)
                     .map(|n| blurred_size(input[2 + n], *taps, stride[n], axis_name(2 + n, R)))
@@ -140,35 +173,37 @@ impl DownConfig {
         }
     }
 
-    fn convolution(&self, channels: usize) -> ConvConfig {
-        match self {
-            Self::Conv {
-                kernel_size,
-                stride,
-            } => ConvConfig::new([channels, channels], kernel_size.clone())
-                .with_stride(stride.clone()),
-            _ => ConvConfig::new([channels, channels], 1),
-        }
-    }
-
     /// Builds the layer for maps with `channels` channels.
     ///
     /// # Panics
-    /// When a number of a convolution is zero, or a list is of another length than the maps have
-    /// spatial axes.
+    /// When [`validate`](Self::validate) returns an error, with its message, or there are no channels.
     pub fn init<const R: usize>(&self, channels: usize, device: &Device) -> Down<R> {
+        expect(self.validate::<R>());
+        expect(check_positive(NAME, "channels", channels));
         let conv = match self {
-            Self::Conv { .. } => Some(self.convolution(channels).init(device)),
+            Self::Conv {
+                kernel_size,
+                stride,
+            } => Some(strided(channels, kernel_size, stride).init(device)),
             _ => None,
         };
         Down {
             conv,
             config: self.clone(),
+            channels,
         }
     }
 }
 
-/// Half of the taps, less one if they are even (as timm's `BlurPool2d`), on each side.
+/// Beyond so many, the binomial coefficients leave the range in which they are exact.
+const MOST_TAPS: usize = 50;
+
+/// The convolution of [`DownConfig::Conv`].
+fn strided(channels: usize, kernel_size: &PerAxis, stride: &PerAxis) -> ConvConfig {
+    ConvConfig::new([channels, channels], kernel_size.clone()).with_stride(stride.clone())
+}
+
+/// The size that the blur and the step leave of an axis.
 fn blurred_size(size: usize, taps: usize, stride: usize, axis: &str) -> Result<usize, ShapeError> {
     let pad = blur_padding(taps, stride);
     if pad >= size || size + 2 * pad < taps {
@@ -181,6 +216,7 @@ fn blurred_size(size: usize, taps: usize, stride: usize, axis: &str) -> Result<u
     Ok((size + 2 * pad - taps) / stride + 1)
 }
 
+/// How many positions are reflected at each end, as in timm's `BlurPool2d`.
 fn blur_padding(taps: usize, stride: usize) -> usize {
     (stride - 1 + taps - 1) / 2
 }
@@ -245,6 +281,9 @@ pub struct Down<const R: usize = 4> {
     /// The options that the layer was built with.
     #[module(skip)]
     pub config: DownConfig,
+    /// The channels of the input.
+    #[module(skip)]
+    pub channels: usize,
 }
 
 impl<const R: usize> Layer<R> for Down<R> {
@@ -266,10 +305,8 @@ impl<const R: usize> Layer<R> for Down<R> {
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        match &self.conv {
-            Some(conv) => conv.output_shape(input),
-            None => self.config.output_shape(input),
-        }
+        check_channels(NAME, input, self.channels)?;
+        self.config.output_shape(input)
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! Every axis is decided on its own: a 15x6 and a 6x15 map meet at 15x15, each padded on one axis.
 
-use alloc::{format, string::ToString, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use burn::tensor::{Tensor, ops};
 use serde::{Deserialize, Serialize};
 
 use crate::pool::{AdaptiveKind, adaptive_pool};
 use crate::resize::{ResizeMode, resize, resize_shape};
-use crate::shape::{ShapeError, axis_name, expect, spatial, with_spatial};
+use crate::shape::{PerAxis, ShapeError, axis_name, expect, spatial, with_spatial};
 
 /// What the positions that padding adds hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,10 +124,7 @@ impl Fit {
         input: [usize; R],
         target: &[usize],
     ) -> Result<[usize; R], ShapeError> {
-        resize_shape(input, target).map_err(|error| ShapeError {
-            layer: NAME.to_string(),
-            ..error
-        })?;
+        resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
         for (n, &to) in target.iter().enumerate() {
             let from = input[2 + n];
             self.check_axis(from, to).map_err(|(problem, remedy)| {
@@ -137,7 +134,7 @@ impl Fit {
         Ok(with_spatial(input, target))
     }
 
-    fn check_axis(&self, from: usize, to: usize) -> Result<(), (alloc::string::String, &str)> {
+    fn check_axis(&self, from: usize, to: usize) -> Result<(), (String, &str)> {
         match self {
             Self::Exact if from != to => Err((
                 format!("is {from}, and {to} is wanted"),
@@ -172,31 +169,6 @@ impl Fit {
                 ))
             }
             _ => Ok(()),
-        }
-    }
-
-    /// As [`output_shape`](Self::output_shape), but `Exact` lets every map pass: the merge that
-    /// follows says which map differs from which.
-    pub(crate) fn shape_before_merge<const R: usize>(
-        &self,
-        input: [usize; R],
-        target: &[usize],
-    ) -> Result<[usize; R], ShapeError> {
-        match self {
-            Self::Exact => Ok(input),
-            _ => self.output_shape(input, target),
-        }
-    }
-
-    /// Gives `x` the shape of [`shape_before_merge`](Self::shape_before_merge).
-    pub(crate) fn forward_before_merge<const R: usize>(
-        &self,
-        x: Tensor<R>,
-        target: &[usize],
-    ) -> Tensor<R> {
-        match self {
-            Self::Exact => x,
-            _ => self.forward(x, target),
         }
     }
 
@@ -267,6 +239,19 @@ pub enum Target {
 }
 
 impl Target {
+    /// Checks a given size for maps of rank `rank`.
+    ///
+    /// # Errors
+    /// When it has another number of axes, or a zero.
+    pub fn validate(&self, rank: usize) -> Result<(), ShapeError> {
+        match self {
+            Self::Size(size) => PerAxis::Each(size.clone())
+                .resolve_positive(rank, "Target", "size")
+                .map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
     /// The size that maps of the given shapes meet at. There is at least one map.
     pub(crate) fn resolve<const R: usize>(&self, shapes: &[[usize; R]]) -> Vec<usize> {
         let each_axis = |pick: fn(usize, usize) -> usize| {
@@ -287,6 +272,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
     use burn::tensor::Device;
 
     fn fitted(fit: &Fit, x: &[f32], target: usize) -> Vec<f32> {

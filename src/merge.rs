@@ -72,6 +72,21 @@ impl Merge {
         }
     }
 
+    /// Checks the options for maps of rank `rank`.
+    ///
+    /// # Errors
+    /// When they have no such axis to concatenate along.
+    pub fn validate(&self, rank: usize) -> Result<(), ShapeError> {
+        match self.free_axis() {
+            Some(axis) if axis >= rank => Err(ShapeError::new(
+                NAME,
+                format!("maps of rank {rank} have no spatial axis {}", axis - 2),
+                format!("Choose Axis::Spatial(0) to Axis::Spatial({})", rank - 3),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The shape of the merged map.
     ///
     /// # Errors
@@ -88,20 +103,21 @@ impl Merge {
             ));
         };
         let free = self.free_axis();
-        if let Some(axis) = free.filter(|&axis| axis >= R) {
-            return Err(ShapeError::new(
-                NAME,
-                format!("the maps of rank {R} have no spatial axis {}", axis - 2),
-                format!("Choose Axis::Spatial(0) to Axis::Spatial({})", R - 3),
-            ));
-        }
         check_not_empty(NAME, first)?;
+        self.validate(R)?;
         let mut output = first;
         for (index, &other) in others.iter().enumerate() {
             check_not_empty(NAME, other)?;
             for axis in (0..R).filter(|&axis| Some(axis) != free) {
                 if first[axis] != other[axis] {
-                    return Err(differs(axis, [first, other], [0, index + 1], inputs.len()));
+                    let error = differs(axis, [first, other], [0, index + 1], inputs.len());
+                    return Err(match (axis, free) {
+                        (1, None) => ShapeError {
+                            remedy: format!("{}, or merge by concat", error.remedy),
+                            ..error
+                        },
+                        _ => error,
+                    });
                 }
             }
             if let Some(axis) = free {
@@ -150,6 +166,16 @@ fn map_name(index: usize, count: usize) -> String {
     }
 }
 
+/// `height differs: deep 6, skip 15`: two maps, by name, that disagree on an axis.
+pub(crate) fn disagreement(axis: &str, a: (&str, usize), b: (&str, usize)) -> String {
+    let verb = if axis == "channels" {
+        "differ"
+    } else {
+        "differs"
+    };
+    format!("{axis} {verb}: {} {}, {} {}", a.0, a.1, b.0, b.1)
+}
+
 fn differs<const R: usize>(
     axis: usize,
     shapes: [[usize; R]; 2],
@@ -162,25 +188,24 @@ fn differs<const R: usize>(
     let remedy = match axis {
         0 => "Give all maps the same batch".into(),
         1 => format!(
-            "Project {} to {} channels with a 1x1 convolution, or merge by concat",
+            "Project {} to {} channels with a 1x1 convolution",
             names[0], sizes[1]
         ),
-        _ => format!(
+        // A factor that is easy to say, or the size.
+        _ if (4 * sizes[large]).is_multiple_of(sizes[small]) => format!(
             "Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample {} by {}",
             names[small],
             sizes[large] as f64 / sizes[small] as f64
         ),
+        _ => format!(
+            "Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or resize {} to {}",
+            names[small], sizes[large]
+        ),
     };
-    let problem = format!(
-        "{} {}: {} {}, {} {}",
-        axis_name(axis, R),
-        if axis == 1 { "differ" } else { "differs" },
-        names[0],
-        sizes[0],
-        names[1],
-        sizes[1]
-    );
-    ShapeError::new(NAME, problem, remedy)
+    let colon = if count == 2 { "" } else { ":" };
+    let named = [0, 1].map(|i| (format!("{}{colon}", names[i]), sizes[i]));
+    let [a, b] = [&named[0], &named[1]].map(|(name, size)| (name.as_str(), *size));
+    ShapeError::new(NAME, disagreement(axis_name(axis, R), a, b), remedy)
 }
 
 #[cfg(test)]
@@ -230,7 +255,7 @@ mod tests {
         };
         assert_eq!(
             text(Merge::Add, &[[1, 8, 4, 4], [1, 8, 4, 4], [1, 6, 4, 4]]),
-            "Merge: channels differ: map 0 8, map 2 6. Project map 0 to 6 channels with a 1x1 convolution, or merge by concat."
+            "Merge: channels differ: map 0: 8, map 2: 6. Project map 0 to 6 channels with a 1x1 convolution, or merge by concat."
         );
         assert_eq!(
             text(Merge::concat(), &[[2, 8, 4, 4], [1, 8, 4, 4]]),

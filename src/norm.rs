@@ -6,7 +6,7 @@ use burn::nn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, norm::Norma
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::shape::ShapeError;
+use crate::shape::{ShapeError, check_not_empty, expect};
 
 /// A norm over the channels of a map. The number of channels comes from the layer that it follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,21 +60,72 @@ impl NormConfig {
         }
     }
 
-    pub(crate) fn validate(&self, channels: usize) -> Result<(), ShapeError> {
-        let Self::Group { groups, .. } = *self else {
-            return Ok(());
-        };
-        if groups > 0 && channels.is_multiple_of(groups) {
-            return Ok(());
+    /// Checks the options for maps with `channels` channels.
+    ///
+    /// # Errors
+    /// When epsilon is not positive, the momentum is not in `[0, 1]`, or the groups do not divide
+    /// the channels.
+    pub fn validate(&self, channels: usize) -> Result<(), ShapeError> {
+        let (Self::Batch { epsilon, .. }
+        | Self::Group { epsilon, .. }
+        | Self::Instance { epsilon, .. }) = *self;
+        if !(epsilon.is_finite() && epsilon > 0.0) {
+            return Err(ShapeError::new(
+                self.name(),
+                format!("epsilon is {epsilon}"),
+                "Choose a positive number, such as 1e-5",
+            ));
         }
-        Err(ShapeError::new(
-            "GroupNorm",
-            format!("groups (={groups}) do not divide the channels (={channels})"),
-            "Choose groups that do",
-        ))
+        match *self {
+            Self::Batch { momentum, .. } if !(0.0..=1.0).contains(&momentum) => {
+                Err(ShapeError::new(
+                    self.name(),
+                    format!("momentum is {momentum}"),
+                    "Choose the weight of the new statistics, in [0, 1]",
+                ))
+            }
+            Self::Group { groups, .. } if groups == 0 || !channels.is_multiple_of(groups) => {
+                Err(ShapeError::new(
+                    self.name(),
+                    format!("groups (={groups}) do not divide the channels (={channels})"),
+                    "Choose groups that do",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
-    pub(crate) fn init(&self, channels: usize, device: &Device) -> Normalization {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Batch { .. } => "BatchNorm",
+            Self::Group { .. } => "GroupNorm",
+            Self::Instance { .. } => "InstanceNorm",
+        }
+    }
+
+    /// The shape of the output for an input of shape `input`: the same.
+    ///
+    /// # Errors
+    /// When the map is too small to be normalised, or the configuration is invalid.
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.validate(input[1])?;
+        match self {
+            Self::Batch { .. } => Ok(input),
+            Self::Group { .. } | Self::Instance { .. } => {
+                check_enough_values(self.name(), input).map(|()| input)
+            }
+        }
+    }
+
+    /// Builds the norm for maps with `channels` channels.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init(&self, channels: usize, device: &Device) -> Normalization {
+        expect(self.validate(channels));
         match *self {
             Self::Batch { epsilon, momentum } => BatchNormConfig::new(channels)
                 .with_epsilon(epsilon)
@@ -92,4 +143,21 @@ impl NormConfig {
                 .into(),
         }
     }
+}
+
+/// Refuses maps of one or two values, for which Burn's group and instance norm do not run.
+pub(crate) fn check_enough_values<const R: usize>(
+    layer: &str,
+    shape: [usize; R],
+) -> Result<(), ShapeError> {
+    check_not_empty(layer, shape)?;
+    let values: usize = shape.iter().product();
+    if values > 2 {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        layer,
+        format!("{shape:?} has {values} values, too few to normalise"),
+        "Use a larger map, or batch norm",
+    ))
 }

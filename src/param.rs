@@ -1,61 +1,97 @@
-//! Changing how parameters start.
+//! Changing how parameters start. They stay lazy, so that a network can still be moved before it is used.
 
-use alloc::{string::String, string::ToString, vec::Vec};
+use alloc::vec::Vec;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::Tensor;
+use burn::nn::Initializer;
+use burn::tensor::{Device, Tensor};
 
-/// Replaces the value of a parameter, which goes on being trained as it was.
-pub(crate) fn with_value<const D: usize>(
-    param: Param<Tensor<D>>,
-    change: impl FnOnce(Tensor<D>) -> Tensor<D>,
+use crate::shape::ShapeError;
+
+/// A parameter of shape `[rows * copies, rest...]` in which each row stands `copies` times, one
+/// after the other; the rows start as `initializer` says.
+pub(crate) fn repeated_rows<const D: usize>(
+    initializer: &Initializer,
+    shape: [usize; D],
+    copies: usize,
+    [fan_in, fan_out]: [usize; 2],
+    device: &Device,
 ) -> Param<Tensor<D>> {
-    param.map(|value| {
-        let trained = value.is_require_grad();
-        change(value).detach().set_require_grad(trained)
-    })
+    let initializer = initializer.clone();
+    let init = move |device: &Device, require_grad: bool| {
+        let mut rows = shape;
+        rows[0] /= copies;
+        let count = rows[0];
+        let rest = rows[1..].iter().product();
+        let values = initializer
+            .init_with::<D, _>(rows, Some(fan_in), Some(fan_out), device)
+            .into_value()
+            .reshape([count, 1, rest])
+            .expand([count, copies, rest])
+            .reshape(shape)
+            .detach();
+        if require_grad {
+            values.require_grad()
+        } else {
+            values
+        }
+    };
+    Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
 }
 
-/// Sets the scale of the last norm of a module to zero, so that the module starts by giving the
-/// norm's shift, zero. Without a norm, nothing changes.
-pub(crate) fn zero_last_norm<M: Module>(module: M) -> M {
-    let mut gammas = Gammas::default();
-    module.visit(&mut gammas);
-    match gammas.found.pop() {
-        Some(id) => module.map(&mut Zero(id)),
-        None => module,
+/// Lets the scale of the last of Burn's norms in a module start at zero.
+///
+/// # Errors
+/// When there is no norm that has a scale.
+pub(crate) fn zero_last_norm<M: Module>(module: M) -> Result<M, ShapeError> {
+    let mut scales = Scales::default();
+    module.visit(&mut scales);
+    match scales.found.pop() {
+        Some(id) => Ok(module.map(&mut Zero(id))),
+        None => Err(ShapeError::new(
+            "Norm",
+            "no norm with a scale was found that could start at zero",
+            "Give the block a norm with a scale, or set zero_init_last_norm to false",
+        )),
     }
 }
 
-/// Finds the scales of Burn's norms: the parameters that are called `gamma`.
+/// Finds the scales of Burn's norms.
 #[derive(Default)]
-struct Gammas {
-    path: Vec<String>,
+struct Scales {
+    inside: Vec<bool>,
     found: Vec<ParamId>,
 }
 
-impl ModuleVisitor for Gammas {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+impl ModuleVisitor for Scales {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        let norms = [
+            "Struct:BatchNorm",
+            "Struct:GroupNorm",
+            "Struct:InstanceNorm",
+        ];
+        self.inside
+            .push(name == "gamma" && norms.contains(&container));
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+        self.inside.pop();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.path.last().is_some_and(|name| name == "gamma") {
+        if self.inside.last() == Some(&true) {
             self.found.push(param.id);
         }
     }
 }
 
+/// Starts one parameter anew, at zero.
 struct Zero(ParamId);
 
 impl ModuleMapper for Zero {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         if param.id == self.0 {
-            with_value(param, |value| value.zeros_like())
+            Initializer::Zeros.init(param.lazy_shape(), &param.lazy_device())
         } else {
             param
         }

@@ -73,6 +73,15 @@ impl PoolConfig {
         }
     }
 
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When a number is zero, or a list is of another length than the map has spatial axes.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        self.padding.validate(R, NAME)?;
+        self.window::<R>().map(|_| ())
+    }
+
     fn window<const R: usize>(&self) -> Result<Window, ShapeError> {
         Ok(Window {
             kernel_size: self.kernel_size.resolve_positive(R, NAME, "kernel_size")?,
@@ -148,7 +157,8 @@ impl<const R: usize> Layer<R> for Pool {
         let (window, pads) = expect(self.config.padded_window(x.dims()));
         let shape = x.dims();
         let on = |n: usize| AxisWindow {
-            kernel: window.kernel_size[n],
+            // With `ceil_mode` a window may be larger than the map: what hangs over sees nothing.
+            kernel: window.kernel_size[n].min(shape[2 + n] + pads[n].0 + pads[n].1),
             stride: window.stride[n],
             pads: pads[n],
         };

@@ -28,7 +28,7 @@ impl Axis {
     pub const fn index(self) -> usize {
         match self {
             Self::Channels => 1,
-            Self::Spatial(n) => 2 + n,
+            Self::Spatial(n) => n.saturating_add(2),
         }
     }
 }
@@ -67,7 +67,7 @@ pub(crate) fn with_spatial<const R: usize>(mut shape: [usize; R], size: &[usize]
 ///
 /// In a configuration file it is a number or a list: `3` or `[3, 1]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number, or a list of numbers")]
 pub enum PerAxis {
     /// The same number on every spatial axis.
     All(usize),
@@ -114,18 +114,24 @@ impl PerAxis {
         what: &str,
     ) -> Result<Vec<usize>, ShapeError> {
         let axes = rank - 2;
-        match self {
-            Self::All(value) => Ok(vec![*value; axes]),
-            Self::Each(values) if values.len() == axes => Ok(values.clone()),
-            Self::Each(values) => Err(ShapeError::new(
+        let values = match self {
+            Self::All(value) => vec![*value; axes],
+            Self::Each(values) => values.clone(),
+        };
+        if values.len() != axes {
+            return Err(ShapeError::new(
                 layer,
                 format!(
                     "{what} {values:?} has {} numbers, a tensor of rank {rank} has {axes} spatial axes",
                     values.len()
                 ),
                 format!("Give one number, or {axes}"),
-            )),
+            ));
         }
+        for &value in &values {
+            check_not_huge(layer, what, value)?;
+        }
+        Ok(values)
     }
 
     /// As [`resolve`](Self::resolve), and no number may be zero.
@@ -154,8 +160,8 @@ impl PerAxis {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShapeError {
-    /// Where in the network: the field names down to the layer, and the layer's type last, as in
-    /// `decoder.0.block.second.Conv`.
+    /// Where in the network: the names of fields and inputs down to the layer, and the layer's type
+    /// last, as in `decoder.0.block.second.Conv`.
     pub layer: String,
     /// What is wrong, with the axis and the numbers.
     pub problem: String,
@@ -206,11 +212,17 @@ pub(crate) fn expect<T>(result: Result<T, ShapeError>) -> T {
     }
 }
 
-/// Refuses a map that has an axis of size zero.
+/// Refuses a map that has an axis of size zero; one of another rank than 3, 4 or 5 does not compile.
 pub(crate) fn check_not_empty<const R: usize>(
     layer: &str,
     shape: [usize; R],
 ) -> Result<(), ShapeError> {
+    const {
+        assert!(
+            R >= 3 && R <= 5,
+            "a feature map has rank 3, 4 or 5: batch, channels and one to three spatial axes"
+        )
+    };
     match shape.iter().position(|&size| size == 0) {
         None => Ok(()),
         Some(axis) => Err(ShapeError::new(
@@ -241,10 +253,32 @@ pub(crate) fn check_channels<const R: usize>(
     ))
 }
 
+/// Refuses an option that would overflow what is computed with it.
+fn check_not_huge(layer: &str, what: &str, value: usize) -> Result<(), ShapeError> {
+    const MOST: usize = 1 << 20;
+    if value <= MOST {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        layer,
+        format!("{what} is {value}"),
+        format!("Set {what} to {MOST} or less"),
+    ))
+}
+
+/// The spatial size of `shape`, each axis times its scale.
+pub(crate) fn scaled<const R: usize>(shape: [usize; R], scale: &[usize]) -> Vec<usize> {
+    spatial(&shape)
+        .iter()
+        .zip(scale)
+        .map(|(size, scale)| size.saturating_mul(*scale))
+        .collect()
+}
+
 /// Refuses a number that must be positive.
 pub(crate) fn check_positive(layer: &str, what: &str, value: usize) -> Result<(), ShapeError> {
     if value > 0 {
-        return Ok(());
+        return check_not_huge(layer, what, value);
     }
     Err(ShapeError::new(
         layer,

@@ -1,11 +1,14 @@
 //! [`ConvStyle`]: what the convolutions of a network have in common.
 
+use alloc::{format, string::String};
+
 use burn::nn::{Initializer, activation::ActivationConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::conv::default_initializer;
 use crate::norm::NormConfig;
 use crate::setters::setters;
+use crate::shape::ShapeError;
 use crate::window::Padding;
 
 /// In which order convolution, norm and activation follow each other.
@@ -70,5 +73,28 @@ impl ConvStyle {
     /// A bare convolution: neither norm nor activation.
     pub fn bare() -> Self {
         Self::new().with_norm(None).with_activation(None)
+    }
+}
+
+/// Refuses an activation that does not work on maps with `channels` channels.
+pub(crate) fn check_activation(
+    activation: &ActivationConfig,
+    channels: usize,
+) -> Result<(), ShapeError> {
+    let refuse =
+        |problem: String, remedy: &str| Err(ShapeError::new("Activation", problem, remedy));
+    match activation {
+        ActivationConfig::PRelu(prelu) if ![1, channels].contains(&prelu.num_parameters) => refuse(
+            format!(
+                "PRelu has {} parameters for {channels} channels",
+                prelu.num_parameters
+            ),
+            "Give it one parameter, or one for each channel",
+        ),
+        ActivationConfig::SwiGlu(_) => refuse(
+            "SwiGlu works on the last axis, which is spatial in a feature map".into(),
+            "Choose an activation that works on each element",
+        ),
+        _ => Ok(()),
     }
 }

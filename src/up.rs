@@ -3,18 +3,19 @@
 use alloc::{format, vec::Vec};
 
 use burn::config::Config;
-use burn::module::{Content, Module, ModuleDisplay, Param};
+use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor, ops::PadMode};
 use serde::{Deserialize, Serialize};
 
 use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig};
 use crate::layer::Layer;
-use crate::param::with_value;
+use crate::param::repeated_rows;
 use crate::pixel_shuffle::pixel_shuffle;
 use crate::pool::{PoolConfig, PoolKind};
 use crate::resize::{ResizeMode, resize, resize_shape};
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_channels, expect, spatial, with_channels, with_spatial,
+    PerAxis, ShapeError, axis_name, check_channels, check_positive, expect, scaled, spatial,
+    with_channels, with_spatial,
 };
 
 const NAME: &str = "Up";
@@ -117,54 +118,42 @@ impl UpConfig {
         scale.resolve_positive(R, NAME, "scale")
     }
 
-    /// The spatial size when none is asked for.
-    fn natural_size<const R: usize>(&self, input: [usize; R]) -> Result<Vec<usize>, ShapeError> {
-        let scale = self.scale::<R>()?;
-        Ok(spatial(&input)
-            .iter()
-            .zip(scale)
-            .map(|(n, s)| n * s)
-            .collect())
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When a number is zero, or a list is of another length than the map has spatial axes.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        self.scale::<R>()?;
+        match self {
+            Self::ConvTranspose { kernel_size, .. } => kernel_size
+                .resolve_positive(R, NAME, "kernel_size")
+                .map(|_| ()),
+            Self::Resize { .. } | Self::PixelShuffle { .. } => Ok(()),
+        }
     }
 
     /// The size nearest to `target` that this enlargement can give, axis by axis: the target
-    /// itself, or else the natural size.
+    /// itself, or else the size times the scale.
     pub(crate) fn reach<const R: usize>(
         &self,
         channels: [usize; 2],
         input: [usize; R],
         target: &[usize],
     ) -> Result<Vec<usize>, ShapeError> {
-        let natural = self.natural_size(input)?;
-        Ok((0..R - 2)
-            .map(|n| {
-                let mut wanted = natural.clone();
-                wanted[n] = target[n];
-                match self.output_shape_to(channels, input, &wanted) {
-                    Ok(_) => target[n],
-                    Err(_) => natural[n],
-                }
-            })
-            .collect())
+        let natural = scaled(input, &self.scale::<R>()?);
+        let reach_axis = |n: usize| {
+            let mut wanted = natural.clone();
+            wanted[n] = target[n];
+            match self.output_shape_to(channels, input, &wanted) {
+                Ok(_) => target[n],
+                Err(_) => natural[n],
+            }
+        };
+        Ok((0..R - 2).map(reach_axis).collect())
     }
 
-    /// The transposed convolution that this stands for.
-    fn transposed(&self, channels: [usize; 2]) -> Option<ConvTransposeConfig> {
-        match self {
-            Self::ConvTranspose {
-                kernel_size,
-                stride,
-            } => Some(ConvTransposeConfig::new(
-                channels,
-                kernel_size.clone(),
-                stride.clone(),
-            )),
-            Self::Resize { .. } | Self::PixelShuffle { .. } => None,
-        }
-    }
-
-    /// The shape of a map with `channels[0]` channels after it was enlarged to `channels[1]`
-    /// channels, as far as that [changes them](Self::out_channels), and the natural size.
+    /// The shape of a map with `channels[0]` channels after it was enlarged by the scale to
+    /// `channels[1]` channels, as far as that [changes them](Self::out_channels).
     ///
     /// # Errors
     /// As [`output_shape_to`](Self::output_shape_to).
@@ -173,30 +162,37 @@ impl UpConfig {
         channels: [usize; 2],
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.output_shape_to(channels, input, &self.natural_size(input)?)
+        self.output_shape_to(channels, input, &scaled(input, &self.scale::<R>()?))
     }
 
     /// As [`output_shape`](Self::output_shape), to the spatial size `target`.
     ///
     /// # Errors
-    /// When the channels differ, an axis is empty, or the target cannot be hit.
+    /// When the channels differ, an axis is empty, the target cannot be hit, or the configuration
+    /// is invalid.
     pub fn output_shape_to<const R: usize>(
         &self,
         [input_channels, wanted]: [usize; 2],
         input: [usize; R],
         target: &[usize],
     ) -> Result<[usize; R], ShapeError> {
+        self.validate::<R>()?;
+        check_positive(NAME, "out_channels", wanted)?;
         check_channels(NAME, input, input_channels)?;
         resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
-        let natural = self.natural_size(input)?;
         let output = self.out_channels(input_channels, wanted);
         match self {
-            Self::ConvTranspose { .. } => {
-                if let Some(config) = self.transposed([input_channels, output]) {
-                    config.output_shape_to(input, target)?;
-                }
+            Self::Resize { .. } => {}
+            Self::ConvTranspose {
+                kernel_size,
+                stride,
+            } => {
+                let channels = [input_channels, output];
+                ConvTransposeConfig::new(channels, kernel_size.clone(), stride.clone())
+                    .output_shape_to(input, target)?;
             }
             Self::PixelShuffle { .. } => {
+                let natural = scaled(input, &self.scale::<R>()?);
                 if let Some(n) = (0..R - 2).find(|&n| target[n] != natural[n]) {
                     return Err(ShapeError::new(
                         NAME,
@@ -211,21 +207,23 @@ impl UpConfig {
                     ));
                 }
             }
-            Self::Resize { .. } => {}
         }
         Ok(with_channels(with_spatial(input, target), output))
     }
 
-    /// Builds the layer for maps with `channels[0]` channels; `channels[1]` are wanted.
+    /// Builds the layer for maps with `channels[0]` channels; `channels[1]` are wanted, and given
+    /// as far as the layer [changes them](Self::out_channels).
     ///
     /// # Panics
-    /// When a number is zero, or a list is of another length than the maps have spatial axes.
+    /// When [`validate`](Self::validate) returns an error, with its message, or a number of
+    /// channels is zero.
     pub fn init<const R: usize>(&self, channels: [usize; 2], device: &Device) -> Up<R> {
+        expect(self.validate::<R>());
         let [input, wanted] = channels;
-        let scale = expect(self.scale::<R>());
-        let pointwise = |output| ConvConfig::new([input, output], 1).init(device);
         let layer = match self {
-            Self::Resize { project, .. } => UpLayer::Project(project.then(|| pointwise(wanted))),
+            Self::Resize { project, .. } => {
+                UpLayer::Project(project.then(|| ConvConfig::new([input, wanted], 1).init(device)))
+            }
             Self::ConvTranspose {
                 kernel_size,
                 stride,
@@ -234,8 +232,8 @@ impl UpConfig {
                     .init(device),
             ),
             Self::PixelShuffle { .. } => {
-                let cell = scale.iter().product();
-                UpLayer::Project(Some(icnr(pointwise(wanted * cell), cell)))
+                let cell = expect(self.scale::<R>()).iter().product();
+                UpLayer::Project(Some(icnr(channels, cell, device)))
             }
         };
         Up {
@@ -246,25 +244,25 @@ impl UpConfig {
     }
 }
 
-/// Gives the `cell` channels that become one cell of the output the same weights, so that the
-/// shuffle starts as a nearest upsampling and draws no checkerboard.
-fn icnr<const R: usize>(conv: Conv<R>, cell: usize) -> Conv<R> {
-    fn repeat_rows<const D: usize>(param: Param<Tensor<D>>, cell: usize) -> Param<Tensor<D>> {
-        with_value(param, |values| {
-            let shape = values.dims();
-            let rows = shape[0] / cell;
-            let rest = shape[1..].iter().product();
-            values
-                .narrow(0, 0, rows)
-                .reshape([rows, 1, rest])
-                .expand([rows, cell, rest])
-                .reshape(shape)
-        })
-    }
+/// A 1x1 convolution in which the `cell` channels that become one cell of the output start with the
+/// same weights, so that the shuffle starts as a nearest upsampling and draws no checkerboard.
+fn icnr<const R: usize>([input, output]: [usize; 2], cell: usize, device: &Device) -> Conv<R> {
+    let config = ConvConfig::new([input, output * cell], 1);
+    expect(config.validate::<R>());
+    let mut shape = [1; R];
+    shape[0] = output * cell;
+    shape[1] = input;
+    let fans = [input, output * cell];
     Conv {
-        weight: repeat_rows(conv.weight, cell),
-        bias: conv.bias.map(|bias| repeat_rows(bias, cell)),
-        config: conv.config,
+        weight: repeated_rows(&config.initializer, shape, cell, fans, device),
+        bias: Some(repeated_rows(
+            &config.initializer,
+            [shape[0]],
+            cell,
+            fans,
+            device,
+        )),
+        config,
     }
 }
 
@@ -354,8 +352,8 @@ impl<const R: usize> Up<R> {
 
 impl<const R: usize> Layer<R> for Up<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        let target = expect(self.config.natural_size(x.dims()));
-        self.forward_to(x, &target)
+        let output = expect(self.output_shape(x.dims()));
+        self.forward_to(x, spatial(&output))
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {

@@ -39,6 +39,17 @@ impl Padding {
     }
 }
 
+impl Padding {
+    /// Checks the lengths of the lists for maps of rank `rank`.
+    pub(crate) fn validate(&self, rank: usize, layer: &str) -> Result<(), ShapeError> {
+        if let Self::Explicit { start, end } = self {
+            start.resolve(rank, layer, "padding")?;
+            end.resolve(rank, layer, "padding")?;
+        }
+        Ok(())
+    }
+}
+
 /// A window over the spatial axes, one number an axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
@@ -108,7 +119,7 @@ impl Window {
         for (n, &(start, end)) in pads.iter().enumerate() {
             let (length, stride, extent) = (input[2 + n], self.stride[n], self.extent(n));
             let padded = length + start + end;
-            if padded < extent {
+            if padded < extent && !self.ceil_mode {
                 let axis = axis_name(2 + n, R);
                 return Err(ShapeError::new(
                     layer,
@@ -117,11 +128,12 @@ impl Window {
                         self.kernel_size[n], self.dilation[n]
                     ),
                     format!(
-                        "Use a smaller kernel, Padding::Same, or a map of {axis} {extent} or more"
+                        "Use a smaller kernel, more padding, or a map of {axis} {} or more",
+                        extent - start - end
                     ),
                 ));
             }
-            size.push(self.positions(padded - extent, stride, length + start));
+            size.push(self.positions(padded.saturating_sub(extent), stride, length + start));
         }
         Ok(with_spatial(input, &size))
     }
@@ -197,6 +209,8 @@ mod tests {
         assert_eq!(length(&window(2, 2, 1, true), 13, Padding::Valid), 7);
         // torch.nn.MaxPool1d(1, 3, padding=0, ceil_mode=True) on 4 positions gives 2.
         assert_eq!(length(&window(1, 3, 1, true), 4, Padding::Valid), 2);
+        // A window that hangs over a map smaller than itself is one.
+        assert_eq!(length(&window(2, 2, 1, true), 1, Padding::Valid), 1);
         // torch.nn.MaxPool1d(2, 4, padding=1, ceil_mode=True) on 3 positions gives 1.
         assert_eq!(length(&window(2, 4, 1, true), 3, Padding::explicit(1)), 1);
     }
@@ -208,7 +222,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "Conv: length 4 with padding 1 + 1 is smaller than the window of 9 (kernel 5, dilation 2). \
-             Use a smaller kernel, Padding::Same, or a map of length 9 or more."
+             Use a smaller kernel, more padding, or a map of length 7 or more."
         );
     }
 }

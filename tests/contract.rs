@@ -119,7 +119,7 @@ fn convolutions() -> Vec<Box<dyn Contract>> {
             (
                 [1, 2, 4, 9],
                 "second.conv.Conv: height 2 with padding 0 + 0 is smaller than the window of 3 \
-                 (kernel 3, dilation 1). Use a smaller kernel, Padding::Same, or a map of height 3 \
+                 (kernel 3, dilation 1). Use a smaller kernel, more padding, or a map of height 3 \
                  or more.",
             ),
         )),
@@ -491,7 +491,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
         (
             [1, 2, 3, 8],
             "levels.1.down.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 (kernel \
-             2, dilation 1). Use a smaller kernel, Padding::Same, or a map of height 2 or more.",
+             2, dilation 1). Use a smaller kernel, more padding, or a map of height 2 or more.",
         ),
     ))]
 }
@@ -526,6 +526,11 @@ fn gradients_agree_on_every_device() {
 #[test]
 fn gradients_agree_with_finite_differences() {
     every_row(|row| row.finite_differences());
+}
+
+#[test]
+fn layers_that_moved_before_use_are_trained() {
+    every_row(|row| row.moved_layers_are_trained());
 }
 
 #[test]

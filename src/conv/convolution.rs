@@ -90,6 +90,7 @@ impl ConvConfig {
                 ));
             }
         }
+        self.padding.validate(R, NAME)?;
         Ok(Window {
             kernel_size: self.kernel_size.resolve_positive(R, NAME, "kernel_size")?,
             stride: self.stride.resolve_positive(R, NAME, "stride")?,

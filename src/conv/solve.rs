@@ -44,8 +44,9 @@ pub(crate) fn transposed_size<const R: usize>(
 }
 
 /// The padding and the output padding with which an axis of `from` positions becomes `to`, if
-/// there are any: `2 padding - output_padding` positions are cut from the full output, the odd one
-/// less at the end.
+/// there are any: `2 padding - output_padding` positions are cut from the full output, one more at
+/// the start where the number is odd. At stride 1, where no output padding is allowed, an odd
+/// number leaves one position over.
 pub(super) fn solve_paddings(
     from: usize,
     to: usize,
@@ -53,14 +54,14 @@ pub(super) fn solve_paddings(
     stride: usize,
 ) -> Option<(usize, usize)> {
     let full = (from - 1) * stride + kernel;
-    let (padding, output_padding) = if full >= to {
-        let cut = full - to;
-        (cut.div_ceil(2), cut % 2)
-    } else {
-        (0, to - full)
-    };
-    let leaves_something = to > 0 && padding < full;
-    (output_padding < stride.max(1) && leaves_something).then_some((padding, output_padding))
+    if to > full {
+        return (to - full < stride).then_some((0, to - full));
+    }
+    let cut = full - to;
+    match stride {
+        1 => Some((cut / 2, 0)),
+        _ => Some((cut.div_ceil(2), cut % 2)),
+    }
 }
 
 /// The kernel and the stride with which an axis of `from` positions becomes `to`.
@@ -101,6 +102,7 @@ mod tests {
         assert_eq!(solve_paddings(6, 12, 2, 2), Some((0, 0)));
         assert_eq!(solve_kernel(7, 15), (4, 2));
         assert_eq!(solve_paddings(7, 15, 4, 2), Some((1, 1)));
+        assert_eq!(solve_paddings(7, 16, 2, 2), None);
         assert_eq!(solve_kernel(9, 9), (1, 1));
     }
 

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::solve::{TransposedWindow, solve_kernel, solve_paddings};
 use super::{default_initializer, init_weights, ops};
 use crate::layer::Layer;
+use crate::resize::resize_shape;
 use crate::setters::setters;
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_channels, check_positive, expect, spatial, with_channels,
-    with_spatial,
+    PerAxis, ShapeError, axis_name, check_channels, check_positive, expect, scaled, spatial,
+    with_channels, with_spatial,
 };
 
 const NAME: &str = "ConvTranspose";
@@ -121,6 +122,7 @@ impl ConvTransposeConfig {
     ) -> Result<TransposedWindow, ShapeError> {
         self.validate::<R>()?;
         check_channels(NAME, input, self.channels[0])?;
+        resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
         let mut window = TransposedWindow {
             kernel_size: self.kernel_size.resolve(R, NAME, "kernel_size")?,
             stride: self.stride.resolve(R, NAME, "stride")?,
@@ -151,19 +153,6 @@ impl ConvTransposeConfig {
         Ok(window)
     }
 
-    /// The spatial size when none is asked for: `size * stride`.
-    pub(crate) fn natural_size<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<Vec<usize>, ShapeError> {
-        let stride = self.stride.resolve_positive(R, NAME, "stride")?;
-        Ok(spatial(&input)
-            .iter()
-            .zip(stride)
-            .map(|(n, s)| n * s)
-            .collect())
-    }
-
     /// The shape of the output for an input of shape `input`: `size * stride`.
     ///
     /// # Errors
@@ -172,7 +161,8 @@ impl ConvTransposeConfig {
         &self,
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.output_shape_to(input, &self.natural_size(input)?)
+        let stride = self.stride.resolve_positive(R, NAME, "stride")?;
+        self.output_shape_to(input, &scaled(input, &stride))
     }
 
     /// The shape of the output when its spatial size shall be `target`.
@@ -215,7 +205,8 @@ impl ConvTransposeConfig {
 /// As `torch.nn.ConvTranspose2d`, where an axis of `n` positions becomes `(n - 1) stride - 2 padding +
 /// (kernel - 1) + output_padding + 1`. Kernel and stride are options; the two paddings are **solved**
 /// for the wanted size when the layer runs, and [`ConvTransposeConfig::between`] solves for kernel
-/// and stride as well.
+/// and stride as well. Of an odd number of positions to cut, one more is cut at the start, as PyTorch
+/// does with an output padding of 1 (Keras's `same` cuts it at the end).
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
@@ -253,14 +244,20 @@ impl<const R: usize> ConvTranspose<R> {
     pub fn forward_to(&self, x: Tensor<R>, target: &[usize]) -> Tensor<R> {
         let window = expect(self.config.window(x.dims(), target));
         let bias = self.bias.as_ref().map(|bias| bias.val());
-        ops::conv_transpose(x, self.weight.val(), bias, &window)
+        let y = ops::conv_transpose(x, self.weight.val(), bias, &window);
+        // At stride 1 no output padding can take back one of two positions that a padding cuts:
+        // there one position is left over, and cut here.
+        target.iter().enumerate().fold(y, |y, (n, &size)| {
+            let left_over = y.dims()[2 + n] - size;
+            y.narrow(2 + n, left_over, size)
+        })
     }
 }
 
 impl<const R: usize> Layer<R> for ConvTranspose<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        let target = expect(self.config.natural_size(x.dims()));
-        self.forward_to(x, &target)
+        let output = expect(self.output_shape(x.dims()));
+        self.forward_to(x, spatial(&output))
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
@@ -299,6 +296,41 @@ mod tests {
         let y = up.forward(Tensor::from_floats([[[1.0, 5.0]]], &device));
         y.to_data()
             .assert_eq(&TensorData::from([[[1.0f32, 1.0, 5.0, 5.0]]]), true);
+    }
+
+    #[test]
+    fn the_odd_position_is_cut_at_the_start() {
+        let device = Device::flex();
+        let run = |stride, target: usize| {
+            let mut up: ConvTranspose<3> = ConvTransposeConfig::new([1, 1], 3 - stride % 2, stride)
+                .with_bias(false)
+                .init(&device);
+            let taps: &[f32] = if stride == 2 {
+                &[1.0, 2.0, 4.0]
+            } else {
+                &[1.0, 2.0]
+            };
+            let weight = Tensor::<1>::from_floats(taps, &device).reshape([1, 1, taps.len()]);
+            up.weight = Param::from_tensor(weight);
+            let x = Tensor::from_floats([[[1.0, 10.0]]], &device);
+            let y = up.forward_to(x, &[target]);
+            y.to_data().try_to_vec::<f32>().unwrap()
+        };
+        // torch.nn.functional.conv_transpose1d(x, w, stride=2, padding=1, output_padding=1)
+        assert_eq!(run(2, 4), [2.0, 14.0, 20.0, 40.0]);
+        // All of [1, 12, 20], and all but the first.
+        assert_eq!(run(1, 3), [1.0, 12.0, 20.0]);
+        assert_eq!(run(1, 2), [12.0, 20.0]);
+    }
+
+    #[test]
+    fn a_target_of_another_rank_is_an_error() {
+        let config = ConvTransposeConfig::new([4, 4], 2, 2);
+        let error = config.output_shape_to([1, 4, 6, 6], &[12]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "ConvTranspose: size [12] has 1 numbers, the map has 2 spatial axes [6, 6]. Give one number for each spatial axis."
+        );
     }
 
     #[test]

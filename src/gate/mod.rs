@@ -13,7 +13,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::shape::{ShapeError, axis_name, check_channels, check_positive, expect};
+use crate::merge::disagreement;
+use crate::shape::{
+    ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
+};
 
 const NAME: &str = "Gate";
 
@@ -59,7 +62,11 @@ impl GateConfig {
         }
     }
 
-    pub(crate) fn validate(&self, channels: usize) -> Result<(), ShapeError> {
+    /// Checks the options for a map with `channels` channels.
+    ///
+    /// # Errors
+    /// When a number is zero, or the reduction leaves no channel.
+    pub fn validate(&self, channels: usize) -> Result<(), ShapeError> {
         match *self {
             Self::Attention { hidden_channels } => {
                 check_positive(NAME, "hidden_channels", hidden_channels)
@@ -77,6 +84,36 @@ impl GateConfig {
             }
         }
     }
+
+    /// The shape of the output for a map of shape `x`, guided by one of shape `guide`.
+    ///
+    /// # Errors
+    /// When an axis is empty, the maps differ in batch or size, or the configuration is invalid.
+    pub fn output_shape<const R: usize>(
+        &self,
+        x: [usize; R],
+        guide: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        check_not_empty(NAME, x)?;
+        self.validate(x[1])?;
+        match self {
+            Self::Attention { .. } => check_same_size(x, guide).map(|()| x),
+            Self::Scse { .. } => Ok(x),
+        }
+    }
+}
+
+/// Refuses a guide that lies on other positions than the map.
+fn check_same_size<const R: usize>(x: [usize; R], guide: [usize; R]) -> Result<(), ShapeError> {
+    let Some(axis) = (0..R).find(|&axis| axis != 1 && x[axis] != guide[axis]) else {
+        return Ok(());
+    };
+    let sizes = [("map", x[axis]), ("guide", guide[axis])];
+    Err(ShapeError::new(
+        NAME,
+        disagreement(axis_name(axis, R), sizes[0], sizes[1]),
+        "Fit both to one size before the gate",
+    ))
 }
 
 /// Weighs a map: `y = x * weight(x, guide)`.
@@ -115,18 +152,7 @@ impl<const R: usize> Gate<R> {
                 check_channels(NAME, x, gate.of_map.conv.config.channels[0])?;
                 check_channels(NAME, guide, gate.of_guide.conv.config.channels[0])
                     .map_err(|e| e.within("guide"))?;
-                if let Some(axis) = (0..R).find(|&axis| axis != 1 && x[axis] != guide[axis]) {
-                    return Err(ShapeError::new(
-                        NAME,
-                        format!(
-                            "{} differs: map {}, guide {}",
-                            axis_name(axis, R),
-                            x[axis],
-                            guide[axis]
-                        ),
-                        "Fit both to one size before the gate",
-                    ));
-                }
+                check_same_size(x, guide)?;
             }
             Self::Scse(gate) => check_channels(NAME, x, gate.spatial.conv.config.channels[0])?,
         }

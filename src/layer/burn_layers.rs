@@ -4,7 +4,8 @@ use burn::nn::{
     BatchNorm, Dropout, Gelu, GroupNorm, Identity, InstanceNorm, LeakyRelu, PRelu, PaddingConfig1d,
     PaddingConfig2d, PaddingConfig3d, Relu, Sigmoid, Tanh,
     activation::{
-        Activation, Celu, Elu, HardSigmoid, HardSwish, Mish, Relu6, Selu, SiLU, Softplus,
+        Activation, Celu, Elu, HardShrink, HardSigmoid, HardSwish, LogSigmoid, Mish, Relu6, Selu,
+        Shrink, SiLU, SoftShrink, Softplus, Softsign, ThresholdedRelu,
     },
     conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d},
     norm::Normalization,
@@ -17,6 +18,7 @@ use burn::tensor::Tensor;
 
 use super::Layer;
 use crate::conv::{TransposedWindow, transposed_size};
+use crate::norm::check_enough_values;
 use crate::shape::{
     PerAxis, ShapeError, check_channels, check_not_empty, expect, with_channels, with_spatial,
 };
@@ -53,7 +55,13 @@ elementwise_layers!(
     Tanh,
     HardSigmoid,
     HardSwish,
+    HardShrink,
+    SoftShrink,
+    Shrink,
     Softplus,
+    Softsign,
+    LogSigmoid,
+    ThresholdedRelu,
 );
 
 impl<const R: usize> Layer<R> for PRelu {
@@ -89,9 +97,9 @@ impl<const R: usize> Layer<R> for Activation {
     }
 }
 
-/// Norms over the channels, each with the name that errors give it and its number of channels.
+/// Norms over the channels, each with its number of channels and what else a map must have.
 macro_rules! channel_norms {
-    ($($layer:ident: $self:ident => $channels:expr),+ $(,)?) => {$(
+    ($($layer:ident: $self:ident => $channels:expr, $enough:ident),+ $(,)?) => {$(
         impl<const R: usize> Layer<R> for $layer {
             fn forward(&self, x: Tensor<R>) -> Tensor<R> {
                 expect(Layer::<R>::output_shape(self, x.dims()));
@@ -100,6 +108,7 @@ macro_rules! channel_norms {
 
             fn output_shape(&$self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
                 check_channels(stringify!($layer), input, $channels)?;
+                $enough(stringify!($layer), input)?;
                 Ok(input)
             }
         }
@@ -107,9 +116,9 @@ macro_rules! channel_norms {
 }
 
 channel_norms!(
-    BatchNorm: self => self.gamma.shape()[0],
-    GroupNorm: self => self.num_channels,
-    InstanceNorm: self => self.num_channels,
+    BatchNorm: self => self.gamma.shape()[0], check_not_empty,
+    GroupNorm: self => self.num_channels, check_enough_values,
+    InstanceNorm: self => self.num_channels, check_enough_values,
 );
 
 impl<const R: usize> Layer<R> for Normalization {

@@ -141,6 +141,7 @@ impl UnetConfig {
             ));
         }
         self.stem().validate::<R>().map_err(|e| e.within("stem"))?;
+        self.down.validate::<R>().map_err(|e| e.within("down"))?;
         for index in 0..self.depth() {
             self.level_block::<R>(index)?
                 .validate::<R>()
@@ -152,6 +153,27 @@ impl UnetConfig {
         Ok(())
     }
 
+    /// The shapes of the maps of all levels, the finest first, for an image of shape `input`.
+    ///
+    /// # Errors
+    /// When the channels differ, the image is too small for the levels, or the configuration is
+    /// invalid.
+    pub fn feature_shapes<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<Vec<[usize; R]>, ShapeError> {
+        self.validate::<R>()?;
+        let stem = self.stem().output_shape(input);
+        let mut maps = alloc::vec![stem.map_err(|e| e.within("stem"))?];
+        for index in 0..self.depth() {
+            let down = self.down.output_shape(maps[index]);
+            let down = down.map_err(|e| e.within(format!("levels.{index}.down")))?;
+            let block = self.level_block::<R>(index)?.output_shape(down);
+            maps.push(block.map_err(|e| e.within(format!("levels.{index}.block")))?);
+        }
+        Ok(maps)
+    }
+
     /// The shape of the output for an image of shape `input`.
     ///
     /// # Errors
@@ -161,18 +183,10 @@ impl UnetConfig {
         &self,
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.validate::<R>()?;
-        let stem = self.stem().output_shape(input);
-        let mut skips = alloc::vec![stem.map_err(|e| e.within("stem"))?];
-        for index in 0..self.depth() {
-            let down = self.down.output_shape(skips[index]);
-            let down = down.map_err(|e| e.within(format!("levels.{index}.down")))?;
-            let block = self.level_block::<R>(index)?.output_shape(down);
-            skips.push(block.map_err(|e| e.within(format!("levels.{index}.block")))?);
-        }
-        let mut deep = skips[self.depth()];
+        let maps = self.feature_shapes(input)?;
+        let mut deep = maps[self.depth()];
         for index in (0..self.depth()).rev() {
-            let merged = self.decoder(index).output_shape(deep, skips[index]);
+            let merged = self.decoder(index).output_shape(deep, maps[index]);
             deep = merged.map_err(|e| e.within(format!("decoder.{index}")))?;
         }
         self.head().output_shape(deep).map_err(|e| e.within("head"))
@@ -252,8 +266,9 @@ impl<const R: usize> Unet<R> {
     /// The maps of all levels, the finest first.
     ///
     /// # Panics
-    /// When the image does not fit, with the message of [`Layer::output_shape`].
+    /// When [`UnetConfig::feature_shapes`] returns an error, with its message.
     pub fn features(&self, x: Tensor<R>) -> Vec<Tensor<R>> {
+        expect(self.config.feature_shapes(x.dims()));
         let mut maps = alloc::vec![self.stem.forward(x)];
         for (index, level) in self.levels.iter().enumerate() {
             let down = level.down.forward(maps[index].clone());
@@ -300,7 +315,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "levels.3.block.first.conv.Conv: height 2 with padding 0 + 0 is smaller than the window of 3 \
-             (kernel 3, dilation 1). Use a smaller kernel, Padding::Same, or a map of height 3 or more."
+             (kernel 3, dilation 1). Use a smaller kernel, more padding, or a map of height 3 or more."
         );
     }
 

@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::drop_path::DropPath;
 use crate::block::{ConvNormAct, ConvNormActConfig};
 use crate::layer::Layer;
+use crate::merge::disagreement;
 use crate::norm::NormConfig;
 use crate::param::zero_last_norm;
 use crate::pool::{Pool, PoolConfig, PoolKind};
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, axis_name, check_channels, check_positive, expect};
+use crate::style::check_activation;
 
 const NAME: &str = "SkipAdd";
 
@@ -50,8 +52,9 @@ pub struct SkipAddConfig {
     pub layer_scale: Option<f64>,
     /// The probability that a sample takes the shortcut alone during training. Default: 0.
     pub drop_path: f64,
-    /// Whether the last norm of the block starts at zero, so that the layer starts as its
-    /// shortcut. Default: false.
+    /// Whether the last norm of the block, in the order of its fields, starts with the scale zero:
+    /// where that norm is the last of the block's operations, the layer starts as its shortcut. A
+    /// block without a norm that has a scale is refused. Default: false.
     pub zero_init_last_norm: bool,
 }
 
@@ -113,22 +116,24 @@ impl SkipAddConfig {
         check_positive(NAME, "in_channels", self.channels[0])?;
         check_positive(NAME, "out_channels", self.channels[1])?;
         DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
+        if let Some(scale) = self.layer_scale.filter(|scale| !scale.is_finite()) {
+            return Err(ShapeError::new(
+                NAME,
+                format!("layer_scale is {scale}"),
+                "Choose a finite number",
+            ));
+        }
+        if let Some(activation) = &self.activation {
+            check_activation(activation, self.channels[1]).map_err(|e| e.within("activation"))?;
+        }
         match self.projection::<R>()? {
             Some((_, conv)) => conv.validate::<R>().map_err(|e| e.within("shortcut")),
             None => Ok(()),
         }
     }
 
-    /// The shape of the shortcut for an input of shape `input`: what the block has to give.
-    ///
-    /// # Errors
-    /// When the channels differ or the configuration is invalid.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        self.validate::<R>()?;
-        check_channels(NAME, input, self.channels[0])?;
+    /// The shape of the shortcut for an input of shape `input`.
+    fn shortcut_shape<const R: usize>(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         let Some((pool, conv)) = self.projection::<R>()? else {
             return Ok(input);
         };
@@ -136,24 +141,56 @@ impl SkipAddConfig {
             Some(pool) => pool.output_shape(input)?,
             None => input,
         };
-        conv.output_shape(pooled).map_err(|e| e.within("shortcut"))
+        conv.output_shape(pooled)
+    }
+
+    /// The shape of the output when the block makes `block_output` of `input`.
+    ///
+    /// # Errors
+    /// When the channels differ, the block gives another shape than the shortcut, or the
+    /// configuration is invalid.
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+        block_output: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.validate::<R>()?;
+        check_channels(NAME, input, self.channels[0])?;
+        let shortcut = self
+            .shortcut_shape(input)
+            .map_err(|e| e.within("shortcut"))?;
+        let Some(axis) = (0..R).find(|&axis| block_output[axis] != shortcut[axis]) else {
+            return Ok(block_output);
+        };
+        let remedy = if axis == 1 {
+            format!("Set the channels to [{}, {}]", input[1], block_output[1])
+        } else {
+            let strides: Vec<_> = (2..R)
+                .map(|n| input[n].div_ceil(block_output[n].max(1)))
+                .collect();
+            format!("Set the stride to {strides:?}, and let the block pad with Padding::Same")
+        };
+        let sizes = [("block", block_output[axis]), ("shortcut", shortcut[axis])];
+        let problem = disagreement(axis_name(axis, R), sizes[0], sizes[1]);
+        Err(ShapeError::new(NAME, problem, remedy))
     }
 
     /// Wraps `block`.
     ///
     /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message.
+    /// When [`validate`](Self::validate) returns an error, with its message, or the last norm shall
+    /// start at zero and the block has none.
     pub fn init<const R: usize, M: Layer<R>>(&self, block: M, device: &Device) -> SkipAdd<M, R> {
         expect(self.validate::<R>());
         let projection = expect(self.projection::<R>());
         let channels = self.channels[1];
         let scale = |value| Initializer::Constant { value }.init([channels], device);
+        let block = match self.zero_init_last_norm {
+            true => expect(zero_last_norm(block).map_err(|e| e.within("block"))),
+            false => block,
+        };
         SkipAdd {
-            block: if self.zero_init_last_norm {
-                zero_last_norm(block)
-            } else {
-                block
-            },
+            block,
             shortcut: projection.map(|(pool, conv)| (pool.map(Pool::new), conv.init(device))),
             layer_scale: self.layer_scale.map(scale),
             drop_path: (self.drop_path > 0.0).then(|| DropPath::new(self.drop_path)),
@@ -220,28 +257,12 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipAdd<M, R> {
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        let shortcut = self.config.output_shape(input)?;
+        check_channels(NAME, input, self.config.channels[0])?;
         let block = self
             .block
             .output_shape(input)
             .map_err(|e| e.within("block"))?;
-        let Some(axis) = (0..R).find(|&axis| block[axis] != shortcut[axis]) else {
-            return Ok(block);
-        };
-        let problem = format!(
-            "{} {}: block {}, shortcut {}",
-            axis_name(axis, R),
-            if axis == 1 { "differ" } else { "differs" },
-            block[axis],
-            shortcut[axis]
-        );
-        let remedy = if axis == 1 {
-            format!("Set the channels to [{}, {}]", input[1], block[1])
-        } else {
-            let strides: Vec<_> = (2..R).map(|n| input[n].div_ceil(block[n].max(1))).collect();
-            format!("Set the stride to {strides:?}, and let the block pad with Padding::Same")
-        };
-        Err(ShapeError::new(NAME, problem, remedy))
+        self.config.output_shape(input, block)
     }
 }
 

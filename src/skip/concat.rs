@@ -7,6 +7,7 @@ use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::meet::{Meeting, deep_and_skip};
 use crate::fit::{Fit, Target};
 use crate::layer::Layer;
 use crate::merge::{Merge, Order};
@@ -52,10 +53,14 @@ impl SkipConcatConfig {
         Self::default()
     }
 
-    const fn merge(&self) -> Merge {
-        Merge::Concat {
-            axis: Axis::Channels,
-            order: self.order,
+    fn meeting(&self) -> Meeting<'_> {
+        Meeting {
+            fits: vec![&self.fit, &self.fit],
+            target: &self.target,
+            merge: Merge::Concat {
+                axis: Axis::Channels,
+                order: self.order,
+            },
         }
     }
 
@@ -68,16 +73,10 @@ impl SkipConcatConfig {
         input: [usize; R],
         block_output: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        let shapes = [block_output, input];
-        let target = self.target.resolve(&shapes);
-        let fit = |shape, name| {
-            let fitted = self.fit.shape_before_merge(shape, &target);
-            fitted.map_err(|e: ShapeError| e.within(name))
-        };
-        let fitted = [fit(block_output, "deep")?, fit(input, "skip")?];
-        self.merge()
-            .output_shape(&fitted)
-            .map_err(|e| e.told_by(NAME))
+        let meeting = self.meeting();
+        let fitted = meeting.fitted(&[block_output, input], deep_and_skip)?;
+        let merged = meeting.merge.output_shape(&fitted);
+        merged.map_err(|e| e.told_by(NAME))
     }
 
     /// Wraps `block`.
@@ -129,9 +128,8 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipConcat<M> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims()));
         let deep = self.block.forward(x.clone());
-        let target = self.config.target.resolve(&[deep.dims(), x.dims()]);
-        let fit = |map| self.config.fit.forward_before_merge(map, &target);
-        self.config.merge().forward(vec![fit(deep), fit(x)])
+        let meeting = self.config.meeting();
+        meeting.merge.forward(meeting.fit(vec![deep, x]))
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
@@ -181,7 +179,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "SkipConcat: length differs: deep 7, skip 15. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample deep by 2.142857142857143."
+            "SkipConcat: length differs: deep 7, skip 15. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or resize deep to 15."
         );
         let fitted = SkipConcatConfig::new().with_fit(Fit::crop()).init(pool());
         assert_eq!(fitted.output_shape([1, 8, 15]), Ok([1, 16, 7]));

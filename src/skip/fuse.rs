@@ -8,6 +8,7 @@ use burn::nn::Identity;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::meet::Meeting;
 use crate::block::{ConvNormAct, ConvNormActConfig};
 use crate::fit::{Fit, Target};
 use crate::gate::{Gate, GateConfig};
@@ -122,6 +123,8 @@ impl FuseConfig {
                 "Give at least one",
             ));
         }
+        self.target.validate(R)?;
+        self.merge.validate(R)?;
         for (index, branch) in self.branches.iter().enumerate() {
             self.validate_branch::<R>(branch)
                 .map_err(|e| e.within(format!("branches.{index}")))?;
@@ -178,18 +181,12 @@ impl FuseConfig {
         Ok(shapes)
     }
 
-    /// The spatial size that each map is fitted to. The axis of a spatial concat stays as it is.
-    fn sizes<const R: usize>(&self, projected: &[[usize; R]]) -> Vec<Vec<usize>> {
-        let target = self.target.resolve(projected);
-        let free = self.merge.free_axis().and_then(|axis| axis.checked_sub(2));
-        let size_of = |shape: &[usize; R]| {
-            let mut size = target.clone();
-            if let Some(n) = free.filter(|&n| n < size.len() && n < R - 2) {
-                size[n] = shape[2 + n];
-            }
-            size
-        };
-        projected.iter().map(size_of).collect()
+    fn meeting(&self) -> Meeting<'_> {
+        Meeting {
+            fits: self.branches.iter().map(|branch| &branch.fit).collect(),
+            target: &self.target,
+            merge: self.merge,
+        }
     }
 
     /// The shape of the merged map, before the block.
@@ -202,16 +199,17 @@ impl FuseConfig {
         inputs: &[[usize; R]],
     ) -> Result<[usize; R], ShapeError> {
         self.validate::<R>()?;
-        let projected = self.projected(inputs)?;
-        let mut fitted = Vec::with_capacity(inputs.len());
-        for (index, size) in self.sizes(&projected).iter().enumerate() {
-            let fit = &self.branches[index].fit;
-            let shape = fit.shape_before_merge(projected[index], size);
-            fitted.push(shape.map_err(|e| e.within(format!("branches.{index}")))?);
+        let meeting = self.meeting();
+        let branch_name = |index| format!("branches.{index}");
+        let fitted = meeting.fitted(&self.projected(inputs)?, branch_name)?;
+        for (index, branch) in self.branches.iter().enumerate() {
+            if let Some(BranchGate { gate, guide }) = &branch.gate {
+                gate.output_shape(fitted[index], fitted[*guide])
+                    .map_err(|e| e.within(format!("branches.{index}.gate")))?;
+            }
         }
-        self.merge
-            .output_shape(&fitted)
-            .map_err(|e| e.told_by(NAME))
+        let merged = meeting.merge.output_shape(&fitted);
+        merged.map_err(|e| e.told_by(NAME))
     }
 
     /// Builds the fusion, without a block after it.
@@ -306,16 +304,13 @@ impl<const R: usize, M: Layer<R>> Fuse<R, M> {
     pub fn forward(&self, maps: Vec<Tensor<R>>) -> Tensor<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes));
-        let sizes = self.config.sizes(&expect(self.config.projected(&shapes)));
-        let fitted: Vec<Tensor<R>> = maps
+        let branches = self.branches.iter();
+        let projected = maps
             .into_iter()
-            .enumerate()
-            .map(|(index, map)| {
-                let projected = self.branches[index].projection.forward(map);
-                let fit = &self.config.branches[index].fit;
-                fit.forward_before_merge(projected, &sizes[index])
-            })
-            .collect();
+            .zip(branches)
+            .map(|(map, branch)| branch.projection.forward(map));
+        let meeting = self.config.meeting();
+        let fitted = meeting.fit(projected.collect());
         let gated = self.branches.iter().enumerate().map(|(index, branch)| {
             let map = fitted[index].clone();
             match (&branch.gate, &self.config.branches[index].gate) {
@@ -332,6 +327,7 @@ impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for Fuse<R, M> {
     fn custom_content(&self, content: Content) -> Option<Content> {
         content
             .add("branches", &self.branches)
+            .add_debug_attribute("fits", &self.config.meeting().fits)
             .add_debug_attribute("merge", &self.config.merge)
             .add_debug_attribute("target", &self.config.target)
             .add("block", &self.block)
@@ -411,6 +407,46 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_whose_guide_has_another_size_is_refused() {
+        let gate = BranchGate {
+            gate: GateConfig::Attention { hidden_channels: 2 },
+            guide: 0,
+        };
+        let merge = Merge::Concat {
+            axis: crate::Axis::Spatial(0),
+            order: crate::merge::Order::DeepFirst,
+        };
+        let branches = vec![BranchConfig::new(2), BranchConfig::new(2).with_gate(gate)];
+        let error = FuseConfig::new(branches, merge)
+            .output_shape(&[[1, 2, 3, 5], [1, 2, 4, 5]])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "branches.1.gate.Gate: height differs: map 4, guide 3. Fit both to one size before the gate."
+        );
+    }
+
+    #[test]
+    fn a_given_size_is_not_ignored() {
+        let text = |fit: Fit, size: Vec<usize>| {
+            let config = FuseConfig::new(vec![BranchConfig::new(2).with_fit(fit)], Merge::Add)
+                .with_target(Target::Size(size));
+            config
+                .output_shape(&[[1, 2, 4, 4]])
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(text(Fit::pad(), vec![9, 9]), Ok([1, 2, 9, 9]));
+        assert_eq!(
+            text(Fit::Exact, vec![9, 9]).unwrap_err(),
+            "branches.0.Fit: height is 4, and 9 is wanted. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop)."
+        );
+        assert_eq!(
+            text(Fit::pad(), vec![9]).unwrap_err(),
+            "Target: size [9] has 1 numbers, a tensor of rank 4 has 2 spatial axes. Give one number, or 2."
+        );
+    }
+
+    #[test]
     fn display() {
         let config = FuseConfig::new(vec![BranchConfig::new(2)], Merge::Max);
         let expected = "\
@@ -421,6 +457,7 @@ Fuse {
       gate: None
     }
   }
+  fits: [Exact]
   merge: Max
   target: Skip
   block: Identity

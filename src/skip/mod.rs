@@ -6,6 +6,7 @@ mod direct_sum;
 mod drop_path;
 mod flatten_pad_reshape;
 mod fuse;
+mod meet;
 mod upsample_concat;
 
 pub use add::{Shortcut, SkipAdd, SkipAddConfig};

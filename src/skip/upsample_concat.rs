@@ -1,12 +1,13 @@
 //! [`UpsampleConcat`]: the decoder step of a U-Net.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec;
 
 use burn::config::Config;
 use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::meet::{Meeting, deep_and_skip};
 use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
 use crate::fit::{Fit, Target};
 use crate::gate::{Gate, GateConfig};
@@ -55,16 +56,6 @@ setters!(
 
 impl Config for UpsampleConcatConfig {}
 
-/// The sizes on the way: what `output_shape` computes and `forward` follows.
-struct Sizes<const R: usize> {
-    /// The deep map, enlarged.
-    up: [usize; R],
-    /// The spatial size that both maps meet at.
-    meet: Vec<usize>,
-    /// The concatenation.
-    merged: [usize; R],
-}
-
 impl UpsampleConcatConfig {
     /// A decoder step with nearest upsampling to the size of the skip.
     pub fn new(deep_channels: usize, skip_channels: usize, out_channels: usize) -> Self {
@@ -81,10 +72,14 @@ impl UpsampleConcatConfig {
         }
     }
 
-    const fn merge(&self) -> Merge {
-        Merge::Concat {
-            axis: Axis::Channels,
-            order: self.order,
+    fn meeting(&self) -> Meeting<'_> {
+        Meeting {
+            fits: vec![&self.fit, &self.fit],
+            target: &self.target,
+            merge: Merge::Concat {
+                axis: Axis::Channels,
+                order: self.order,
+            },
         }
     }
 
@@ -107,45 +102,42 @@ impl UpsampleConcatConfig {
     /// Checks the options for maps of rank `R`.
     ///
     /// # Errors
-    /// When a number of channels is zero, or gate or block are invalid.
+    /// When a number of channels is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        check_positive(NAME, "deep_channels", self.deep_channels)?;
-        check_positive(NAME, "skip_channels", self.skip_channels)?;
-        if let Some(gate) = &self.gate {
-            gate.validate(self.skip_channels)
-                .map_err(|e| e.within("gate"))?;
-        }
+        self.validate_merge::<R>()?;
         self.block().validate::<R>().map_err(|e| e.within("block"))
     }
 
-    fn sizes<const R: usize>(
+    /// All but the block.
+    fn validate_merge<const R: usize>(&self) -> Result<(), ShapeError> {
+        check_positive(NAME, "deep_channels", self.deep_channels)?;
+        check_positive(NAME, "skip_channels", self.skip_channels)?;
+        self.up.validate::<R>().map_err(|e| e.within("up"))?;
+        self.target.validate(R)?;
+        match &self.gate {
+            Some(gate) => gate
+                .validate(self.skip_channels)
+                .map_err(|e| e.within("gate")),
+            None => Ok(()),
+        }
+    }
+
+    /// The shape of the enlarged deep map.
+    fn up_shape<const R: usize>(
         &self,
         deep: [usize; R],
         skip: [usize; R],
-    ) -> Result<Sizes<R>, ShapeError> {
-        check_channels(NAME, skip, self.skip_channels).map_err(|e| e.within("skip"))?;
-        check_channels(NAME, deep, self.deep_channels).map_err(|e| e.within("deep"))?;
+    ) -> Result<[usize; R], ShapeError> {
         let channels = self.up_channels();
-        let up = match (&self.target, &self.fit) {
+        let shape = match (&self.target, &self.fit) {
             (Target::Skip, Fit::Exact) => self.up.output_shape_to(channels, deep, spatial(&skip)),
-            (Target::Skip, _) => {
-                let reached = self.up.reach(channels, deep, spatial(&skip))?;
-                self.up.output_shape_to(channels, deep, &reached)
-            }
+            (Target::Skip, _) => self
+                .up
+                .reach(channels, deep, spatial(&skip))
+                .and_then(|size| self.up.output_shape_to(channels, deep, &size)),
             _ => self.up.output_shape(channels, deep),
-        }
-        .map_err(|e| e.within("up"))?;
-        let meet = self.target.resolve(&[up, skip]);
-        let fit = |shape, name| {
-            let fitted = self.fit.shape_before_merge(shape, &meet);
-            fitted.map_err(|e: ShapeError| e.within(name))
         };
-        let fitted = [fit(up, "deep")?, fit(skip, "skip")?];
-        let merged = self
-            .merge()
-            .output_shape(&fitted)
-            .map_err(|e| e.told_by(NAME))?;
-        Ok(Sizes { up, meet, merged })
+        shape.map_err(|e| e.within("up"))
     }
 
     /// The shape of the concatenation, before the block.
@@ -157,7 +149,14 @@ impl UpsampleConcatConfig {
         deep: [usize; R],
         skip: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.sizes(deep, skip).map(|sizes| sizes.merged)
+        self.validate_merge::<R>()?;
+        check_channels(NAME, skip, self.skip_channels).map_err(|e| e.within("skip"))?;
+        check_channels(NAME, deep, self.deep_channels).map_err(|e| e.within("deep"))?;
+        let meeting = self.meeting();
+        let maps = [self.up_shape(deep, skip)?, skip];
+        let fitted = meeting.fitted(&maps, deep_and_skip)?;
+        let merged = meeting.merge.output_shape(&fitted);
+        merged.map_err(|e| e.told_by(NAME))
     }
 
     /// The shape of the output for maps of shapes `deep` and `skip`.
@@ -186,16 +185,17 @@ impl UpsampleConcatConfig {
     }
 
     /// Builds the layer with a block of one's own, which takes
-    /// [`merged_channels`](Self::merged_channels). `out_channels` and `style` then count for nothing.
+    /// [`merged_channels`](Self::merged_channels). `out_channels` and `style` describe the block that
+    /// it takes the place of, and count for nothing here.
     ///
     /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message.
+    /// When another option is invalid, with the message of [`validate`](Self::validate).
     pub fn init_with<const R: usize, M: Layer<R>>(
         &self,
         block: M,
         device: &Device,
     ) -> UpsampleConcat<R, M> {
-        expect(self.validate::<R>());
+        expect(self.validate_merge::<R>());
         let [_, up_channels] = self.up_channels();
         let guide = self.up.out_channels(self.deep_channels, up_channels);
         let gate = self.gate.as_ref();
@@ -268,15 +268,14 @@ impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
     /// When [`output_shape`](Self::output_shape) returns an error, with its message.
     pub fn forward(&self, deep: Tensor<R>, skip: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(deep.dims(), skip.dims()));
-        let sizes = expect(self.config.sizes(deep.dims(), skip.dims()));
-        let fit = |map| self.config.fit.forward_before_merge(map, &sizes.meet);
-        let deep = fit(self.up.forward_to(deep, spatial(&sizes.up)));
-        let mut skip = fit(skip);
+        let up = expect(self.config.up_shape(deep.dims(), skip.dims()));
+        let deep = self.up.forward_to(deep, spatial(&up));
+        let meeting = self.config.meeting();
+        let mut maps = meeting.fit(vec![deep, skip]);
         if let Some(gate) = &self.gate {
-            skip = gate.forward(skip, deep.clone());
+            maps[1] = gate.forward(maps[1].clone(), maps[0].clone());
         }
-        self.block
-            .forward(self.config.merge().forward(vec![deep, skip]))
+        self.block.forward(meeting.merge.forward(maps))
     }
 }
 

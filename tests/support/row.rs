@@ -70,6 +70,7 @@ pub trait Contract: Sync {
     fn odd_sizes(&self);
     fn gradients(&self);
     fn finite_differences(&self);
+    fn moved_layers_are_trained(&self);
     fn save_and_load(&self);
     fn misfit(&self);
 }
@@ -160,18 +161,22 @@ impl ModuleMapper for Move {
 
 const DIRECTION: u64 = 77;
 
-/// The gradients of all parameters that are trained, with their number among all parameters.
+/// The gradients of all parameters, with their number among parameters and running statistics.
 struct Collect<'a> {
     gradients: &'a Gradients,
+    statistic: bool,
     seen: usize,
     found: Vec<(usize, Option<Array>)>,
 }
 
 impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.statistic = name.starts_with("running_");
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        if value.is_require_grad() {
-            let gradient = value.grad(self.gradients).map(|g| Array::of(&g));
+        if !self.statistic {
+            let gradient = param.val().grad(self.gradients).map(|g| Array::of(&g));
             self.found.push((self.seen, gradient));
         }
         self.seen += 1;
@@ -196,6 +201,7 @@ fn pass<M: Module, const R: usize>(row: &Row<M, R>, module: &M, x: Vec<Tensor<R>
     let gradients = loss.backward();
     let mut collect = Collect {
         gradients: &gradients,
+        statistic: false,
         seen: 0,
         found: vec![],
     };
@@ -373,6 +379,20 @@ impl<M: Module + Sync, const R: usize> Contract for Row<M, R> {
                         .train();
                     pass(self, &moved, x.clone()).loss
                 },
+            );
+        }
+    }
+
+    fn moved_layers_are_trained(&self) {
+        let module = (self.build)(&Device::flex().autodiff());
+        let device = crate::devices::ndarray().autodiff();
+        let module = module.to_device(&device);
+        let x = inputs(&self.small_shapes(), &device, DType::F32);
+        for (i, gradient) in pass(self, &module, x).to_params {
+            assert!(
+                gradient.is_some(),
+                "{}: parameter {i} is not trained",
+                self.name
             );
         }
     }
