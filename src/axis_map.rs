@@ -1,43 +1,61 @@
 //! A constant linear map along one axis: what resizing, average fitting and blurring have in common.
 //!
-//! `y = A x` along the axis, as a matrix product. It has a gradient (`A` transposed) on every
-//! backend and for every rank, and the backward pass needs nothing but `A`.
+//! `y = A x` along the axis. It has a gradient (`A` transposed) on every backend and for every rank,
+//! and the backward pass needs nothing but `A`. Along a short axis the map is a matrix product, which
+//! runs at the rate of the backend's matrix multiplication; along a long one, where nearly all of the
+//! matrix is zero, it is a sum of weighted selections.
 
 use alloc::{vec, vec::Vec};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-/// A map from `columns` positions to `rows` positions, as a dense matrix in row order.
+/// A selection costs about as much as this many multiplications for each of its values.
+const SELECTION_COST: usize = 256;
+
+/// A map from `columns` positions to as many positions as it has rows.
 pub(crate) struct AxisMap {
-    rows: usize,
     columns: usize,
-    weights: Vec<f64>,
+    /// For each output position the input positions and their weights.
+    rows: Vec<Vec<(usize, f64)>>,
 }
 
 impl AxisMap {
     /// The map that is zero everywhere.
     pub fn zero(rows: usize, columns: usize) -> Self {
         Self {
-            rows,
             columns,
-            weights: vec![0.0; rows * columns],
+            rows: vec![Vec::new(); rows],
         }
     }
 
     /// Adds `weight` to the influence of input `column` on output `row`.
     pub fn add(&mut self, row: usize, column: usize, weight: f64) {
-        self.weights[row * self.columns + column] += weight;
+        self.rows[row].push((column, weight));
     }
 
     /// Applies the map along `axis` of `x`.
     pub fn apply<const R: usize>(self, x: Tensor<R>, axis: usize) -> Tensor<R> {
+        debug_assert_eq!(x.dims()[axis], self.columns);
+        let taps = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        if self.columns > SELECTION_COST * taps {
+            self.apply_selections(x, axis, taps)
+        } else {
+            self.apply_matrix(x, axis)
+        }
+    }
+
+    fn apply_matrix<const R: usize>(self, x: Tensor<R>, axis: usize) -> Tensor<R> {
         let mut shape = x.dims();
         let [outer, length, inner] = around(&shape, axis);
-        debug_assert_eq!(length, self.columns);
-        let options = (&x.device(), x.dtype());
-        let data = TensorData::new(self.weights, [self.rows, self.columns]);
-        let map = Tensor::<2>::from_data(data, options);
-        shape[axis] = self.rows;
+        shape[axis] = self.rows.len();
+        let mut weights = vec![0.0; self.rows.len() * self.columns];
+        for (row, taps) in self.rows.iter().enumerate() {
+            for (column, weight) in taps {
+                weights[row * self.columns + column] += weight;
+            }
+        }
+        let data = TensorData::new(weights, [self.rows.len(), self.columns]);
+        let map = Tensor::<2>::from_data(data, (&x.device(), x.dtype()));
         if inner == 1 {
             let rows = x.reshape([outer, length]);
             rows.matmul(map.transpose()).reshape(shape)
@@ -45,6 +63,20 @@ impl AxisMap {
             let planes = x.reshape([outer, length, inner]);
             map.unsqueeze::<3>().matmul(planes).reshape(shape)
         }
+    }
+
+    /// The sum over the taps: the n-th tap of every row at once.
+    fn apply_selections<const R: usize>(self, x: Tensor<R>, axis: usize, taps: usize) -> Tensor<R> {
+        let mut along_axis = [1; R];
+        along_axis[axis] = self.rows.len();
+        let tap = |n: usize| {
+            let nth = |row: &Vec<(usize, f64)>| row.get(n).copied().unwrap_or((0, 0.0));
+            let (indices, weights): (Vec<_>, Vec<_>) = self.rows.iter().map(nth).unzip();
+            let data = TensorData::new(weights, along_axis);
+            let weights = Tensor::<R>::from_data(data, (&x.device(), x.dtype()));
+            select(x.clone(), axis, &indices) * weights
+        };
+        (1..taps).fold(tap(0), |sum, n| sum + tap(n))
     }
 }
 
@@ -98,6 +130,24 @@ mod tests {
         assert_eq!(repeats(2, &[0, 0, 0, 1, 1, 1]), Some(3));
         assert_eq!(repeats(3, &[0, 0, 0, 1, 1, 2]), None);
         assert_eq!(repeats(4, &[0, 2]), None);
+    }
+
+    #[test]
+    fn both_ways_to_apply_a_map_agree() {
+        let device = Device::flex();
+        let x = Tensor::<3>::from_floats([[[1.0, -2.0, 4.0], [0.5, 3.0, 8.0]]], &device);
+        let map = || {
+            let mut map = AxisMap::zero(4, 3);
+            for (row, column, weight) in [(0, 0, 1.0), (1, 0, 0.5), (1, 1, 0.5), (3, 2, 2.0)] {
+                map.add(row, column, weight);
+            }
+            map
+        };
+        let expected = TensorData::from([[[1.0f32, -0.5, 0.0, 8.0], [0.5, 1.75, 0.0, 16.0]]]);
+        let by_matrix = map().apply_matrix(x.clone(), 2).into_data();
+        let by_selections = map().apply_selections(x, 2, 2).into_data();
+        by_matrix.assert_eq(&expected, true);
+        by_selections.assert_eq(&expected, true);
     }
 
     #[test]
