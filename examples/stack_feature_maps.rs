@@ -28,7 +28,7 @@ use burn_skip::resize::ResizeMode;
 use burn_skip::up::UpConfig;
 use burn_skip::{
     Axis, BranchConfig, DirectSum, FlattenPadReshape, Fuse, FuseConfig, Layer, ShapeError,
-    UpsampleConcat, UpsampleConcatConfig,
+    SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
 };
 use clap::Parser;
 
@@ -73,17 +73,17 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
 /// One stage of the user's pipeline: Burn's own layers in a tuple are a layer of this crate.
 type Stage = (Conv2d, BatchNorm, Relu, MaxPool2d);
 
-fn stage(in_channels: usize, device: &Device) -> Stage {
+fn stage([input, output]: [usize; 2], device: &Device) -> Stage {
     (
-        Conv2dConfig::new([in_channels, 32], [3, 3]).init(device),
-        BatchNormConfig::new(32).init(device),
+        Conv2dConfig::new([input, output], [3, 3]).init(device),
+        BatchNormConfig::new(output).init(device),
         Relu::new(),
         MaxPool2dConfig::new([2, 2]).init(),
     )
 }
 
 fn keras_pipeline(device: &Device) -> Result<(), ShapeError> {
-    let (first, second) = (stage(3, device), stage(32, device));
+    let (first, second) = (stage([3, 32], device), stage([32, 32], device));
     let image = Tensor::<4>::random([1, 3, 32, 32], Distribution::Default, device);
     // The shapes are known before anything runs.
     let planned = first.output_shape(image.dims())?;
@@ -182,6 +182,9 @@ fn ways(device: &Device) -> Result<Vec<Way>, ShapeError> {
         hidden_channels: 64,
     };
     let linear = Fit::Resize(ResizeMode::linear());
+    let wrapped: SkipConcat<Stage> = SkipConcatConfig::new()
+        .with_fit(Fit::Pool(AdaptiveKind::Avg))
+        .init(stage([CHANNELS, CHANNELS], device));
     let both = [bench.deep.clone(), bench.skip.clone()];
     Ok(vec![
         bench.upsample_concat(
@@ -197,7 +200,7 @@ fn ways(device: &Device) -> Result<Vec<Way>, ShapeError> {
         bench.upsample_concat(
             "UpsampleConcat, transposed k6 s3",
             up(solved),
-            "all of both; learns to enlarge, no checkerboard",
+            "all of both; learns to enlarge, overlaps evenly",
         ),
         bench.upsample_concat(
             "UpsampleConcat, pixel shuffle",
@@ -222,6 +225,12 @@ fn ways(device: &Device) -> Result<Vec<Way>, ShapeError> {
             Target::Skip,
             Merge::Max,
             "the stronger of the two, everywhere",
+        ),
+        bench.way(
+            "SkipConcat around the second stage",
+            wrapped.num_params(),
+            wrapped.forward(bench.skip.clone()),
+            "the stage's map beside its own input, pooled to it",
         ),
         bench.fuse(
             "Fuse, average pool, concat",

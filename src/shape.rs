@@ -113,7 +113,7 @@ impl PerAxis {
         layer: &str,
         what: &str,
     ) -> Result<Vec<usize>, ShapeError> {
-        let axes = rank - 2;
+        let axes = rank.saturating_sub(2);
         let values = match self {
             Self::All(value) => vec![*value; axes],
             Self::Each(values) => values.clone(),
