@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::data::dataset::{Dataset, DatasetError};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::data::Sample;
 use crate::plane::Plane;
@@ -38,12 +40,12 @@ impl RandomCrops {
     }
 
     fn nth(&self, n: u64) -> Sample {
-        let mut random = Random::new(self.seed, n);
-        let sample = &self.samples[random.below(self.samples.len())];
-        let left = random.below(sample.image.width - self.size + 1);
-        let top = random.below(sample.image.height - self.size + 1);
+        let mut random = random(self.seed, n);
+        let sample = &self.samples[random.random_range(0..self.samples.len())];
+        let left = random.random_range(0..=sample.image.width - self.size);
+        let top = random.random_range(0..=sample.image.height - self.size);
         // The eight ways to lay down a square.
-        let (mirror, flip, transpose) = (random.coin(), random.coin(), random.coin());
+        let [mirror, flip, transpose] = random.random::<[bool; 3]>();
 
         let cut = |plane: &Plane| {
             let square = plane.cut(left, top, self.size, self.size);
@@ -89,29 +91,10 @@ fn laid_down(square: &Plane, mirror: bool, flip: bool, transpose: bool) -> Plane
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014):
-/// good enough to place crops, and it can start at any n.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64, n: u64) -> Self {
-        let mut of_seed = Self(seed);
-        Self(of_seed.next() ^ n.wrapping_mul(0xD1B5_4A32_D192_ED03))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number from 0 to `end - 1`.
-    fn below(&mut self, end: usize) -> usize {
-        ((u128::from(self.next()) * end as u128) >> 64) as usize
-    }
-
-    fn coin(&mut self) -> bool {
-        self.next() >> 63 == 1
-    }
+/// The random numbers of the crop number n.
+fn random(seed: u64, n: u64) -> StdRng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&n.to_le_bytes());
+    StdRng::from_seed(key)
 }
