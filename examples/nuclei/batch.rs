@@ -11,6 +11,8 @@ use crate::plane::Plane;
 pub struct Batch {
     pub images: Tensor<4>,
     pub masks: Tensor<4>,
+    /// The columns at the left that are not judged.
+    pub context: usize,
 }
 
 /// Stacks samples of one size.
@@ -25,6 +27,7 @@ impl Batcher<Sample, Batch> for Stack {
         Batch {
             images: stack(|sample| &sample.image),
             masks: stack(|sample| &sample.mask),
+            context: samples.first().map_or(0, |sample| sample.context),
         }
     }
 }

@@ -54,6 +54,7 @@ impl RandomCrops {
         Sample {
             image: cut(&sample.image),
             mask: cut(&sample.mask),
+            context: 0,
         }
     }
 }

@@ -13,7 +13,12 @@ pub const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/nu
 pub struct Sample {
     pub image: Plane,
     pub mask: Plane,
+    /// So many columns at the left are there to be seen by the network, and not to be judged.
+    pub context: usize,
 }
+
+/// Beyond so many columns, a U-Net of three levels sees nothing.
+const CONTEXT: usize = 64;
 
 /// The two parts of every image: the first three quarters of its columns, and the last.
 pub struct Data {
@@ -47,8 +52,10 @@ impl Data {
                 return Err(too_small(&image, &sample.image, train, crop).into());
             }
             data.train.push(sample.columns(0, train));
-            data.valid
-                .push(sample.columns(train, sample.image.width - train));
+            // What lies at the cut is judged as it will be used: with its surroundings.
+            let context = train.min(CONTEXT);
+            let valid = sample.columns(train - context, sample.image.width - train + context);
+            data.valid.push(Sample { context, ..valid });
         }
         Ok(data)
     }
@@ -63,6 +70,7 @@ impl Sample {
         let sample = Self {
             image: Plane::read_image(image)?,
             mask: Plane::read_mask(mask)?,
+            context: 0,
         };
         if sample.image.size() != sample.mask.size() {
             return Err(format!(
@@ -88,6 +96,7 @@ impl Sample {
         Self {
             image: self.image.cut(left, 0, width, height),
             mask: self.mask.cut(left, 0, width, height),
+            context: 0,
         }
     }
 }

@@ -33,10 +33,15 @@ impl Segmenter {
     }
 
     fn score(&self, batch: Batch) -> Scored {
-        let logits = self.unet.forward(batch.images);
+        let judged = |map: Tensor<4>| {
+            let columns = map.dims()[3] - batch.context;
+            map.narrow(3, batch.context, columns)
+        };
+        let logits = judged(self.unet.forward(batch.images));
+        let masks = judged(batch.masks);
         Scored {
-            loss: loss(logits.clone(), batch.masks.clone()),
-            overlap: Overlap::count(logits, batch.masks),
+            loss: loss(logits.clone(), masks.clone()),
+            overlap: Overlap::count(logits, masks),
         }
     }
 }

@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use burn::config::{Config, config_to_json};
+use burn_skip::down::DownConfig;
 use burn_skip::net::UnetConfig;
+use burn_skip::up::UpConfig;
 use clap::Args;
 
 use crate::device::DeviceName;
@@ -99,7 +101,7 @@ impl TrainArgs {
             seed: self.seed.unwrap_or(1),
         };
         let network = self.network()?;
-        let network = network.unwrap_or_else(|| UnetConfig::new(1, 1, vec![16, 32, 64]));
+        let network = network.unwrap_or_else(|| unet(vec![16, 32, 64]));
         Ok((options, network))
     }
 
@@ -150,8 +152,16 @@ impl TrainArgs {
             return Ok(Some(load_network(path)?));
         }
         let widths = self.widths.clone();
-        Ok(widths.map(|widths| UnetConfig::new(1, 1, widths)))
+        Ok(widths.map(unet))
     }
+}
+
+/// A U-Net that shrinks by a blur and enlarges bilinearly, so that edges stay where they are. On this
+/// data it finds a little more than one with max pools and nearest upsampling.
+fn unet(widths: Vec<usize>) -> UnetConfig {
+    UnetConfig::new(1, 1, widths)
+        .with_down(DownConfig::blur())
+        .with_up(UpConfig::linear())
 }
 
 fn unchanged<T: PartialEq + Debug>(what: &str, asked: Option<&T>, saved: &T) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::data::Sample;
 use crate::history::History;
 use crate::model::Segmenter;
 use crate::picture::Picture;
+use crate::plane::Plane;
 use crate::{Result, curves, files, predict};
 
 /// Writes the model, a prediction for the sample, and the curves of the history.
@@ -17,10 +18,12 @@ use crate::{Result, curves, files, predict};
 /// When a file cannot be written, or the device fails.
 pub fn write(out: &Path, trained: Segmenter, sample: &Sample, device: &Device) -> Result<()> {
     let found = predict::find(&trained.unet, &sample.image, device)?;
+    let left = sample.context;
+    let judged = |plane: &Plane| plane.cut(left, 0, plane.width - left, plane.height);
     let picture = Picture {
-        image: &sample.image,
-        truth: Some(&sample.mask),
-        found: &found,
+        image: &judged(&sample.image),
+        truth: Some(&judged(&sample.mask)),
+        found: &judged(&found),
     };
     files::write(&out.join("prediction.png"), &picture.png()?)?;
 
