@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::meet::{Meeting, deep_and_skip};
 use crate::fit::{Fit, Target};
 use crate::layer::Layer;
-use crate::merge::{Merge, Order};
+use crate::merge::Order;
 use crate::setters::setters;
-use crate::shape::{Axis, ShapeError, expect};
+use crate::shape::{ShapeError, expect};
 
 const NAME: &str = "SkipConcat";
 
@@ -54,14 +54,7 @@ impl SkipConcatConfig {
     }
 
     fn meeting(&self) -> Meeting<'_> {
-        Meeting {
-            fits: vec![&self.fit, &self.fit],
-            target: &self.target,
-            merge: Merge::Concat {
-                axis: Axis::Channels,
-                order: self.order,
-            },
-        }
+        Meeting::of_deep_and_skip(&self.fit, &self.target, self.order)
     }
 
     /// The shape of the output when the block makes `block_output` of `input`.

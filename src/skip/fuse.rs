@@ -16,7 +16,7 @@ use crate::layer::Layer;
 use crate::merge::Merge;
 use crate::norm::NormConfig;
 use crate::setters::setters;
-use crate::shape::{ShapeError, check_channels, check_positive, expect, with_channels};
+use crate::shape::{ShapeError, check_channels, check_positive, expect};
 
 const NAME: &str = "Fuse";
 
@@ -174,9 +174,12 @@ impl FuseConfig {
         }
         let mut shapes = Vec::with_capacity(count);
         for (index, (branch, &input)) in self.branches.iter().zip(inputs).enumerate() {
-            check_channels(NAME, input, branch.channels)
-                .map_err(|e| e.within(format!("branches.{index}")))?;
-            shapes.push(with_channels(input, branch.out_channels()));
+            let at_branch = |e: ShapeError| e.within(format!("branches.{index}"));
+            check_channels(NAME, input, branch.channels).map_err(at_branch)?;
+            shapes.push(match branch.projection() {
+                Some(projection) => projection.output_shape(input).map_err(at_branch)?,
+                None => input,
+            });
         }
         Ok(shapes)
     }

@@ -1,12 +1,12 @@
 //! Bringing maps to one size before they are merged: what all fusions have in common.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, vec, vec::Vec};
 
 use burn::tensor::Tensor;
 
 use crate::fit::{Fit, Target};
-use crate::merge::Merge;
-use crate::shape::ShapeError;
+use crate::merge::{Merge, Order};
+use crate::shape::{Axis, ShapeError};
 
 /// The fits of the maps, the size that they meet at, and the merge that follows.
 pub(super) struct Meeting<'a> {
@@ -15,7 +15,19 @@ pub(super) struct Meeting<'a> {
     pub merge: Merge,
 }
 
-impl Meeting<'_> {
+impl<'a> Meeting<'a> {
+    /// Two maps that are concatenated on the channels.
+    pub fn of_deep_and_skip(fit: &'a Fit, target: &'a Target, order: Order) -> Self {
+        Self {
+            fits: vec![fit, fit],
+            target,
+            merge: Merge::Concat {
+                axis: Axis::Channels,
+                order,
+            },
+        }
+    }
+
     /// The spatial size that each map is fitted to. A concat along a spatial axis leaves that axis
     /// to the maps.
     fn sizes<const R: usize>(&self, shapes: &[[usize; R]]) -> Vec<Vec<usize>> {

@@ -12,9 +12,9 @@ use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
 use crate::fit::{Fit, Target};
 use crate::gate::{Gate, GateConfig};
 use crate::layer::Layer;
-use crate::merge::{Merge, Order};
+use crate::merge::Order;
 use crate::setters::setters;
-use crate::shape::{Axis, ShapeError, check_channels, check_positive, expect, spatial};
+use crate::shape::{ShapeError, check_channels, check_positive, expect, spatial};
 use crate::up::{Up, UpConfig};
 
 const NAME: &str = "UpsampleConcat";
@@ -73,14 +73,7 @@ impl UpsampleConcatConfig {
     }
 
     fn meeting(&self) -> Meeting<'_> {
-        Meeting {
-            fits: vec![&self.fit, &self.fit],
-            target: &self.target,
-            merge: Merge::Concat {
-                axis: Axis::Channels,
-                order: self.order,
-            },
-        }
+        Meeting::of_deep_and_skip(&self.fit, &self.target, self.order)
     }
 
     /// The deep map's channels, and those that its enlargement is asked for: the skip's.
