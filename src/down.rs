@@ -100,14 +100,14 @@ impl DownConfig {
     /// # Errors
     /// When a number is zero or a list is of another length than the map has spatial axes.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        let factor = match self {
+        let (what, factor) = match self {
             Self::Pool(pool) => return pool.validate::<R>(),
             Self::Conv {
                 kernel_size,
                 stride,
             } => {
                 kernel_size.resolve_positive(R, NAME, "kernel_size")?;
-                stride
+                ("stride", stride)
             }
             Self::Blur { taps, stride } => {
                 if !(1..=MOST_TAPS).contains(taps) {
@@ -117,11 +117,11 @@ impl DownConfig {
                         format!("Choose 1 to {MOST_TAPS}"),
                     ));
                 }
-                stride
+                ("stride", stride)
             }
-            Self::PixelUnshuffle { scale } => scale,
+            Self::PixelUnshuffle { scale } => ("scale", scale),
         };
-        factor.resolve_positive(R, NAME, "factor").map(|_| ())
+        factor.resolve_positive(R, NAME, what).map(|_| ())
     }
 
     /// The shape of the output for an input of shape `input`.

@@ -30,8 +30,10 @@ pub struct ConvStyle {
     /// The padding. Default: [`Padding::Same`].
     pub padding: Padding,
     /// The norm, or none. Default: [`NormConfig::batch`].
+    #[serde(deserialize_with = "Option::deserialize")] // absent is an error, and not none
     pub norm: Option<NormConfig>,
     /// The activation, or none. Default: ReLU.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub activation: Option<ActivationConfig>,
     /// The order of the three. Default: [`LayerOrder::ConvNormAct`].
     pub order: LayerOrder,

@@ -112,10 +112,11 @@ impl UpConfig {
 
     /// The scale when no size is asked for.
     fn scale<const R: usize>(&self) -> Result<Vec<usize>, ShapeError> {
-        let (Self::Resize { scale, .. }
-        | Self::ConvTranspose { stride: scale, .. }
-        | Self::PixelShuffle { scale, .. }) = self;
-        scale.resolve_positive(R, NAME, "scale")
+        let (what, scale) = match self {
+            Self::Resize { scale, .. } | Self::PixelShuffle { scale, .. } => ("scale", scale),
+            Self::ConvTranspose { stride, .. } => ("stride", stride),
+        };
+        scale.resolve_positive(R, NAME, what)
     }
 
     /// Checks the options for maps of rank `R`.

@@ -50,19 +50,20 @@ pub fn verify(out: &Path, epoch: usize, model: Segmenter) -> Result<()> {
     Ok(())
 }
 
-/// Removes the checkpoints of an earlier training, lest they be taken for those of a new one.
+/// Removes what an earlier training left, lest it be taken for that of a new one.
 ///
 /// # Errors
 /// When a file cannot be removed.
 pub fn clear(out: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(out.join("checkpoint")) else {
-        return Ok(()); // There were none.
-    };
-    for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
-        if path.extension().is_some_and(|extension| extension == "bpk") {
-            fs::remove_file(&path)
-                .map_err(|e| format!("cannot remove the old {}: {e}", path.display()))?;
-        }
+    let made = ["model.bpk", "prediction.png", "curves.png"].map(|name| out.join(name));
+    let mut old: Vec<PathBuf> = made.into_iter().filter(|path| path.is_file()).collect();
+    if let Ok(entries) = fs::read_dir(out.join("checkpoint")) {
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        old.extend(paths.filter(|path| path.extension().is_some_and(|e| e == "bpk")));
+    }
+    for path in old {
+        fs::remove_file(&path)
+            .map_err(|e| format!("cannot remove the old {}: {e}", path.display()))?;
     }
     Ok(())
 }

@@ -62,7 +62,9 @@ fn draw_losses(area: &Area, history: &History) -> Result<()> {
     let losses = history.epochs.iter().flat_map(|epoch| &epoch.step_losses);
     let point = |(&loss, step)| (f64::from(step), f64::from(loss));
     let steps: Points = losses.zip(1..).map(point).collect();
-    let top = steps.iter().map(|&(_, y)| y).fold(0.1, f64::max);
+    let valid = epochs(history, |e| e.valid_loss);
+    let drawn = steps.iter().chain(&valid).map(|&(_, y)| y);
+    let top = drawn.filter(|y| y.is_finite()).fold(0.1, f64::max);
     let lines = vec![
         line("training, every step", STEP, steps, false),
         line(
@@ -71,7 +73,7 @@ fn draw_losses(area: &Area, history: &History) -> Result<()> {
             epochs(history, |e| e.train_loss),
             true,
         ),
-        line("validation", VALID, epochs(history, |e| e.valid_loss), true),
+        line("validation", VALID, valid, true),
     ];
     Chart {
         title: "loss",

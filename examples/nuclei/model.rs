@@ -24,12 +24,35 @@ pub struct Scored {
     overlap: Tensor<1>,
 }
 
+/// More parameters than this are a slip of the finger: 2 GB of weights.
+const MOST_PARAMETERS: usize = 500_000_000;
+
+/// A network with fresh weights, which are not in memory yet.
+///
+/// # Errors
+/// When it would be too large.
+pub fn build(config: &UnetConfig, device: &Device) -> Result<Unet<4>> {
+    let unet: Unet<4> = config.init(device);
+    let parameters = unet.num_params();
+    if parameters > MOST_PARAMETERS {
+        return Err(format!(
+            "the network of widths {:?} has {parameters} parameters, and {MOST_PARAMETERS} are the \
+             most that this program takes. Use smaller widths or kernels.",
+            config.widths
+        )
+        .into());
+    }
+    Ok(unet)
+}
+
 impl Segmenter {
     /// A network with fresh weights.
-    pub fn new(config: &UnetConfig, device: &Device) -> Self {
-        Self {
-            unet: config.init(device),
-        }
+    ///
+    /// # Errors
+    /// As [`build`].
+    pub fn new(config: &UnetConfig, device: &Device) -> Result<Self> {
+        let unet = build(config, device)?;
+        Ok(Self { unet })
     }
 
     fn score(&self, batch: Batch) -> Scored {

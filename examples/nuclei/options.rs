@@ -30,7 +30,7 @@ pub struct TrainArgs {
     #[arg(long, default_value = "target/nuclei", value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Validate and save a checkpoint this often [default: 6]
+    /// Passes of --steps steps; each ends with a validation and a checkpoint [default: 6]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub epochs: Option<usize>,
 
@@ -75,11 +75,64 @@ pub struct Options {
     pub seed: u64,
 }
 
+impl Options {
+    /// Whether the reference in PyTorch was trained for as long on the same data.
+    pub fn is_reference(&self) -> bool {
+        self.data == Path::new(data::BUNDLED)
+            && (self.epochs * self.steps, self.batch, self.crop) == (300, 8, 96)
+    }
+
+    /// Sees that the finest maps of a step fit into memory.
+    ///
+    /// # Errors
+    /// When they hold more values than a slip of the finger explains.
+    pub fn check_size(&self, network: &UnetConfig) -> Result<()> {
+        const MOST: usize = 1 << 30; // 4 GB
+        let crop = self.crop.saturating_mul(self.crop);
+        let widest = network.widths.iter().take(1).sum::<usize>();
+        let values = self.batch.saturating_mul(crop).saturating_mul(widest);
+        if values <= MOST {
+            return Ok(());
+        }
+        Err(format!(
+            "a step of {} crops of {} x {} at {widest} channels needs maps of {values} values, and \
+             {MOST} are the most that this program takes. Use a smaller --batch, --crop or --widths.",
+            self.batch, self.crop, self.crop
+        )
+        .into())
+    }
+
+    /// Sees that a saved file was not edited into nonsense.
+    fn check_counts(&self, file: &Path) -> Result<()> {
+        let counts = [
+            ("epochs", self.epochs),
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("crop", self.crop),
+        ];
+        match counts
+            .iter()
+            .find(|(_, count)| !(1..=MOST_COUNTED).contains(count))
+        {
+            None => Ok(()),
+            Some((name, count)) => Err(format!(
+                "{}: {name} is {count}; it must be a whole number from 1 to {MOST_COUNTED}",
+                file.display()
+            )
+            .into()),
+        }
+    }
+}
+
+const MOST_COUNTED: usize = 1_000_000;
+
 /// A count; larger ones are slips of the finger.
 fn positive(text: &str) -> Result<usize, String> {
     match text.trim().parse() {
-        Ok(number @ 1..=1_000_000) => Ok(number),
-        _ => Err("it must be a whole number from 1 to 1000000".into()),
+        Ok(number @ 1..=MOST_COUNTED) => Ok(number),
+        _ => Err(format!(
+            "it must be a whole number from 1 to {MOST_COUNTED}"
+        )),
     }
 }
 
@@ -119,6 +172,7 @@ impl TrainArgs {
             .into());
         }
         let mut options: Options = files::load(&file)?;
+        options.check_counts(&file)?;
         unchanged("--data", self.data()?.as_ref(), &options.data)?;
         unchanged("--steps", self.steps.as_ref(), &options.steps)?;
         unchanged("--batch", self.batch.as_ref(), &options.batch)?;
@@ -181,6 +235,8 @@ fn unchanged<T: PartialEq + Debug>(what: &str, asked: Option<&T>, saved: &T) -> 
 /// When the file is missing or malformed, or the network is not one from grey to one channel.
 pub fn load_network(path: &Path) -> Result<UnetConfig> {
     let network: UnetConfig = files::load(path)?;
+    let valid = network.validate::<4>();
+    valid.map_err(|e| format!("{}: {e}", path.display()))?;
     if (network.in_channels, network.out_channels) != (1, 1) {
         return Err(format!(
             "{}: this program needs in_channels 1 (grey) and out_channels 1 (foreground), not {} \

@@ -11,10 +11,11 @@ use crate::batch::tensor;
 use crate::data::Sample;
 use crate::device::DeviceName;
 use crate::metrics::Overlap;
-use crate::model::check_size;
+use crate::model::{build, check_size};
 use crate::options::load_network;
 use crate::picture::Picture;
 use crate::plane::Plane;
+use crate::report::say;
 use crate::{Result, files, weights};
 
 /// Arguments of `nuclei predict`.
@@ -76,13 +77,19 @@ pub fn run(args: PredictArgs) -> Result<()> {
     files::write(&args.out, &picture.png()?)?;
 
     let foreground = found.values.iter().sum::<f32>() / found.values.len() as f32;
-    println!("foreground: {:.1} % of the pixels", 100.0 * foreground);
+    say(&format!(
+        "foreground: {:.1} % of the pixels",
+        100.0 * foreground
+    ))?;
     if let Some(truth) = &truth {
         let overlap = Overlap::between(&found, truth);
-        println!("IoU {:.3}, Dice {:.3}", overlap.iou(), overlap.dice());
+        say(&format!(
+            "IoU {:.3}, Dice {:.3}",
+            overlap.iou(),
+            overlap.dice()
+        ))?;
     }
-    println!("wrote {}", args.out.display());
-    Ok(())
+    say(&format!("wrote {}", args.out.display()))
 }
 
 /// Builds the network that config.json describes, and gives it the weights of the .bpk file.
@@ -101,7 +108,7 @@ fn load(model: &Path, image: &Plane, device: &Device) -> Result<Unet<4>> {
     }
     let network = load_network(&file.with_file_name("config.json"))?;
     check_size(&network, image.height, image.width)?;
-    weights::load(network.init(device), &file)
+    weights::load(build(&network, device)?, &file)
 }
 
 /// The pixels that the network takes for foreground: 1 there, 0 elsewhere.

@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::files;
 use crate::history::{Epoch, History};
+use crate::report::say;
 
 /// What Burn's trainer reports to.
 pub struct Progress {
@@ -96,9 +97,11 @@ impl Progress {
             "epoch {epoch}/{}  train loss {:.3}  valid loss {:.3}  IoU {:.3}  Dice {:.3}  {:.1} s",
             self.total_epochs, done.train_loss, done.valid_loss, done.iou, done.dice, done.seconds
         );
-        self.bar.suspend(|| println!("{line}"));
         self.history.epochs.push(done);
-        if let Err(error) = files::save(&self.path, &self.history) {
+        let saved = files::save(&self.path, &self.history);
+        let said = self.bar.suspend(|| say(&line));
+        // A panic on Burn's worker thread would leave the main thread waiting for ever.
+        if let Err(error) = saved.and(said) {
             self.interrupter.stop(Some(&error.to_string()));
         }
     }

@@ -1,5 +1,6 @@
 //! What a training leaves behind: the model, two pictures, and a word on how it went.
 
+use std::io::Write;
 use std::path::Path;
 
 use burn::module::Module;
@@ -11,6 +12,14 @@ use crate::model::Segmenter;
 use crate::picture::Picture;
 use crate::plane::Plane;
 use crate::{Result, curves, files, predict};
+
+/// Prints a line.
+///
+/// # Errors
+/// When nobody reads it, or the disk is full.
+pub fn say(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").map_err(|e| format!("cannot print: {e}").into())
+}
 
 /// Writes the model, a prediction for the sample, and the curves of the history.
 ///
@@ -34,20 +43,19 @@ pub fn write(out: &Path, trained: Segmenter, sample: &Sample, device: &Device) -
     let saved = trained.unet.save_file(&model);
     saved.map_err(|e| format!("cannot write {}: {e}", model.display()))?;
 
-    println!(
+    say(&format!(
         "wrote {}: prediction.png, curves.png, model.bpk, config.json, training.json, \
          history.json, checkpoint/",
         out.display()
-    );
-    print(&history);
-    Ok(())
+    ))?;
+    print(&history)
 }
 
-fn print(history: &History) {
+fn print(history: &History) -> Result<()> {
     let (Some(best), Some(last)) = (history.best(), history.epochs.last()) else {
-        return;
+        return Ok(());
     };
-    println!(
+    say(&format!(
         "validation IoU {:.3}, Dice {:.3} after {} steps in {:.0} s (best IoU {:.3}, epoch {})",
         last.iou,
         last.dice,
@@ -55,5 +63,5 @@ fn print(history: &History) {
         history.seconds(),
         best.iou,
         best.epoch
-    );
+    ))
 }

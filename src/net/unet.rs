@@ -379,6 +379,19 @@ mod tests {
     }
 
     #[test]
+    fn a_norm_that_a_file_leaves_out_is_missed() {
+        let text = burn::config::config_to_json(&UnetConfig::new(1, 2, vec![4]));
+        let start = text.find("\"norm\"").unwrap();
+        let end = text.find("\"activation\"").unwrap();
+        let without = [&text[..start], &text[end..]].concat();
+        let error = UnetConfig::load_binary(without.as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().contains("missing field `norm`"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_config_survives_its_file() {
         let config = UnetConfig::valid(1, 2, vec![4, 8])
             .with_gate(GateConfig::Attention { hidden_channels: 3 });

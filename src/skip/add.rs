@@ -45,8 +45,10 @@ pub struct SkipAddConfig {
     /// The projection where channels or stride make one necessary. Default: [`Shortcut::Conv`].
     pub shortcut: Shortcut,
     /// The norm of the projection, or none. Default: [`NormConfig::batch`].
+    #[serde(deserialize_with = "Option::deserialize")] // absent is an error, and not none
     pub norm: Option<NormConfig>,
     /// The activation of the sum, or none. Default: ReLU.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub activation: Option<ActivationConfig>,
     /// The start of a learned scale of each channel of the block's output, or none. Default: none.
     pub layer_scale: Option<f64>,
