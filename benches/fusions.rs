@@ -22,6 +22,7 @@ fn main() {
     println!("| --- | --- | --- | --- |");
     for (name, device) in devices() {
         resizing(name, &device);
+        long_axis(name, &device);
         up_block(name, &device);
     }
 }
@@ -75,6 +76,14 @@ fn resizing(name: &str, device: &Device) {
             },
         );
     }
+}
+
+/// A signal, along which the map is a sum of selections.
+fn long_axis(name: &str, device: &Device) {
+    let x = Tensor::<3>::random([1, 16, 16384], Distribution::Default, device);
+    report("linear x2, 16 channels of 16384 positions", name, || {
+        finish(resize(x.clone(), &[32768], ResizeMode::linear()));
+    });
 }
 
 /// Up, concat, two 3x3 convolutions with batch norm and ReLU: 64 + 32 channels to 32 at 128x128.

@@ -115,9 +115,15 @@ fn repeat<const R: usize>(x: Tensor<R>, axis: usize, times: usize) -> Tensor<R> 
     let mut shape = x.dims();
     let [outer, length, inner] = around(&shape, axis);
     shape[axis] *= times;
-    x.reshape([outer, length, 1, inner])
-        .expand([outer, length, times, inner])
-        .reshape(shape)
+    let count = outer * length;
+    if inner == 1 {
+        // Without an axis of one position at the end, over which some backends would loop.
+        x.reshape([count, 1]).expand([count, times]).reshape(shape)
+    } else {
+        x.reshape([count, 1, inner])
+            .expand([count, times, inner])
+            .reshape(shape)
+    }
 }
 
 #[cfg(test)]
