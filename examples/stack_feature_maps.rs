@@ -67,6 +67,9 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     );
     print_table(&ways(&device)?);
     one_axis(&device)?;
+    // The table needs no values, only shapes. A GPU may still be computing them, and its driver must
+    // not be at work when the process ends.
+    device.sync()?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::axis_map::AxisMap;
 use crate::conv::{Conv, ConvConfig};
 use crate::layer::Layer;
-use crate::pixel_shuffle::pixel_unshuffle;
+use crate::pixel_shuffle::{BlockOrder, pixel_unshuffle};
 use crate::pool::{Pool, PoolConfig, PoolKind};
 use crate::shape::{
     PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
@@ -44,6 +44,8 @@ pub enum DownConfig {
     PixelUnshuffle {
         /// The factor; it must divide the size.
         scale: PerAxis,
+        /// Which channels a cell becomes.
+        order: BlockOrder,
     },
 }
 
@@ -76,9 +78,12 @@ impl DownConfig {
         }
     }
 
-    /// Cells of 2x2 become four times the channels.
+    /// Cells of 2x2 become four times the channels, in PyTorch's order.
     pub fn pixel_unshuffle() -> Self {
-        Self::PixelUnshuffle { scale: 2.into() }
+        Self::PixelUnshuffle {
+            scale: 2.into(),
+            order: BlockOrder::ChannelMajor,
+        }
     }
 
     /// The channels after a map of rank `rank` with `channels` channels was made smaller.
@@ -87,7 +92,7 @@ impl DownConfig {
     /// When the factor has another number of axes than the map.
     pub fn out_channels(&self, channels: usize, rank: usize) -> Result<usize, ShapeError> {
         match self {
-            Self::PixelUnshuffle { scale } => {
+            Self::PixelUnshuffle { scale, .. } => {
                 let scale = scale.resolve_positive(rank, NAME, "scale")?;
                 Ok(channels * scale.iter().product::<usize>())
             }
@@ -119,7 +124,7 @@ impl DownConfig {
                 }
                 ("stride", stride)
             }
-            Self::PixelUnshuffle { scale } => ("scale", scale),
+            Self::PixelUnshuffle { scale, .. } => ("scale", scale),
         };
         factor.resolve_positive(R, NAME, what).map(|_| ())
     }
@@ -148,7 +153,7 @@ impl DownConfig {
                     .collect::<Result<_, _>>()?;
                 Ok(with_spatial(input, &size))
             }
-            Self::PixelUnshuffle { scale } => {
+            Self::PixelUnshuffle { scale, .. } => {
                 let scale = scale.resolve_positive(R, NAME, "scale")?;
                 let mut output = with_channels(input, self.out_channels(input[1], R)?);
                 for (n, scale) in scale.into_iter().enumerate() {
@@ -298,8 +303,9 @@ impl<const R: usize> Layer<R> for Down<R> {
                     blur_axis(x, 2 + n, output[2 + n], *taps, stride[n])
                 })
             }
-            DownConfig::PixelUnshuffle { scale } => {
-                pixel_unshuffle(x, &expect(scale.resolve_positive(R, NAME, "scale")))
+            DownConfig::PixelUnshuffle { scale, order } => {
+                let scale = expect(scale.resolve_positive(R, NAME, "scale"));
+                pixel_unshuffle(x, &scale, *order)
             }
         }
     }

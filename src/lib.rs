@@ -25,9 +25,12 @@ pub mod shape;
 pub mod skip;
 mod style;
 pub mod up;
+#[cfg(feature = "weights")]
+pub mod weights;
 mod window;
 
 pub use layer::Layer;
+pub use pixel_shuffle::BlockOrder;
 pub use shape::{Axis, PerAxis, ShapeError};
 pub use skip::{
     BranchConfig, DirectSum, DropPath, FlattenPadReshape, Fuse, FuseConfig, Shortcut, SkipAdd,

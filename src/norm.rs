@@ -44,6 +44,14 @@ impl NormConfig {
         }
     }
 
+    /// Batch norm with Keras's defaults, epsilon 1e-3 and momentum 0.99 (here 0.01).
+    pub const fn keras_batch() -> Self {
+        Self::Batch {
+            epsilon: 1e-3,
+            momentum: 0.01,
+        }
+    }
+
     /// Group norm with PyTorch's defaults.
     pub const fn group(groups: usize) -> Self {
         Self::Group {

@@ -8,35 +8,50 @@ use burn::tensor::{Device, Tensor};
 
 use crate::shape::ShapeError;
 
-/// A parameter of shape `[rows * copies, rest...]` in which each row stands `copies` times, one
-/// after the other; the rows start as `initializer` says.
-pub(crate) fn repeated_rows<const D: usize>(
-    initializer: &Initializer,
-    shape: [usize; D],
-    copies: usize,
-    [fan_in, fan_out]: [usize; 2],
-    device: &Device,
-) -> Param<Tensor<D>> {
-    let initializer = initializer.clone();
-    let init = move |device: &Device, require_grad: bool| {
-        let mut rows = shape;
-        rows[0] /= copies;
-        let count = rows[0];
-        let rest = rows[1..].iter().product();
-        let values = initializer
-            .init_with::<D, _>(rows, Some(fan_in), Some(fan_out), device)
-            .into_value()
-            .reshape([count, 1, rest])
-            .expand([count, copies, rest])
-            .reshape(shape)
-            .detach();
-        if require_grad {
-            values.require_grad()
-        } else {
-            values
-        }
-    };
-    Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
+/// Rows that start as copies of each other.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    /// How often each row stands in the parameter.
+    pub copies: usize,
+    /// Whether the copies of a row follow each other, or all rows are repeated as a whole.
+    pub side_by_side: bool,
+    /// The inputs and the outputs of a position, for the initializer.
+    pub fans: [usize; 2],
+}
+
+impl Rows {
+    /// A parameter of shape `[rows * copies, rest...]`; the rows start as `initializer` says.
+    pub fn param<const D: usize>(
+        self,
+        initializer: &Initializer,
+        shape: [usize; D],
+        device: &Device,
+    ) -> Param<Tensor<D>> {
+        let initializer = initializer.clone();
+        let init = move |device: &Device, require_grad: bool| {
+            let mut rows = shape;
+            rows[0] /= self.copies;
+            let (count, rest) = (rows[0], rows[1..].iter().product());
+            let [fan_in, fan_out] = self.fans.map(Some);
+            let (single, copied) = match self.side_by_side {
+                true => ([count, 1, rest], [count, self.copies, rest]),
+                false => ([1, count, rest], [self.copies, count, rest]),
+            };
+            let values = initializer
+                .init_with::<D, _>(rows, fan_in, fan_out, device)
+                .into_value()
+                .reshape(single)
+                .expand(copied)
+                .reshape(shape)
+                .detach();
+            if require_grad {
+                values.require_grad()
+            } else {
+                values
+            }
+        };
+        Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
+    }
 }
 
 /// Lets the scale of the last of Burn's norms in a module start at zero.

@@ -254,7 +254,7 @@ pub(crate) fn check_channels<const R: usize>(
 }
 
 /// Refuses an option that would overflow what is computed with it.
-fn check_not_huge(layer: &str, what: &str, value: usize) -> Result<(), ShapeError> {
+pub(crate) fn check_not_huge(layer: &str, what: &str, value: usize) -> Result<(), ShapeError> {
     const MOST: usize = 1 << 20;
     if value <= MOST {
         return Ok(());

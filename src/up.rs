@@ -7,10 +7,10 @@ use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor, ops::PadMode};
 use serde::{Deserialize, Serialize};
 
-use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig};
+use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, TransposedPadding};
 use crate::layer::Layer;
-use crate::param::repeated_rows;
-use crate::pixel_shuffle::pixel_shuffle;
+use crate::param::Rows;
+use crate::pixel_shuffle::{BlockOrder, pixel_shuffle};
 use crate::pool::{PoolConfig, PoolKind};
 use crate::resize::{ResizeMode, resize, resize_shape};
 use crate::shape::{
@@ -40,6 +40,8 @@ pub enum UpConfig {
         kernel_size: PerAxis,
         /// The scale.
         stride: PerAxis,
+        /// What is cut of the full output.
+        padding: TransposedPadding,
     },
     /// By a 1x1 convolution to `prod(scale)` times the channels and a pixel shuffle
     /// (arXiv:1609.05158), initialised as a nearest upsampling (ICNR, arXiv:1707.02937).
@@ -48,6 +50,8 @@ pub enum UpConfig {
         scale: PerAxis,
         /// Whether a 2x2 mean follows, which removes what checkerboard is left (arXiv:1806.02658).
         blur: bool,
+        /// Which channels become one cell.
+        order: BlockOrder,
     },
 }
 
@@ -78,6 +82,7 @@ impl UpConfig {
         Self::ConvTranspose {
             kernel_size: 2.into(),
             stride: 2.into(),
+            padding: TransposedPadding::Solved,
         }
     }
 
@@ -90,14 +95,16 @@ impl UpConfig {
         Ok(Self::ConvTranspose {
             kernel_size: solved.kernel_size,
             stride: solved.stride,
+            padding: solved.padding,
         })
     }
 
-    /// A pixel shuffle by 2, without blur.
+    /// A pixel shuffle by 2, in PyTorch's order and without blur.
     pub fn pixel_shuffle() -> Self {
         Self::PixelShuffle {
             scale: 2.into(),
             blur: false,
+            order: BlockOrder::ChannelMajor,
         }
     }
 
@@ -119,6 +126,28 @@ impl UpConfig {
         scale.resolve_positive(R, NAME, what)
     }
 
+    /// The transposed convolution, if it is one.
+    fn transposed(&self, channels: [usize; 2]) -> Option<ConvTransposeConfig> {
+        let Self::ConvTranspose {
+            kernel_size,
+            stride,
+            padding,
+        } = self
+        else {
+            return None;
+        };
+        let config = ConvTransposeConfig::new(channels, kernel_size.clone(), stride.clone());
+        Some(config.with_padding(*padding))
+    }
+
+    /// The size of the output when no other is wanted.
+    fn natural_size<const R: usize>(&self, input: [usize; R]) -> Result<Vec<usize>, ShapeError> {
+        match self.transposed([1, 1]) {
+            Some(config) => config.natural_size(input),
+            None => Ok(scaled(input, &self.scale::<R>()?)),
+        }
+    }
+
     /// Checks the options for maps of rank `R`.
     ///
     /// # Errors
@@ -134,14 +163,14 @@ impl UpConfig {
     }
 
     /// The size nearest to `target` that this enlargement can give, axis by axis: the target
-    /// itself, or else the size times the scale.
+    /// itself, or else what it gives when no size is wanted.
     pub(crate) fn reach<const R: usize>(
         &self,
         channels: [usize; 2],
         input: [usize; R],
         target: &[usize],
     ) -> Result<Vec<usize>, ShapeError> {
-        let natural = scaled(input, &self.scale::<R>()?);
+        let natural = self.natural_size(input)?;
         let reach_axis = |n: usize| {
             let mut wanted = natural.clone();
             wanted[n] = target[n];
@@ -153,7 +182,7 @@ impl UpConfig {
         Ok((0..R - 2).map(reach_axis).collect())
     }
 
-    /// The shape of a map with `channels[0]` channels after it was enlarged by the scale to
+    /// The shape of a map with `channels[0]` channels after it was enlarged by its scale to
     /// `channels[1]` channels, as far as that [changes them](Self::out_channels).
     ///
     /// # Errors
@@ -163,7 +192,7 @@ impl UpConfig {
         channels: [usize; 2],
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.output_shape_to(channels, input, &scaled(input, &self.scale::<R>()?))
+        self.output_shape_to(channels, input, &self.natural_size(input)?)
     }
 
     /// As [`output_shape`](Self::output_shape), to the spatial size `target`.
@@ -182,18 +211,13 @@ impl UpConfig {
         check_channels(NAME, input, input_channels)?;
         resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
         let output = self.out_channels(input_channels, wanted);
+        if let Some(config) = self.transposed([input_channels, output]) {
+            config.output_shape_to(input, target)?;
+        }
         match self {
-            Self::Resize { .. } => {}
-            Self::ConvTranspose {
-                kernel_size,
-                stride,
-            } => {
-                let channels = [input_channels, output];
-                ConvTransposeConfig::new(channels, kernel_size.clone(), stride.clone())
-                    .output_shape_to(input, target)?;
-            }
+            Self::Resize { .. } | Self::ConvTranspose { .. } => {}
             Self::PixelShuffle { .. } => {
-                let natural = scaled(input, &self.scale::<R>()?);
+                let natural = self.natural_size(input)?;
                 if let Some(n) = (0..R - 2).find(|&n| target[n] != natural[n]) {
                     return Err(ShapeError::new(
                         NAME,
@@ -221,21 +245,16 @@ impl UpConfig {
     pub fn init<const R: usize>(&self, channels: [usize; 2], device: &Device) -> Up<R> {
         expect(self.validate::<R>());
         let [input, wanted] = channels;
-        let layer = match self {
-            Self::Resize { project, .. } => {
+        let layer = match (self, self.transposed(channels)) {
+            (_, Some(transposed)) => UpLayer::Transpose(transposed.init(device)),
+            (Self::PixelShuffle { order, .. }, _) => {
+                let cell = expect(self.scale::<R>()).iter().product();
+                UpLayer::Project(Some(icnr(channels, cell, *order, device)))
+            }
+            (Self::Resize { project, .. }, _) => {
                 UpLayer::Project(project.then(|| ConvConfig::new([input, wanted], 1).init(device)))
             }
-            Self::ConvTranspose {
-                kernel_size,
-                stride,
-            } => UpLayer::Transpose(
-                ConvTransposeConfig::new(channels, kernel_size.clone(), stride.clone())
-                    .init(device),
-            ),
-            Self::PixelShuffle { .. } => {
-                let cell = expect(self.scale::<R>()).iter().product();
-                UpLayer::Project(Some(icnr(channels, cell, device)))
-            }
+            (Self::ConvTranspose { .. }, None) => unreachable!("it has a transposed convolution"),
         };
         Up {
             layer,
@@ -247,22 +266,25 @@ impl UpConfig {
 
 /// A 1x1 convolution in which the `cell` channels that become one cell of the output start with the
 /// same weights, so that the shuffle starts as a nearest upsampling and draws no checkerboard.
-fn icnr<const R: usize>([input, output]: [usize; 2], cell: usize, device: &Device) -> Conv<R> {
+fn icnr<const R: usize>(
+    [input, output]: [usize; 2],
+    cell: usize,
+    order: BlockOrder,
+    device: &Device,
+) -> Conv<R> {
     let config = ConvConfig::new([input, output * cell], 1);
     expect(config.validate::<R>());
     let mut shape = [1; R];
     shape[0] = output * cell;
     shape[1] = input;
-    let fans = [input, output * cell];
+    let rows = Rows {
+        copies: cell,
+        side_by_side: order == BlockOrder::ChannelMajor,
+        fans: [input, output * cell],
+    };
     Conv {
-        weight: repeated_rows(&config.initializer, shape, cell, fans, device),
-        bias: Some(repeated_rows(
-            &config.initializer,
-            [shape[0]],
-            cell,
-            fans,
-            device,
-        )),
+        weight: rows.param(&config.initializer, shape, device),
+        bias: Some(rows.param(&config.initializer, [shape[0]], device)),
         config,
     }
 }
@@ -342,8 +364,12 @@ impl<const R: usize> Up<R> {
         let x = conv.forward(x);
         match &self.config {
             UpConfig::Resize { mode, .. } => resize(x, target, *mode),
-            UpConfig::PixelShuffle { blur: smooth, .. } => {
-                let x = pixel_shuffle(x, &expect(self.config.scale::<R>()));
+            UpConfig::PixelShuffle {
+                blur: smooth,
+                order,
+                ..
+            } => {
+                let x = pixel_shuffle(x, &expect(self.config.scale::<R>()), *order);
                 if *smooth { blur(x) } else { x }
             }
             UpConfig::ConvTranspose { .. } => unreachable!("it is built with UpLayer::Transpose"),
@@ -416,7 +442,7 @@ mod tests {
         let up: Up = UpConfig::conv_transpose().init([4, 2], &Device::flex());
         let expected = "\
 Up {
-  config: ConvTranspose { kernel_size: All(2), stride: All(2) }
+  config: ConvTranspose { kernel_size: All(2), stride: All(2), padding: Solved }
   transpose: ConvTranspose {channels: [4, 2], kernel_size: 2, stride: 2, params: 34}
   params: 34
 }";

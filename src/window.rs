@@ -60,6 +60,24 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// The window with one more axis, on which it sees one position.
+    pub fn with_axis_of_one(&self) -> Self {
+        let and_one = |numbers: &[usize]| [numbers, &[1]].concat();
+        Self {
+            kernel_size: and_one(&self.kernel_size),
+            stride: and_one(&self.stride),
+            dilation: and_one(&self.dilation),
+            ceil_mode: self.ceil_mode,
+        }
+    }
+
+    /// Makes the kernel longer by so many taps on each axis.
+    pub fn lengthen(&mut self, more: &[usize]) {
+        for (kernel, more) in self.kernel_size.iter_mut().zip(more) {
+            *kernel += more;
+        }
+    }
+
     /// How far the window reaches along the axis `n`.
     fn extent(&self, n: usize) -> usize {
         self.dilation[n] * (self.kernel_size[n] - 1) + 1

@@ -20,7 +20,7 @@ use burn_skip::down::{Down, DownConfig};
 use burn_skip::fit::Fit;
 use burn_skip::gate::{Gate, GateConfig};
 use burn_skip::merge::{Merge, Order};
-use burn_skip::net::{Unet, UnetConfig};
+use burn_skip::net::{AnyEncoder, Unet, UnetConfig};
 use burn_skip::pool::{Pool, PoolConfig, PoolKind};
 use burn_skip::resize::ResizeMode;
 use burn_skip::skip::BranchGate;
@@ -471,13 +471,16 @@ fn networks() -> Vec<Box<dyn Contract>> {
                 let size: Vec<usize> = x.spatial().iter().map(|n| n / 2).collect();
                 reference::pool(x, &[2, 2], &[2, 2], &size, true)
             };
-            let mut maps = vec![double_conv(&net.stem, &x[0])];
-            for level in &net.levels {
+            let AnyEncoder::Plain(encoder) = &net.encoder else {
+                panic!("a plain encoder was asked for");
+            };
+            let mut maps = vec![double_conv(&encoder.stem, &x[0])];
+            for level in &encoder.levels {
                 let down = halve(maps.last().expect("the stem"));
                 maps.push(double_conv(&level.block, &down));
             }
             let mut deep = maps.pop().expect("the deepest");
-            for (decoder, skip) in net.decoder.iter().zip(&maps).rev() {
+            for (decoder, skip) in net.decoder.steps.iter().zip(&maps).rev() {
                 let UpLayer::Project(Some(projection)) = &decoder.up.layer else {
                     panic!("a projection was asked for");
                 };
@@ -490,7 +493,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
         },
         (
             [1, 2, 3, 8],
-            "levels.1.down.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 (kernel \
+            "encoder.levels.1.down.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 (kernel \
              2, dilation 1). Use a smaller kernel, more padding, or a map of height 2 or more.",
         ),
     ))]

@@ -2,14 +2,16 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_skip::block::ConvStyle;
-use burn_skip::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig};
+use burn_skip::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, TransposedPadding};
 use burn_skip::down::{Down, DownConfig};
 use burn_skip::fit::{Anchor, Fit, PadMode, Target};
 use burn_skip::merge::{Merge, Order};
-use burn_skip::net::{Unet, UnetConfig};
+use burn_skip::net::{EncoderConfig, Unet, UnetConfig};
 use burn_skip::resize::{ResizeMode, Sampling, resize};
 use burn_skip::up::{Up, UpConfig};
-use burn_skip::{Axis, DirectSum, Layer, Padding, UpsampleConcat, UpsampleConcatConfig};
+use burn_skip::{
+    Axis, BlockOrder, DirectSum, Layer, Padding, UpsampleConcat, UpsampleConcatConfig,
+};
 use proptest::prelude::*;
 
 fn map<const R: usize>(seed: u64, shape: [usize; R]) -> Tensor<R> {
@@ -67,10 +69,12 @@ fn ups() -> impl Strategy<Value = UpConfig> {
         (1..4usize, 1..3usize).prop_map(|(stride, multiple)| UpConfig::ConvTranspose {
             kernel_size: (stride * multiple).into(),
             stride: stride.into(),
+            padding: TransposedPadding::Solved,
         }),
         (1..4usize, any::<bool>()).prop_map(|(scale, blur)| UpConfig::PixelShuffle {
             scale: scale.into(),
             blur,
+            order: BlockOrder::BlockMajor,
         }),
     ]
 }
@@ -249,7 +253,11 @@ proptest! {
         } else {
             UnetConfig::new(1, 2, widths).with_style(ConvStyle::new())
         };
-        let net: Unet = config.with_down(down).init(&Device::flex());
+        let EncoderConfig::Plain(encoder) = config.encoder.clone() else {
+            unreachable!("both are plain");
+        };
+        let config = config.with_encoder(EncoderConfig::Plain(encoder.with_down(down)));
+        let net: Unet = config.init(&Device::flex());
         assert_law(&net, map(10, [1, 1, h, w]));
     }
 

@@ -38,7 +38,7 @@ pub fn build(config: &UnetConfig, device: &Device) -> Result<Unet<4>> {
         return Err(format!(
             "the network of widths {:?} has {parameters} parameters, and {MOST_PARAMETERS} are the \
              most that this program takes. Use smaller widths or kernels.",
-            config.widths
+            config.encoder.feature_channels()
         )
         .into());
     }

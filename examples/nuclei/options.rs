@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::config::{Config, config_to_json};
 use burn_skip::down::DownConfig;
-use burn_skip::net::UnetConfig;
+use burn_skip::net::{EncoderConfig, PlainEncoderConfig, UnetConfig};
 use burn_skip::up::UpConfig;
 use clap::Args;
 
@@ -89,7 +89,12 @@ impl Options {
     pub fn check_size(&self, network: &UnetConfig) -> Result<()> {
         const MOST: usize = 1 << 30; // 4 GB
         let crop = self.crop.saturating_mul(self.crop);
-        let widest = network.widths.iter().take(1).sum::<usize>();
+        let widest = network
+            .encoder
+            .feature_channels()
+            .first()
+            .copied()
+            .unwrap_or(0);
         let values = self.batch.saturating_mul(crop).saturating_mul(widest);
         if values <= MOST {
             return Ok(());
@@ -182,7 +187,8 @@ impl TrainArgs {
 
         let network = load_network(&self.out.join("config.json"))?;
         if let Some(asked) = self.network()? {
-            unchanged("--widths", Some(&asked.widths), &network.widths)?;
+            let widths = |network: &UnetConfig| network.encoder.feature_channels();
+            unchanged("--widths", Some(&widths(&asked)), &widths(&network))?;
             if config_to_json(&asked) != config_to_json(&network) {
                 return Err(format!(
                     "--resume: the network's options differ from those in {}. Leave out --config \
@@ -213,8 +219,9 @@ impl TrainArgs {
 /// A U-Net that shrinks by a blur and enlarges bilinearly, so that edges stay where they are. On this
 /// data it finds a little more than one with max pools and nearest upsampling.
 fn unet(widths: Vec<usize>) -> UnetConfig {
+    let encoder = PlainEncoderConfig::new(1, widths.clone()).with_down(DownConfig::blur());
     UnetConfig::new(1, 1, widths)
-        .with_down(DownConfig::blur())
+        .with_encoder(EncoderConfig::Plain(encoder))
         .with_up(UpConfig::linear())
 }
 
@@ -237,12 +244,12 @@ pub fn load_network(path: &Path) -> Result<UnetConfig> {
     let network: UnetConfig = files::load(path)?;
     let valid = network.validate::<4>();
     valid.map_err(|e| format!("{}: {e}", path.display()))?;
-    if (network.in_channels, network.out_channels) != (1, 1) {
+    if (network.encoder.in_channels(), network.out_channels) != (1, 1) {
         return Err(format!(
             "{}: this program needs in_channels 1 (grey) and out_channels 1 (foreground), not {} \
              and {}",
             path.display(),
-            network.in_channels,
+            network.encoder.in_channels(),
             network.out_channels
         )
         .into());

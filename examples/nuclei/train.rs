@@ -55,7 +55,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
 
     report::say(&format!(
         "training a U-Net of widths {:?} ({} parameters): {} epochs of {} steps of {} crops of {} x {}",
-        network.widths,
+        network.encoder.feature_channels(),
         model.num_params(),
         options.epochs,
         options.steps,
@@ -65,7 +65,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     ))?;
     let trained = launch(&args.out, &options, model, &data, history, &device)?;
     report::write(&args.out, trained, &data.valid[0], &device)?;
-    if options.is_reference() && network.widths == [16, 32, 64] {
+    if options.is_reference() && network.encoder.feature_channels() == [16, 32, 64] {
         report::say(
             "reference (PyTorch, 2 threads, max pool, nearest upsampling, learning rate 3e-3): \
              IoU 0.907 after 300 steps in 46 s",

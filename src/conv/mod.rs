@@ -11,6 +11,7 @@ pub use convolution::{Conv, ConvConfig};
 pub use transposed::{ConvTranspose, ConvTransposeConfig};
 
 pub(crate) use ops::reinterpret;
+pub use solve::TransposedPadding;
 pub(crate) use solve::{TransposedWindow, transposed_size};
 
 use alloc::vec::Vec;

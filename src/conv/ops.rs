@@ -1,6 +1,6 @@
 //! Where the rank of a tensor picks the operation of Burn.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use core::any::Any;
 
 use burn::tensor::{
@@ -49,6 +49,14 @@ pub(crate) fn conv<const R: usize>(
     pads: &[(usize, usize)],
     groups: usize,
 ) -> Tensor<R> {
+    if let Some(more) = too_short(&window.kernel_size, &window.dilation, &window.stride) {
+        // The kernel sees as much more at the end, and weighs it with zero.
+        let seen = (0..R - 2).map(|n| (pads[n].0, pads[n].1 + more[n] * window.dilation[n]));
+        let seen: Vec<_> = seen.collect();
+        let mut longer = window.clone();
+        longer.lengthen(&more);
+        return conv(x, lengthened(weight, &more), bias, &longer, &seen, groups);
+    }
     if pads.iter().any(|(start, end)| start != end) {
         // Burn pads asymmetrically by a copy as well, and not at all for three axes.
         let padded = x.pad(pads, PadMode::Constant(0.0));
@@ -57,6 +65,16 @@ pub(crate) fn conv<const R: usize>(
     }
     let (x, w) = (x, weight);
     match R {
+        // The gradient of a grouped weight is wrong in Burn 0.22's conv1d where the stride leaves
+        // positions over, and right in conv2d.
+        3 if groups > 1 => {
+            let window = window.with_axis_of_one();
+            let pads = [pads[0], (0, 0)];
+            let (x, w) = (with_axis_of_one(x), with_axis_of_one(w));
+            let y: Tensor<4> = conv2d(x, w, bias, options(&window, &pads, groups));
+            let [batch, channels, length, _] = y.dims();
+            reinterpret(y.reshape([batch, channels, length]))
+        }
         3 => reinterpret(conv1d(
             reinterpret(x),
             reinterpret(w),
@@ -79,6 +97,12 @@ pub(crate) fn conv<const R: usize>(
     }
 }
 
+/// A map or a weight of one spatial axis, with a second axis of one position.
+fn with_axis_of_one<const R: usize>(x: Tensor<R>) -> Tensor<4> {
+    let shape = x.dims();
+    x.reshape([shape[0], shape[1], shape[2], 1])
+}
+
 fn transposed_options<const N: usize>(window: &TransposedWindow) -> ConvTransposeOptions<N> {
     ConvTransposeOptions::new(
         array(&window.stride),
@@ -96,6 +120,20 @@ pub(crate) fn conv_transpose<const R: usize>(
     bias: Option<Tensor<1>>,
     window: &TransposedWindow,
 ) -> Tensor<R> {
+    if let Some(more) = too_short(&window.kernel_size, &window.dilation, &window.stride) {
+        let shape = x.dims();
+        let mut longer = window.clone();
+        for n in 0..R - 2 {
+            longer.kernel_size[n] += more[n];
+            longer.output_padding[n] =
+                longer.output_padding[n].saturating_sub(more[n] * window.dilation[n]);
+        }
+        let y = conv_transpose(x, lengthened(weight, &more), bias, &longer);
+        return (0..R - 2).fold(y, |y, n| {
+            let size = window.size(shape[2 + n], n);
+            y.narrow(2 + n, 0, size)
+        });
+    }
     let (x, w) = (x, weight);
     match R {
         3 => reinterpret(conv_transpose1d(
@@ -118,6 +156,25 @@ pub(crate) fn conv_transpose<const R: usize>(
         )),
         _ => unsupported(R),
     }
+}
+
+/// How many taps a kernel over three axes lacks, if it is too short for its stride on one of them.
+///
+/// Burn 0.22's `conv_transpose3d` is wrong there on the GPU backends (its `kernel * dilation - stride`
+/// is unsigned), and so is the gradient of `conv3d`.
+fn too_short(kernel_size: &[usize], dilation: &[usize], stride: &[usize]) -> Option<Vec<usize>> {
+    let taps = kernel_size.iter().zip(dilation).zip(stride);
+    let lacking = |((&kernel, &dilation), &stride): ((&usize, &usize), &usize)| {
+        stride.div_ceil(dilation).saturating_sub(kernel)
+    };
+    let lacking: Vec<usize> = taps.map(lacking).collect();
+    (lacking.len() == 3 && lacking.iter().any(|&n| n > 0)).then_some(lacking)
+}
+
+/// A weight with so many zeros at the end of each axis of its kernel.
+fn lengthened<const R: usize>(weight: Tensor<R>, more: &[usize]) -> Tensor<R> {
+    let pads: Vec<_> = more.iter().map(|&n| (0, n)).collect();
+    weight.pad(&pads[..], PadMode::Constant(0.0))
 }
 
 fn unsupported(rank: usize) -> ! {

@@ -2,7 +2,34 @@
 
 use alloc::{format, vec::Vec};
 
+use serde::{Deserialize, Serialize};
+
 use crate::shape::{ShapeError, axis_name, check_not_empty};
+
+/// Which positions of the full output of a transposed convolution are cut away, where that is larger
+/// than the output that is wanted. The full output of `n` positions has `(n - 1) stride + kernel`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransposedPadding {
+    /// PyTorch's rule, solved for the wanted size: as many at both ends, the odd one at the start.
+    /// That is `padding=ceil(cut / 2), output_padding=cut % 2`. Without a wanted size: `n stride`.
+    #[default]
+    Solved,
+    /// Keras's `padding="same"`: `n stride` positions, the odd one is cut at the **end**.
+    Same,
+    /// Keras's `padding="valid"`: nothing is cut, `(n - 1) stride + max(kernel, stride)` positions.
+    /// Where another size is wanted, the odd one is cut at the end.
+    Valid,
+}
+
+impl TransposedPadding {
+    /// The size of the output when no other is wanted.
+    pub(super) fn natural_size(self, from: usize, kernel: usize, stride: usize) -> usize {
+        match self {
+            Self::Solved | Self::Same => from * stride,
+            Self::Valid => (from - 1) * stride + kernel.max(stride),
+        }
+    }
+}
 
 /// All numbers of a transposed convolution, one an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +41,17 @@ pub(crate) struct TransposedWindow {
     pub output_padding: Vec<usize>,
 }
 
+impl TransposedWindow {
+    /// The size that `length` positions of the axis `n` become, if the padding leaves any.
+    pub fn size(&self, length: usize, n: usize) -> usize {
+        let full = (length - 1) * self.stride[n]
+            + self.dilation[n] * (self.kernel_size[n] - 1)
+            + 1
+            + self.output_padding[n];
+        full.saturating_sub(2 * self.padding[n])
+    }
+}
+
 /// The spatial size that a transposed convolution gives.
 pub(crate) fn transposed_size<const R: usize>(
     layer: &str,
@@ -22,45 +60,39 @@ pub(crate) fn transposed_size<const R: usize>(
 ) -> Result<Vec<usize>, ShapeError> {
     check_not_empty(layer, input)?;
     (0..R - 2)
-        .map(|n| {
-            let full = (input[2 + n] - 1) * window.stride[n]
-                + window.dilation[n] * (window.kernel_size[n] - 1)
-                + 1
-                + window.output_padding[n];
-            match full.checked_sub(2 * window.padding[n]) {
-                Some(size) if size > 0 => Ok(size),
-                _ => Err(ShapeError::new(
-                    layer,
-                    format!(
-                        "padding {} on both sides leaves nothing of {} {full}",
-                        window.padding[n],
-                        axis_name(2 + n, R)
-                    ),
-                    "Use a smaller padding",
-                )),
-            }
+        .map(|n| match window.size(input[2 + n], n) {
+            0 => Err(ShapeError::new(
+                layer,
+                format!(
+                    "padding {} on both sides leaves nothing of the {}",
+                    window.padding[n],
+                    axis_name(2 + n, R)
+                ),
+                "Use a smaller padding",
+            )),
+            size => Ok(size),
         })
         .collect()
 }
 
 /// The padding and the output padding with which an axis of `from` positions becomes `to`, if
 /// there are any: `2 padding - output_padding` positions are cut from the full output, one more at
-/// the start where the number is odd. At stride 1, where no output padding is allowed, an odd
-/// number leaves one position over.
+/// the start where the number is odd. Where no output padding may be used (at stride 1, and where the
+/// odd one is to be cut at the end), an odd number leaves one position over.
 pub(super) fn solve_paddings(
-    from: usize,
-    to: usize,
+    [from, to]: [usize; 2],
     kernel: usize,
     stride: usize,
+    rule: TransposedPadding,
 ) -> Option<(usize, usize)> {
     let full = (from - 1) * stride + kernel;
     if to > full {
         return (to - full < stride).then_some((0, to - full));
     }
     let cut = full - to;
-    match stride {
-        1 => Some((cut / 2, 0)),
-        _ => Some((cut.div_ceil(2), cut % 2)),
+    match rule {
+        TransposedPadding::Solved if stride > 1 => Some((cut.div_ceil(2), cut % 2)),
+        _ => Some((cut / 2, 0)),
     }
 }
 
@@ -88,6 +120,15 @@ pub(super) fn solve_kernel(from: usize, to: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn solve_paddings(
+        from: usize,
+        to: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Option<(usize, usize)> {
+        super::solve_paddings([from, to], kernel, stride, TransposedPadding::Solved)
+    }
 
     #[test]
     fn the_case_of_6_to_15() {

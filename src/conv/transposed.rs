@@ -8,14 +8,14 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::solve::{TransposedWindow, solve_kernel, solve_paddings};
+use super::solve::{TransposedPadding, TransposedWindow, solve_kernel, solve_paddings};
 use super::{default_initializer, init_weights, ops};
 use crate::layer::Layer;
 use crate::resize::resize_shape;
 use crate::setters::setters;
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_channels, check_positive, expect, scaled, spatial,
-    with_channels, with_spatial,
+    PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
+    spatial, with_channels, with_spatial,
 };
 
 const NAME: &str = "ConvTranspose";
@@ -30,6 +30,8 @@ pub struct ConvTransposeConfig {
     pub kernel_size: PerAxis,
     /// The scale: how many output positions an input position is apart from the next.
     pub stride: PerAxis,
+    /// What is cut of the full output. Default: [`TransposedPadding::Solved`].
+    pub padding: TransposedPadding,
     /// Whether a bias is added. Default: true.
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
@@ -38,6 +40,7 @@ pub struct ConvTransposeConfig {
 
 setters!(
     ConvTransposeConfig:
+    with_padding(padding: TransposedPadding),
     with_bias(bias: bool),
     with_initializer(initializer: Initializer),
 );
@@ -55,6 +58,7 @@ impl ConvTransposeConfig {
             channels,
             kernel_size: kernel_size.into(),
             stride: stride.into(),
+            padding: TransposedPadding::Solved,
             bias: true,
             initializer: default_initializer(),
         }
@@ -133,7 +137,9 @@ impl ConvTransposeConfig {
         for n in 0..R - 2 {
             let (from, to) = (input[2 + n], target[n]);
             let (kernel, stride) = (window.kernel_size[n], window.stride[n]);
-            let Some((padding, output_padding)) = solve_paddings(from, to, kernel, stride) else {
+            let Some((padding, output_padding)) =
+                solve_paddings([from, to], kernel, stride, self.padding)
+            else {
                 let reach = (from - 1) * stride + kernel + stride - 1;
                 return Err(ShapeError::new(
                     NAME,
@@ -153,7 +159,23 @@ impl ConvTransposeConfig {
         Ok(window)
     }
 
-    /// The shape of the output for an input of shape `input`: `size * stride`.
+    /// The size that the output has when no other is wanted.
+    pub(crate) fn natural_size<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<Vec<usize>, ShapeError> {
+        check_not_empty(NAME, input)?;
+        let kernel_size = self.kernel_size.resolve_positive(R, NAME, "kernel_size")?;
+        let stride = self.stride.resolve_positive(R, NAME, "stride")?;
+        let size_of = |n| {
+            self.padding
+                .natural_size(input[2 + n], kernel_size[n], stride[n])
+        };
+        Ok((0..R - 2).map(size_of).collect())
+    }
+
+    /// The shape of the output for an input of shape `input`: `size * stride`, or all that the
+    /// kernel reaches with [`TransposedPadding::Valid`].
     ///
     /// # Errors
     /// As [`output_shape_to`](Self::output_shape_to).
@@ -161,8 +183,7 @@ impl ConvTransposeConfig {
         &self,
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        let stride = self.stride.resolve_positive(R, NAME, "stride")?;
-        self.output_shape_to(input, &scaled(input, &stride))
+        self.output_shape_to(input, &self.natural_size(input)?)
     }
 
     /// The shape of the output when its spatial size shall be `target`.
@@ -205,13 +226,13 @@ impl ConvTransposeConfig {
 /// As `torch.nn.ConvTranspose2d`, where an axis of `n` positions becomes `(n - 1) stride - 2 padding +
 /// (kernel - 1) + output_padding + 1`. Kernel and stride are options; the two paddings are **solved**
 /// for the wanted size when the layer runs, and [`ConvTransposeConfig::between`] solves for kernel
-/// and stride as well. Of an odd number of positions to cut, one more is cut at the start, as PyTorch
-/// does with an output padding of 1 (Keras's `same` cuts it at the end).
+/// and stride as well. [`TransposedPadding`] says where an odd position is cut, and has the rules of
+/// Keras's `Conv2DTranspose`.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
 /// - output: `[batch, out_channels, target...]`; the target of [`forward`](Layer::forward) is
-///   `size * stride`, that of [`forward_to`](Self::forward_to) is given
+///   `size * stride` (with [`TransposedPadding::Valid`] all that the kernel reaches), that of [`forward_to`](Self::forward_to) is given
 ///
 /// # Example
 /// ```
@@ -245,11 +266,14 @@ impl<const R: usize> ConvTranspose<R> {
         let window = expect(self.config.window(x.dims(), target));
         let bias = self.bias.as_ref().map(|bias| bias.val());
         let y = ops::conv_transpose(x, self.weight.val(), bias, &window);
-        // At stride 1 no output padding can take back one of two positions that a padding cuts:
-        // there one position is left over, and cut here.
+        // Where no output padding takes back one of two positions that a padding cuts, one is left
+        // over, and cut here.
         target.iter().enumerate().fold(y, |y, (n, &size)| {
-            let left_over = y.dims()[2 + n] - size;
-            y.narrow(2 + n, left_over, size)
+            let start = match self.config.padding {
+                TransposedPadding::Solved => y.dims()[2 + n] - size,
+                TransposedPadding::Same | TransposedPadding::Valid => 0,
+            };
+            y.narrow(2 + n, start, size)
         })
     }
 }
@@ -321,6 +345,23 @@ mod tests {
         // All of [1, 12, 20], and all but the first.
         assert_eq!(run(1, 3), [1.0, 12.0, 20.0]);
         assert_eq!(run(1, 2), [12.0, 20.0]);
+    }
+
+    #[test]
+    fn keras_cuts_the_odd_position_at_the_end() {
+        let device = Device::flex();
+        let run = |padding| {
+            let mut up: ConvTranspose<3> = ConvTransposeConfig::new([1, 1], 3, 2)
+                .with_padding(padding)
+                .with_bias(false)
+                .init(&device);
+            up.weight = Param::from_data([[[1.0, 2.0, 4.0]]], &device);
+            let x = Tensor::from_floats([[[1.0, 10.0]]], &device);
+            up.forward(x).to_data().try_to_vec::<f32>().unwrap()
+        };
+        // keras.layers.Conv1DTranspose(1, 3, strides=2, padding=...)
+        assert_eq!(run(TransposedPadding::Same), [1.0, 2.0, 14.0, 20.0]);
+        assert_eq!(run(TransposedPadding::Valid), [1.0, 2.0, 14.0, 20.0, 40.0]);
     }
 
     #[test]

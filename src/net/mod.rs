@@ -1,5 +1,17 @@
-//! Whole networks, composed of the layers of this crate.
+//! Whole networks, composed of the layers of this crate: encoders, a decoder, and what stands on them.
 
+mod classifier;
+mod decoder;
+mod densenet;
+mod encoder;
+mod plain;
+mod resnet;
 mod unet;
 
-pub use unet::{Unet, UnetConfig, UnetLevel};
+pub use classifier::Classifier;
+pub use decoder::{UnetDecoder, UnetDecoderConfig};
+pub use densenet::{Dense, DenseNet, DenseNetEncoder, DenseNetEncoderConfig};
+pub use encoder::{AnyEncoder, Encoder, EncoderConfig};
+pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
+pub use resnet::{ResNet, ResNetEncoder, ResNetEncoderConfig, Residual, ResidualBlock};
+pub use unet::{Unet, UnetConfig};

@@ -1,22 +1,26 @@
-//! [`Unet`]: the U-Net of any depth.
+//! [`Unet`]: an encoder, a decoder that meets its maps again, and a head.
 
-use alloc::{format, vec::Vec};
+use alloc::{vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
+use burn::nn::LeakyReluConfig;
+use burn::nn::activation::ActivationConfig;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
+use super::{
+    AnyEncoder, Encoder, EncoderConfig, PlainEncoderConfig, UnetDecoder, UnetDecoderConfig,
+};
+use crate::block::ConvStyle;
 use crate::conv::{Conv, ConvConfig};
-use crate::down::{Down, DownConfig};
-use crate::fit::{Fit, Target};
+use crate::fit::{Anchor, Fit, PadMode, Target};
 use crate::gate::GateConfig;
 use crate::layer::Layer;
 use crate::merge::Order;
+use crate::norm::NormConfig;
 use crate::setters::setters;
-use crate::shape::{ShapeError, check_positive, expect};
-use crate::skip::{UpsampleConcat, UpsampleConcatConfig};
+use crate::shape::{PerAxis, ShapeError, check_positive, expect, spatial};
 use crate::up::UpConfig;
 
 const NAME: &str = "Unet";
@@ -25,55 +29,42 @@ const NAME: &str = "Unet";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnetConfig {
-    /// The channels of the image.
-    pub in_channels: usize,
+    /// What makes the maps.
+    pub encoder: EncoderConfig,
+    /// What leads back up.
+    pub decoder: UnetDecoderConfig,
     /// The channels of the output: one a class.
     pub out_channels: usize,
-    /// The channels of each level, the finest first. One more level halves the map once more.
-    pub widths: Vec<usize>,
-    /// The convolutions of all blocks. Default: `same` padding, batch norm, ReLU.
-    pub style: ConvStyle,
-    /// What leads a level deeper. Default: a 2x2 max pool.
-    pub down: DownConfig,
-    /// What leads back up. Default: nearest, to the size of the skip, so that every size works.
-    pub up: UpConfig,
-    /// How maps that still differ in size are brought together. Default: [`Fit::Exact`].
-    pub fit: Fit,
-    /// The size that the maps of a level meet at. Default: [`Target::Skip`].
-    pub target: Target,
-    /// Which map comes first in the concatenations. Default: the deep one.
-    pub order: Order,
-    /// What weighs the skips, or nothing. Default: nothing.
-    pub gate: Option<GateConfig>,
+    /// The kernel of the last convolution. Default: 1. segmentation_models.pytorch: 3.
+    pub head_kernel_size: PerAxis,
 }
 
 setters!(
     UnetConfig:
-    with_style(style: ConvStyle),
-    with_down(down: DownConfig),
-    with_up(up: UpConfig),
-    with_fit(fit: Fit),
-    with_target(target: Target),
-    with_order(order: Order),
-    with_gate(gate: impl Into<Option<GateConfig>>),
+    with_head_kernel_size(head_kernel_size: impl Into<PerAxis>),
 );
 
 impl Config for UnetConfig {}
 
 impl UnetConfig {
-    /// A U-Net from `in_channels` to `out_channels` channels, with `widths.len()` levels.
+    /// A U-Net from `in_channels` to `out_channels` channels, with `widths.len()` levels, the finest
+    /// first.
     pub fn new(in_channels: usize, out_channels: usize, widths: Vec<usize>) -> Self {
-        Self {
-            in_channels,
+        let steps = widths.len().saturating_sub(1);
+        Self::on(
+            EncoderConfig::Plain(PlainEncoderConfig::new(in_channels, widths.clone())),
+            UnetDecoderConfig::new(widths[..steps].to_vec()),
             out_channels,
-            widths,
-            style: ConvStyle::new(),
-            down: DownConfig::max(),
-            up: UpConfig::nearest(),
-            fit: Fit::Exact,
-            target: Target::Skip,
-            order: Order::DeepFirst,
-            gate: None,
+        )
+    }
+
+    /// The U-Net of an encoder and a decoder of one's own choice.
+    pub fn on(encoder: EncoderConfig, decoder: UnetDecoderConfig, out_channels: usize) -> Self {
+        Self {
+            encoder,
+            decoder,
+            out_channels,
+            head_kernel_size: 1.into(),
         }
     }
 
@@ -91,39 +82,96 @@ impl UnetConfig {
             .with_order(Order::SkipFirst)
     }
 
-    fn block(&self, channels: [usize; 2]) -> DoubleConvConfig {
-        DoubleConvConfig::new(channels).with_style(self.style.clone())
+    /// segmentation_models.pytorch's `Unet` with its default decoder, on an encoder of five maps down to
+    /// 1/32 (its `encoder_depth=5`), such as ResNet.
+    pub fn smp(encoder: EncoderConfig, out_channels: usize) -> Self {
+        let decoder = UnetDecoderConfig::new(vec![16, 32, 64, 128, 256]);
+        Self::on(encoder, decoder, out_channels).with_head_kernel_size(3)
     }
 
-    fn stem(&self) -> DoubleConvConfig {
-        self.block([self.in_channels, self.widths[0]])
+    /// MONAI's `BasicUNet` with its defaults: convolutions with bias, instance norm and leaky ReLU;
+    /// transposed convolutions, which halve the channels but for the last; maps that are too small
+    /// by one position are padded with their edge. `features` are MONAI's: five levels, the finest
+    /// first, and the channels before the head; its default is `[32, 32, 64, 128, 256, 32]`.
+    pub fn monai_basic(in_channels: usize, out_channels: usize, features: [usize; 6]) -> Self {
+        let [f0, f1, f2, f3, f4, last] = features;
+        let norm = NormConfig::Instance {
+            epsilon: 1e-5,
+            affine: true,
+        };
+        let activation = LeakyReluConfig::new().with_negative_slope(0.1);
+        let style = ConvStyle::new()
+            .with_norm(norm)
+            .with_activation(ActivationConfig::LeakyRelu(activation))
+            .with_bias(true);
+        let encoder = PlainEncoderConfig::new(in_channels, vec![f0, f1, f2, f3, f4]);
+        let decoder = UnetDecoderConfig::new(vec![last, f1, f2, f3]).with_up_channels(vec![
+            f1,
+            f2 / 2,
+            f3 / 2,
+            f4 / 2,
+        ]);
+        Self::on(EncoderConfig::Plain(encoder), decoder, out_channels)
+            .with_style(style)
+            .with_up(UpConfig::conv_transpose())
+            .with_fit(Fit::Pad {
+                mode: PadMode::Edge,
+                anchor: Anchor::Start,
+            })
+            .with_target(Target::Largest)
+            .with_order(Order::SkipFirst)
+    }
+
+    /// Sets the convolutions of the decoder, and of a plain encoder.
+    pub fn with_style(mut self, style: ConvStyle) -> Self {
+        if let EncoderConfig::Plain(encoder) = &mut self.encoder {
+            encoder.style = style.clone();
+        }
+        self.decoder.style = style;
+        self
+    }
+
+    /// Sets the encoder.
+    pub fn with_encoder(mut self, encoder: EncoderConfig) -> Self {
+        self.encoder = encoder;
+        self
+    }
+
+    /// Sets what leads back up, in the decoder.
+    pub fn with_up(mut self, up: UpConfig) -> Self {
+        self.decoder.up = up;
+        self
+    }
+
+    /// Sets how maps that still differ in size are brought together, in the decoder.
+    pub fn with_fit(mut self, fit: Fit) -> Self {
+        self.decoder.fit = fit;
+        self
+    }
+
+    /// Sets the size that the maps of a level meet at, in the decoder.
+    pub fn with_target(mut self, target: Target) -> Self {
+        self.decoder.target = target;
+        self
+    }
+
+    /// Sets which map comes first in the concatenations, in the decoder.
+    pub fn with_order(mut self, order: Order) -> Self {
+        self.decoder.order = order;
+        self
+    }
+
+    /// Sets what weighs the skips, in the decoder.
+    pub fn with_gate(mut self, gate: impl Into<Option<GateConfig>>) -> Self {
+        self.decoder.gate = gate.into();
+        self
     }
 
     fn head(&self) -> ConvConfig {
-        ConvConfig::new([self.widths[0], self.out_channels], 1)
-    }
-
-    /// The block of the level `index + 1`, after its `down`.
-    fn level_block<const R: usize>(&self, index: usize) -> Result<DoubleConvConfig, ShapeError> {
-        let input = self.down.out_channels(self.widths[index], R)?;
-        Ok(self.block([input, self.widths[index + 1]]))
-    }
-
-    /// What merges the level `index + 1` into the level `index`.
-    fn decoder(&self, index: usize) -> UpsampleConcatConfig {
-        let [skip, deep] = [self.widths[index], self.widths[index + 1]];
-        UpsampleConcatConfig::new(deep, skip, skip)
-            .with_up(self.up.clone())
-            .with_fit(self.fit.clone())
-            .with_target(self.target.clone())
-            .with_order(self.order)
-            .with_gate(self.gate.clone())
-            .with_style(self.style.clone())
-    }
-
-    /// How many times the map is made smaller.
-    fn depth(&self) -> usize {
-        self.widths.len() - 1
+        let features = self.encoder.feature_channels();
+        let width = self.decoder.widths.first().or(features.first());
+        let channels = [width.copied().unwrap_or(0), self.out_channels];
+        ConvConfig::new(channels, self.head_kernel_size.clone())
     }
 
     /// Checks the options for maps of rank `R`.
@@ -131,29 +179,17 @@ impl UnetConfig {
     /// # Errors
     /// When there is no level, a number is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        check_positive(NAME, "in_channels", self.in_channels)?;
         check_positive(NAME, "out_channels", self.out_channels)?;
-        if self.widths.is_empty() || self.widths.contains(&0) {
-            return Err(ShapeError::new(
-                NAME,
-                format!("widths are {:?}", self.widths),
-                "Give one number of channels, 1 or more, for each level",
-            ));
-        }
-        self.stem().validate::<R>().map_err(|e| e.within("stem"))?;
-        self.down.validate::<R>().map_err(|e| e.within("down"))?;
-        for index in 0..self.depth() {
-            self.level_block::<R>(index)?
-                .validate::<R>()
-                .map_err(|e| e.within(format!("levels.{index}.block")))?;
-            self.decoder(index)
-                .validate::<R>()
-                .map_err(|e| e.within(format!("decoder.{index}")))?;
-        }
-        Ok(())
+        self.encoder
+            .validate::<R>()
+            .map_err(|e| e.within("encoder"))?;
+        self.decoder
+            .validate::<R>(&self.encoder.feature_channels())
+            .map_err(|e| e.within("decoder"))?;
+        self.head().validate::<R>().map_err(|e| e.within("head"))
     }
 
-    /// The shapes of the maps of all levels, the finest first, for an image of shape `input`.
+    /// The shapes of the maps of the encoder, the finest first, for an image of shape `input`.
     ///
     /// # Errors
     /// When the channels differ, the image is too small for the levels, or the configuration is
@@ -163,15 +199,8 @@ impl UnetConfig {
         input: [usize; R],
     ) -> Result<Vec<[usize; R]>, ShapeError> {
         self.validate::<R>()?;
-        let stem = self.stem().output_shape(input);
-        let mut maps = alloc::vec![stem.map_err(|e| e.within("stem"))?];
-        for index in 0..self.depth() {
-            let down = self.down.output_shape(maps[index]);
-            let down = down.map_err(|e| e.within(format!("levels.{index}.down")))?;
-            let block = self.level_block::<R>(index)?.output_shape(down);
-            maps.push(block.map_err(|e| e.within(format!("levels.{index}.block")))?);
-        }
-        Ok(maps)
+        let maps = self.encoder.feature_shapes(input);
+        maps.map_err(|e| e.within("encoder"))
     }
 
     /// The shape of the output for an image of shape `input`.
@@ -184,12 +213,11 @@ impl UnetConfig {
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
         let maps = self.feature_shapes(input)?;
-        let mut deep = maps[self.depth()];
-        for index in (0..self.depth()).rev() {
-            let merged = self.decoder(index).output_shape(deep, maps[index]);
-            deep = merged.map_err(|e| e.within(format!("decoder.{index}")))?;
-        }
-        self.head().output_shape(deep).map_err(|e| e.within("head"))
+        let decoded = self.decoder.output_shape(&maps, spatial(&input));
+        let decoded = decoded.map_err(|e| e.within("decoder"))?;
+        self.head()
+            .output_shape(decoded)
+            .map_err(|e| e.within("head"))
     }
 
     /// Builds the network.
@@ -198,35 +226,18 @@ impl UnetConfig {
     /// When [`validate`](Self::validate) returns an error, with its message.
     pub fn init<const R: usize>(&self, device: &Device) -> Unet<R> {
         expect(self.validate::<R>());
-        let level = |index| UnetLevel {
-            down: self.down.init(self.widths[index], device),
-            block: expect(self.level_block::<R>(index)).init(device),
-        };
+        let channels = self.encoder.feature_channels();
         Unet {
-            stem: self.stem().init(device),
-            levels: (0..self.depth()).map(level).collect(),
-            decoder: (0..self.depth())
-                .map(|index| self.decoder(index).init(device))
-                .collect(),
+            encoder: self.encoder.init(device),
+            decoder: self.decoder.init(&channels, device),
             head: self.head().init(device),
             config: self.clone(),
         }
     }
 }
 
-/// One level of the encoder.
-#[derive(Module, Debug)]
-pub struct UnetLevel<const R: usize = 4> {
-    /// What leads to the level.
-    pub down: Down<R>,
-    /// What refines its map.
-    pub block: DoubleConv<R>,
-}
-
-/// The U-Net (arXiv:1505.04597): an encoder, and a decoder that meets every map of the encoder again.
-///
-/// A stem and, a level deeper each, a [`Down`] and a [`DoubleConv`]; back up by an
-/// [`UpsampleConcat`] a level; a 1x1 convolution as the head. For one, two or three spatial axes.
+/// The U-Net (arXiv:1505.04597): an [`Encoder`], a [`UnetDecoder`] that meets each of its maps again, and
+/// a convolution as the head. For one, two or three spatial axes.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`, of any size that the levels leave something of
@@ -249,12 +260,10 @@ pub struct UnetLevel<const R: usize = 4> {
 /// ```
 #[derive(Module, Debug)]
 pub struct Unet<const R: usize = 4> {
-    /// The block at full size.
-    pub stem: DoubleConv<R>,
-    /// The levels below, the finest first.
-    pub levels: Vec<UnetLevel<R>>,
-    /// What merges each level into the one above it, the finest first.
-    pub decoder: Vec<UpsampleConcat<R>>,
+    /// What makes the maps.
+    pub encoder: AnyEncoder<R>,
+    /// What leads back up.
+    pub decoder: UnetDecoder<R>,
     /// From the channels of the finest level to those of the output.
     pub head: Conv<R>,
     /// The options that the network was built with.
@@ -263,38 +272,23 @@ pub struct Unet<const R: usize = 4> {
 }
 
 impl<const R: usize> Unet<R> {
-    /// The maps of all levels, the finest first.
+    /// The maps of the encoder, the finest first.
     ///
     /// # Panics
     /// When [`UnetConfig::feature_shapes`] returns an error, with its message.
     pub fn features(&self, x: Tensor<R>) -> Vec<Tensor<R>> {
         expect(self.config.feature_shapes(x.dims()));
-        let mut maps = alloc::vec![self.stem.forward(x)];
-        for (index, level) in self.levels.iter().enumerate() {
-            let down = level.down.forward(maps[index].clone());
-            maps.push(level.block.forward(down));
-        }
-        maps
+        self.encoder.features(x)
     }
 }
 
 impl<const R: usize> Layer<R> for Unet<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        expect(self.output_shape(x.dims()));
-        let mut skips = self.features(x);
-        let deepest = skips.pop();
-        let decoded = self
-            .decoder
-            .iter()
-            .zip(skips)
-            .rev()
-            .fold(deepest, |deep, (decoder, skip)| {
-                deep.map(|deep| decoder.forward(deep, skip))
-            });
-        match decoded {
-            Some(map) => self.head.forward(map),
-            None => unreachable!("the stem gives one map at least"),
-        }
+        let input = x.dims();
+        expect(self.output_shape(input));
+        let maps = self.features(x);
+        self.head
+            .forward(self.decoder.forward(maps, spatial(&input)))
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
@@ -305,6 +299,7 @@ impl<const R: usize> Layer<R> for Unet<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::down::DownConfig;
     use alloc::{string::ToString, vec};
 
     #[test]
@@ -314,7 +309,7 @@ mod tests {
         let error = paper.output_shape([1, 1, 100, 572]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "levels.3.block.first.conv.Conv: height 2 with padding 0 + 0 is smaller than the window of 3 \
+            "encoder.levels.3.block.first.conv.Conv: height 2 with padding 0 + 0 is smaller than the window of 3 \
              (kernel 3, dilation 1). Use a smaller kernel, more padding, or a map of height 3 or more."
         );
     }
@@ -346,7 +341,9 @@ mod tests {
                 let config = UnetConfig::new(1, 2, vec![2, 3, 4])
                     .with_fit(Fit::pad_or_crop())
                     .with_up(up.clone())
-                    .with_down(down);
+                    .with_encoder(EncoderConfig::Plain(
+                        PlainEncoderConfig::new(1, vec![2, 3, 4]).with_down(down),
+                    ));
                 assert_eq!(config.output_shape([1, 1, 37, 46]), Ok([1, 2, 37, 46]));
             }
         }
@@ -357,7 +354,7 @@ mod tests {
         let text = |config: UnetConfig| config.validate::<4>().unwrap_err().to_string();
         assert_eq!(
             text(UnetConfig::new(1, 1, vec![])),
-            "Unet: widths are []. Give one number of channels, 1 or more, for each level."
+            "encoder.PlainEncoder: widths are []. Give one number of channels, 1 or more, for each level."
         );
         assert_eq!(
             text(UnetConfig::new(1, 0, vec![4])),
@@ -365,7 +362,7 @@ mod tests {
         );
         assert_eq!(
             text(UnetConfig::new(1, 1, vec![4, 8]).with_gate(GateConfig::Scse { reduction: 8 })),
-            "decoder.0.gate.Gate: reduction 8 leaves none of 4 channels. Choose a reduction of 4 or less."
+            "decoder.steps.0.gate.Gate: reduction 8 leaves none of 4 channels. Choose a reduction of 4 or less."
         );
     }
 

@@ -29,6 +29,9 @@ pub struct UpsampleConcatConfig {
     pub skip_channels: usize,
     /// The channels of the output.
     pub out_channels: usize,
+    /// The channels that the up layer is asked for; a resize without projection keeps those of the
+    /// deep map. Default: those of the skip.
+    pub up_channels: Option<usize>,
     /// How the deep map is enlarged. Default: nearest, to the size of the skip.
     pub up: UpConfig,
     /// How what still differs in size is brought together. Default: [`Fit::Exact`].
@@ -46,6 +49,7 @@ pub struct UpsampleConcatConfig {
 
 setters!(
     UpsampleConcatConfig:
+    with_up_channels(up_channels: impl Into<Option<usize>>),
     with_up(up: UpConfig),
     with_fit(fit: Fit),
     with_target(target: Target),
@@ -63,6 +67,7 @@ impl UpsampleConcatConfig {
             deep_channels,
             skip_channels,
             out_channels,
+            up_channels: None,
             up: UpConfig::nearest(),
             fit: Fit::Exact,
             target: Target::Skip,
@@ -76,13 +81,14 @@ impl UpsampleConcatConfig {
         Meeting::of_deep_and_skip(&self.fit, &self.target, self.order)
     }
 
-    /// The deep map's channels, and those that its enlargement is asked for: the skip's.
-    const fn up_channels(&self) -> [usize; 2] {
-        [self.deep_channels, self.skip_channels]
+    /// The deep map's channels, and those that its enlargement is asked for.
+    fn up_channels(&self) -> [usize; 2] {
+        let wanted = self.up_channels.unwrap_or(self.skip_channels);
+        [self.deep_channels, wanted]
     }
 
     /// The channels of the concatenation: what a block of one's own has to take.
-    pub const fn merged_channels(&self) -> usize {
+    pub fn merged_channels(&self) -> usize {
         let [deep, wanted] = self.up_channels();
         self.up.out_channels(deep, wanted) + self.skip_channels
     }
@@ -105,6 +111,7 @@ impl UpsampleConcatConfig {
     fn validate_merge<const R: usize>(&self) -> Result<(), ShapeError> {
         check_positive(NAME, "deep_channels", self.deep_channels)?;
         check_positive(NAME, "skip_channels", self.skip_channels)?;
+        check_positive(NAME, "up_channels", self.up_channels()[1])?;
         self.up.validate::<R>().map_err(|e| e.within("up"))?;
         self.target.validate(R)?;
         match &self.gate {

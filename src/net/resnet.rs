@@ -1,0 +1,378 @@
+//! [`ResNet`] and [`ResNetEncoder`]: stages of [`SkipAdd`].
+
+use alloc::{format, vec, vec::Vec};
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::activation::ActivationConfig;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::encoder::check_depths;
+use super::{Classifier, Encoder};
+use crate::block::{ConvNormAct, ConvNormActConfig};
+use crate::layer::Layer;
+use crate::norm::NormConfig;
+use crate::pool::{Pool, PoolConfig, PoolKind};
+use crate::setters::setters;
+use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
+use crate::skip::{Shortcut, SkipAdd, SkipAddConfig};
+use crate::window::Padding;
+
+const NAME: &str = "ResNetEncoder";
+
+/// What a residual connection jumps over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResidualBlock {
+    /// Two 3x3 convolutions; the first has the stride.
+    Basic,
+    /// 1x1, 3x3 and 1x1, the last to four times the channels; the 3x3 has the stride ("v1.5", as
+    /// torchvision).
+    Bottleneck,
+}
+
+impl ResidualBlock {
+    const fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
+    }
+}
+
+/// Configuration of [`ResNetEncoder`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResNetEncoderConfig {
+    /// The channels of the image. Default: 3.
+    pub in_channels: usize,
+    /// The channels of the stem; the stages have 1, 2, 4, ... times as many. Default: 64.
+    pub width: usize,
+    /// The block.
+    pub block: ResidualBlock,
+    /// The number of blocks of each stage.
+    pub depths: Vec<usize>,
+    /// The projection at the start of a stage. Default: [`Shortcut::Conv`].
+    pub shortcut: Shortcut,
+    /// The norm after every convolution, or none. Default: [`NormConfig::batch`].
+    #[serde(deserialize_with = "Option::deserialize")] // absent is an error, and not none
+    pub norm: Option<NormConfig>,
+    /// The activation. Default: ReLU.
+    pub activation: ActivationConfig,
+    /// The probability with which the last block is left out in training; it rises from 0 at the
+    /// first block (arXiv:1603.09382). Default: 0.
+    pub drop_path: f64,
+    /// Whether the last norm of each block starts at zero. Default: false.
+    pub zero_init_last_norm: bool,
+}
+
+setters!(
+    ResNetEncoderConfig:
+    with_in_channels(in_channels: usize),
+    with_width(width: usize),
+    with_shortcut(shortcut: Shortcut),
+    with_norm(norm: impl Into<Option<NormConfig>>),
+    with_activation(activation: ActivationConfig),
+    with_drop_path(drop_path: f64),
+    with_zero_init_last_norm(zero_init_last_norm: bool),
+);
+
+impl Config for ResNetEncoderConfig {}
+
+/// A block, and the connection over it.
+type BlockConfig = (Vec<ConvNormActConfig>, SkipAddConfig);
+
+impl ResNetEncoderConfig {
+    /// Stages of `depths` blocks, for images of three channels.
+    pub fn new(block: ResidualBlock, depths: Vec<usize>) -> Self {
+        Self {
+            in_channels: 3,
+            width: 64,
+            block,
+            depths,
+            shortcut: Shortcut::Conv,
+            norm: Some(NormConfig::batch()),
+            activation: ActivationConfig::Relu,
+            drop_path: 0.0,
+            zero_init_last_norm: false,
+        }
+    }
+
+    /// ResNet-18.
+    pub fn resnet18() -> Self {
+        Self::new(ResidualBlock::Basic, vec![2, 2, 2, 2])
+    }
+
+    /// ResNet-34.
+    pub fn resnet34() -> Self {
+        Self::new(ResidualBlock::Basic, vec![3, 4, 6, 3])
+    }
+
+    /// ResNet-50.
+    pub fn resnet50() -> Self {
+        Self::new(ResidualBlock::Bottleneck, vec![3, 4, 6, 3])
+    }
+
+    /// ResNet-101.
+    pub fn resnet101() -> Self {
+        Self::new(ResidualBlock::Bottleneck, vec![3, 4, 23, 3])
+    }
+
+    fn conv(&self, channels: [usize; 2], kernel: usize, stride: usize) -> ConvNormActConfig {
+        ConvNormActConfig::new(channels, kernel)
+            .with_stride(stride)
+            .with_padding(Padding::explicit(kernel / 2))
+            .with_norm(self.norm.clone())
+            .with_activation(self.activation.clone())
+    }
+
+    fn stem(&self) -> ConvNormActConfig {
+        self.conv([self.in_channels, self.width], 7, 2)
+    }
+
+    fn pool(&self) -> PoolConfig {
+        PoolConfig::new(PoolKind::Max, 3)
+            .with_stride(2)
+            .with_padding(Padding::explicit(1))
+    }
+
+    /// The block `index` of the stage `stage`.
+    fn block(&self, stage: usize, index: usize) -> BlockConfig {
+        let inner = self.width << stage;
+        let output = inner * self.block.expansion();
+        let (input, stride) = match (stage, index) {
+            (0, 0) => (self.width, 1),
+            (_, 0) => (output / 2, 2),
+            _ => (output, 1),
+        };
+        let bare = |config: ConvNormActConfig| config.with_activation(None);
+        let convs = match self.block {
+            ResidualBlock::Basic => vec![
+                self.conv([input, inner], 3, stride),
+                bare(self.conv([inner, output], 3, 1)),
+            ],
+            ResidualBlock::Bottleneck => vec![
+                self.conv([input, inner], 1, 1),
+                self.conv([inner, inner], 3, stride),
+                bare(self.conv([inner, output], 1, 1)),
+            ],
+        };
+        let before: usize = self.depths[..stage].iter().sum::<usize>() + index;
+        let last = (self.depths.iter().sum::<usize>() - 1).max(1);
+        let connection = SkipAddConfig::new([input, output])
+            .with_stride(stride)
+            .with_shortcut(self.shortcut)
+            .with_norm(self.norm.clone())
+            .with_activation(self.activation.clone())
+            .with_drop_path(self.drop_path * before as f64 / last as f64)
+            .with_zero_init_last_norm(self.zero_init_last_norm);
+        (convs, connection)
+    }
+
+    /// The channels of the features: the stem, and each stage.
+    pub fn feature_channels(&self) -> Vec<usize> {
+        let stage = |stage| (self.width << stage) * self.block.expansion();
+        let stages = (0..self.depths.len()).map(stage);
+        core::iter::once(self.width).chain(stages).collect()
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When there is no stage or one without blocks, a number is zero, or a part is invalid.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        check_positive(NAME, "in_channels", self.in_channels)?;
+        check_positive(NAME, "width", self.width)?;
+        check_depths(NAME, &self.depths)?;
+        let stages = self.depths.len();
+        let widest = (self.width * self.block.expansion()).checked_mul(1 << (stages - 1));
+        check_not_huge(
+            NAME,
+            "the width of the last stage",
+            widest.unwrap_or(usize::MAX),
+        )?;
+        self.stem().validate::<R>().map_err(|e| e.within("stem"))?;
+        for (stage, &depth) in self.depths.iter().enumerate() {
+            // All blocks but the first are alike.
+            for index in 0..depth.min(2) {
+                let (convs, connection) = self.block(stage, index);
+                let within = |e: ShapeError| e.within(format!("stages.{stage}.{index}"));
+                for conv in &convs {
+                    conv.validate::<R>().map_err(within)?;
+                }
+                connection.validate::<R>().map_err(within)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The shapes of the features: the stem (half the size), and each stage, the finest first.
+    ///
+    /// # Errors
+    /// When the channels differ, or the configuration is invalid.
+    pub fn feature_shapes<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<Vec<[usize; R]>, ShapeError> {
+        self.validate::<R>()?;
+        let stem = self.stem().output_shape(input);
+        let stem = stem.map_err(|e| e.within("stem"))?;
+        let pooled = self.pool().output_shape(stem);
+        let mut shape = pooled.map_err(|e| e.within("pool"))?;
+        let mut maps = vec![stem];
+        for (stage, &depth) in self.depths.iter().enumerate() {
+            for index in 0..depth {
+                let (convs, connection) = self.block(stage, index);
+                let refined = convs.iter().try_fold(shape, |s, conv| conv.output_shape(s));
+                let output = refined.and_then(|refined| connection.output_shape(shape, refined));
+                shape = output.map_err(|e| e.within(format!("stages.{stage}.{index}")))?;
+            }
+            maps.push(shape);
+        }
+        Ok(maps)
+    }
+
+    /// Builds the encoder.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> ResNetEncoder<R> {
+        expect(self.validate::<R>());
+        let block = |stage, index| {
+            let (convs, connection) = self.block(stage, index);
+            let convs: Vec<ConvNormAct<R>> = convs.iter().map(|conv| conv.init(device)).collect();
+            connection.init(convs, device)
+        };
+        let stage = |(stage, &depth)| (0..depth).map(|index| block(stage, index)).collect();
+        ResNetEncoder {
+            stem: self.stem().init(device),
+            pool: self.pool().init(),
+            stages: self.depths.iter().enumerate().map(stage).collect(),
+            config: self.clone(),
+        }
+    }
+}
+
+/// A residual block: convolutions, and the connection over them.
+pub type Residual<const R: usize = 4> = SkipAdd<Vec<ConvNormAct<R>>, R>;
+
+/// A ResNet without its head (arXiv:1512.03385): a strided 7x7 convolution, a max pool, and stages of
+/// residual blocks, each of half the size of the one before it.
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - features: the stem `[batch, width, spatial / 2...]`, and the stages at 1/4, 1/8, 1/16, 1/32,
+///   sizes rounded up
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::net::{Encoder, ResNetEncoder, ResNetEncoderConfig};
+///
+/// let device = Device::flex();
+/// let encoder: ResNetEncoder = ResNetEncoderConfig::resnet18().with_width(8).init(&device);
+/// let maps = encoder.features(Tensor::zeros([1, 3, 65, 64], &device));
+/// assert_eq!(maps.len(), 5);
+/// assert_eq!(maps[4].dims(), [1, 64, 3, 2]);
+/// ```
+#[derive(Module, Debug)]
+pub struct ResNetEncoder<const R: usize = 4> {
+    /// The first convolution.
+    pub stem: ConvNormAct<R>,
+    /// What follows it.
+    pub pool: Pool,
+    /// The stages, the finest first.
+    pub stages: Vec<Vec<Residual<R>>>,
+    /// The options that the encoder was built with.
+    #[module(skip)]
+    pub config: ResNetEncoderConfig,
+}
+
+impl<const R: usize> Encoder<R> for ResNetEncoder<R> {
+    fn features(&self, x: Tensor<R>) -> Vec<Tensor<R>> {
+        expect(self.feature_shapes(x.dims()));
+        let stem = self.stem.forward(x);
+        let mut x = self.pool.forward(stem.clone());
+        let mut maps = vec![stem];
+        for stage in &self.stages {
+            x = stage.forward(x);
+            maps.push(x.clone());
+        }
+        maps
+    }
+
+    fn feature_shapes(&self, input: [usize; R]) -> Result<Vec<[usize; R]>, ShapeError> {
+        self.config.feature_shapes(input)
+    }
+
+    fn feature_channels(&self) -> Vec<usize> {
+        self.config.feature_channels()
+    }
+}
+
+/// ResNet (arXiv:1512.03385), as torchvision's `resnet18` to `resnet101`, for one, two or three
+/// spatial axes: a [`ResNetEncoder`] and a [`Classifier`] on it.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::net::{ResNet, ResNetEncoderConfig};
+///
+/// let device = Device::flex();
+/// let config = ResNetEncoderConfig::resnet18().with_width(8);
+/// let net: ResNet = ResNet::new(config.init(&device), 10, &device);
+/// assert_eq!(net.forward(Tensor::<4>::zeros([2, 3, 65, 64], &device)).dims(), [2, 10]);
+/// ```
+pub type ResNet<const R: usize = 4> = Classifier<ResNetEncoder<R>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    /// `sum(p.numel())` of parameters and of running statistics.
+    #[test]
+    fn as_many_parameters_as_torchvision() {
+        let device = Device::flex();
+        let count = |config: ResNetEncoderConfig| {
+            let net: ResNet = ResNet::new(config.init(&device), 1000, &device);
+            net.num_params()
+        };
+        assert_eq!(count(ResNetEncoderConfig::resnet18()), 11_689_512 + 9_600);
+        assert_eq!(count(ResNetEncoderConfig::resnet50()), 25_557_032 + 53_120);
+    }
+
+    #[test]
+    fn sizes_are_rounded_up() {
+        let shapes = ResNetEncoderConfig::resnet50().feature_shapes([2, 3, 193, 161]);
+        assert_eq!(
+            shapes.unwrap(),
+            [
+                [2, 64, 97, 81],
+                [2, 256, 49, 41],
+                [2, 512, 25, 21],
+                [2, 1024, 13, 11],
+                [2, 2048, 7, 6]
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused() {
+        let text = |config: ResNetEncoderConfig| config.validate::<4>().unwrap_err().to_string();
+        assert_eq!(
+            text(ResNetEncoderConfig::new(ResidualBlock::Basic, vec![2, 0])),
+            "ResNetEncoder: depths are [2, 0]. Give one number of blocks, 1 or more, for each of 1 to 16 stages."
+        );
+        assert_eq!(
+            text(ResNetEncoderConfig::resnet18().with_width(0)),
+            "ResNetEncoder: width is 0. Set width to 1 or more."
+        );
+        let shapes = ResNetEncoderConfig::resnet18().feature_shapes([1, 1, 64, 64]);
+        assert_eq!(
+            shapes.unwrap_err().to_string(),
+            "stem.conv.Conv: channels differ: expected 3, got 1. Build the layer for 1 input channels, \
+             or project the map to 3 with a 1x1 convolution."
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! [`WeightsError`]: what is wrong with a file of weights.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why weights were not loaded or saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WeightsError {
+    /// The file is missing, truncated, or of another kind.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tensors of the file are not those of the module.
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// All that does not fit.
+        misfits: Vec<Misfit>,
+    },
+    /// The file cannot be written.
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The table has no name for a tensor of the module, or one name for two of them.
+    Unnamed {
+        /// The paths of the tensors in the module.
+        tensors: Vec<String>,
+    },
+}
+
+/// One tensor that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// The module has the tensor, and the file has it not.
+    Missing {
+        /// The path in the module.
+        here: String,
+        /// The name that the file should have.
+        there: String,
+        /// The shape in the module, in the layout of the file.
+        shape: Vec<usize>,
+    },
+    /// The file has a tensor that the module has no place for.
+    Unused {
+        /// The name in the file.
+        there: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// Both have it, with different shapes.
+    Shape {
+        /// The path in the module.
+        here: String,
+        /// The name in the file.
+        there: String,
+        /// The shape in the module, in the layout of the file.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// The file holds no numbers that could become those of the module.
+    Numbers {
+        /// The name in the file.
+        there: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { here, there, shape } => {
+                write!(f, "missing: {there} {shape:?}, for {here}")
+            }
+            Self::Unused { there, shape } => write!(f, "unused: {there} {shape:?}"),
+            Self::Shape {
+                here,
+                there,
+                expected,
+                found,
+            } => write!(
+                f,
+                "shape: {there} is {found:?} in the file, and {here} is {expected:?}"
+            ),
+            Self::Numbers { there, reason } => write!(f, "numbers: {there} {reason}"),
+        }
+    }
+}
+
+/// How many misfits a message tells; the others are counted.
+const TOLD: usize = 6;
+
+impl fmt::Display for WeightsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, reason } => {
+                write!(f, "{} cannot be read: {reason}.", path.display())
+            }
+            Self::Unwritable { path, reason } => {
+                write!(f, "{} cannot be written: {reason}.", path.display())
+            }
+            Self::Misfit { path, misfits } => {
+                write!(f, "{} does not fit the network:", path.display())?;
+                for misfit in misfits.iter().take(TOLD) {
+                    write!(f, "\n  {misfit}")?;
+                }
+                if misfits.len() > TOLD {
+                    write!(f, "\n  and {} more", misfits.len() - TOLD)?;
+                }
+                let only_unused = misfits.iter().all(|m| matches!(m, Misfit::Unused { .. }));
+                let remedy = if only_unused {
+                    "Leave out what the network has not with Names::leaving"
+                } else {
+                    "Build the network with the sizes of the file, and take the table of its source; \
+                     leave out what is meant to differ with Names::leaving"
+                };
+                write!(f, "\n{remedy}. The network is unchanged.")
+            }
+            Self::Unnamed { tensors } => write!(
+                f,
+                "the table has no name of its own for {}: add rows for them to Names.",
+                tensors.join(", ")
+            ),
+        }
+    }
+}
+
+impl std::error::Error for WeightsError {}

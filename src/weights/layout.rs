@@ -1,0 +1,127 @@
+//! Between a module's tensors and the names and layouts that PyTorch gives them; and [`save`].
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::store::burn_pack::Tensor as StoredTensor;
+use burn::store::{
+    BurnToPyTorchAdapter, KeyRemapper, ModuleAdapter, ModuleContext, ModuleSnapshot,
+    SafetensorsStore,
+};
+
+use super::{Names, WeightsError};
+
+/// Burn's [`BurnToPyTorchAdapter`] (linear weights transposed, norms renamed), and the norms and
+/// activations that it leaves out.
+#[derive(Clone)]
+struct ToPyTorch;
+
+impl ModuleAdapter for ToPyTorch {
+    fn adapt(&self, tensor: StoredTensor, context: ModuleContext<'_>) -> StoredTensor {
+        let renames: &[(&str, &str)] = match context.module_type() {
+            Some("Struct:InstanceNorm") => &[(".gamma", ".weight"), (".beta", ".bias")],
+            Some("Struct:PRelu") => &[(".alpha", ".weight")],
+            _ => &[],
+        };
+        let mut tensor = BurnToPyTorchAdapter.adapt(tensor, context);
+        for (here, there) in renames {
+            if let Some(stem) = tensor.name.strip_suffix(here) {
+                tensor.name = [stem, there].concat();
+            }
+        }
+        tensor
+    }
+
+    fn clone_box(&self) -> Box<dyn ModuleAdapter> {
+        Box::new(self.clone())
+    }
+}
+
+/// A tensor of a module, and what it is called in a file.
+pub(super) struct Slot {
+    /// The path that Burn knows it by.
+    pub path: String,
+    /// The path, with PyTorch's name at the end.
+    pub here: String,
+    /// The name in the file.
+    pub there: String,
+    /// The shape in the layout of the file.
+    pub shape: Vec<usize>,
+    /// Whether it holds floats.
+    pub dtype: burn::tensor::DType,
+}
+
+/// All tensors of a module.
+///
+/// # Errors
+/// When the table has no name for one of them, or one name for two.
+pub(super) fn slots<M: Module>(module: &M, names: &Names) -> Result<Vec<Slot>, WeightsError> {
+    let own = module.collect(None, None, true);
+    let torch = module.collect(None, Some(Box::new(ToPyTorch)), true);
+    let mut unnamed = Vec::new();
+    let mut taken = BTreeSet::new();
+    let mut slots = Vec::with_capacity(own.len());
+    for (own, torch) in own.into_iter().zip(torch) {
+        match names.elsewhere(&torch.name) {
+            Some(there) if taken.insert(there.clone()) => slots.push(Slot {
+                path: own.name,
+                here: torch.name,
+                there,
+                shape: torch.shape.to_vec(),
+                dtype: own.dtype,
+            }),
+            _ => unnamed.push(torch.name),
+        }
+    }
+    match unnamed.is_empty() {
+        true => Ok(slots),
+        false => Err(WeightsError::Unnamed { tensors: unnamed }),
+    }
+}
+
+/// Takes over what training steps have added to the running statistics of norms, which Burn keeps
+/// aside until the module leaves training.
+pub(super) fn settle<M: Module>(module: &M) {
+    let _ = module.valid();
+}
+
+/// Writes the weights of a module to a safetensors file, named and laid out as the source of the table
+/// does, so that PyTorch loads them with `load_state_dict(load_file(path), strict=True)`.
+///
+/// A file that is there is replaced when the new one is whole, and not before.
+///
+/// # Errors
+/// When the file cannot be written, or the table has no name for a tensor of the module.
+pub fn save<M: Module>(
+    module: &M,
+    path: impl AsRef<Path>,
+    names: &Names,
+) -> Result<(), WeightsError> {
+    let path = path.as_ref();
+    let unwritable = |reason: String| WeightsError::Unwritable {
+        path: path.to_path_buf(),
+        reason: reason.trim_end_matches('.').to_string(),
+    };
+    // All patterns are applied one after the other: a mark keeps what has its name from being named
+    // once more.
+    let mark = "\u{1}";
+    settle(module);
+    let slots = slots(module, names)?;
+    let rows = slots.iter().map(|slot| {
+        let exactly = ["^", &slot.here.replace('.', r"\."), "$"].concat();
+        (exactly, [mark, &slot.there].concat())
+    });
+    let unmark = ([mark].concat(), String::new());
+    let rows: Vec<_> = rows.chain([unmark]).collect();
+    let remapper = KeyRemapper::from_patterns(rows).map_err(|e| unwritable(e.to_string()))?;
+    let mut store = SafetensorsStore::from_file(path)
+        .overwrite(true)
+        .skip_enum_variants(true)
+        .with_to_adapter(ToPyTorch)
+        .remap(remapper)
+        .metadata("format", "pt");
+    module
+        .save_into(&mut store)
+        .map_err(|e| unwritable(e.to_string()))
+}

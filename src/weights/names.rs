@@ -1,0 +1,166 @@
+//! [`Names`]: what the tensors of a module are called in a file, as a table.
+
+/// How a module's tensors are called elsewhere: rows of (the path here, the name there).
+///
+/// A row stands for all paths that begin with it; the first row that fits counts, and the rest of
+/// the path is kept. `{n}` stands for a number, which the name may take up with an offset: `{n}`,
+/// `{n+1}`, `{3-n}`. Paths are those of the module's fields, without the variants of enums, and end
+/// as in PyTorch: `weight`, `bias`, `running_mean`, `running_var`.
+///
+/// The tables of the sources that this crate knows are in `src/weights/sources.rs`.
+///
+/// # Example
+/// ```
+/// use burn_skip::weights::Names;
+///
+/// let names = Names::new([("stages.{s}.{b}.conv", "layer{s+1}.{b}.conv1"), ("head", "fc")]);
+/// assert_eq!(names.elsewhere("stages.0.3.conv.weight").unwrap(), "layer1.3.conv1.weight");
+/// assert_eq!(names.elsewhere("head.bias").unwrap(), "fc.bias");
+/// assert_eq!(names.elsewhere("stem.bias"), None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    rows: Vec<(String, String)>,
+    left_alone: Vec<String>,
+}
+
+impl Names {
+    /// A table.
+    pub fn new<A: ToString, B: ToString>(rows: impl IntoIterator<Item = (A, B)>) -> Self {
+        let rows = rows.into_iter();
+        Self {
+            rows: rows.map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+            left_alone: Vec::new(),
+        }
+    }
+
+    /// The names of the module itself: for files whose tensors are named as its fields.
+    pub fn own() -> Self {
+        Self::new([("", "")])
+    }
+
+    /// Leaves the tensors alone whose name there begins with `prefix`: those of the file are not
+    /// read, and those of the module keep their values. For a network with other classes than
+    /// those of the file: `leaving("fc")`.
+    pub fn leaving(mut self, prefix: &str) -> Self {
+        self.left_alone.push(prefix.to_string());
+        self
+    }
+
+    /// What the tensor `path` of a module is called there, if there is a row for it.
+    pub fn elsewhere(&self, path: &str) -> Option<String> {
+        self.rows
+            .iter()
+            .find_map(|(here, there)| translate(path, here, there))
+    }
+
+    /// Whether a name there belongs to what is left alone.
+    pub(super) fn leaves(&self, name: &str) -> bool {
+        self.left_alone
+            .iter()
+            .any(|prefix| after_prefix(name, prefix).is_some())
+    }
+}
+
+/// What follows `prefix` in `name`, if it ends there or at a dot.
+fn after_prefix<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = name.strip_prefix(prefix)?;
+    let ends = prefix.is_empty() || rest.is_empty() || rest.starts_with('.');
+    ends.then_some(rest)
+}
+
+/// `path` by the row (`here`, `there`), if the row fits.
+fn translate(path: &str, here: &str, there: &str) -> Option<String> {
+    let mut numbers = Vec::new();
+    let mut rest = path;
+    if !here.is_empty() {
+        for (index, part) in here.split('.').enumerate() {
+            if index > 0 {
+                rest = rest.strip_prefix('.')?;
+            }
+            let end = rest.find('.').unwrap_or(rest.len());
+            let (segment, after) = rest.split_at(end);
+            match part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
+                Some(name) => numbers.push((name, segment.parse().ok()?)),
+                None if part == segment => {}
+                None => return None,
+            }
+            rest = after;
+        }
+    }
+    let mut name = fill(there, &numbers)?;
+    if name.is_empty() {
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+    }
+    name.push_str(rest);
+    Some(name)
+}
+
+/// `template` with the numbers in its braces.
+fn fill(template: &str, numbers: &[(&str, i64)]) -> Option<String> {
+    let mut filled = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (term, after) = after.split_once('}')?;
+        filled.push_str(before);
+        filled.push_str(&evaluate(term, numbers)?.to_string());
+        rest = after;
+    }
+    filled.push_str(rest);
+    Some(filled)
+}
+
+/// `n`, `n+1`, `3-n`: at most one operation.
+fn evaluate(term: &str, numbers: &[(&str, i64)]) -> Option<i64> {
+    let value = |text: &str| {
+        let known = numbers.iter().find(|(name, _)| *name == text);
+        known.map(|&(_, n)| n).or_else(|| text.parse().ok())
+    };
+    let result = match (term.split_once('+'), term.split_once('-')) {
+        (Some((a, b)), _) => value(a)? + value(b)?,
+        (None, Some((a, b))) => value(a)? - value(b)?,
+        (None, None) => value(term)?,
+    };
+    (result >= 0).then_some(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(here: &str, there: &str, path: &str) -> Option<String> {
+        Names::new([(here, there)]).elsewhere(path)
+    }
+
+    #[test]
+    fn a_row_fits_whole_segments() {
+        assert_eq!(one("a.b", "x", "a.b.weight").as_deref(), Some("x.weight"));
+        assert_eq!(one("a.b", "x", "a.bc.weight"), None);
+        assert_eq!(one("a.b", "x", "a"), None);
+        assert_eq!(one("a", "", "a.weight").as_deref(), Some("weight"));
+        assert_eq!(
+            one("", "encoder.", "a.weight").as_deref(),
+            Some("encoder.a.weight")
+        );
+        assert_eq!(
+            Names::own().elsewhere("a.weight").as_deref(),
+            Some("a.weight")
+        );
+    }
+
+    #[test]
+    fn numbers_are_taken_up() {
+        let row = |path| one("s.{i}.{j}", "b{3-i}.{j+1}.{i}", path);
+        assert_eq!(row("s.1.12.bias").as_deref(), Some("b2.13.1.bias"));
+        assert_eq!(row("s.4.0.bias"), None); // 3 - 4
+        assert_eq!(row("s.x.0.bias"), None);
+        assert_eq!(one("s.{i}", "b{k}", "s.1.bias"), None);
+    }
+
+    #[test]
+    fn what_is_left_alone() {
+        let names = Names::own().leaving("fc").leaving("layer4.2");
+        assert!(names.leaves("fc.weight") && names.leaves("layer4.2.conv1.weight"));
+        assert!(!names.leaves("fc2.weight") && !names.leaves("layer4.1.conv1.weight"));
+    }
+}
