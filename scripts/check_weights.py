@@ -61,6 +61,11 @@ def save(model: nn.Module, path: Path) -> None:
         save_file(model.state_dict(), path)
 
 
+def one_line(text: str) -> str:
+    """The text with spaces for line breaks."""
+    return " ".join(text.split())
+
+
 def check(
     command: list[str],
     device: list[str],
@@ -81,7 +86,7 @@ def check(
     line = [*command, file, *options, *device]
     run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     if run.returncode != 0:
-        return "", f"exit code {run.returncode}: {run.stderr.strip()[-300:]}"
+        return "", f"exit code {run.returncode}: {one_line(run.stderr)[-300:]}"
     missing = [path.name for path in (picture, logits, back) if not path.exists()]
     if missing:
         return "", f"not written: {', '.join(missing)}"
@@ -99,7 +104,7 @@ def check(
     try:
         fresh.load_state_dict(load_file(back), strict=True)
     except RuntimeError as reason:
-        return measured, f"the saved file does not load: {reason}"
+        return measured, f"the saved file does not load: {one_line(str(reason))[:300]}"
     expected_weights = weights(model)
     changed = [k for k, v in weights(fresh).items() if not torch.equal(v, expected_weights[k])]
     if changed:

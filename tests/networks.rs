@@ -1,0 +1,282 @@
+//! Whole networks: the weights of torchvision, segmentation_models.pytorch and MONAI by their names,
+//! the same logits, the same losses for three steps of training, and the way back.
+//!
+//! The references lie in `tests/golden/networks`; `scripts/generate_networks.py` makes them. Weights
+//! are not stored: both sides compute them by a formula, from the names of the source.
+
+#[path = "support/devices.rs"]
+mod devices;
+#[path = "support/formula.rs"]
+mod formula;
+#[path = "support/golden.rs"]
+#[allow(dead_code)] // the cases of single layers are read by the other tests
+mod golden;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::process::ExitCode;
+
+use burn::module::Module;
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_skip::Layer;
+use burn_skip::net::{DenseNet, ResNet, Unet};
+use burn_skip::weights::{Architecture, WeightsFile, save};
+use libtest_mimic::{Arguments, Failed, Trial};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use golden::Tensors;
+
+/// Logits agree to this, relative to the largest.
+const LOGITS: f32 = 1e-4;
+/// Losses agree to this, relative to themselves.
+const LOSSES: f32 = 1e-3;
+
+fn main() -> ExitCode {
+    let folder = golden::folder().join("networks");
+    let mut trials = Vec::new();
+    for name in NETWORKS {
+        let path = folder.join(format!("{name}.safetensors"));
+        for (device_name, device) in devices::devices() {
+            // The losses and the way back are the same arithmetic everywhere, and the large networks
+            // slow off flex; tests/parity.rs has every layer's gradients on every device.
+            let thorough = device_name == "flex";
+            if !thorough && !name.ends_with("18") && !name.contains("monai") {
+                continue;
+            }
+            let path = path.clone();
+            let trial = move || Reference::read(&path).check(&device, thorough);
+            trials.push(Trial::test(format!("{device_name}: {name}"), trial));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+const NETWORKS: [&str; 11] = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "densenet121",
+    "smp_unet_resnet18",
+    "smp_unet_resnet34",
+    "smp_unet_resnet50",
+    "monai_basic_unet",
+    "monai_basic_unet_3d",
+    "monai_basic_unet_wide",
+];
+
+/// What the source's network gives.
+struct Reference {
+    metadata: HashMap<String, String>,
+    tensors: Tensors,
+}
+
+impl Reference {
+    fn read(path: &Path) -> Self {
+        let (metadata, tensors) = golden::read(path);
+        Self { metadata, tensors }
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, key: &str) -> T {
+        serde_json::from_str(&self.metadata[key]).unwrap_or_else(|e| panic!("{key}: {e}"))
+    }
+
+    /// The source's state dict as a file, by the formula.
+    fn weights(&self) -> Vec<u8> {
+        let names: Vec<(String, Vec<usize>)> = self.json("names");
+        let seed = self.json("seed");
+        let tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = names
+            .into_iter()
+            .map(|(name, shape)| {
+                let values = formula::weight(&name, &shape, seed, &self.metadata["damped"]);
+                let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                (name, (shape, bytes))
+            })
+            .collect();
+        let views = tensors.iter().map(|(name, (shape, bytes))| {
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+            (name, view.expect("bytes of this shape"))
+        });
+        safetensors::serialize(views, None).expect("a file in memory")
+    }
+
+    /// Finds the architecture, loads the weights, and compares.
+    fn check(&self, device: &Device, thorough: bool) -> Result<(), Failed> {
+        let file = WeightsFile::from_safetensors(self.weights())?;
+        let architecture = Architecture::detect(&file).ok_or("no architecture was detected")?;
+        let run = Run {
+            reference: self,
+            file: &file,
+            architecture: &architecture,
+            device,
+            thorough,
+        };
+        match &architecture {
+            Architecture::ResNet { encoder, classes } => {
+                let build = |device: &Device| -> ResNet {
+                    ResNet::new(encoder.init(device), *classes, device)
+                };
+                run.check(build, |net, x: Tensor<4>| net.forward(x), cross_entropy)
+            }
+            Architecture::DenseNet { encoder, classes } => {
+                let build = |device: &Device| -> DenseNet {
+                    DenseNet::new(encoder.init(device), *classes, device)
+                };
+                run.check(build, |net, x: Tensor<4>| net.forward(x), cross_entropy)
+            }
+            Architecture::SmpUnet(config) | Architecture::MonaiBasicUnet { config, axes: 2 } => {
+                let build = |device: &Device| -> Unet { config.init(device) };
+                let seed = self.json("seed");
+                run.check(build, Unet::forward, move |y| squares(y, seed))
+            }
+            Architecture::MonaiBasicUnet { config, .. } => {
+                let build = |device: &Device| -> Unet<5> { config.init(device) };
+                let seed = self.json("seed");
+                run.check(build, Unet::<5>::forward, move |y| squares(y, seed))
+            }
+        }
+    }
+}
+
+/// The mean cross entropy with the labels `(7 n + 3) mod classes`.
+fn cross_entropy(logits: Tensor<2>) -> Tensor<1> {
+    let [batch, classes] = logits.dims();
+    let labels: Vec<i64> = (0..batch).map(|n| ((7 * n + 3) % classes) as i64).collect();
+    let device = logits.device();
+    let labels = Tensor::<1, Int>::from_data(TensorData::from(&labels[..]), &device);
+    CrossEntropyLossConfig::new()
+        .init(&device)
+        .forward(logits, labels)
+}
+
+/// The mean of `(y - target)^2`.
+fn squares<const D: usize>(y: Tensor<D>, seed: u64) -> Tensor<1> {
+    let shape = y.dims();
+    let target = formula::data("target", seed, shape.iter().product());
+    let target = Tensor::from_data(TensorData::new(target, shape), &y.device());
+    (y - target).powi_scalar(2).mean()
+}
+
+struct Run<'a> {
+    reference: &'a Reference,
+    file: &'a WeightsFile,
+    architecture: &'a Architecture,
+    device: &'a Device,
+    thorough: bool,
+}
+
+impl Run<'_> {
+    fn check<M: Module, const R: usize, const D: usize>(
+        &self,
+        build: impl Fn(&Device) -> M,
+        forward: impl Fn(&M, Tensor<R>) -> Tensor<D>,
+        loss: impl Fn(Tensor<D>) -> Tensor<1>,
+    ) -> Result<(), Failed> {
+        let mut net = build(self.device);
+        self.file.load_into(&mut net, &self.architecture.names())?;
+        let shapes: Vec<Vec<usize>> = self.reference.json("shapes");
+        for (index, shape) in shapes.iter().enumerate() {
+            let x = self.input("input", shape, self.device);
+            self.compare_logits(index, forward(&net, x))?;
+        }
+        if self.thorough {
+            self.compare_saved(&net)?;
+            self.compare_losses(build(&self.device.clone().autodiff()), forward, loss)?;
+        }
+        Ok(())
+    }
+
+    fn input<const R: usize>(&self, name: &str, shape: &[usize], device: &Device) -> Tensor<R> {
+        let values = formula::data(name, self.reference.json("seed"), shape.iter().product());
+        Tensor::from_data(TensorData::new(values, shape.to_vec()), device)
+    }
+
+    fn compare_logits<const D: usize>(&self, index: usize, y: Tensor<D>) -> Result<(), Failed> {
+        let tensors = &self.reference.tensors;
+        let expected = &tensors[&format!("logits{index}")].data;
+        let largest = tensors[&format!("logits{index}_max")].data[0];
+        let shape = y.dims();
+        let all = y
+            .into_data()
+            .convert::<f32>()
+            .try_to_vec::<f32>()
+            .expect("floats");
+        // Of a map every 61st value is stored.
+        let step = if D == 2 { 1 } else { 61 };
+        let actual: Vec<f32> = all.into_iter().step_by(step).collect();
+        assert_eq!(actual.len(), expected.len(), "{shape:?}");
+        let worst = actual
+            .iter()
+            .zip(expected)
+            .map(|(a, e)| (a - e).abs())
+            .fold(
+                0.0,
+                |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) },
+            );
+        match worst <= LOGITS * largest {
+            true => Ok(()),
+            false => Err(format!("logits{index}: off by {worst:e}, largest {largest:e}").into()),
+        }
+    }
+
+    /// The saved file has the names, the shapes and the values of the source's.
+    fn compare_saved<M: Module>(&self, net: &M) -> Result<(), Failed> {
+        let folder = std::env::temp_dir().join(format!("burn-skip-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let path = folder.join(format!(
+            "{}.safetensors",
+            self.reference.metadata["network"]
+        ));
+        save(net, &path, &self.architecture.names())?;
+        let saved = std::fs::read(&path)?;
+        std::fs::remove_file(&path)?;
+        let source = self.reference.weights();
+        let [saved, source] = [&saved, &source].map(|bytes| {
+            let file = safetensors::SafeTensors::deserialize(bytes).expect("a safetensors file");
+            let mut tensors = file.tensors();
+            tensors.sort_by(|a, b| a.0.cmp(&b.0));
+            tensors
+        });
+        for ((a, x), (b, y)) in saved.iter().zip(&source) {
+            if a != b || x.shape() != y.shape() || x.data() != y.data() {
+                return Err(format!("saved: {a} {:?} for {b} {:?}", x.shape(), y.shape()).into());
+            }
+        }
+        match saved.len() == source.len() {
+            true => Ok(()),
+            false => Err(format!("saved: {} of {} tensors", saved.len(), source.len()).into()),
+        }
+    }
+
+    /// Three steps of SGD give the losses of the source.
+    fn compare_losses<M: Module, const R: usize, const D: usize>(
+        &self,
+        mut net: M,
+        forward: impl Fn(&M, Tensor<R>) -> Tensor<D>,
+        loss: impl Fn(Tensor<D>) -> Tensor<1>,
+    ) -> Result<(), Failed> {
+        self.file.load_into(&mut net, &self.architecture.names())?;
+        let device = self.device.clone().autodiff();
+        let shape: Vec<usize> = self.reference.json("train_shape");
+        let rate: f64 = self.reference.json("lr");
+        let mut optimizer = SgdConfig::new().init();
+        let mut losses = Vec::new();
+        for step in 0..4 {
+            let value = loss(forward(&net, self.input("train", &shape, &device)));
+            losses.push(value.clone().into_scalar::<f32>());
+            if step < 3 {
+                let gradients = GradientsParams::from_grads(value.backward(), &net);
+                net = optimizer.step(rate, net, gradients);
+            }
+        }
+        let expected = &self.reference.tensors["losses"].data;
+        let close = |(a, e): (&f32, &f32)| (a - e).abs() <= LOSSES * e.abs();
+        match losses.iter().zip(expected).all(close) {
+            true => Ok(()),
+            false => Err(format!("losses {losses:?}, expected {expected:?}").into()),
+        }
+    }
+}
