@@ -22,7 +22,7 @@ from architectures import NETWORKS, Network
 PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "monai")
 STEPS = 3
 EVERY = 61  # of a segmentation's logits, one in so many is stored
-NAMES_LIMIT = 40_000  # bytes of a file; above it the list of names is left out
+NAMES_LIMIT = 64_000  # bytes of a file; above it the list of names is left out
 
 
 def set_weights(model: nn.Module, seed: int, damped: str) -> dict[str, Tensor]:

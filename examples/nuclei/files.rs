@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all: under another name first, then renamed.
+//! Folders and files, with errors that help.
 
 use std::fs;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::config::{Config, ConfigError, config_to_json};
 
 use crate::Result;
+pub use crate::whole_file::write;
 
 /// Makes a folder and those above it.
 ///
@@ -21,31 +22,12 @@ pub fn make_folder(folder: &Path) -> Result<()> {
     })
 }
 
-/// Writes a file.
-///
-/// # Errors
-/// When the folder is missing or not writable, or the disk is full. What was at `path` stays.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
-    written.map_err(|e| {
-        // Nothing more can be done if this fails too.
-        let _ = fs::remove_file(&unfinished);
-        format!(
-            "cannot write {}: {e}. Choose a folder that exists and that you may write to.",
-            path.display()
-        )
-        .into()
-    })
-}
-
 /// Writes a config as JSON.
 ///
 /// # Errors
 /// As [`write`].
 pub fn save<C: Config>(path: &Path, config: &C) -> Result<()> {
-    write(path, config_to_json(config).as_bytes())
+    Ok(write(path, config_to_json(config).as_bytes())?)
 }
 
 /// Reads a config from a JSON file.

@@ -29,6 +29,8 @@ mod progress;
 mod report;
 mod train;
 mod weights;
+#[path = "../support/whole_file.rs"]
+mod whole_file;
 
 use std::process::ExitCode;
 

@@ -123,11 +123,7 @@ pub(crate) fn conv_transpose<const R: usize>(
     if let Some(more) = too_short(&window.kernel_size, &window.dilation, &window.stride) {
         let shape = x.dims();
         let mut longer = window.clone();
-        for n in 0..R - 2 {
-            longer.kernel_size[n] += more[n];
-            longer.output_padding[n] =
-                longer.output_padding[n].saturating_sub(more[n] * window.dilation[n]);
-        }
+        longer.lengthen(&more);
         let y = conv_transpose(x, lengthened(weight, &more), bias, &longer);
         return (0..R - 2).fold(y, |y, n| {
             let size = window.size(shape[2 + n], n);

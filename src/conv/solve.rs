@@ -42,6 +42,16 @@ pub(crate) struct TransposedWindow {
 }
 
 impl TransposedWindow {
+    /// Makes the kernel longer by so many taps on each axis. What they reach takes the place of the
+    /// output padding, and is more than that where the kernel grows by more.
+    pub fn lengthen(&mut self, more: &[usize]) {
+        for (n, &more) in more.iter().enumerate() {
+            self.kernel_size[n] += more;
+            let reach = more * self.dilation[n];
+            self.output_padding[n] = self.output_padding[n].saturating_sub(reach);
+        }
+    }
+
     /// The size that `length` positions of the axis `n` become, if the padding leaves any.
     pub fn size(&self, length: usize, n: usize) -> usize {
         let full = (length - 1) * self.stride[n]

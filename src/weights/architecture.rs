@@ -1,5 +1,7 @@
 //! [`Architecture`]: which network a file of weights belongs to, read from its tensors.
 
+use std::fmt;
+
 use super::{Names, WeightsFile};
 use crate::net::{
     DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig, ResidualBlock, UnetConfig,
@@ -53,6 +55,46 @@ impl Architecture {
             Self::DenseNet { .. } => Names::torchvision_densenet(),
             Self::SmpUnet(_) => Names::smp_unet_resnet(),
             Self::MonaiBasicUnet { .. } => Names::monai_basic_unet(),
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resnet = |encoder: &ResNetEncoderConfig| {
+            format!("ResNet of {:?} blocks {:?}", encoder.block, encoder.depths)
+        };
+        match self {
+            Self::ResNet { encoder, classes } => write!(
+                f,
+                "torchvision {}, {} channels, {classes} classes",
+                resnet(encoder),
+                encoder.in_channels
+            ),
+            Self::DenseNet { encoder, classes } => write!(
+                f,
+                "torchvision DenseNet of blocks {:?}, growth {}, {} channels, {classes} classes",
+                encoder.depths, encoder.growth, encoder.in_channels
+            ),
+            Self::SmpUnet(config) => {
+                let encoder = match &config.encoder {
+                    EncoderConfig::ResNet(encoder) => resnet(encoder),
+                    other => format!("{other:?}"),
+                };
+                write!(
+                    f,
+                    "segmentation_models.pytorch Unet on a {encoder}, {} channels, {} classes",
+                    config.encoder.in_channels(),
+                    config.out_channels
+                )
+            }
+            Self::MonaiBasicUnet { config, axes } => write!(
+                f,
+                "MONAI BasicUNet over {axes} axes, levels {:?}, {} channels, {} classes",
+                config.encoder.feature_channels(),
+                config.encoder.in_channels(),
+                config.out_channels
+            ),
         }
     }
 }

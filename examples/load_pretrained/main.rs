@@ -1,0 +1,153 @@
+//! Weights of torchvision, segmentation_models.pytorch or MONAI in a network of this crate.
+//!
+//! ```text
+//! cargo run --release --example load_pretrained -- resnet50.pth --image cat.png
+//! ```
+//!
+//! It says which architecture the file holds, loads it, classifies or segments an image, and draws
+//! what it found. `--save` writes the weights back under the source's names, for PyTorch to load.
+
+#[path = "../support/device.rs"]
+mod device;
+
+mod network;
+mod photo;
+mod picture;
+#[path = "../support/whole_file.rs"]
+mod whole_file;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use burn_skip::weights::{Architecture, WeightsFile};
+use clap::Parser;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use network::{Kind, Network};
+use photo::Photo;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Loads PyTorch weights, and classifies or segments an image with them
+#[derive(Parser)]
+struct Args {
+    /// A state dict: .pth, .pt or .safetensors
+    file: PathBuf,
+    /// The image: PNG
+    #[arg(long, default_value = "examples/data/nuclei/image.png")]
+    image: PathBuf,
+    /// The picture to write: the image, and what the network sees in it
+    #[arg(long, default_value = "seen.png")]
+    out: PathBuf,
+    /// The architecture, if it shall not be found from the file
+    #[arg(long)]
+    architecture: Option<Kind>,
+    /// The names of the classes, one a line
+    #[arg(long)]
+    classes: Option<PathBuf>,
+    /// Lists every tensor: its name in the file, and its path in the network
+    #[arg(long)]
+    list: bool,
+    /// Writes the logits to a safetensors file
+    #[arg(long)]
+    logits: Option<PathBuf>,
+    /// Writes the weights back to a safetensors file, under the names of the source
+    #[arg(long)]
+    save: Option<PathBuf>,
+    /// The backend that computes
+    #[arg(long, default_value = "flex")]
+    device: device::DeviceName,
+}
+
+fn main() -> ExitCode {
+    // SAFETY: no other thread runs yet.
+    unsafe { device::default_to_flex() };
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let file = WeightsFile::open(&args.file)?;
+    let architecture = architecture(&file, args.architecture)?;
+    let photo = Photo::read(&args.image)?;
+    let classes = args.classes.as_deref().map(class_names).transpose()?;
+    let device = args.device.open()?;
+
+    let mut network = Network::new(&architecture, &device)?;
+    let report = network.load(&file, &architecture.names())?;
+    println!("{report}");
+    if args.list {
+        for (there, here) in &report.loaded {
+            println!("  {there} -> {here}");
+        }
+    }
+    let x = photo.tensor(network.in_channels(), &device)?;
+    network
+        .check(x.dims())
+        .map_err(|e| format!("{} does not suit the network: {e}", args.image.display()))?;
+    let start = Instant::now();
+    let seen = network.see(x);
+    let milliseconds = start.elapsed().as_millis();
+    println!(
+        "{} x {} pixels in {milliseconds} ms on {:?}",
+        photo.width, photo.height, args.device
+    );
+
+    println!("{}", seen.summary(classes.as_deref()));
+    whole_file::write(&args.out, &picture::png(&photo, &seen)?)?;
+    println!("picture: {}", args.out.display());
+    if let Some(path) = &args.logits {
+        whole_file::write(path, &as_safetensors(&seen.logits, &seen.shape)?)?;
+        println!("logits: {}", path.display());
+    }
+    if let Some(path) = &args.save {
+        network.save(path, &architecture.names())?;
+        println!("weights: {}", path.display());
+    }
+    Ok(())
+}
+
+/// The architecture that was told, or the one that the file's tensors look like.
+fn architecture(file: &WeightsFile, told: Option<Kind>) -> Result<Architecture> {
+    let found = Architecture::detect(file);
+    let count = file.tensors().count();
+    let path = file.path().display();
+    match (told, found) {
+        (Some(kind), found) => {
+            let told = kind.architecture(found.as_ref());
+            println!("{path}: {count} tensors; told: {told}");
+            Ok(told)
+        }
+        (None, Some(found)) => {
+            println!("{path}: {count} tensors; found: {found}");
+            Ok(found)
+        }
+        (None, None) => Err(format!(
+            "{path}: its {count} tensors (such as {}) belong to none of the networks known here: \
+             torchvision's ResNet and DenseNet, segmentation_models.pytorch's Unet on ResNet, MONAI's \
+             BasicUNet. Tell one with --architecture, or load it in a program of your own with \
+             burn_skip::weights::Names.",
+            file.tensors().next().map_or("none", |(name, _)| name)
+        )
+        .into()),
+    }
+}
+
+fn class_names(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Ok(text.lines().map(|line| line.trim().to_string()).collect())
+}
+
+fn as_safetensors(logits: &[f32], shape: &[usize]) -> Result<Vec<u8>> {
+    let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes)?;
+    Ok(safetensors::serialize([("logits", view)], None)?)
+}

@@ -1,0 +1,64 @@
+//! An image from a file, as the networks want it.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::Result;
+
+/// What torchvision and segmentation_models.pytorch normalise red, green and blue by: the mean and the
+/// standard deviation of ImageNet.
+const IMAGENET: [(f32, f32); 3] = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
+
+/// An image in colour and in grey, 0 to 255.
+pub struct Photo {
+    pub width: usize,
+    pub height: usize,
+    pub rgb: Vec<u8>,
+    grey: Vec<u8>,
+}
+
+impl Photo {
+    /// Reads a PNG.
+    ///
+    /// # Errors
+    /// When the file is missing or no PNG.
+    pub fn read(path: &Path) -> Result<Self> {
+        let image =
+            image::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        Ok(Self {
+            width: image.width() as usize,
+            height: image.height() as usize,
+            grey: image.to_luma8().into_raw(),
+            rgb: image.into_rgb8().into_raw(),
+        })
+    }
+
+    /// `[1, channels, height, width]`: ImageNet-normalised colour for three channels, grey from 0 to 1
+    /// for one.
+    ///
+    /// # Errors
+    /// When the network takes another number of channels.
+    pub fn tensor(&self, channels: usize, device: &Device) -> Result<Tensor<4>> {
+        let values: Vec<f32> = match channels {
+            1 => self.grey.iter().map(|&v| f32::from(v) / 255.0).collect(),
+            3 => IMAGENET
+                .iter()
+                .enumerate()
+                .flat_map(|(channel, (mean, deviation))| {
+                    let plane = self.rgb.iter().skip(channel).step_by(3);
+                    plane.map(move |&v| (f32::from(v) / 255.0 - mean) / deviation)
+                })
+                .collect(),
+            _ => {
+                return Err(format!(
+                    "the network takes images of {channels} channels; this program has images of 1 \
+                     (grey) and of 3 (colour)"
+                )
+                .into());
+            }
+        };
+        let shape = [1, channels, self.height, self.width];
+        Ok(Tensor::from_data(TensorData::new(values, shape), device))
+    }
+}

@@ -1,0 +1,323 @@
+//! Files of weights: what is read, what is refused and how, and that a refusal changes nothing.
+
+#[path = "support/golden.rs"]
+#[allow(dead_code)] // the cases of single layers are read by the other tests
+mod golden;
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::Device;
+use burn_skip::block::{ConvNormAct, ConvNormActConfig};
+use burn_skip::net::{ResNet, ResNetEncoderConfig, ResidualBlock};
+use burn_skip::norm::NormConfig;
+use burn_skip::weights::{Architecture, Misfit, Names, WeightsError, WeightsFile, save};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+/// The module of the tiny files: a convolution from 2 to 3 channels and a batch norm, whose fields are
+/// named as in the file.
+fn tiny(channels: [usize; 2]) -> ConvNormAct {
+    ConvNormActConfig::new(channels, 3).init(&Device::flex())
+}
+
+fn tiny_file(name: &str) -> PathBuf {
+    golden::folder().join("networks").join(name)
+}
+
+/// A path in the folder for temporary files, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let name = format!("burn-skip-weights-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn with(name: &str, bytes: &[u8]) -> Self {
+        let scratch = Self::new(name);
+        std::fs::write(&scratch.0, bytes).expect("a folder for temporary files");
+        scratch
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// All numbers of a module, as it would be saved.
+fn numbers<M: Module>(module: &M) -> Vec<(String, Vec<f32>)> {
+    let file = Scratch::new(&format!("{:?}.safetensors", std::thread::current().id()));
+    save(module, &file.0, &Names::own()).expect("a file that can be written");
+    let (_, tensors) = golden::read(&file.0);
+    let mut numbers: Vec<_> = tensors
+        .into_iter()
+        .map(|(name, t)| (name, t.data))
+        .collect();
+    numbers.sort_by(|a, b| a.0.cmp(&b.0));
+    numbers
+}
+
+/// Loads the file, which must be refused and leave the module as it was.
+fn refused<M: Module>(path: &Path, mut module: M, names: &Names) -> WeightsError {
+    let before = numbers(&module);
+    let error = WeightsFile::open(path)
+        .and_then(|file| file.load_into(&mut module, names))
+        .expect_err("it must be refused");
+    assert_eq!(numbers(&module), before, "the module has changed");
+    error
+}
+
+#[test]
+fn every_kind_of_file_gives_the_same_weights() {
+    let load = |name: &str| {
+        let mut module = tiny([2, 3]);
+        let file = WeightsFile::open(tiny_file(name)).unwrap();
+        let report = file.load_into(&mut module, &Names::own()).unwrap();
+        assert_eq!(report.loaded.len(), 5, "{name}");
+        assert_eq!(report.passed_over, ["norm.num_batches_tracked"], "{name}");
+        assert_eq!(report.values, 3 * 2 * 9 + 4 * 3, "{name}");
+        numbers(&module)
+    };
+    let plain = load("tiny.safetensors");
+    assert_eq!(load("tiny.pth"), plain);
+    assert_eq!(load("tiny_checkpoint.pth"), plain); // under `state_dict`, beside the epoch
+    assert_ne!(numbers(&tiny([2, 3])), plain);
+}
+
+#[test]
+fn the_report_says_what_was_done() {
+    let mut module = tiny([2, 3]);
+    let path = tiny_file("tiny.pth");
+    let file = WeightsFile::open(&path).unwrap();
+    let report = file
+        .load_into(&mut module, &Names::own().leaving("norm"))
+        .unwrap();
+    assert_eq!(
+        report.to_string(),
+        format!(
+            "{}: 1 tensors loaded, 54 numbers; none missing, none of another shape; 1 \
+             num_batches_tracked passed over; left alone: 4 of the file, 4 of the network",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn a_saved_network_is_loaded_again() {
+    let saved = tiny([2, 3]);
+    let file = Scratch::new("saved.safetensors");
+    let names = Names::new([("conv", "backbone.0"), ("norm", "backbone.1")]);
+    save(&saved, &file.0, &names).unwrap();
+    let mut loaded = tiny([2, 3]);
+    let opened = WeightsFile::open(&file.0).unwrap();
+    assert_eq!(opened.shape("backbone.1.running_var"), Some(&[3][..]));
+    opened.load_into(&mut loaded, &names).unwrap();
+    assert_eq!(numbers(&loaded), numbers(&saved));
+}
+
+#[test]
+fn the_statistics_of_training_are_saved() {
+    use burn::tensor::Tensor;
+    use burn_skip::Layer;
+    let device = Device::flex().autodiff();
+    let norm = NormConfig::batch().init(1, &device);
+    let _ = Layer::forward(&norm, Tensor::<3>::from_floats([[[3.0, 5.0]]], &device));
+    let saved = numbers(&norm);
+    // 0.9 0 + 0.1 4, and 0.9 1 + 0.1 1.
+    assert!(
+        saved
+            .iter()
+            .any(|(name, v)| name == "running_mean" && (v[0] - 0.4).abs() < 1e-6)
+    );
+    // And what is loaded is not overwritten by what training has left.
+    let mut norm = norm;
+    let file = Scratch::new("statistics.safetensors");
+    save(
+        &NormConfig::batch().init(1, &device),
+        &file.0,
+        &Names::own(),
+    )
+    .unwrap();
+    let _ = Layer::forward(&norm, Tensor::<3>::from_floats([[[3.0, 5.0]]], &device));
+    let fresh = WeightsFile::open(&file.0).unwrap();
+    fresh.load_into(&mut norm, &Names::own()).unwrap();
+    let loaded = numbers(&norm);
+    assert!(
+        loaded
+            .iter()
+            .any(|(name, v)| name == "running_mean" && v[0] == 0.0)
+    );
+}
+
+#[test]
+fn another_shape_is_named_with_both() {
+    let error = refused(&tiny_file("tiny.pth"), tiny([2, 4]), &Names::own());
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} does not fit the network:
+  shape: conv.weight is [3, 2, 3, 3] in the file, and conv.weight is [4, 2, 3, 3]
+  shape: norm.weight is [3] in the file, and norm.weight is [4]
+  shape: norm.bias is [3] in the file, and norm.bias is [4]
+  shape: norm.running_mean is [3] in the file, and norm.running_mean is [4]
+  shape: norm.running_var is [3] in the file, and norm.running_var is [4]
+Build the network with the sizes of the file, and take the table of its source; leave out what is \
+             meant to differ with Names::leaving. The network is unchanged.",
+            tiny_file("tiny.pth").display()
+        )
+    );
+}
+
+#[test]
+fn missing_and_unused_tensors_are_named() {
+    let names = Names::new([("conv", "conv"), ("norm", "bn")]);
+    let WeightsError::Misfit { misfits, .. } =
+        refused(&tiny_file("tiny.safetensors"), tiny([2, 3]), &names)
+    else {
+        panic!("another error");
+    };
+    let missing = Misfit::Missing {
+        here: "norm.weight".into(),
+        there: "bn.weight".into(),
+        shape: vec![3],
+    };
+    let unused = Misfit::Unused {
+        there: "norm.weight".into(),
+        shape: vec![3],
+    };
+    assert!(
+        misfits.contains(&missing) && misfits.contains(&unused),
+        "{misfits:?}"
+    );
+    assert_eq!(misfits.len(), 8);
+    assert_eq!(
+        missing.to_string(),
+        "missing: bn.weight [3], for norm.weight"
+    );
+    assert_eq!(unused.to_string(), "unused: norm.weight [3]");
+}
+
+#[test]
+fn a_table_without_a_name_is_refused() {
+    let error = refused(
+        &tiny_file("tiny.pth"),
+        tiny([2, 3]),
+        &Names::new([("conv", "conv")]),
+    );
+    assert_eq!(
+        error.to_string(),
+        "the table has no name of its own for norm.weight, norm.bias, norm.running_mean, \
+         norm.running_var: add rows for them to Names."
+    );
+    let twice = Names::new([("conv", "a"), ("norm", "a")]);
+    let file = Scratch::new("unnamed.safetensors");
+    let error = save(&tiny([2, 3]), &file.0, &twice).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("no name of its own for norm.weight"),
+        "{error}"
+    );
+    assert!(!file.0.exists());
+}
+
+#[test]
+fn damaged_and_foreign_files_are_refused() {
+    let text = |path: &Path| {
+        let error = refused(path, tiny([2, 3]), &Names::own());
+        assert!(!error.to_string().contains('\n'), "one line: {error}");
+        error.to_string()
+    };
+    assert!(text(Path::new("no/such/file.pth")).starts_with("no/such/file.pth cannot be read: "));
+    assert!(text(&std::env::temp_dir()).ends_with("cannot be read: it is no file."));
+    for (name, extension) in [("tiny.pth", "pth"), ("tiny.safetensors", "safetensors")] {
+        let whole = std::fs::read(tiny_file(name)).unwrap();
+        for length in [0, 4, 60, whole.len() / 2, whole.len() - 1] {
+            let cut = Scratch::with(&format!("{length}.{extension}"), &whole[..length]);
+            assert!(
+                text(&cut.0).contains(" cannot be read: "),
+                "{name} cut to {length}"
+            );
+        }
+        let words = Scratch::with(
+            &format!("words.{extension}"),
+            b"these are no weights at all",
+        );
+        assert!(text(&words.0).contains(" cannot be read: "));
+    }
+    // One kind under the name of the other.
+    let renamed = Scratch::with(
+        "renamed.pth",
+        &std::fs::read(tiny_file("tiny.safetensors")).unwrap(),
+    );
+    text(&renamed.0);
+}
+
+#[test]
+fn numbers_of_another_kind_are_refused_and_halves_are_taken() {
+    let with = |dtype: Dtype, size: usize| {
+        let shapes = [
+            ("conv.weight", vec![3, 2, 3, 3]),
+            ("norm.weight", vec![3]),
+            ("norm.bias", vec![3]),
+            ("norm.running_mean", vec![3]),
+            ("norm.running_var", vec![3]),
+        ];
+        // 0x3C00 is one in half precision.
+        let bytes = [0x00, 0x3C, 0x00, 0x3C, 0x00, 0x3C, 0x00, 0x3C][..size].repeat(54);
+        let views = shapes.map(|(name, shape)| {
+            let count: usize = shape.iter().product();
+            let view = TensorView::new(dtype, shape, &bytes[..count * size]);
+            (name, view.unwrap())
+        });
+        safetensors::serialize(views, None).unwrap()
+    };
+    let mut module = tiny([2, 3]);
+    let halves = WeightsFile::from_safetensors(with(Dtype::F16, 2)).unwrap();
+    halves.load_into(&mut module, &Names::own()).unwrap();
+    assert!(
+        numbers(&module)
+            .iter()
+            .all(|(_, values)| values.iter().all(|&v| v == 1.0))
+    );
+    let integers = Scratch::with("integers.safetensors", &with(Dtype::I32, 4));
+    let error = refused(&integers.0, tiny([2, 3]), &Names::own());
+    assert!(
+        error
+            .to_string()
+            .contains("numbers: conv.weight are I32, and F32 is needed"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_architecture_is_found_by_its_sizes() {
+    let device = Device::flex();
+    let encoder = ResNetEncoderConfig::new(ResidualBlock::Bottleneck, vec![1, 2])
+        .with_in_channels(2)
+        .with_width(4);
+    let net: ResNet = ResNet::new(encoder.init(&device), 7, &device);
+    let file = Scratch::new("small.safetensors");
+    save(&net, &file.0, &Names::torchvision_resnet()).unwrap();
+    let file = WeightsFile::open(&file.0).unwrap();
+    let Some(found) = Architecture::detect(&file) else {
+        panic!("it must be found");
+    };
+    assert_eq!(
+        found.to_string(),
+        "torchvision ResNet of Bottleneck blocks [1, 2], 2 channels, 7 classes"
+    );
+    let Architecture::ResNet { encoder, classes } = &found else {
+        panic!("another architecture");
+    };
+    assert_eq!((encoder.width, *classes), (4, 7));
+    assert!(Architecture::detect(&WeightsFile::open(tiny_file("tiny.pth")).unwrap()).is_none());
+    // With other classes, all but the head.
+    let mut other: ResNet = ResNet::new(encoder.init(&device), 3, &device);
+    let names = found.names().leaving("fc");
+    let report = file.load_into(&mut other, &names).unwrap();
+    assert_eq!(report.left, ["head.weight", "head.bias"]);
+}
