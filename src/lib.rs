@@ -38,6 +38,14 @@ pub use skip::{
 };
 pub use window::Padding;
 
+#[cfg(feature = "weights")]
+#[doc = include_str!("../docs/porting.md")]
+pub mod porting {
+    // The links of the page, which speak of the crate's modules.
+    #[allow(unused_imports)]
+    use crate::*;
+}
+
 /// The README's examples run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
