@@ -20,7 +20,10 @@ use burn_skip::down::{Down, DownConfig};
 use burn_skip::fit::Fit;
 use burn_skip::gate::{Gate, GateConfig};
 use burn_skip::merge::{Merge, Order};
-use burn_skip::net::{AnyEncoder, Unet, UnetConfig};
+use burn_skip::net::{
+    AnyEncoder, DenseNetEncoder, DenseNetEncoderConfig, Encoder, ResNetEncoder,
+    ResNetEncoderConfig, Residual, ResidualBlock, Unet, UnetConfig, UnetDecoder, UnetDecoderConfig,
+};
 use burn_skip::pool::{Pool, PoolConfig, PoolKind};
 use burn_skip::resize::ResizeMode;
 use burn_skip::skip::BranchGate;
@@ -453,50 +456,221 @@ fn scse(gate: &burn_skip::gate::Scse<4>, x: &Array) -> Array {
 }
 
 fn networks() -> Vec<Box<dyn Contract>> {
-    vec![Box::new(Row::<Unet<4>, 4>::layer(
-        "Unet",
-        |device| {
-            UnetConfig::new(2, 3, vec![2, 3, 4])
-                .with_up(UpConfig::Resize {
-                    mode: ResizeMode::linear(),
-                    scale: 2.into(),
-                    project: true,
-                })
-                .init(device)
-        },
-        |n| vec![[1, 2, n, n + 4]],
-        (9, [1, 3, 9, 13]),
-        |net, x| {
-            let halve = |x: &Array| {
-                let size: Vec<usize> = x.spatial().iter().map(|n| n / 2).collect();
-                reference::pool(x, &[2, 2], &[2, 2], &size, true)
-            };
-            let AnyEncoder::Plain(encoder) = &net.encoder else {
-                panic!("a plain encoder was asked for");
-            };
-            let mut maps = vec![double_conv(&encoder.stem, &x[0])];
-            for level in &encoder.levels {
-                let down = halve(maps.last().expect("the stem"));
-                maps.push(double_conv(&level.block, &down));
-            }
-            let mut deep = maps.pop().expect("the deepest");
-            for (decoder, skip) in net.decoder.steps.iter().zip(&maps).rev() {
-                let UpLayer::Project(Some(projection)) = &decoder.up.layer else {
-                    panic!("a projection was asked for");
+    vec![
+        Box::new(Row::<Unet<4>, 4>::layer(
+            "Unet",
+            |device| {
+                UnetConfig::new(2, 3, vec![2, 3, 4])
+                    .with_up(UpConfig::Resize {
+                        mode: ResizeMode::linear(),
+                        scale: 2.into(),
+                        project: true,
+                    })
+                    .init(device)
+            },
+            |n| vec![[1, 2, n, n + 4]],
+            (9, [1, 3, 9, 13]),
+            |net, x| {
+                let halve = |x: &Array| {
+                    let size: Vec<usize> = x.spatial().iter().map(|n| n / 2).collect();
+                    reference::pool(x, &[2, 2], &[2, 2], &size, true)
                 };
-                // The other order than the layer's: the two commute.
-                let resized = reference::linear(&deep, skip.spatial());
-                let up = conv_layer(projection, &resized);
-                deep = double_conv(&decoder.block, &concat(&[&up, skip], 1));
-            }
-            conv_layer(&net.head, &deep)
-        },
-        (
-            [1, 2, 3, 8],
-            "encoder.levels.1.down.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 (kernel \
+                let AnyEncoder::Plain(encoder) = &net.encoder else {
+                    panic!("a plain encoder was asked for");
+                };
+                let mut maps = vec![double_conv(&encoder.stem, &x[0])];
+                for level in &encoder.levels {
+                    let down = halve(maps.last().expect("the stem"));
+                    maps.push(double_conv(&level.block, &down));
+                }
+                let mut deep = maps.pop().expect("the deepest");
+                for (decoder, skip) in net.decoder.steps.iter().zip(&maps).rev() {
+                    let UpLayer::Project(Some(projection)) = &decoder.up.layer else {
+                        panic!("a projection was asked for");
+                    };
+                    // The other order than the layer's: the two commute.
+                    let resized = reference::linear(&deep, skip.spatial());
+                    let up = conv_layer(projection, &resized);
+                    deep = double_conv(&decoder.block, &concat(&[&up, skip], 1));
+                }
+                conv_layer(&net.head, &deep)
+            },
+            (
+                [1, 2, 3, 8],
+                "encoder.levels.1.down.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 (kernel \
              2, dilation 1). Use a smaller kernel, more padding, or a map of height 2 or more.",
-        ),
-    ))]
+            ),
+        )),
+        Box::new(Row::<ResNetEncoder<4>, 4> {
+            name: "ResNetEncoder",
+            build: |device| {
+                ResNetEncoderConfig::new(ResidualBlock::Basic, vec![1, 2])
+                    .with_in_channels(2)
+                    .with_width(2)
+                    .init(device)
+            },
+            inputs: |n| vec![[2, 2, n, n + 2]],
+            small: (9, [2, 4, 2, 2]),
+            odd: odd_sizes(4),
+            forward: |encoder, mut x| deepest(encoder.features(x.remove(0))),
+            shape: |encoder, shapes| encoder.feature_shapes(shapes[0]).map(deepest),
+            reference: |encoder, x| {
+                let stem = max_pool_3(&conv_norm_relu(&encoder.stem, &x[0]));
+                encoder
+                    .stages
+                    .iter()
+                    .flatten()
+                    .fold(stem, |x, block| residual(block, &x))
+            },
+            misfit: (
+                vec![[1, 3, 9, 9]],
+                "stem.conv.Conv: channels differ: expected 2, got 3. Build the layer for 3 input \
+                 channels, or project the map to 2 with a 1x1 convolution.",
+            ),
+        }),
+        Box::new(Row::<ResNetEncoder<3>, 3> {
+            name: "ResNetEncoder of bottlenecks on one axis",
+            build: |device| {
+                ResNetEncoderConfig::new(ResidualBlock::Bottleneck, vec![2])
+                    .with_in_channels(2)
+                    .with_width(2)
+                    .init(device)
+            },
+            inputs: |n| vec![[2, 2, n]],
+            small: (13, [2, 8, 4]),
+            odd: odd_sizes(3),
+            forward: |encoder, mut x| deepest(encoder.features(x.remove(0))),
+            shape: |encoder, shapes| encoder.feature_shapes(shapes[0]).map(deepest),
+            reference: |encoder, x| {
+                let stem = max_pool_3(&conv_norm_relu(&encoder.stem, &x[0]));
+                encoder
+                    .stages
+                    .iter()
+                    .flatten()
+                    .fold(stem, |x, block| residual(block, &x))
+            },
+            misfit: (
+                vec![[1, 2, 0]],
+                "stem.conv.Conv: length of the input is 0 in [1, 2, 0]. Every axis of a feature map needs at least one element.",
+            ),
+        }),
+        Box::new(Row::<DenseNetEncoder<4>, 4> {
+            name: "DenseNetEncoder",
+            build: |device| {
+                DenseNetEncoderConfig::new(vec![2, 1])
+                    .with_in_channels(2)
+                    .with_width(4)
+                    .with_growth(2)
+                    .with_bottleneck(2)
+                    .init(device)
+            },
+            inputs: |n| vec![[2, 2, n, n + 2]],
+            small: (15, [2, 6, 2, 2]),
+            odd: odd_sizes(4),
+            forward: |encoder, mut x| deepest(encoder.features(x.remove(0))),
+            shape: |encoder, shapes| encoder.feature_shapes(shapes[0]).map(deepest),
+            reference: |encoder, x| {
+                let mut x = max_pool_3(&conv_norm_relu(&encoder.stem, &x[0]));
+                for (index, block) in encoder.blocks.iter().enumerate() {
+                    for layer in block {
+                        let (first, second) = &layer.block;
+                        let added = norm_relu_conv(second, &norm_relu_conv(first, &x));
+                        x = concat(&[&x, &added], 1);
+                    }
+                    if let Some((conv, _)) = encoder.transitions.get(index) {
+                        let y = norm_relu_conv(conv, &x);
+                        let size: Vec<usize> = y.spatial().iter().map(|n| n / 2).collect();
+                        x = reference::pool(&y, &[2, 2], &[2, 2], &size, false);
+                    }
+                }
+                reference::norm_layer(&encoder.norm, &x).relu()
+            },
+            misfit: (
+                vec![[1, 2, 3, 15]],
+                "transitions.0.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 \
+                 (kernel 2, dilation 1). Use a smaller kernel, more padding, or a map of height 2 or more.",
+            ),
+        }),
+        Box::new(Row::<UnetDecoder<4>, 4> {
+            name: "UnetDecoder with a last step",
+            build: |device| UnetDecoderConfig::new(vec![2, 3]).init(&[2, 4], device),
+            inputs: |n| vec![[2, 2, n, n + 1], [2, 4, n / 2, n]],
+            small: (5, [2, 2, 11, 12]),
+            odd: vec![33],
+            forward: |decoder, maps| {
+                let image = image_of(maps[0].dims());
+                decoder.forward(maps, &image)
+            },
+            shape: |decoder, shapes| decoder.config.output_shape(shapes, &image_of(shapes[0])),
+            reference: |decoder, maps| {
+                let up = reference::nearest(&maps[1], maps[0].spatial());
+                let step = double_conv(&decoder.steps[0].block, &concat(&[&up, &maps[0]], 1));
+                let (_, block) = decoder.last.as_ref().expect("two widths for two maps");
+                let [height, width] = [maps[0].spatial()[0], maps[0].spatial()[1]];
+                let image = image_of([1, 1, height, width]);
+                double_conv(block, &reference::nearest(&step, &image))
+            },
+            misfit: (
+                vec![[1, 2, 5, 6], [2, 4, 2, 5]],
+                "steps.0.UpsampleConcat: batch differs: deep 2, skip 1. Give all maps the same batch.",
+            ),
+        }),
+    ]
+}
+
+fn deepest<T>(maps: Vec<T>) -> T {
+    maps.into_iter()
+        .next_back()
+        .expect("an encoder gives one map at least")
+}
+
+/// The image whose finest map has this shape.
+fn image_of([_, _, height, width]: [usize; 4]) -> [usize; 2] {
+    [2 * height + 1, 2 * width]
+}
+
+/// A max pool of 3 with stride 2 and padding 1.
+fn max_pool_3(x: &Array) -> Array {
+    let mut shape = x.shape.clone();
+    for size in &mut shape[2..] {
+        *size = size.div_ceil(2);
+    }
+    Array::build(&shape, |index| {
+        let axes = index.len() - 2;
+        let mut largest = f64::NEG_INFINITY;
+        for offset in 0..3usize.pow(axes as u32) {
+            let mut at = index.to_vec();
+            let inside = (0..axes).all(|n| {
+                let position = 2 * index[2 + n] + (offset / 3usize.pow(n as u32)) % 3;
+                at[2 + n] = position.wrapping_sub(1);
+                (1..=x.shape[2 + n]).contains(&position)
+            });
+            if inside {
+                largest = largest.max(x.at(&at));
+            }
+        }
+        largest
+    })
+}
+
+/// A block of convolutions, the last without activation, and the shortcut over it.
+fn residual<const R: usize>(layer: &Residual<R>, x: &Array) -> Array {
+    let y = layer
+        .block
+        .iter()
+        .fold(x.clone(), |x, conv| conv_norm_relu(conv, &x));
+    let shortcut = match &layer.shortcut {
+        Some((None, conv)) => conv_norm(conv, x),
+        Some((Some(_), _)) => panic!("no pooled shortcut was asked for"),
+        None => x.clone(),
+    };
+    y.zip(&shortcut, |a, b| a + b).relu()
+}
+
+/// A convolution after its norm and activation.
+fn norm_relu_conv<const R: usize>(block: &ConvNormAct<R>, x: &Array) -> Array {
+    let norm = block.norm.as_ref().expect("a norm");
+    conv_layer(&block.conv, &reference::norm_layer(norm, x).relu())
 }
 
 fn rows() -> Vec<Box<dyn Contract>> {

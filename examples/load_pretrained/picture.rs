@@ -1,8 +1,7 @@
 //! The picture: the image, and beside it what the network sees.
 
-use std::io::Cursor;
-
-use image::{ImageFormat, Rgb, RgbImage};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{Rgb, RgbImage};
 
 use crate::Result;
 use crate::network::Seen;
@@ -46,9 +45,11 @@ pub fn png(photo: &Photo, seen: &Seen) -> Result<Vec<u8>> {
             picture.put_pixel((left + x) as u32, (MARGIN + y) as u32, colour);
         }
     }
-    let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png)?;
-    Ok(bytes.into_inner())
+    let mut bytes = Vec::new();
+    let encoder =
+        PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Adaptive);
+    picture.write_with_encoder(encoder)?;
+    Ok(bytes)
 }
 
 /// The image in grey, tinted from blue to yellow by how much a pixel speaks for the class.

@@ -315,11 +315,19 @@ pub fn conv_layer<const R: usize>(layer: &Conv<R>, x: &Array) -> Array {
     let stride = numbers::<R>(&config.stride);
     let kernel = numbers::<R>(&config.kernel_size);
     let dilation = numbers::<R>(&config.dilation)[0];
-    let pads: Vec<(i64, i64)> = match config.padding {
+    let pads: Vec<(i64, i64)> = match &config.padding {
         Padding::Same => (0..R - 2)
             .map(|n| same(x.spatial()[n], kernel[n], stride[n], dilation))
             .collect(),
-        _ => vec![(0, 0); R - 2],
+        Padding::Valid => vec![(0, 0); R - 2],
+        Padding::Explicit { start, end } => {
+            let [start, end] = [numbers::<R>(start), numbers::<R>(end)];
+            start
+                .into_iter()
+                .zip(end)
+                .map(|(s, e)| (s as i64, e as i64))
+                .collect()
+        }
     };
     let bias = layer.bias.as_ref().map(Array::param);
     conv(
