@@ -88,6 +88,37 @@ fn every_kind_of_file_gives_the_same_weights() {
 }
 
 #[test]
+fn the_network_is_found_in_a_checkpoint() {
+    let names_in = |names: &[&str]| {
+        let one = 1.0f32.to_le_bytes();
+        let views = names
+            .iter()
+            .map(|name| (*name, TensorView::new(Dtype::F32, vec![1], &one).unwrap()));
+        let bytes = safetensors::serialize(views, None).unwrap();
+        let file = WeightsFile::from_safetensors(bytes).unwrap();
+        file.tensors()
+            .map(|(name, _)| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names_in(&["state_dict.a", "state_dict.b", "optimizer.state.0.exp_avg"]),
+        ["a", "b"]
+    );
+    assert_eq!(
+        names_in(&["state_dict.model.a", "optimizer_states.0"]),
+        ["a"]
+    ); // Lightning
+    assert_eq!(
+        names_in(&["model.a", "optimizer.0", "lr_scheduler.0"]),
+        ["a"]
+    );
+    assert_eq!(names_in(&["model.module._orig_mod.a"]), ["a"]);
+    // A field of the network that happens to be called so.
+    assert_eq!(names_in(&["model.a", "head.b"]), ["head.b", "model.a"]);
+    assert_eq!(names_in(&["module.a", "head.b"]), ["head.b", "module.a"]);
+}
+
+#[test]
 fn the_report_says_what_was_done() {
     let mut module = tiny([2, 3]);
     let path = tiny_file("tiny.pth");

@@ -16,19 +16,20 @@ use super::{Misfit, Names, WeightsError};
 /// Counters of PyTorch's norms, which nothing here needs.
 const COUNTER: &str = "num_batches_tracked";
 
-/// What training programs wrap a state dict in.
-const WRAPPERS: [&str; 5] = [
-    "state_dict.",
-    "model_state_dict.",
-    "model_state.",
-    "model.",
-    "module.",
-];
+/// Where training programs keep the state dict, beside the state of the training.
+const PLACES: [&str; 4] = ["state_dict.", "model_state_dict.", "model_state.", "model."];
+
+/// What lies beside a state dict under `model`; anything else beside it may be part of the network.
+const OF_TRAINING: [&str; 4] = ["optim", "lr_scheduler", "scheduler", "scaler"];
+
+/// What wrappers of a whole network put before every name: Lightning, `DataParallel`, `torch.compile`.
+const PREFIXES: [&str; 3] = ["model.", "module.", "_orig_mod."];
 
 /// A file of weights: PyTorch's `.pth`, `.pt`, `.bin`, or safetensors.
 ///
-/// A checkpoint that holds the state dict under `state_dict`, `model_state_dict` or `model`, and one
-/// of `DataParallel` (`module.`), are unwrapped. Tensors are read when they are needed.
+/// Of a checkpoint that holds the state dict under `state_dict`, `model_state_dict`, `model_state` or
+/// `model`, that is taken, and what Lightning, `DataParallel` and `torch.compile` put before every name
+/// is left out. Tensors are read when they are needed.
 #[derive(Clone)]
 pub struct WeightsFile {
     path: PathBuf,
@@ -215,17 +216,36 @@ fn is_counter(name: &str) -> bool {
     name.rsplit('.').next() == Some(COUNTER)
 }
 
-/// The tensors of a state dict, out of what it is wrapped in.
+/// The tensors of the network, out of what they are wrapped in.
 fn unwrap(mut tensors: BTreeMap<String, StoredTensor>) -> BTreeMap<String, StoredTensor> {
-    while let Some(wrapper) = WRAPPERS.iter().find(|wrapper| {
-        !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(**wrapper))
-    }) {
-        let unwrapped = tensors.into_iter();
-        tensors = unwrapped
-            .map(|(name, tensor)| (name[wrapper.len()..].to_string(), tensor))
-            .collect();
+    let beside_is_training = |place: &str| {
+        let mut beside = tensors.keys().filter(|name| !name.starts_with(place));
+        beside.all(|name| OF_TRAINING.iter().any(|part| name.starts_with(part)))
+    };
+    let is_place = |place: &&&str| {
+        let holds_any = tensors.keys().any(|name| name.starts_with(**place));
+        holds_any && (**place != "model." || beside_is_training(place))
+    };
+    if let Some(place) = PLACES.iter().find(is_place) {
+        tensors = under(tensors, place);
+    }
+    let before_all = |tensors: &BTreeMap<String, StoredTensor>| {
+        let before = |prefix: &&&str| tensors.keys().all(|name| name.starts_with(**prefix));
+        PREFIXES.iter().filter(|_| !tensors.is_empty()).find(before)
+    };
+    while let Some(prefix) = before_all(&tensors) {
+        tensors = under(tensors, prefix);
     }
     tensors
+}
+
+/// The tensors whose name begins with `prefix`, without it.
+fn under(tensors: BTreeMap<String, StoredTensor>, prefix: &str) -> BTreeMap<String, StoredTensor> {
+    let named = tensors.into_iter().filter_map(|(name, tensor)| {
+        let name = name.strip_prefix(prefix)?.to_string();
+        Some((name, tensor))
+    });
+    named.collect()
 }
 
 /// The first line says it; what follows are a library's internals.
