@@ -12,7 +12,8 @@ use crate::shape::{ShapeError, check_not_empty, expect};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum NormConfig {
-    /// Batch norm (arXiv:1502.03167).
+    /// Batch norm (arXiv:1502.03167). In training Burn keeps the biased variance of the batch in the
+    /// running variance, as Keras does; PyTorch keeps the unbiased one.
     Batch {
         /// Added to the variance. PyTorch 1e-5, Keras 1e-3.
         epsilon: f64,

@@ -142,7 +142,7 @@ struct Reference {
 
 impl Reference {
     fn read(name: &'static str) -> Self {
-        let path = golden::folder().join(format!("keras/{name}_reference.safetensors"));
+        let path = golden::folder_of("keras").join(format!("{name}_reference.safetensors"));
         let (metadata, tensors) = golden::read(&path);
         Self {
             name,
@@ -159,7 +159,7 @@ impl Reference {
 
     /// Loads the exported weights.
     fn load<M: Module>(&self, mut net: M, names: &Names) -> M {
-        let path = golden::folder().join(format!("keras/{}.safetensors", self.name));
+        let path = golden::folder_of("keras").join(format!("{}.safetensors", self.name));
         let file = WeightsFile::open(path).unwrap_or_else(|e| panic!("{e}"));
         let report = file
             .load_into(&mut net, names)

@@ -31,11 +31,11 @@ use golden::Tensors;
 
 /// Logits agree to this, relative to the largest.
 const LOGITS: f32 = 1e-4;
-/// Losses agree to this, relative to themselves.
+/// Losses agree to this, relative to themselves, beside what rounding makes of the source's.
 const LOSSES: f32 = 1e-3;
 
 fn main() -> ExitCode {
-    let folder = golden::folder().join("networks");
+    let folder = golden::folder_of("networks");
     let mut trials = Vec::new();
     for name in NETWORKS {
         let path = folder.join(format!("{name}.safetensors"));
@@ -273,8 +273,11 @@ impl Run<'_> {
             }
         }
         let expected = &self.reference.tensors["losses"].data;
-        let close = |(a, e): (&f32, &f32)| (a - e).abs() <= LOSSES * e.abs();
-        match losses.iter().zip(expected).all(close) {
+        // How far the source's own losses are from those in f64: batch norms over few values make
+        // much of rounding.
+        let rounding = &self.reference.tensors["losses_error"].data;
+        let close = |(a, (e, r)): (&f32, (&f32, &f32))| (a - e).abs() <= LOSSES * e.abs() + 2.0 * r;
+        match losses.iter().zip(expected.iter().zip(rounding)).all(close) {
             true => Ok(()),
             false => Err(format!("losses {losses:?}, expected {expected:?}").into()),
         }

@@ -78,6 +78,8 @@ fn check(group: &Group, device_name: &str, device: &Device) -> Result<(), Failed
                 .map(|reason| format!("{}: {reason}", case.name))
         })
         .collect();
+    // A driver at work when the process ends may crash it.
+    device.sync().map_err(|e| e.to_string())?;
     match failures.is_empty() {
         true => Ok(()),
         false => Err(format!(

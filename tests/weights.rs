@@ -22,7 +22,7 @@ fn tiny(channels: [usize; 2]) -> ConvNormAct {
 }
 
 fn tiny_file(name: &str) -> PathBuf {
-    golden::folder().join("networks").join(name)
+    golden::folder_of("networks").join(name)
 }
 
 /// A path in the folder for temporary files, removed at the end.

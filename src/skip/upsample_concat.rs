@@ -34,7 +34,9 @@ pub struct UpsampleConcatConfig {
     pub up_channels: Option<usize>,
     /// How the deep map is enlarged. Default: nearest, to the size of the skip.
     pub up: UpConfig,
-    /// How what still differs in size is brought together. Default: [`Fit::Exact`].
+    /// How what still differs in size is brought together, after the up layer has come as near to the
+    /// skip as it can: a transposed convolution by 2 takes 7 to 15 by its output padding. MONAI leaves
+    /// it at 14 and pads: `Fit::Pad` with [`Target::Largest`]. Default: [`Fit::Exact`].
     pub fit: Fit,
     /// The size that the maps meet at. Default: [`Target::Skip`]. With any other target the deep
     /// map is enlarged by its scale first.

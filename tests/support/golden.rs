@@ -21,8 +21,23 @@ use serde::Deserialize;
 pub fn folder() -> PathBuf {
     match std::env::var_os("GOLDEN_DIR") {
         Some(folder) => folder.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
+        None => in_the_repository(),
     }
+}
+
+/// The folder of the golden files of one kind: in [`folder`] if that has it, or in the repository, so
+/// that a folder of layers alone can be tried.
+#[allow(dead_code)] // not every test has a kind of its own
+pub fn folder_of(kind: &str) -> PathBuf {
+    let own = folder().join(kind);
+    match own.is_dir() {
+        true => own,
+        false => in_the_repository().join(kind),
+    }
+}
+
+fn in_the_repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 /// A layer with its options, as the generator drew them.
