@@ -31,12 +31,13 @@ class Network:
         return self.train_shape[1]
 
 
-def _classifier(name: str, damped: str, lr: float) -> Network:
+def _classifier(name: str, damped: str, lr: float, side: int = 64) -> Network:
     return Network(
         build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=1000),
         classes=1000,
         shapes=((1, 3, 224, 224), (1, 3, 193, 161)),
         damped=damped,
+        train_shape=(2, 3, side, side),
         lr=lr,
         classifier=True,
     )
@@ -70,7 +71,7 @@ NETWORKS: dict[str, Network] = {
     "resnet34": _classifier("resnet34", "bn2.weight", 1e-2),
     "resnet50": _classifier("resnet50", "bn3.weight", 1e-4),
     "resnet101": _classifier("resnet101", "bn3.weight", 1e-5),
-    "densenet121": _classifier("densenet121", "", 1e-6),
+    "densenet121": _classifier("densenet121", "", 1e-4, side=128),
     "smp_unet_resnet18": _smp_unet("resnet18", "bn2.weight"),
     "smp_unet_resnet34": _smp_unet("resnet34", "bn2.weight"),
     "smp_unet_resnet50": _smp_unet("resnet50", "bn3.weight"),

@@ -403,6 +403,8 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="the .safetensors file to write")
     options = parser.parse_args()
     try:
+        if options.out.suffix != ".safetensors":
+            raise ExportError(f"{options.out}: let the name of the file to write end in .safetensors")
         print(table(export(load(options.model), options.out)))
     except (ExportError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -123,7 +123,23 @@ pub fn resize_shape<const R: usize>(
             "Every axis needs at least one position",
         ));
     }
+    for &size in size {
+        check_size(size)?;
+    }
     Ok(with_spatial(input, size))
+}
+
+/// Refuses a size that no map has, and that would overflow what is computed with it.
+pub(crate) fn check_size(size: usize) -> Result<(), ShapeError> {
+    const MOST: usize = 1 << 32;
+    if size <= MOST {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        "Resize",
+        format!("a size of {size} is wanted"),
+        format!("Choose {MOST} or less"),
+    ))
 }
 
 fn resize_axis<const R: usize>(

@@ -14,8 +14,8 @@ use crate::pixel_shuffle::{BlockOrder, pixel_shuffle};
 use crate::pool::{PoolConfig, PoolKind};
 use crate::resize::{ResizeMode, resize, resize_shape};
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_channels, check_positive, expect, scaled, spatial,
-    with_channels, with_spatial,
+    PerAxis, ShapeError, axis_name, check_channels, check_not_huge, check_positive, expect, scaled,
+    spatial, with_channels, with_spatial,
 };
 
 const NAME: &str = "Up";
@@ -162,6 +162,26 @@ impl UpConfig {
         }
     }
 
+    /// As [`validate`](Self::validate), and that the layer can be built for maps with `channels[0]`
+    /// channels, of which `channels[1]` are wanted.
+    pub(crate) fn validate_channels<const R: usize>(
+        &self,
+        [input, wanted]: [usize; 2],
+    ) -> Result<(), ShapeError> {
+        self.validate::<R>()?;
+        check_positive(NAME, "in_channels", input)?;
+        check_positive(NAME, "out_channels", wanted)?;
+        if let Self::PixelShuffle { .. } = self {
+            let cell = self
+                .scale::<R>()?
+                .into_iter()
+                .fold(1, usize::saturating_mul);
+            let channels = wanted.saturating_mul(cell);
+            check_not_huge(NAME, "the channels before the pixel shuffle", channels)?;
+        }
+        Ok(())
+    }
+
     /// The size nearest to `target` that this enlargement can give, axis by axis: the target
     /// itself, or else what it gives when no size is wanted.
     pub(crate) fn reach<const R: usize>(
@@ -206,8 +226,7 @@ impl UpConfig {
         input: [usize; R],
         target: &[usize],
     ) -> Result<[usize; R], ShapeError> {
-        self.validate::<R>()?;
-        check_positive(NAME, "out_channels", wanted)?;
+        self.validate_channels::<R>([input_channels, wanted])?;
         check_channels(NAME, input, input_channels)?;
         resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
         let output = self.out_channels(input_channels, wanted);
@@ -240,10 +259,10 @@ impl UpConfig {
     /// as far as the layer [changes them](Self::out_channels).
     ///
     /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message, or a number of
-    /// channels is zero.
+    /// When [`validate`](Self::validate) returns an error, with its message, or a number of channels is
+    /// zero, or too large for a pixel shuffle.
     pub fn init<const R: usize>(&self, channels: [usize; 2], device: &Device) -> Up<R> {
-        expect(self.validate::<R>());
+        expect(self.validate_channels::<R>(channels));
         let [input, wanted] = channels;
         let layer = match (self, self.transposed(channels)) {
             (_, Some(transposed)) => UpLayer::Transpose(transposed.init(device)),

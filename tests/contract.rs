@@ -21,8 +21,8 @@ use burn_skip::fit::Fit;
 use burn_skip::gate::{Gate, GateConfig};
 use burn_skip::merge::{Merge, Order};
 use burn_skip::net::{
-    AnyEncoder, DenseNetEncoder, DenseNetEncoderConfig, Encoder, ResNetEncoder,
-    ResNetEncoderConfig, Residual, ResidualBlock, Unet, UnetConfig, UnetDecoder, UnetDecoderConfig,
+    AnyEncoder, DenseNetEncoder, DenseNetEncoderConfig, Encoder, ResNetBlock, ResNetEncoder,
+    ResNetEncoderConfig, Residual, Unet, UnetConfig, UnetDecoder, UnetDecoderConfig,
 };
 use burn_skip::pool::{Pool, PoolConfig, PoolKind};
 use burn_skip::resize::ResizeMode;
@@ -504,7 +504,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
         Box::new(Row::<ResNetEncoder<4>, 4> {
             name: "ResNetEncoder",
             build: |device| {
-                ResNetEncoderConfig::new(ResidualBlock::Basic, vec![1, 2])
+                ResNetEncoderConfig::new(ResNetBlock::Basic, vec![1, 2])
                     .with_in_channels(2)
                     .with_width(2)
                     .init(device)
@@ -531,7 +531,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
         Box::new(Row::<ResNetEncoder<3>, 3> {
             name: "ResNetEncoder of bottlenecks on one axis",
             build: |device| {
-                ResNetEncoderConfig::new(ResidualBlock::Bottleneck, vec![2])
+                ResNetEncoderConfig::new(ResNetBlock::Bottleneck, vec![2])
                     .with_in_channels(2)
                     .with_width(2)
                     .init(device)
@@ -601,7 +601,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
                 let image = image_of(maps[0].dims());
                 decoder.forward(maps, &image)
             },
-            shape: |decoder, shapes| decoder.config.output_shape(shapes, &image_of(shapes[0])),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &image_of(shapes[0])),
             reference: |decoder, maps| {
                 let up = reference::nearest(&maps[1], maps[0].spatial());
                 let step = double_conv(&decoder.steps[0].block, &concat(&[&up, &maps[0]], 1));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn_skip::block::{ConvNormAct, ConvNormActConfig};
-use burn_skip::net::{ResNet, ResNetEncoderConfig, ResidualBlock};
+use burn_skip::net::{ResNet, ResNetBlock, ResNetEncoderConfig};
 use burn_skip::norm::NormConfig;
 use burn_skip::weights::{Architecture, Misfit, Names, WeightsError, WeightsFile, save};
 use safetensors::Dtype;
@@ -85,6 +85,97 @@ fn every_kind_of_file_gives_the_same_weights() {
     assert_eq!(load("tiny.pth"), plain);
     assert_eq!(load("tiny_checkpoint.pth"), plain); // under `state_dict`, beside the epoch
     assert_ne!(numbers(&tiny([2, 3])), plain);
+}
+
+#[test]
+fn the_kind_of_a_file_is_seen_by_its_content() {
+    for (name, other) in [
+        ("tiny.safetensors", "renamed.pth"),
+        ("tiny.pth", "renamed.bin"),
+    ] {
+        let renamed = Scratch::with(other, &std::fs::read(tiny_file(name)).unwrap());
+        let file = WeightsFile::open(&renamed.0).unwrap();
+        assert_eq!(file.tensors().count(), 6, "{name} as {other}");
+    }
+    // What is written is safetensors, whatever the name says.
+    let file = Scratch::new("saved.pth");
+    let error = save(&tiny([2, 3]), &file.0, &Names::own()).unwrap_err();
+    assert!(
+        error.to_string().ends_with("let it end in .safetensors."),
+        "{error}"
+    );
+    assert!(!file.0.exists());
+}
+
+#[test]
+fn a_part_of_a_file_is_a_file() {
+    let names = Names::new([("conv", "ema.0.conv"), ("norm", "ema.0.norm")]);
+    let file = Scratch::new("part.safetensors");
+    let saved = tiny([2, 3]);
+    save(&saved, &file.0, &names).unwrap();
+    let opened = WeightsFile::open(&file.0).unwrap();
+    let mut loaded = tiny([2, 3]);
+    let part = opened.clone().under("ema.0").unwrap();
+    part.load_into(&mut loaded, &Names::own()).unwrap();
+    assert_eq!(numbers(&loaded), numbers(&saved));
+    let error = opened.under("em").unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("it holds no tensors under \"em\"."),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_misspelt_part_to_leave_is_refused() {
+    let names = Names::own().leaving("nrom");
+    let error = refused(&tiny_file("tiny.pth"), tiny([2, 3]), &names);
+    assert_eq!(
+        error.to_string(),
+        "Names::leaving(\"nrom\") leaves nothing: neither the file nor the network has a tensor whose \
+         name there begins so. Correct it, or leave it out."
+    );
+}
+
+#[test]
+fn odd_files_have_no_architecture() {
+    let detected = |tensors: &[(&str, &[usize])]| {
+        let data = vec![0u8; 4 << 20];
+        let views = tensors.iter().map(|&(name, shape)| {
+            let bytes = 4 * shape.iter().product::<usize>();
+            (
+                name,
+                TensorView::new(Dtype::F32, shape.to_vec(), &data[..bytes]).unwrap(),
+            )
+        });
+        let bytes = safetensors::serialize(views, None).unwrap();
+        Architecture::detect(&WeightsFile::from_safetensors(bytes).unwrap()).is_some()
+    };
+    let block: (&str, &[usize]) = ("layer1.0.conv1.weight", &[4, 4, 3, 3]);
+    assert!(detected(&[
+        ("conv1.weight", &[4, 3, 7, 7]),
+        ("fc.weight", &[2, 4]),
+        block
+    ]));
+    assert!(!detected(&[
+        ("conv1.weight", &[4]),
+        ("fc.weight", &[2, 4]),
+        block
+    ]));
+    assert!(!detected(&[
+        ("conv1.weight", &[4, 3, 7, 7]),
+        ("fc.weight", &[]),
+        block
+    ]));
+    let conv0: (&str, &[usize]) = ("features.conv0.weight", &[4, 3, 7, 7]);
+    let growing: (&str, &[usize]) = (
+        "features.denseblock1.denselayer1.conv2.weight",
+        &[0, 4, 3, 3],
+    );
+    assert!(!detected(&[conv0, growing, ("classifier.weight", &[2, 4])]));
+    assert!(!detected(&[("conv_0.conv_0.conv.weight", &[4])]));
+    assert!(!detected(&[("segmentation_head.0.weight", &[2])]));
 }
 
 #[test]
@@ -195,8 +286,9 @@ fn another_shape_is_named_with_both() {
   shape: norm.bias is [3] in the file, and norm.bias is [4]
   shape: norm.running_mean is [3] in the file, and norm.running_mean is [4]
   shape: norm.running_var is [3] in the file, and norm.running_var is [4]
-Build the network with the sizes of the file, and take the table of its source; leave out what is \
-             meant to differ with Names::leaving. The network is unchanged.",
+The file may be of another network: build the one that it belongs to, and take the table of its source. \
+             Only what is meant to differ, such as a head for other classes, is left out with \
+             Names::leaving. The network is unchanged.",
             tiny_file("tiny.pth").display()
         )
     );
@@ -279,12 +371,8 @@ fn damaged_and_foreign_files_are_refused() {
         );
         assert!(text(&words.0).contains(" cannot be read: "));
     }
-    // One kind under the name of the other.
-    let renamed = Scratch::with(
-        "renamed.pth",
-        &std::fs::read(tiny_file("tiny.safetensors")).unwrap(),
-    );
-    text(&renamed.0);
+    let empty = Scratch::with("empty.safetensors", b"\x02\0\0\0\0\0\0\0{}");
+    assert!(text(&empty.0).ends_with("cannot be read: it holds no tensors."));
 }
 
 #[test]
@@ -327,7 +415,7 @@ fn numbers_of_another_kind_are_refused_and_halves_are_taken() {
 #[test]
 fn an_architecture_is_found_by_its_sizes() {
     let device = Device::flex();
-    let encoder = ResNetEncoderConfig::new(ResidualBlock::Bottleneck, vec![1, 2])
+    let encoder = ResNetEncoderConfig::new(ResNetBlock::Bottleneck, vec![1, 2])
         .with_in_channels(2)
         .with_width(4);
     let net: ResNet = ResNet::new(encoder.init(&device), 7, &device);

@@ -13,6 +13,7 @@ mod device;
 mod network;
 mod photo;
 mod picture;
+mod told;
 #[path = "../support/whole_file.rs"]
 mod whole_file;
 
@@ -25,8 +26,9 @@ use clap::Parser;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use network::{Kind, Network};
+use network::{Logits, Network};
 use photo::Photo;
+use told::Kind;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -61,6 +63,32 @@ struct Args {
     device: device::DeviceName,
 }
 
+impl Args {
+    /// Sees that no file is written over one that is read, or over another that is written.
+    fn check_paths(&self) -> Result<()> {
+        let absolute = |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path));
+        let read = [Some(&self.file), Some(&self.image), self.classes.as_ref()];
+        let mut taken: Vec<PathBuf> = read.into_iter().flatten().flat_map(absolute).collect();
+        let written = [
+            ("--out", Some(&self.out)),
+            ("--logits", self.logits.as_ref()),
+            ("--save", self.save.as_ref()),
+        ];
+        for (option, path) in written.into_iter().filter_map(|(o, p)| Some((o, p?))) {
+            let path = absolute(path)?;
+            if taken.contains(&path) {
+                return Err(format!(
+                    "{option} {}: this file is read, or written by another option. Choose another name.",
+                    path.display()
+                )
+                .into());
+            }
+            taken.push(path);
+        }
+        Ok(())
+    }
+}
+
 fn main() -> ExitCode {
     // SAFETY: no other thread runs yet.
     unsafe { device::default_to_flex() };
@@ -74,15 +102,20 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    args.check_paths()?;
     let file = WeightsFile::open(&args.file)?;
     let architecture = architecture(&file, args.architecture)?;
     let photo = Photo::read(&args.image)?;
     let classes = args.classes.as_deref().map(class_names).transpose()?;
     let device = args.device.open()?;
 
-    let mut network = Network::new(&architecture, &device)?;
+    let mut network = Network::new(&architecture, &file, &device)?;
     let report = network.load(&file, &architecture.names())?;
     println!("{report}");
+    println!(
+        "assumed, since no file of weights says it: {}",
+        architecture.assumed()
+    );
     if args.list {
         for (there, here) in &report.loaded {
             println!("  {there} -> {here}");
@@ -93,18 +126,19 @@ fn run(args: &Args) -> Result<()> {
         .check(x.dims())
         .map_err(|e| format!("{} does not suit the network: {e}", args.image.display()))?;
     let start = Instant::now();
-    let seen = network.see(x);
+    let logits = network.logits(x.clone());
     let milliseconds = start.elapsed().as_millis();
     println!(
         "{} x {} pixels in {milliseconds} ms on {:?}",
         photo.width, photo.height, args.device
     );
+    let seen = network.seen(logits, x);
 
     println!("{}", seen.summary(classes.as_deref()));
     whole_file::write(&args.out, &picture::png(&photo, &seen)?)?;
     println!("picture: {}", args.out.display());
     if let Some(path) = &args.logits {
-        whole_file::write(path, &as_safetensors(&seen.logits, &seen.shape)?)?;
+        whole_file::write(path, &as_safetensors(&seen.logits)?)?;
         println!("logits: {}", path.display());
     }
     if let Some(path) = &args.save {
@@ -146,8 +180,8 @@ fn class_names(path: &Path) -> Result<Vec<String>> {
     Ok(text.lines().map(|line| line.trim().to_string()).collect())
 }
 
-fn as_safetensors(logits: &[f32], shape: &[usize]) -> Result<Vec<u8>> {
-    let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes)?;
+fn as_safetensors(logits: &Logits) -> Result<Vec<u8>> {
+    let bytes: Vec<u8> = logits.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, logits.shape.clone(), &bytes)?;
     Ok(safetensors::serialize([("logits", view)], None)?)
 }

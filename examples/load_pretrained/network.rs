@@ -2,83 +2,20 @@
 
 use std::path::Path;
 
+use burn::module::Module;
+use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
-use burn_skip::net::{
-    DenseNet, DenseNetEncoderConfig, Encoder, EncoderConfig, ResNet, ResNetEncoderConfig, Unet,
-    UnetConfig,
-};
+use burn_skip::net::{DenseNet, Encoder, ResNet, Unet};
 use burn_skip::resize::{ResizeMode, resize};
 use burn_skip::weights::{Architecture, Names, Report, WeightsError, WeightsFile, save};
 use burn_skip::{Layer, ShapeError};
-use clap::ValueEnum;
 
 use crate::Result;
 
-/// An architecture, by the name that `--architecture` takes.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "kebab-case")]
-pub enum Kind {
-    #[value(name = "resnet18")]
-    ResNet18,
-    #[value(name = "resnet34")]
-    ResNet34,
-    #[value(name = "resnet50")]
-    ResNet50,
-    #[value(name = "resnet101")]
-    ResNet101,
-    #[value(name = "densenet121")]
-    DenseNet121,
-    #[value(name = "smp-unet-resnet18")]
-    SmpUnetResNet18,
-    #[value(name = "smp-unet-resnet34")]
-    SmpUnetResNet34,
-    #[value(name = "smp-unet-resnet50")]
-    SmpUnetResNet50,
-    /// With MONAI's default features
-    MonaiBasicUnet,
-}
-
-impl Kind {
-    /// The architecture, with the classes that were found in the file, or those of ImageNet.
-    pub fn architecture(self, found: Option<&Architecture>) -> Architecture {
-        let resnet = |encoder| Architecture::ResNet {
-            encoder,
-            classes: found.map_or(1000, classes),
-        };
-        let smp = |encoder| {
-            let classes = found.map_or(1, classes);
-            Architecture::SmpUnet(UnetConfig::smp(EncoderConfig::ResNet(encoder), classes))
-        };
-        match self {
-            Self::ResNet18 => resnet(ResNetEncoderConfig::resnet18()),
-            Self::ResNet34 => resnet(ResNetEncoderConfig::resnet34()),
-            Self::ResNet50 => resnet(ResNetEncoderConfig::resnet50()),
-            Self::ResNet101 => resnet(ResNetEncoderConfig::resnet101()),
-            Self::DenseNet121 => Architecture::DenseNet {
-                encoder: DenseNetEncoderConfig::densenet121(),
-                classes: found.map_or(1000, classes),
-            },
-            Self::SmpUnetResNet18 => smp(ResNetEncoderConfig::resnet18()),
-            Self::SmpUnetResNet34 => smp(ResNetEncoderConfig::resnet34()),
-            Self::SmpUnetResNet50 => smp(ResNetEncoderConfig::resnet50()),
-            Self::MonaiBasicUnet => {
-                let features = [32, 32, 64, 128, 256, 32];
-                let classes = found.map_or(2, classes);
-                Architecture::MonaiBasicUnet {
-                    config: UnetConfig::monai_basic(1, classes, features),
-                    axes: 2,
-                }
-            }
-        }
-    }
-}
-
-fn classes(architecture: &Architecture) -> usize {
-    match architecture {
-        Architecture::ResNet { classes, .. } | Architecture::DenseNet { classes, .. } => *classes,
-        Architecture::SmpUnet(config) | Architecture::MonaiBasicUnet { config, .. } => {
-            config.out_channels
-        }
+fn check_classes(classes: usize) -> Result<()> {
+    match classes {
+        0 => Err("the network of the file has no classes: its last layer is empty".into()),
+        _ => Ok(()),
     }
 }
 
@@ -89,37 +26,38 @@ pub enum Network {
     Unet(Box<Unet>),
 }
 
-/// What a network sees.
-pub struct Seen {
+/// The output of a network.
+pub struct Logits {
     /// `[1, classes]` or `[1, classes, height, width]`.
     pub shape: Vec<usize>,
-    pub logits: Vec<f32>,
+    pub values: Vec<f32>,
+}
+
+/// What a network sees.
+pub struct Seen {
+    pub logits: Logits,
     /// For a classifier: how much each pixel speaks for the best class, `[height, width]`.
     pub activation: Option<Vec<f32>>,
 }
 
 impl Network {
-    /// The network with fresh weights.
+    /// The network with fresh weights, which are not in memory yet.
     ///
     /// # Errors
-    /// When it is not one for images.
-    pub fn new(architecture: &Architecture, device: &Device) -> Result<Self> {
-        Ok(match architecture {
+    /// When it is not one for images, or the file cannot hold as many weights as it has.
+    pub fn new(architecture: &Architecture, file: &WeightsFile, device: &Device) -> Result<Self> {
+        let network = match architecture {
             Architecture::ResNet { encoder, classes } => {
                 encoder.validate::<4>()?;
-                Self::ResNet(Box::new(ResNet::new(
-                    encoder.init::<4>(device),
-                    *classes,
-                    device,
-                )))
+                check_classes(*classes)?;
+                let encoder = encoder.init::<4>(device);
+                Self::ResNet(Box::new(ResNet::new(encoder, *classes, device)))
             }
             Architecture::DenseNet { encoder, classes } => {
                 encoder.validate::<4>()?;
-                Self::DenseNet(Box::new(DenseNet::new(
-                    encoder.init::<4>(device),
-                    *classes,
-                    device,
-                )))
+                check_classes(*classes)?;
+                let encoder = encoder.init::<4>(device);
+                Self::DenseNet(Box::new(DenseNet::new(encoder, *classes, device)))
             }
             Architecture::SmpUnet(config) | Architecture::MonaiBasicUnet { config, axes: 2 } => {
                 config.validate::<4>()?;
@@ -133,7 +71,29 @@ impl Network {
                 )
                 .into());
             }
-        })
+        };
+        network.check_count(file)?;
+        Ok(network)
+    }
+
+    /// Sees that the network is not much larger than the file: it would not fit, nor perhaps into memory.
+    fn check_count(&self, file: &WeightsFile) -> Result<()> {
+        let parameters = match self {
+            Self::ResNet(net) => net.num_params(),
+            Self::DenseNet(net) => net.num_params(),
+            Self::Unet(net) => net.num_params(),
+        };
+        let numbers = |(_, shape): (&str, &[usize])| shape.iter().product::<usize>();
+        let numbers: usize = file.tensors().map(numbers).sum();
+        if parameters / 100 <= numbers {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: it holds {numbers} numbers, and the network that it is taken for has {parameters}. It is \
+             damaged, or of another network.",
+            file.path().display()
+        )
+        .into())
     }
 
     pub fn load(
@@ -173,75 +133,54 @@ impl Network {
         }
     }
 
-    /// Looks at an image.
-    pub fn see(&self, x: Tensor<4>) -> Seen {
-        match self {
-            Self::ResNet(net) => classified(
-                net.forward(x.clone()),
-                x,
-                &net.encoder,
-                &net.head.weight.val(),
-            ),
-            Self::DenseNet(net) => classified(
-                net.forward(x.clone()),
-                x,
-                &net.encoder,
-                &net.head.weight.val(),
-            ),
-            Self::Unet(net) => {
-                let logits = net.forward(x);
-                Seen {
-                    shape: logits.dims().to_vec(),
-                    logits: floats(logits),
-                    activation: None,
-                }
-            }
-        }
+    /// The logits of an image, `[1, classes]` or `[1, classes, height, width]`, when they are there.
+    pub fn logits(&self, x: Tensor<4>) -> Logits {
+        let (shape, values) = match self {
+            Self::ResNet(net) => read(net.forward(x)),
+            Self::DenseNet(net) => read(net.forward(x)),
+            Self::Unet(net) => read(net.forward(x)),
+        };
+        Logits { shape, values }
+    }
+
+    /// What the logits of the image `x` say, and what speaks for it.
+    pub fn seen(&self, logits: Logits, x: Tensor<4>) -> Seen {
+        let best = best(logits.values.iter().copied());
+        let activation = match self {
+            Self::ResNet(net) => Some(activation(x, &net.encoder, &net.head, best)),
+            Self::DenseNet(net) => Some(activation(x, &net.encoder, &net.head, best)),
+            Self::Unet(_) => None,
+        };
+        Seen { logits, activation }
     }
 }
 
-/// The logits, and the class activation map of the best class (arXiv:1512.04150): what the deepest map
-/// has at each position, weighed by what the class makes of it, and enlarged to the image.
-fn classified(
-    logits: Tensor<2>,
-    x: Tensor<4>,
-    encoder: &impl Encoder<4>,
-    weight: &Tensor<2>,
-) -> Seen {
+/// The class activation map (arXiv:1512.04150): what the deepest map has at each position, weighed by
+/// what the class makes of it, and enlarged to the image.
+fn activation(x: Tensor<4>, encoder: &impl Encoder<4>, head: &Linear, class: usize) -> Vec<f32> {
     let [_, _, height, width] = x.dims();
-    let best = logits.clone().argmax(1).into_scalar::<i64>() as usize;
-    let map = encoder
-        .features(x)
-        .pop()
-        .expect("an encoder gives one map at least");
+    let Some(map) = encoder.features(x).pop() else {
+        unreachable!("an encoder gives one map at least");
+    };
     let [_, channels, ..] = map.dims();
-    let weight = weight
-        .clone()
-        .narrow(1, best, 1)
-        .reshape([1, channels, 1, 1]);
-    let evidence = (map * weight).sum_dim(1);
-    Seen {
-        shape: logits.dims().to_vec(),
-        logits: floats(logits),
-        activation: Some(floats(resize(
-            evidence,
-            &[height, width],
-            ResizeMode::linear(),
-        ))),
-    }
+    let weight = head.weight.val().narrow(1, class, 1);
+    let evidence = (map * weight.reshape([1, channels, 1, 1])).sum_dim(1);
+    read(resize(evidence, &[height, width], ResizeMode::linear())).1
 }
 
-fn floats<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+/// The shape and the numbers of a tensor.
+fn read<const D: usize>(x: Tensor<D>) -> (Vec<usize>, Vec<f32>) {
+    let shape = x.dims().to_vec();
     let data = x.into_data().convert::<f32>();
-    data.try_to_vec().expect("floats were asked for")
+    (shape, data.try_to_vec().expect("floats were asked for"))
 }
 
 impl Seen {
     /// The class of each pixel. One channel alone is the logit of "this pixel is foreground".
     pub fn pixel_classes(&self) -> Vec<usize> {
-        let pixels: usize = self.shape[2..].iter().product();
-        let channels = self.shape[1];
-        let value = |channel: usize, pixel: usize| self.logits[channel * pixels + pixel];
+        let pixels: usize = self.logits.shape[2..].iter().product();
+        let channels = self.logits.shape[1];
+        let value = |channel: usize, pixel: usize| self.logits.values[channel * pixels + pixel];
         let class = |pixel: usize| match channels {
             1 => usize::from(value(0, pixel) > 0.0),
             _ => best((0..channels).map(|channel| value(channel, pixel))),
@@ -257,7 +196,7 @@ impl Seen {
         };
         if self.activation.is_none() {
             let classes = self.pixel_classes();
-            let count = self.shape[1].max(2);
+            let count = self.logits.shape[1].max(2);
             let share = |class: usize| {
                 let pixels = classes.iter().filter(|&&c| c == class).count();
                 format!(
@@ -268,12 +207,13 @@ impl Seen {
             };
             return (0..count).map(share).collect::<Vec<_>>().join(", ");
         }
-        let largest = self.logits.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-        let sum: f32 = self.logits.iter().map(|v| (v - largest).exp()).sum();
-        let mut order: Vec<usize> = (0..self.logits.len()).collect();
-        order.sort_by(|&a, &b| self.logits[b].total_cmp(&self.logits[a]));
+        let logits = &self.logits.values;
+        let largest = logits.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+        let sum: f32 = logits.iter().map(|v| (v - largest).exp()).sum();
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
         let line = |&class: &usize| {
-            let probability = (self.logits[class] - largest).exp() / sum;
+            let probability = (logits[class] - largest).exp() / sum;
             format!("  {:5.1} %  {}", 100.0 * probability, name(class))
         };
         order

@@ -10,12 +10,11 @@ use crate::Result;
 /// standard deviation of ImageNet.
 const IMAGENET: [(f32, f32); 3] = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
 
-/// An image in colour and in grey, 0 to 255.
+/// An image in colour, 0 to 255.
 pub struct Photo {
     pub width: usize,
     pub height: usize,
     pub rgb: Vec<u8>,
-    grey: Vec<u8>,
 }
 
 impl Photo {
@@ -29,7 +28,6 @@ impl Photo {
         Ok(Self {
             width: image.width() as usize,
             height: image.height() as usize,
-            grey: image.to_luma8().into_raw(),
             rgb: image.into_rgb8().into_raw(),
         })
     }
@@ -41,7 +39,11 @@ impl Photo {
     /// When the network takes another number of channels.
     pub fn tensor(&self, channels: usize, device: &Device) -> Result<Tensor<4>> {
         let values: Vec<f32> = match channels {
-            1 => self.grey.iter().map(|&v| f32::from(v) / 255.0).collect(),
+            1 => self
+                .rgb
+                .chunks_exact(3)
+                .map(|rgb| grey(rgb) / 255.0)
+                .collect(),
             3 => IMAGENET
                 .iter()
                 .enumerate()
@@ -61,4 +63,14 @@ impl Photo {
         let shape = [1, channels, self.height, self.width];
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
     }
+}
+
+/// Grey from 0 to 255 as Pillow's `convert("L")`, which those who trained the network have used: the luma
+/// of ITU-R 601 in whole numbers.
+fn grey(rgb: &[u8]) -> f32 {
+    let weighed = [19595, 38470, 7471]
+        .iter()
+        .zip(rgb)
+        .map(|(w, &v)| w * u32::from(v));
+    ((weighed.sum::<u32>() + 0x8000) >> 16) as f32
 }

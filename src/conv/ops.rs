@@ -10,6 +10,7 @@ use burn::tensor::{
 };
 
 use super::solve::TransposedWindow;
+use crate::axis_map::select;
 use crate::window::Window;
 
 /// The same tensor under another name of its rank. `A` and `B` are equal wherever this is called:
@@ -49,6 +50,17 @@ pub(crate) fn conv<const R: usize>(
     pads: &[(usize, usize)],
     groups: usize,
 ) -> Tensor<R> {
+    // Where a kernel of one tap steps over positions, these need not be there. (For three axes only: the
+    // others are Burn's own business, and right.)
+    if R == 5
+        && let Some(n) = (0..R - 2)
+            .find(|&n| (window.kernel_size[n], pads[n]) == (1, (0, 0)) && window.stride[n] > 1)
+    {
+        let seen: Vec<usize> = (0..x.dims()[2 + n]).step_by(window.stride[n]).collect();
+        let mut every = window.clone();
+        every.stride[n] = 1;
+        return conv(select(x, 2 + n, &seen), weight, bias, &every, pads, groups);
+    }
     if let Some(more) = too_short(&window.kernel_size, &window.dilation, &window.stride) {
         // The kernel sees as much more at the end, and weighs it with zero.
         let seen = (0..R - 2).map(|n| (pads[n].0, pads[n].1 + more[n] * window.dilation[n]));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::solve::{TransposedPadding, TransposedWindow, solve_kernel, solve_paddings};
 use super::{default_initializer, init_weights, ops};
 use crate::layer::Layer;
-use crate::resize::resize_shape;
+use crate::resize::{check_size, resize_shape};
 use crate::setters::setters;
 use crate::shape::{
     PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
@@ -87,6 +87,7 @@ impl ConvTransposeConfig {
         }
         let axes = from.len();
         for (n, (&from, &to)) in from.iter().zip(to).enumerate() {
+            check_size(to).map_err(|e| e.told_by(NAME))?;
             if from == 0 || to < from {
                 return Err(ShapeError::new(
                     NAME,

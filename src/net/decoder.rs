@@ -151,8 +151,9 @@ impl UnetDecoderConfig {
                 .map_err(|e| e.within(format!("steps.{index}")))?;
         }
         if self.has_last_step(channels) {
-            let (_, block) = self.last_step(channels);
-            let checked = self.up.validate::<R>().and_then(|()| block.validate::<R>());
+            let (up_channels, block) = self.last_step(channels);
+            let up = self.up.validate_channels::<R>(up_channels);
+            let checked = up.and_then(|()| block.validate::<R>());
             checked.map_err(|e| e.within("last"))?;
         }
         Ok(())
@@ -201,6 +202,7 @@ impl UnetDecoderConfig {
                 .collect(),
             last,
             config: self.clone(),
+            channels: channels.to_vec(),
         }
     }
 }
@@ -232,16 +234,43 @@ pub struct UnetDecoder<const R: usize = 4> {
     /// The options that the decoder was built with.
     #[module(skip)]
     pub config: UnetDecoderConfig,
+    /// The channels of the maps that it was built for, the finest first.
+    #[module(skip)]
+    pub channels: Vec<usize>,
 }
 
 impl<const R: usize> UnetDecoder<R> {
+    /// The shape of the output for maps of shapes `maps`, of an image of the spatial size `image`.
+    ///
+    /// # Errors
+    /// When these are not as many maps, or not of the channels, that the decoder was built for, or they
+    /// cannot be brought to one size.
+    pub fn output_shape(
+        &self,
+        maps: &[[usize; R]],
+        image: &[usize],
+    ) -> Result<[usize; R], ShapeError> {
+        let channels: Vec<usize> = maps.iter().map(|map| map[1]).collect();
+        if channels == self.channels {
+            return self.config.output_shape(maps, image);
+        }
+        Err(ShapeError::new(
+            NAME,
+            format!(
+                "maps of {channels:?} channels came, and it was built for {:?}",
+                self.channels
+            ),
+            "Give the maps of the encoder that it was built for, the finest first",
+        ))
+    }
+
     /// Decodes the maps of an image of the spatial size `image`.
     ///
     /// # Panics
-    /// When [`UnetDecoderConfig::output_shape`] returns an error, with its message.
+    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
     pub fn forward(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.config.output_shape(&shapes, image));
+        expect(self.output_shape(&shapes, image));
         let Some(deepest) = maps.pop() else {
             unreachable!("without maps there is no output shape")
         };
@@ -271,6 +300,21 @@ mod tests {
         assert_eq!(
             config.validate::<4>(&[8, 16, 32]).unwrap_err().to_string(),
             "UnetDecoder: up_channels [4] are 1 numbers for 2 steps. Give one number for each width."
+        );
+    }
+
+    #[test]
+    fn other_maps_than_it_was_built_for_are_refused() {
+        let decoder: UnetDecoder =
+            UnetDecoderConfig::new(vec![4, 8]).init(&[8, 8], &Device::flex());
+        let maps = [[1, 8, 32, 32], [1, 8, 16, 16], [1, 8, 8, 8]];
+        assert_eq!(
+            decoder
+                .output_shape(&maps, &[64, 64])
+                .unwrap_err()
+                .to_string(),
+            "UnetDecoder: maps of [8, 8, 8] channels came, and it was built for [8, 8]. Give the maps of \
+             the encoder that it was built for, the finest first."
         );
     }
 

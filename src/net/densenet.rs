@@ -154,9 +154,11 @@ impl DenseNetEncoderConfig {
         check_depths(NAME, &self.depths)?;
         self.stem().validate::<R>().map_err(|e| e.within("stem"))?;
         for (block, [input, output]) in self.block_channels().into_iter().enumerate() {
-            let [first, second] = self.layer(input);
-            let layer = first.validate::<R>().and_then(|()| second.validate::<R>());
-            layer.map_err(|e| e.within(format!("blocks.{block}.0")))?;
+            for (index, channels) in (input..output).step_by(self.growth).enumerate() {
+                let [first, second] = self.layer(channels);
+                let layer = first.validate::<R>().and_then(|()| second.validate::<R>());
+                layer.map_err(|e| e.within(format!("blocks.{block}.{index}")))?;
+            }
             if block + 1 < self.depths.len() {
                 let (conv, _) = self.transition(output);
                 conv.validate::<R>()
@@ -245,7 +247,7 @@ impl DenseNetEncoderConfig {
 }
 
 /// A layer of a dense block: two convolutions, whose output stands behind their input.
-pub type Dense<const R: usize = 4> = SkipConcat<(ConvNormAct<R>, ConvNormAct<R>)>;
+pub type DenseLayer<const R: usize = 4> = SkipConcat<(ConvNormAct<R>, ConvNormAct<R>)>;
 
 /// A DenseNet without its head (arXiv:1608.06993): a strided 7x7 convolution, a max pool, and blocks in
 /// which each layer reads what all before it have made, with transitions that halve channels and size.
@@ -274,7 +276,7 @@ pub struct DenseNetEncoder<const R: usize = 4> {
     /// What follows it.
     pub pool: Pool,
     /// The blocks, the finest first.
-    pub blocks: Vec<Vec<Dense<R>>>,
+    pub blocks: Vec<Vec<DenseLayer<R>>>,
     /// What leads from each block to the next.
     pub transitions: Vec<(ConvNormAct<R>, Pool)>,
     /// The norm of the last block.
@@ -333,6 +335,7 @@ pub type DenseNet<const R: usize = 4> = Classifier<DenseNetEncoder<R>>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn as_many_parameters_as_torchvision() {
@@ -355,6 +358,18 @@ mod tests {
                 [1, 1024, 12, 10],
                 [1, 1024, 6, 5]
             ]
+        );
+    }
+
+    #[test]
+    fn every_layer_is_checked() {
+        let config = DenseNetEncoderConfig::new(vec![4, 4])
+            .with_width(16)
+            .with_growth(4)
+            .with_norm(NormConfig::group(8));
+        assert_eq!(
+            config.validate::<4>().unwrap_err().to_string(),
+            "blocks.0.0.norm.GroupNorm: groups (=8) do not divide the channels (=4). Choose groups that do."
         );
     }
 }

@@ -10,8 +10,8 @@ mod unet;
 
 pub use classifier::Classifier;
 pub use decoder::{UnetDecoder, UnetDecoderConfig};
-pub use densenet::{Dense, DenseNet, DenseNetEncoder, DenseNetEncoderConfig};
+pub use densenet::{DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig};
 pub use encoder::{AnyEncoder, Encoder, EncoderConfig};
 pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
-pub use resnet::{ResNet, ResNetEncoder, ResNetEncoderConfig, Residual, ResidualBlock};
+pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual};
 pub use unet::{Unet, UnetConfig};

@@ -16,14 +16,14 @@ use crate::norm::NormConfig;
 use crate::pool::{Pool, PoolConfig, PoolKind};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
-use crate::skip::{Shortcut, SkipAdd, SkipAddConfig};
+use crate::skip::{DropPath, Shortcut, SkipAdd, SkipAddConfig};
 use crate::window::Padding;
 
 const NAME: &str = "ResNetEncoder";
 
 /// What a residual connection jumps over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ResidualBlock {
+pub enum ResNetBlock {
     /// Two 3x3 convolutions; the first has the stride.
     Basic,
     /// 1x1, 3x3 and 1x1, the last to four times the channels; the 3x3 has the stride ("v1.5", as
@@ -31,7 +31,7 @@ pub enum ResidualBlock {
     Bottleneck,
 }
 
-impl ResidualBlock {
+impl ResNetBlock {
     const fn expansion(self) -> usize {
         match self {
             Self::Basic => 1,
@@ -49,7 +49,7 @@ pub struct ResNetEncoderConfig {
     /// The channels of the stem; the stages have 1, 2, 4, ... times as many. Default: 64.
     pub width: usize,
     /// The block.
-    pub block: ResidualBlock,
+    pub block: ResNetBlock,
     /// The number of blocks of each stage.
     pub depths: Vec<usize>,
     /// The projection at the start of a stage. Default: [`Shortcut::Conv`].
@@ -84,7 +84,7 @@ type BlockConfig = (Vec<ConvNormActConfig>, SkipAddConfig);
 
 impl ResNetEncoderConfig {
     /// Stages of `depths` blocks, for images of three channels.
-    pub fn new(block: ResidualBlock, depths: Vec<usize>) -> Self {
+    pub fn new(block: ResNetBlock, depths: Vec<usize>) -> Self {
         Self {
             in_channels: 3,
             width: 64,
@@ -100,22 +100,22 @@ impl ResNetEncoderConfig {
 
     /// ResNet-18.
     pub fn resnet18() -> Self {
-        Self::new(ResidualBlock::Basic, vec![2, 2, 2, 2])
+        Self::new(ResNetBlock::Basic, vec![2, 2, 2, 2])
     }
 
     /// ResNet-34.
     pub fn resnet34() -> Self {
-        Self::new(ResidualBlock::Basic, vec![3, 4, 6, 3])
+        Self::new(ResNetBlock::Basic, vec![3, 4, 6, 3])
     }
 
     /// ResNet-50.
     pub fn resnet50() -> Self {
-        Self::new(ResidualBlock::Bottleneck, vec![3, 4, 6, 3])
+        Self::new(ResNetBlock::Bottleneck, vec![3, 4, 6, 3])
     }
 
     /// ResNet-101.
     pub fn resnet101() -> Self {
-        Self::new(ResidualBlock::Bottleneck, vec![3, 4, 23, 3])
+        Self::new(ResNetBlock::Bottleneck, vec![3, 4, 23, 3])
     }
 
     fn conv(&self, channels: [usize; 2], kernel: usize, stride: usize) -> ConvNormActConfig {
@@ -147,11 +147,11 @@ impl ResNetEncoderConfig {
         };
         let bare = |config: ConvNormActConfig| config.with_activation(None);
         let convs = match self.block {
-            ResidualBlock::Basic => vec![
+            ResNetBlock::Basic => vec![
                 self.conv([input, inner], 3, stride),
                 bare(self.conv([inner, output], 3, 1)),
             ],
-            ResidualBlock::Bottleneck => vec![
+            ResNetBlock::Bottleneck => vec![
                 self.conv([input, inner], 1, 1),
                 self.conv([inner, inner], 3, stride),
                 bare(self.conv([inner, output], 1, 1)),
@@ -171,7 +171,12 @@ impl ResNetEncoderConfig {
 
     /// The channels of the features: the stem, and each stage.
     pub fn feature_channels(&self) -> Vec<usize> {
-        let stage = |stage| (self.width << stage) * self.block.expansion();
+        let stage = |stage: usize| {
+            let times = 1usize.checked_shl(stage as u32).unwrap_or(usize::MAX);
+            self.width
+                .saturating_mul(times)
+                .saturating_mul(self.block.expansion())
+        };
         let stages = (0..self.depths.len()).map(stage);
         core::iter::once(self.width).chain(stages).collect()
     }
@@ -184,13 +189,9 @@ impl ResNetEncoderConfig {
         check_positive(NAME, "in_channels", self.in_channels)?;
         check_positive(NAME, "width", self.width)?;
         check_depths(NAME, &self.depths)?;
-        let stages = self.depths.len();
-        let widest = (self.width * self.block.expansion()).checked_mul(1 << (stages - 1));
-        check_not_huge(
-            NAME,
-            "the width of the last stage",
-            widest.unwrap_or(usize::MAX),
-        )?;
+        DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
+        let widest = self.feature_channels().last().copied().unwrap_or(0);
+        check_not_huge(NAME, "the width of the last stage", widest)?;
         self.stem().validate::<R>().map_err(|e| e.within("stem"))?;
         for (stage, &depth) in self.depths.iter().enumerate() {
             // All blocks but the first are alike.
@@ -361,9 +362,14 @@ mod tests {
     fn what_cannot_be_built_is_refused() {
         let text = |config: ResNetEncoderConfig| config.validate::<4>().unwrap_err().to_string();
         assert_eq!(
-            text(ResNetEncoderConfig::new(ResidualBlock::Basic, vec![2, 0])),
+            text(ResNetEncoderConfig::new(ResNetBlock::Basic, vec![2, 0])),
             "ResNetEncoder: depths are [2, 0]. Give one number of blocks, 1 or more, for each of 1 to 16 stages."
         );
+        assert_eq!(
+            text(ResNetEncoderConfig::resnet18().with_drop_path(1.2)),
+            "drop_path.DropPath: prob is 1.2. Choose a probability in [0, 1)."
+        );
+        assert!(text(ResNetEncoderConfig::resnet18().with_width(usize::MAX)).contains("width"));
         assert_eq!(
             text(ResNetEncoderConfig::resnet18().with_width(0)),
             "ResNetEncoder: width is 0. Set width to 1 or more."

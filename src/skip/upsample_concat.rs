@@ -114,7 +114,9 @@ impl UpsampleConcatConfig {
         check_positive(NAME, "deep_channels", self.deep_channels)?;
         check_positive(NAME, "skip_channels", self.skip_channels)?;
         check_positive(NAME, "up_channels", self.up_channels()[1])?;
-        self.up.validate::<R>().map_err(|e| e.within("up"))?;
+        self.up
+            .validate_channels::<R>(self.up_channels())
+            .map_err(|e| e.within("up"))?;
         self.target.validate(R)?;
         match &self.gate {
             Some(gate) => gate

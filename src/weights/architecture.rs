@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Names, WeightsFile};
 use crate::net::{
-    DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig, ResidualBlock, UnetConfig,
+    DenseNetEncoderConfig, EncoderConfig, ResNetBlock, ResNetEncoderConfig, UnetConfig,
 };
 
 /// A network of another library, with its sizes.
@@ -36,8 +36,11 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The network whose tensors the file holds, if it is one of these. What it says is a guess by
-    /// some of the names; [`WeightsFile::load_into`] checks all of them.
+    /// The network whose tensors the file holds, if it is one of these.
+    ///
+    /// It goes by the names and shapes of some of the tensors; [`WeightsFile::load_into`] checks all of
+    /// them. What has no tensors cannot be seen in a file, and is taken to be as the source's default:
+    /// see [`assumed`](Self::assumed).
     pub fn detect(file: &WeightsFile) -> Option<Self> {
         let detected = [
             torchvision_resnet,
@@ -46,6 +49,26 @@ impl Architecture {
             monai_basic_unet,
         ];
         detected.iter().find_map(|detect| detect(file))
+    }
+
+    /// What no file of weights says, and what is taken for granted. A network that was built otherwise
+    /// loads without an error, and gives other numbers.
+    pub fn assumed(&self) -> &'static str {
+        match self {
+            Self::ResNet { .. } => {
+                "ReLU, batch norm with epsilon 1e-5, strides instead of dilations, max pool in the stem"
+            }
+            Self::DenseNet { .. } => {
+                "ReLU, batch norm with epsilon 1e-5, mean pools between the blocks"
+            }
+            Self::SmpUnet(_) => {
+                "ReLU, batch norm with epsilon 1e-5, nearest upsampling, strides instead of dilations, \
+                 no activation at the end"
+            }
+            Self::MonaiBasicUnet { .. } => {
+                "leaky ReLU with slope 0.1, instance norm with epsilon 1e-5, transposed convolutions"
+            }
+        }
     }
 
     /// How the tensors are called in the file.
@@ -99,7 +122,7 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// The first number in the place of `{}` for which no tensor has the name, from `first` on.
+/// How many tensors there are with the names of `first`, `first + 1`, ... without a gap.
 fn count(file: &WeightsFile, first: usize, name: &dyn Fn(usize) -> String) -> usize {
     (first..)
         .find(|&n| file.shape(&name(n)).is_none())
@@ -108,75 +131,97 @@ fn count(file: &WeightsFile, first: usize, name: &dyn Fn(usize) -> String) -> us
 
 /// The sizes of a ResNet whose names begin with `prefix`.
 fn resnet(file: &WeightsFile, prefix: &str) -> Option<ResNetEncoderConfig> {
-    let stem = file.shape(&format!("{prefix}conv1.weight"))?;
     let block_name = |stage, block, conv| format!("{prefix}layer{stage}.{block}.conv{conv}.weight");
-    let first = file.shape(&block_name(1, 0, 1))?;
+    let &[width, in_channels, _, _] = file.shape(&format!("{prefix}conv1.weight"))? else {
+        return None;
+    };
     let block = match file.shape(&block_name(1, 0, 3)) {
-        Some(_) => ResidualBlock::Bottleneck,
-        None => ResidualBlock::Basic,
+        Some(_) => ResNetBlock::Bottleneck,
+        None => ResNetBlock::Basic,
     };
     let stages = count(file, 1, &|stage| block_name(stage, 0, 1));
     let depths: Vec<usize> = (1..=stages)
         .map(|stage| count(file, 0, &|index| block_name(stage, index, 1)))
         .collect();
-    (stem[0] == first[0]).then(|| {
-        ResNetEncoderConfig::new(block, depths)
-            .with_in_channels(stem[1])
-            .with_width(stem[0])
-    })
+    let encoder = ResNetEncoderConfig::new(block, depths)
+        .with_in_channels(in_channels)
+        .with_width(width);
+    (stages <= MOST_STAGES).then_some(encoder)
 }
 
+/// Each halves the map and doubles the channels: more than this are no network.
+const MOST_STAGES: usize = 6;
+
 fn torchvision_resnet(file: &WeightsFile) -> Option<Architecture> {
-    Some(Architecture::ResNet {
-        classes: file.shape("fc.weight")?[0],
-        encoder: resnet(file, "")?,
-    })
+    let &[classes, _] = file.shape("fc.weight")? else {
+        return None;
+    };
+    let encoder = resnet(file, "")?;
+    Some(Architecture::ResNet { encoder, classes })
 }
 
 fn torchvision_densenet(file: &WeightsFile) -> Option<Architecture> {
-    let stem = file.shape("features.conv0.weight")?;
     let conv = |block, layer, conv| {
         format!("features.denseblock{block}.denselayer{layer}.conv{conv}.weight")
     };
-    let growth = file.shape(&conv(1, 1, 2))?[0];
+    let &[width, in_channels, _, _] = file.shape("features.conv0.weight")? else {
+        return None;
+    };
+    let &[growth, inner, _, _] = file.shape(&conv(1, 1, 2))? else {
+        return None;
+    };
+    let &[classes, _] = file.shape("classifier.weight")? else {
+        return None;
+    };
     let blocks = count(file, 1, &|block| conv(block, 1, 1));
     let depths = (1..=blocks).map(|block| count(file, 1, &|layer| conv(block, layer, 1)));
-    Some(Architecture::DenseNet {
-        classes: file.shape("classifier.weight")?[0],
-        encoder: DenseNetEncoderConfig::new(depths.collect())
-            .with_in_channels(stem[1])
-            .with_width(stem[0])
-            .with_growth(growth)
-            .with_bottleneck(file.shape(&conv(1, 1, 1))?[0] / growth.max(1)),
-    })
+    let encoder = DenseNetEncoderConfig::new(depths.collect())
+        .with_in_channels(in_channels)
+        .with_width(width)
+        .with_growth(growth)
+        .with_bottleneck(inner.checked_div(growth)?);
+    (blocks <= MOST_STAGES).then_some(Architecture::DenseNet { encoder, classes })
 }
 
 fn smp_unet(file: &WeightsFile) -> Option<Architecture> {
-    let head = file.shape("segmentation_head.0.weight")?;
-    let blocks = count(file, 0, &|block| {
-        format!("decoder.blocks.{block}.conv1.0.weight")
-    });
-    let width = |block| file.shape(&format!("decoder.blocks.{block}.conv2.0.weight"));
-    let mut config = UnetConfig::smp(EncoderConfig::ResNet(resnet(file, "encoder.")?), head[0])
-        .with_head_kernel_size(*head.get(2)?);
-    config.decoder.widths = (0..blocks)
+    let &[classes, _, kernel, _] = file.shape("segmentation_head.0.weight")? else {
+        return None;
+    };
+    let conv = |block: usize| format!("decoder.blocks.{block}.conv2.0.weight");
+    if count(file, 0, &conv) != 5 {
+        return None; // another decoder, or another depth
+    }
+    let encoder = EncoderConfig::ResNet(resnet(file, "encoder.")?);
+    let mut config = UnetConfig::smp(encoder, classes).with_head_kernel_size(kernel);
+    config.decoder.widths = (0..5)
         .rev()
-        .map(|block| width(block).map(|shape| shape[0]))
+        .map(|block| first_number(file, &conv(block)))
         .collect::<Option<_>>()?;
     Some(Architecture::SmpUnet(config))
 }
 
 fn monai_basic_unet(file: &WeightsFile) -> Option<Architecture> {
-    let stem = file.shape("conv_0.conv_0.conv.weight")?;
-    let width = |name: String| file.shape(&name).map(|shape| shape[0]);
-    let mut features = vec![stem[0]];
-    for level in 1..=4 {
-        features.push(width(format!("down_{level}.convs.conv_1.conv.weight"))?);
-    }
-    features.push(width("upcat_1.convs.conv_1.conv.weight".into())?);
-    let out_channels = width("final_conv.weight".into())?;
-    Some(Architecture::MonaiBasicUnet {
-        config: UnetConfig::monai_basic(stem[1], out_channels, features.try_into().ok()?),
-        axes: stem.len().checked_sub(2)?,
-    })
+    let &[stem, in_channels, ref kernel @ ..] = file.shape("conv_0.conv_0.conv.weight")? else {
+        return None;
+    };
+    let width = |name: &str| first_number(file, name);
+    let features = [
+        stem,
+        width("down_1.convs.conv_1.conv.weight")?,
+        width("down_2.convs.conv_1.conv.weight")?,
+        width("down_3.convs.conv_1.conv.weight")?,
+        width("down_4.convs.conv_1.conv.weight")?,
+        width("upcat_1.convs.conv_1.conv.weight")?,
+    ];
+    let out_channels = width("final_conv.weight")?;
+    let axes = kernel.len();
+    let config = UnetConfig::monai_basic(in_channels, out_channels, features);
+    (1..=3)
+        .contains(&axes)
+        .then_some(Architecture::MonaiBasicUnet { config, axes })
+}
+
+/// The first number of a tensor's shape: the output channels of a convolution.
+fn first_number(file: &WeightsFile, name: &str) -> Option<usize> {
+    file.shape(name)?.first().copied()
 }

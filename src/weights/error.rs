@@ -27,6 +27,11 @@ pub enum WeightsError {
         /// Why.
         reason: String,
     },
+    /// The table leaves tensors alone that neither the file nor the module has.
+    LeftInVain {
+        /// What their names should begin with.
+        prefix: String,
+    },
     /// The table has no name for a tensor of the module, or one name for two of them.
     Unnamed {
         /// The paths of the tensors in the module.
@@ -114,15 +119,18 @@ impl fmt::Display for WeightsError {
                 if misfits.len() > TOLD {
                     write!(f, "\n  and {} more", misfits.len() - TOLD)?;
                 }
-                let only_unused = misfits.iter().all(|m| matches!(m, Misfit::Unused { .. }));
-                let remedy = if only_unused {
-                    "Leave out what the network has not with Names::leaving"
-                } else {
-                    "Build the network with the sizes of the file, and take the table of its source; \
-                     leave out what is meant to differ with Names::leaving"
-                };
-                write!(f, "\n{remedy}. The network is unchanged.")
+                write!(
+                    f,
+                    "\nThe file may be of another network: build the one that it belongs to, and take \
+                     the table of its source. Only what is meant to differ, such as a head for other \
+                     classes, is left out with Names::leaving. The network is unchanged."
+                )
             }
+            Self::LeftInVain { prefix } => write!(
+                f,
+                "Names::leaving({prefix:?}) leaves nothing: neither the file nor the network has a tensor \
+                 whose name there begins so. Correct it, or leave it out."
+            ),
             Self::Unnamed { tensors } => write!(
                 f,
                 "the table has no name of its own for {}: add rows for them to Names.",

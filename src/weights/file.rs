@@ -61,9 +61,7 @@ impl WeightsFile {
         if !bytes.is_file() {
             return Err(unreadable("it is no file".into()));
         }
-        let is_safetensors = path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
+        let is_safetensors = is_safetensors(&path).map_err(|e| unreadable(e.to_string()))?;
         let tensors = if is_safetensors {
             let mut store = SafetensorsStore::from_file(&path);
             store.get_all_tensors().cloned().map_err(|e| e.to_string())
@@ -71,11 +69,19 @@ impl WeightsFile {
             let mut store = PytorchStore::from_file(&path).map_indices_contiguous(false);
             store.get_all_tensors().cloned().map_err(|e| e.to_string())
         };
-        let tensors = unwrap(tensors.map_err(unreadable)?);
-        if tensors.is_empty() {
-            return Err(unreadable("it holds no tensors".into()));
+        Self::of(path.clone(), tensors.map_err(unreadable)?)
+    }
+
+    /// The network among the tensors of a file.
+    fn of(path: PathBuf, tensors: BTreeMap<String, StoredTensor>) -> Result<Self, WeightsError> {
+        let tensors = unwrap(tensors);
+        match tensors.is_empty() {
+            true => Err(WeightsError::Unreadable {
+                path,
+                reason: "it holds no tensors".into(),
+            }),
+            false => Ok(Self { path, tensors }),
         }
-        Ok(Self { path, tensors })
     }
 
     /// The safetensors file that `bytes` are, for weights that are built into a program.
@@ -86,14 +92,27 @@ impl WeightsFile {
         let path = PathBuf::from("safetensors in memory");
         let mut store = SafetensorsStore::from_bytes(Some(bytes));
         match store.get_all_tensors() {
-            Ok(tensors) => Ok(Self {
-                path,
-                tensors: unwrap(tensors.clone()),
-            }),
+            Ok(tensors) => Self::of(path, tensors.clone()),
             Err(error) => Err(WeightsError::Unreadable {
                 path,
                 reason: first_line(&error.to_string()),
             }),
+        }
+    }
+
+    /// The tensors whose names begin with `prefix` and a dot, without these: for a network within a
+    /// larger one, or a checkpoint that keeps it at a place of its own, such as `model_ema`.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn under(self, prefix: &str) -> Result<Self, WeightsError> {
+        let tensors = under(self.tensors, &format!("{prefix}."));
+        match tensors.is_empty() {
+            true => Err(WeightsError::Unreadable {
+                path: self.path,
+                reason: format!("it holds no tensors under {prefix:?}"),
+            }),
+            false => Ok(Self { tensors, ..self }),
         }
     }
 
@@ -128,6 +147,15 @@ impl WeightsFile {
         let (left, wanted): (Vec<Slot>, Vec<Slot>) = slots(module, names)?
             .into_iter()
             .partition(|slot| names.leaves(&slot.there));
+        let of_both = self
+            .tensors
+            .keys()
+            .chain(left.iter().map(|slot| &slot.there));
+        if let Some(prefix) = names.left_in_vain(of_both) {
+            return Err(WeightsError::LeftInVain {
+                prefix: prefix.to_string(),
+            });
+        }
         let mut misfits = Vec::new();
         let mut values = Vec::with_capacity(wanted.len());
         for slot in &wanted {
@@ -214,6 +242,14 @@ impl WeightsFile {
 
 fn is_counter(name: &str) -> bool {
     name.rsplit('.').next() == Some(COUNTER)
+}
+
+/// Whether a file begins as safetensors do: a length of eight bytes, and a JSON object.
+fn is_safetensors(path: &Path) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, 9), &mut start)?;
+    Ok(start.get(8) == Some(&b'{'))
 }
 
 /// The tensors of the network, out of what they are wrapped in.

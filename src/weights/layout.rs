@@ -92,7 +92,8 @@ pub(super) fn settle<M: Module>(module: &M) {
 /// A file that is there is replaced when the new one is whole, and not before.
 ///
 /// # Errors
-/// When the file cannot be written, or the table has no name for a tensor of the module.
+/// When the name does not end in `.safetensors`, the file cannot be written, or the table has no name
+/// for a tensor of the module.
 pub fn save<M: Module>(
     module: &M,
     path: impl AsRef<Path>,
@@ -103,6 +104,11 @@ pub fn save<M: Module>(
         path: path.to_path_buf(),
         reason: reason.trim_end_matches('.').to_string(),
     };
+    let kind = path.extension().unwrap_or_default();
+    if !kind.eq_ignore_ascii_case("safetensors") {
+        let reason = "safetensors files are written, and the name says otherwise: let it end in .safetensors";
+        return Err(unwritable(reason.to_string()));
+    }
     // All patterns are applied one after the other: a mark keeps what has its name from being named
     // once more.
     let mark = "\u{1}";
@@ -110,7 +116,8 @@ pub fn save<M: Module>(
     let slots = slots(module, names)?;
     let rows = slots.iter().map(|slot| {
         let exactly = ["^", &slot.here.replace('.', r"\."), "$"].concat();
-        (exactly, [mark, &slot.there].concat())
+        // A dollar would stand for a part of the pattern.
+        (exactly, [mark, &slot.there.replace('$', "$$")].concat())
     });
     let unmark = ([mark].concat(), String::new());
     let rows: Vec<_> = rows.chain([unmark]).collect();

@@ -41,7 +41,7 @@ impl Names {
 
     /// Leaves the tensors alone whose name there begins with `prefix`: those of the file are not
     /// read, and those of the module keep their values. For a network with other classes than
-    /// those of the file: `leaving("fc")`.
+    /// those of the file: `leaving("fc")`. [`save`](super::save) writes all tensors all the same.
     pub fn leaving(mut self, prefix: &str) -> Self {
         self.left_alone.push(prefix.to_string());
         self
@@ -52,6 +52,19 @@ impl Names {
         self.rows
             .iter()
             .find_map(|(here, there)| translate(path, here, there))
+    }
+
+    /// A prefix to leave alone with which none of the names there begins: it must be misspelt.
+    pub(super) fn left_in_vain<'a>(
+        &self,
+        names: impl Iterator<Item = &'a String> + Clone,
+    ) -> Option<&str> {
+        let in_vain = |prefix: &&String| {
+            names
+                .clone()
+                .all(|name| after_prefix(name, prefix).is_none())
+        };
+        self.left_alone.iter().find(in_vain).map(String::as_str)
     }
 
     /// Whether a name there belongs to what is left alone.
@@ -117,8 +130,8 @@ fn evaluate(term: &str, numbers: &[(&str, i64)]) -> Option<i64> {
         known.map(|&(_, n)| n).or_else(|| text.parse().ok())
     };
     let result = match (term.split_once('+'), term.split_once('-')) {
-        (Some((a, b)), _) => value(a)? + value(b)?,
-        (None, Some((a, b))) => value(a)? - value(b)?,
+        (Some((a, b)), _) => value(a)?.checked_add(value(b)?)?,
+        (None, Some((a, b))) => value(a)?.checked_sub(value(b)?)?,
         (None, None) => value(term)?,
     };
     (result >= 0).then_some(result)
