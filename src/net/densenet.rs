@@ -369,7 +369,7 @@ mod tests {
             .with_norm(NormConfig::group(8));
         assert_eq!(
             config.validate::<4>().unwrap_err().to_string(),
-            "blocks.0.0.norm.GroupNorm: groups (=8) do not divide the channels (=4). Choose groups that do."
+            "blocks.0.1.norm.GroupNorm: groups (=8) do not divide the channels (=20). Choose groups that do."
         );
     }
 }

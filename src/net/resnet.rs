@@ -367,7 +367,7 @@ mod tests {
         );
         assert_eq!(
             text(ResNetEncoderConfig::resnet18().with_drop_path(1.2)),
-            "drop_path.DropPath: prob is 1.2. Choose a probability in [0, 1)."
+            "drop_path.DropPath: the probability is 1.2. Choose one in [0, 1)."
         );
         assert!(text(ResNetEncoderConfig::resnet18().with_width(usize::MAX)).contains("width"));
         assert_eq!(
