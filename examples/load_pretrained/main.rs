@@ -85,6 +85,18 @@ impl Args {
             }
             taken.push(path);
         }
+        for path in [&self.logits, &self.save].into_iter().flatten() {
+            if path
+                .extension()
+                .is_none_or(|extension| extension != "safetensors")
+            {
+                return Err(format!(
+                    "{}: safetensors files are written; let the name end in .safetensors.",
+                    path.display()
+                )
+                .into());
+            }
+        }
         Ok(())
     }
 }
