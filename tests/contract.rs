@@ -514,14 +514,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             odd: odd_sizes(4),
             forward: |encoder, mut x| deepest(encoder.features(x.remove(0))),
             shape: |encoder, shapes| encoder.feature_shapes(shapes[0]).map(deepest),
-            reference: |encoder, x| {
-                let stem = max_pool_3(&conv_norm_relu(&encoder.stem, &x[0]));
-                encoder
-                    .stages
-                    .iter()
-                    .flatten()
-                    .fold(stem, |x, block| residual(block, &x))
-            },
+            reference: |encoder, x| resnet(encoder, &x[0]),
             misfit: (
                 vec![[1, 3, 9, 9]],
                 "stem.conv.Conv: channels differ: expected 2, got 3. Build the layer for 3 input \
@@ -541,14 +534,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             odd: odd_sizes(3),
             forward: |encoder, mut x| deepest(encoder.features(x.remove(0))),
             shape: |encoder, shapes| encoder.feature_shapes(shapes[0]).map(deepest),
-            reference: |encoder, x| {
-                let stem = max_pool_3(&conv_norm_relu(&encoder.stem, &x[0]));
-                encoder
-                    .stages
-                    .iter()
-                    .flatten()
-                    .fold(stem, |x, block| residual(block, &x))
-            },
+            reference: |encoder, x| resnet(encoder, &x[0]),
             misfit: (
                 vec![[1, 2, 0]],
                 "stem.conv.Conv: length of the input is 0 in [1, 2, 0]. Every axis of a feature map needs at least one element.",
@@ -651,6 +637,12 @@ fn max_pool_3(x: &Array) -> Array {
         }
         largest
     })
+}
+
+fn resnet<const R: usize>(encoder: &ResNetEncoder<R>, x: &Array) -> Array {
+    let stem = max_pool_3(&conv_norm_relu(&encoder.stem, x));
+    let blocks = encoder.stages.iter().flatten();
+    blocks.fold(stem, |x, block| residual(block, &x))
 }
 
 /// A block of convolutions, the last without activation, and the shortcut over it.

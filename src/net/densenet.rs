@@ -9,7 +9,7 @@ use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::encoder::check_depths;
+use super::encoder::{check_depths, stem_pool};
 use super::{Classifier, Encoder};
 use crate::block::{ConvNormAct, ConvNormActConfig, LayerOrder};
 use crate::layer::Layer;
@@ -78,12 +78,6 @@ impl DenseNetEncoderConfig {
         self.conv([self.in_channels, self.width], 7)
             .with_stride(2)
             .with_order(LayerOrder::ConvNormAct)
-    }
-
-    fn pool(&self) -> PoolConfig {
-        PoolConfig::new(PoolKind::Max, 3)
-            .with_stride(2)
-            .with_padding(Padding::explicit(1))
     }
 
     /// A convolution after its norm and activation.
@@ -182,7 +176,7 @@ impl DenseNetEncoderConfig {
         self.validate::<R>()?;
         let stem = self.stem().output_shape(input);
         let stem = stem.map_err(|e| e.within("stem"))?;
-        let pooled = self.pool().output_shape(stem);
+        let pooled = stem_pool().output_shape(stem);
         let mut shape = pooled.map_err(|e| e.within("pool"))?;
         let mut maps = vec![stem];
         for (block, &depth) in self.depths.iter().enumerate() {
@@ -233,7 +227,7 @@ impl DenseNetEncoderConfig {
         let last = channels[channels.len() - 1][1];
         DenseNetEncoder {
             stem: self.stem().init(device),
-            pool: self.pool().init(),
+            pool: stem_pool().init(),
             blocks: blocks.collect(),
             transitions: channels[..channels.len() - 1]
                 .iter()

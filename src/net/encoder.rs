@@ -11,7 +11,9 @@ use super::{
     DenseNetEncoder, DenseNetEncoderConfig, PlainEncoder, PlainEncoderConfig, ResNetEncoder,
     ResNetEncoderConfig,
 };
+use crate::pool::{PoolConfig, PoolKind};
 use crate::shape::{ShapeError, check_not_huge};
+use crate::window::Padding;
 
 /// A module that makes feature maps of several sizes of an image: what a decoder or a classifier
 /// stands on.
@@ -144,6 +146,13 @@ impl<const R: usize> Encoder<R> for AnyEncoder<R> {
             Self::DenseNet(encoder) => Encoder::<R>::feature_channels(encoder),
         }
     }
+}
+
+/// The max pool that follows the first convolution of ResNet and DenseNet.
+pub(super) fn stem_pool() -> PoolConfig {
+    PoolConfig::new(PoolKind::Max, 3)
+        .with_stride(2)
+        .with_padding(Padding::explicit(1))
 }
 
 /// Refuses a list of widths that is empty or has a zero.

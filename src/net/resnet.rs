@@ -8,12 +8,12 @@ use burn::nn::activation::ActivationConfig;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::encoder::check_depths;
+use super::encoder::{check_depths, stem_pool};
 use super::{Classifier, Encoder};
 use crate::block::{ConvNormAct, ConvNormActConfig};
 use crate::layer::Layer;
 use crate::norm::NormConfig;
-use crate::pool::{Pool, PoolConfig, PoolKind};
+use crate::pool::Pool;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
 use crate::skip::{DropPath, Shortcut, SkipAdd, SkipAddConfig};
@@ -130,12 +130,6 @@ impl ResNetEncoderConfig {
         self.conv([self.in_channels, self.width], 7, 2)
     }
 
-    fn pool(&self) -> PoolConfig {
-        PoolConfig::new(PoolKind::Max, 3)
-            .with_stride(2)
-            .with_padding(Padding::explicit(1))
-    }
-
     /// The block `index` of the stage `stage`.
     fn block(&self, stage: usize, index: usize) -> BlockConfig {
         let inner = self.width << stage;
@@ -218,7 +212,7 @@ impl ResNetEncoderConfig {
         self.validate::<R>()?;
         let stem = self.stem().output_shape(input);
         let stem = stem.map_err(|e| e.within("stem"))?;
-        let pooled = self.pool().output_shape(stem);
+        let pooled = stem_pool().output_shape(stem);
         let mut shape = pooled.map_err(|e| e.within("pool"))?;
         let mut maps = vec![stem];
         for (stage, &depth) in self.depths.iter().enumerate() {
@@ -247,7 +241,7 @@ impl ResNetEncoderConfig {
         let stage = |(stage, &depth)| (0..depth).map(|index| block(stage, index)).collect();
         ResNetEncoder {
             stem: self.stem().init(device),
-            pool: self.pool().init(),
+            pool: stem_pool().init(),
             stages: self.depths.iter().enumerate().map(stage).collect(),
             config: self.clone(),
         }
