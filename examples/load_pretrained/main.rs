@@ -37,9 +37,12 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 struct Args {
     /// A state dict: .pth, .pt or .safetensors
     file: PathBuf,
-    /// The image: PNG
+    /// The image: PNG or JPEG
     #[arg(long, default_value = "examples/data/nuclei/image.png")]
     image: PathBuf,
+    /// The pixels of the image's shorter side, to resize it to first
+    #[arg(long)]
+    resize: Option<usize>,
     /// The picture to write: the image, and what the network sees in it
     #[arg(long, default_value = "seen.png")]
     out: PathBuf,
@@ -118,6 +121,10 @@ fn run(args: &Args) -> Result<()> {
     let file = WeightsFile::open(&args.file)?;
     let architecture = architecture(&file, args.architecture)?;
     let photo = Photo::read(&args.image)?;
+    let photo = match args.resize {
+        Some(side) => photo.resized(side)?,
+        None => photo,
+    };
     let classes = args.classes.as_deref().map(class_names).transpose()?;
     let device = args.device.open()?;
 

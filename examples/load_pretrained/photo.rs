@@ -3,12 +3,16 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use burn_skip::resize::{ResizeMode, Sampling, resize};
 
 use crate::Result;
 
 /// What torchvision and segmentation_models.pytorch normalise red, green and blue by: the mean and the
 /// standard deviation of ImageNet.
 const IMAGENET: [(f32, f32); 3] = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
+
+/// The longest side of a resized image.
+const MOST_PIXELS: usize = 16_384;
 
 /// An image in colour, 0 to 255.
 pub struct Photo {
@@ -18,10 +22,10 @@ pub struct Photo {
 }
 
 impl Photo {
-    /// Reads a PNG.
+    /// Reads a PNG or a JPEG.
     ///
     /// # Errors
-    /// When the file is missing or no PNG.
+    /// When the file is missing or neither.
     pub fn read(path: &Path) -> Result<Self> {
         let image =
             image::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
@@ -30,6 +34,35 @@ impl Photo {
             height: image.height() as usize,
             rgb: image.into_rgb8().into_raw(),
         })
+    }
+
+    /// The image with a shorter side of `side` pixels, as torchvision's `Resize(side)` of an image:
+    /// linear, antialiased, rounded to whole numbers.
+    ///
+    /// # Errors
+    /// When a side would have no pixel, or more than fit into memory.
+    pub fn resized(self, side: usize) -> Result<Self> {
+        let shorter = self.width.min(self.height).max(1);
+        let [height, width] = [self.height, self.width].map(|n| n.saturating_mul(side) / shorter);
+        if side == 0 || height.max(width) > MOST_PIXELS {
+            return Err(format!(
+                "--resize {side} makes {width} x {height} pixels of {} x {}. Choose 1 to {} for this image.",
+                self.width,
+                self.height,
+                MOST_PIXELS * shorter / self.width.max(self.height)
+            )
+            .into());
+        }
+        let data = TensorData::new(self.rgb, [1, self.height, self.width, 3]);
+        let x = Tensor::<4>::from_data(data.convert::<f32>(), &Device::flex());
+        let mode = ResizeMode::Linear(Sampling::Antialias);
+        let x = resize(x.permute([0, 3, 1, 2]), &[height, width], mode);
+        let data = x.round().clamp(0, 255).permute([0, 2, 3, 1]).into_data();
+        let rgb = data
+            .convert::<u8>()
+            .try_to_vec()
+            .map_err(|e| format!("{e:?}"))?;
+        Ok(Self { width, height, rgb })
     }
 
     /// `[1, channels, height, width]`: ImageNet-normalised colour for three channels, grey from 0 to 1
