@@ -84,14 +84,14 @@ impl UpsampleConcatConfig {
     }
 
     /// The deep map's channels, and those that its enlargement is asked for.
-    fn up_channels(&self) -> [usize; 2] {
+    fn channels_of_up(&self) -> [usize; 2] {
         let wanted = self.up_channels.unwrap_or(self.skip_channels);
         [self.deep_channels, wanted]
     }
 
     /// The channels of the concatenation: what a block of one's own has to take.
     pub fn merged_channels(&self) -> usize {
-        let [deep, wanted] = self.up_channels();
+        let [deep, wanted] = self.channels_of_up();
         self.up.out_channels(deep, wanted) + self.skip_channels
     }
 
@@ -113,9 +113,9 @@ impl UpsampleConcatConfig {
     fn validate_merge<const R: usize>(&self) -> Result<(), ShapeError> {
         check_positive(NAME, "deep_channels", self.deep_channels)?;
         check_positive(NAME, "skip_channels", self.skip_channels)?;
-        check_positive(NAME, "up_channels", self.up_channels()[1])?;
+        check_positive(NAME, "up_channels", self.channels_of_up()[1])?;
         self.up
-            .validate_channels::<R>(self.up_channels())
+            .validate_channels::<R>(self.channels_of_up())
             .map_err(|e| e.within("up"))?;
         self.target.validate(R)?;
         match &self.gate {
@@ -132,7 +132,7 @@ impl UpsampleConcatConfig {
         deep: [usize; R],
         skip: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        let channels = self.up_channels();
+        let channels = self.channels_of_up();
         let shape = match (&self.target, &self.fit) {
             (Target::Skip, Fit::Exact) => self.up.output_shape_to(channels, deep, spatial(&skip)),
             (Target::Skip, _) => self
@@ -200,11 +200,11 @@ impl UpsampleConcatConfig {
         device: &Device,
     ) -> UpsampleConcat<R, M> {
         expect(self.validate_merge::<R>());
-        let [_, up_channels] = self.up_channels();
+        let [_, up_channels] = self.channels_of_up();
         let guide = self.up.out_channels(self.deep_channels, up_channels);
         let gate = self.gate.as_ref();
         UpsampleConcat {
-            up: self.up.init(self.up_channels(), device),
+            up: self.up.init(self.channels_of_up(), device),
             gate: gate.map(|gate| gate.init(self.skip_channels, guide, device)),
             block,
             config: self.clone(),
