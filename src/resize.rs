@@ -131,7 +131,7 @@ pub fn resize_shape<const R: usize>(
 
 /// Refuses a size that no map has, and that would overflow what is computed with it.
 pub(crate) fn check_size(size: usize) -> Result<(), ShapeError> {
-    const MOST: usize = 1 << 32;
+    const MOST: usize = u32::MAX as usize;
     if size <= MOST {
         return Ok(());
     }

@@ -182,6 +182,18 @@ impl UpConfig {
         Ok(())
     }
 
+    /// Refuses channels that are asked for by name and that this enlargement does not give.
+    pub(crate) fn check_asked(&self, input: usize, asked: Option<usize>) -> Result<(), ShapeError> {
+        match asked {
+            Some(asked) if self.out_channels(input, asked) != asked => Err(ShapeError::new(
+                NAME,
+                format!("up_channels are {asked}, and a resize without projection keeps {input}"),
+                "Set project of UpConfig::Resize, or leave up_channels out",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The size nearest to `target` that this enlargement can give, axis by axis: the target
     /// itself, or else what it gives when no size is wanted.
     pub(crate) fn reach<const R: usize>(

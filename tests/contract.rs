@@ -21,8 +21,9 @@ use burn_skip::fit::Fit;
 use burn_skip::gate::{Gate, GateConfig};
 use burn_skip::merge::{Merge, Order};
 use burn_skip::net::{
-    AnyEncoder, DenseNetEncoder, DenseNetEncoderConfig, Encoder, ResNetBlock, ResNetEncoder,
-    ResNetEncoderConfig, Residual, Unet, UnetConfig, UnetDecoder, UnetDecoderConfig,
+    AnyEncoder, Classifier, DenseNetEncoder, DenseNetEncoderConfig, Encoder, PlainEncoder,
+    PlainEncoderConfig, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual, Unet,
+    UnetConfig, UnetDecoder, UnetDecoderConfig,
 };
 use burn_skip::pool::{Pool, PoolConfig, PoolKind};
 use burn_skip::resize::ResizeMode;
@@ -575,6 +576,43 @@ fn networks() -> Vec<Box<dyn Contract>> {
                 vec![[1, 2, 3, 15]],
                 "transitions.0.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 \
                  (kernel 2, dilation 1). Use a smaller kernel, more padding, or a map of height 2 or more.",
+            ),
+        }),
+        // The logits are a map of one position, so that the row's checks take them.
+        Box::new(Row::<Classifier<PlainEncoder<4>>, 4> {
+            name: "Classifier",
+            build: |device| {
+                let encoder = PlainEncoderConfig::new(2, vec![2, 3]).init::<4>(device);
+                Classifier::new(encoder, 5, device)
+            },
+            inputs: |n| vec![[2, 2, n, n + 1]],
+            small: (5, [2, 5, 1, 1]),
+            odd: odd_sizes(4),
+            forward: |net, mut x| net.forward(x.remove(0)).unsqueeze_dims(&[2, 3]),
+            shape: |net, shapes| {
+                let logits = net.output_shape(shapes[0]);
+                logits.map(|[batch, classes]| [batch, classes, 1, 1])
+            },
+            reference: |net, x| {
+                let encoder = &net.encoder;
+                let map = double_conv(&encoder.stem, &x[0]);
+                let size: Vec<usize> = map.spatial().iter().map(|n| n / 2).collect();
+                let down = reference::pool(&map, &[2, 2], &[2, 2], &size, true);
+                let map = double_conv(&encoder.levels[0].block, &down);
+                let size = map.spatial().to_vec();
+                let mean = reference::pool(&map, &size, &size, &[1, 1], false);
+                let weight = Array::param(&net.head.weight);
+                let bias = Array::param(net.head.bias.as_ref().expect("a bias"));
+                Array::build(&[x[0].shape[0], 5, 1, 1], |i| {
+                    let products =
+                        (0..3).map(|c| mean.at(&[i[0], c, 0, 0]) * weight.at(&[c, i[1]]));
+                    products.sum::<f64>() + bias.at(&[i[1]])
+                })
+            },
+            misfit: (
+                vec![[1, 2, 5, 1]],
+                "encoder.levels.0.down.Pool: width 1 with padding 0 + 0 is smaller than the window of 2 \
+                 (kernel 2, dilation 1). Use a smaller kernel, more padding, or a map of width 2 or more.",
             ),
         }),
         Box::new(Row::<UnetDecoder<4>, 4> {

@@ -122,7 +122,7 @@ fn a_part_of_a_file_is_a_file() {
     assert!(
         error
             .to_string()
-            .ends_with("it holds no tensors under \"em\"."),
+            .contains("it holds no tensors under \"em\". "),
         "{error}"
     );
 }
@@ -355,7 +355,9 @@ fn damaged_and_foreign_files_are_refused() {
         error.to_string()
     };
     assert!(text(Path::new("no/such/file.pth")).starts_with("no/such/file.pth cannot be read: "));
-    assert!(text(&std::env::temp_dir()).ends_with("cannot be read: it is no file."));
+    assert!(
+        text(&std::env::temp_dir()).contains("cannot be read: it is no file. A whole state dict")
+    );
     for (name, extension) in [("tiny.pth", "pth"), ("tiny.safetensors", "safetensors")] {
         let whole = std::fs::read(tiny_file(name)).unwrap();
         for length in [0, 4, 60, whole.len() / 2, whole.len() - 1] {
@@ -372,7 +374,7 @@ fn damaged_and_foreign_files_are_refused() {
         assert!(text(&words.0).contains(" cannot be read: "));
     }
     let empty = Scratch::with("empty.safetensors", b"\x02\0\0\0\0\0\0\0{}");
-    assert!(text(&empty.0).ends_with("cannot be read: it holds no tensors."));
+    assert!(text(&empty.0).contains("cannot be read: it holds no tensors. "));
 }
 
 #[test]

@@ -25,8 +25,8 @@ impl TransposedPadding {
     /// The size of the output when no other is wanted.
     pub(super) fn natural_size(self, from: usize, kernel: usize, stride: usize) -> usize {
         match self {
-            Self::Solved | Self::Same => from * stride,
-            Self::Valid => (from - 1) * stride + kernel.max(stride),
+            Self::Solved | Self::Same => from.saturating_mul(stride),
+            Self::Valid => full_size(from, kernel.max(stride), stride),
         }
     }
 }
@@ -52,14 +52,22 @@ impl TransposedWindow {
         }
     }
 
+    /// The size that `length` positions of the axis `n` become before the padding cuts it.
+    fn full_size(&self, length: usize, n: usize) -> usize {
+        let extent = self.dilation[n] * (self.kernel_size[n] - 1) + 1;
+        full_size(length, extent, self.stride[n]).saturating_add(self.output_padding[n])
+    }
+
     /// The size that `length` positions of the axis `n` become, if the padding leaves any.
     pub fn size(&self, length: usize, n: usize) -> usize {
-        let full = (length - 1) * self.stride[n]
-            + self.dilation[n] * (self.kernel_size[n] - 1)
-            + 1
-            + self.output_padding[n];
-        full.saturating_sub(2 * self.padding[n])
+        self.full_size(length, n)
+            .saturating_sub(2 * self.padding[n])
     }
+}
+
+/// How far windows of `extent` positions reach, `stride` apart, one for each of `length` positions.
+pub(super) fn full_size(length: usize, extent: usize, stride: usize) -> usize {
+    (length - 1).saturating_mul(stride).saturating_add(extent)
 }
 
 /// The spatial size that a transposed convolution gives.
@@ -74,9 +82,10 @@ pub(crate) fn transposed_size<const R: usize>(
             0 => Err(ShapeError::new(
                 layer,
                 format!(
-                    "padding {} on both sides leaves nothing of the {}",
+                    "padding {} on both sides leaves nothing of {} {}",
                     window.padding[n],
-                    axis_name(2 + n, R)
+                    axis_name(2 + n, R),
+                    window.full_size(input[2 + n], n)
                 ),
                 "Use a smaller padding",
             )),
@@ -95,7 +104,7 @@ pub(super) fn solve_paddings(
     stride: usize,
     rule: TransposedPadding,
 ) -> Option<(usize, usize)> {
-    let full = (from - 1) * stride + kernel;
+    let full = full_size(from, kernel, stride);
     if to > full {
         return (to - full < stride).then_some((0, to - full));
     }

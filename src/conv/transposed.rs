@@ -8,7 +8,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::solve::{TransposedPadding, TransposedWindow, solve_kernel, solve_paddings};
+use super::solve::{TransposedPadding, TransposedWindow, full_size, solve_kernel, solve_paddings};
 use super::{default_initializer, init_weights, ops};
 use crate::layer::Layer;
 use crate::resize::{check_size, resize_shape};
@@ -141,7 +141,7 @@ impl ConvTransposeConfig {
             let Some((padding, output_padding)) =
                 solve_paddings([from, to], kernel, stride, self.padding)
             else {
-                let reach = (from - 1) * stride + kernel + stride - 1;
+                let reach = full_size(from, kernel, stride).saturating_add(stride - 1);
                 return Err(ShapeError::new(
                     NAME,
                     format!(
@@ -346,6 +346,15 @@ mod tests {
         // All of [1, 12, 20], and all but the first.
         assert_eq!(run(1, 3), [1.0, 12.0, 20.0]);
         assert_eq!(run(1, 2), [12.0, 20.0]);
+    }
+
+    #[test]
+    fn sizes_that_would_overflow_are_refused() {
+        let config = ConvTransposeConfig::new([1, 1], 2, 1 << 20);
+        for input in [[1, 1, 3, usize::MAX], [1, 1, 3, usize::MAX / 2]] {
+            let error = config.output_shape(input).unwrap_err();
+            assert!(error.to_string().contains("4294967295 or less"), "{error}");
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl<const R: usize> Layer<R> for Gelu {
         match self.approximate || !x.device().is_autodiff() {
             true => Gelu::forward(self, x),
             // Burn 0.22 differentiates the exact function by a formula for the approximate one on
-            // all backends but flex, which is off by up to 5e-4. That of `erf` is exact.
+            // all backends but flex, which is off by up to 9e-4. That of `erf` is exact.
             false => x.clone() * (x * core::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0) * 0.5,
         }
     }

@@ -27,8 +27,9 @@ pub struct UnetDecoderConfig {
     /// The channels after each step, the finest first. Of `n` maps there are `n - 1` steps to the size
     /// of the finest map; with `n` widths one more leads to the size of the image, where no skip is.
     pub widths: Vec<usize>,
-    /// The channels that the up layers are asked for, one a step of [`widths`](Self::widths). Default:
-    /// those of the skips, and the width where there is no skip.
+    /// The channels that the up layers give, one a step of [`widths`](Self::widths), if they change
+    /// them: a resize without projection does not, and refuses any other number. Default: those of
+    /// the skips, and the width where there is no skip.
     pub up_channels: Option<Vec<usize>>,
     /// The convolutions of all blocks. Default: `same` padding, batch norm, ReLU.
     pub style: ConvStyle,
@@ -152,8 +153,12 @@ impl UnetDecoderConfig {
         }
         if self.has_last_step(channels) {
             let (up_channels, block) = self.last_step(channels);
-            let up = self.up.validate_channels::<R>(up_channels);
-            let checked = up.and_then(|()| block.validate::<R>());
+            let asked = self.up_channels.as_ref().map(|all| all[0]);
+            let checked = self
+                .up
+                .validate_channels::<R>(up_channels)
+                .and_then(|()| self.up.check_asked(up_channels[0], asked))
+                .and_then(|()| block.validate::<R>());
             checked.map_err(|e| e.within("last"))?;
         }
         Ok(())

@@ -29,8 +29,8 @@ pub struct UpsampleConcatConfig {
     pub skip_channels: usize,
     /// The channels of the output.
     pub out_channels: usize,
-    /// The channels that the up layer is asked for; a resize without projection keeps those of the
-    /// deep map. Default: those of the skip.
+    /// The channels that the up layer gives, if it changes them: a resize without projection does not,
+    /// and refuses any other number. Default: those of the skip, as far as the layer changes them.
     pub up_channels: Option<usize>,
     /// How the deep map is enlarged. Default: nearest, to the size of the skip.
     pub up: UpConfig,
@@ -116,6 +116,9 @@ impl UpsampleConcatConfig {
         check_positive(NAME, "up_channels", self.channels_of_up()[1])?;
         self.up
             .validate_channels::<R>(self.channels_of_up())
+            .map_err(|e| e.within("up"))?;
+        self.up
+            .check_asked(self.deep_channels, self.up_channels)
             .map_err(|e| e.within("up"))?;
         self.target.validate(R)?;
         match &self.gate {
@@ -309,6 +312,21 @@ mod tests {
 
     fn config() -> UpsampleConcatConfig {
         UpsampleConcatConfig::new(8, 4, 2)
+    }
+
+    #[test]
+    fn channels_that_the_up_layer_does_not_give_are_refused() {
+        let config = UpsampleConcatConfig::new(8, 4, 4).with_up_channels(2);
+        assert_eq!(
+            config.validate::<4>().unwrap_err().to_string(),
+            "up.Up: up_channels are 2, and a resize without projection keeps 8. Set project of \
+             UpConfig::Resize, or leave up_channels out."
+        );
+        let transposed = config.with_up(UpConfig::conv_transpose());
+        assert_eq!(
+            transposed.merged_shape([1, 8, 3, 3], [1, 4, 6, 6]),
+            Ok([1, 6, 6, 6])
+        );
     }
 
     #[test]

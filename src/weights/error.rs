@@ -106,7 +106,11 @@ impl fmt::Display for WeightsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, reason } => {
-                write!(f, "{} cannot be read: {reason}.", path.display())
+                write!(
+                    f,
+                    "{} cannot be read: {reason}. A whole state dict is needed: .pth, .pt or .safetensors.",
+                    path.display()
+                )
             }
             Self::Unwritable { path, reason } => {
                 write!(f, "{} cannot be written: {reason}.", path.display())

@@ -48,7 +48,7 @@ pub(super) struct Slot {
     pub there: String,
     /// The shape in the layout of the file.
     pub shape: Vec<usize>,
-    /// Whether it holds floats.
+    /// The type of its numbers.
     pub dtype: burn::tensor::DType,
 }
 
@@ -128,7 +128,9 @@ pub fn save<M: Module>(
         .with_to_adapter(ToPyTorch)
         .remap(remapper)
         .metadata("format", "pt");
-    module
-        .save_into(&mut store)
-        .map_err(|e| unwritable(e.to_string()))
+    module.save_into(&mut store).map_err(|e| {
+        unwritable(format!(
+            "{e}. Choose a folder that exists and that you may write to"
+        ))
+    })
 }

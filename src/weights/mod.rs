@@ -6,19 +6,21 @@
 //! before anything is written: a file that does not fit leaves the module as it was.
 //!
 //! # Example
-//! ```no_run
+//! ```
 //! use burn::tensor::Device;
-//! use burn_skip::net::{ResNet, ResNetEncoderConfig};
+//! use burn_skip::net::{Unet, UnetConfig};
 //! use burn_skip::weights::{Names, WeightsFile, save};
 //!
 //! # fn main() -> Result<(), burn_skip::weights::WeightsError> {
-//! let device = Device::flex();
-//! let mut net: ResNet = ResNet::new(ResNetEncoderConfig::resnet18().init(&device), 1000, &device);
-//! let report = WeightsFile::open("resnet18.pth")?.load_into(&mut net, &Names::torchvision_resnet())?;
-//! println!("{report}");
+//! let config = UnetConfig::monai_basic(1, 2, [8, 8, 16, 32, 64, 8]);
+//! let mut net: Unet = config.init(&Device::flex());
+//! let file = WeightsFile::open("examples/data/nuclei/monai_basic_unet.pth")?;
+//! let report = file.load_into(&mut net, &Names::monai_basic_unet())?;
+//! assert_eq!(report.loaded.len(), 82);
 //!
 //! // And back, for torch's `load_state_dict(safetensors.torch.load_file(...), strict=True)`.
-//! save(&net, "resnet18.safetensors", &Names::torchvision_resnet())?;
+//! let path = std::env::temp_dir().join("basic_unet_of_the_docs.safetensors");
+//! save(&net, &path, &Names::monai_basic_unet())?;
 //! # Ok(())
 //! # }
 //! ```

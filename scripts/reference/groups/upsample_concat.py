@@ -89,6 +89,8 @@ def of_drawn(
         configs.ACTIVATIONS[act_name],
     )
     up_channels = draw.choice([None, None, 1, 2])
+    if "Resize" in up and not up["Resize"]["project"]:
+        up_channels = None  # it keeps the channels, and refuses others
     config = configs.upsample_concat(
         channels,
         up,
