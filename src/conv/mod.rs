@@ -3,6 +3,10 @@
 //! The rank of the tensor picks Burn's `conv1d`, `conv2d` or `conv3d` in `ops.rs`, in one place.
 
 mod convolution;
+#[cfg(feature = "kernels")]
+mod extension;
+#[cfg(feature = "kernels")]
+mod kernel;
 mod ops;
 mod solve;
 mod transposed;

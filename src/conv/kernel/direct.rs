@@ -1,0 +1,172 @@
+//! Convolution tap by tap: what is staged is multiplied as it lies, at the offset of each tap.
+
+use alloc::{borrow::Cow, vec::Vec};
+
+use pulp::Simd;
+
+use super::simd::{self, Offsets, Rows};
+use super::sink::{Output, Task};
+use super::stage::{Source, Staging};
+use super::threads::{Scratch, Work, grow};
+
+/// Steps of a sum between which the values that they read stay in the nearest cache.
+const CHUNK: usize = 128;
+
+/// The largest step of columns.
+pub(crate) const MAX_STEP: usize = 4;
+
+/// Products of a task, from which on its weight does not stay in the second cache, so that several
+/// panels share a reading of it.
+const LARGE_WEIGHT: usize = 64 * 1024;
+
+/// The outputs at one position modulo the step: `y[k] = sum_i weight[k][i] x[offset_i]`.
+pub(super) struct Phase<'a> {
+    weight: Cow<'a, [f32]>,
+    steps: usize,
+    chunks: Vec<Offsets>,
+}
+
+impl<'a> Phase<'a> {
+    pub(super) fn new(weight: Cow<'a, [f32]>, offsets: &[u32]) -> Self {
+        let steps = offsets.len();
+        let chunk = steps.div_ceil(steps.div_ceil(CHUNK).max(1)).max(1);
+        let chunks = offsets.chunks(chunk);
+        Self {
+            weight,
+            steps,
+            chunks: chunks.map(|chunk| Offsets::new(chunk.to_vec())).collect(),
+        }
+    }
+}
+
+/// A convolution, for which the order and the places of everything are settled.
+pub(super) struct Direct<'a> {
+    pub(super) sources: &'a [Source<'a>],
+    pub(super) groups: usize,
+    pub(super) staging: Staging,
+    /// The output is cut into its positions modulo this; for each, by rows, there is a phase.
+    pub(super) step: [usize; 2],
+    pub(super) phases: Vec<Phase<'a>>,
+    pub(super) output: Output<'a>,
+}
+
+impl Work<Task<'_>> for Direct<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, task: Task, scratch: &mut Scratch) {
+        match self.step[1] {
+            1 => self.run_phases::<S, 1>(simd, task, scratch),
+            2 => self.run_phases::<S, 2>(simd, task, scratch),
+            3 => self.run_phases::<S, 3>(simd, task, scratch),
+            _ => self.run_phases::<S, 4>(simd, task, scratch),
+        }
+    }
+}
+
+impl Direct<'_> {
+    /// `N` is the step of the columns.
+    #[inline(always)]
+    fn run_phases<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        mut task: Task,
+        [staged, sums]: &mut Scratch,
+    ) {
+        let size = [task.rows.len(), self.output.size[1]];
+        let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(self.step[axis]));
+        let pitch = self.staging.pitch;
+        // The rows follow each other; what is computed between them is left.
+        let end = (rows - 1) * pitch + width;
+        let count = end.next_multiple_of(S::F32_LANES);
+        self.stage(&task, staged, S::F32_LANES);
+        let outputs = task.channels.len();
+        let products: usize = self.phases.iter().map(|phase| outputs * phase.steps).sum();
+        let panel = simd::panel::<S>();
+        let wide = if products > LARGE_WEIGHT {
+            4 * panel
+        } else {
+            panel
+        };
+        grow(sums, self.phases.len() * outputs * wide);
+        let mut first = 0;
+        while first < count {
+            let columns = wide.min(count - first);
+            for (phase, sums) in self
+                .phases
+                .iter()
+                .zip(sums.chunks_exact_mut(outputs * wide))
+            {
+                let mut done = 0;
+                for chunk in &phase.chunks {
+                    let weight = Rows {
+                        values: &phase.weight[task.channels.start * phase.steps + done..],
+                        step: phase.steps,
+                    };
+                    let staged = (&staged[first..], chunk);
+                    simd::product(
+                        simd,
+                        [outputs, columns],
+                        weight,
+                        staged,
+                        done > 0,
+                        (sums, wide),
+                    );
+                    done += chunk.len();
+                }
+                if phase.chunks.is_empty() {
+                    sums.fill(0.0);
+                }
+            }
+            let sums_of =
+                |phase: usize, index: usize| &sums[(phase * outputs + index) * wide..][..wide];
+            for index in 0..outputs {
+                let mut row = first / pitch;
+                while row * pitch < end.min(first + columns) {
+                    let start = first.max(row * pitch);
+                    let stop = (first + columns).min(row * pitch + width);
+                    for row_phase in 0..self.step[0] {
+                        let y = row * self.step[0] + row_phase;
+                        if start < stop && y < size[0] {
+                            let columns: [&[f32]; N] = core::array::from_fn(|n| {
+                                &sums_of(row_phase * N + n, index)[start - first..stop - first]
+                            });
+                            task.write(
+                                index,
+                                task.rows.start + y,
+                                start - row * pitch,
+                                columns,
+                                &self.output,
+                            );
+                        }
+                    }
+                    row += 1;
+                }
+            }
+            first += columns;
+        }
+    }
+
+    /// Lays out what the windows of the task see.
+    #[inline(always)]
+    fn stage(&self, task: &Task, staged: &mut Vec<f32>, lanes: usize) {
+        let len = self.staging.channel_len();
+        let channels = self
+            .sources
+            .iter()
+            .map(|source| source.channels)
+            .sum::<usize>()
+            / self.groups;
+        // A last vector reads past the last channel.
+        grow(staged, channels * len + lanes);
+        let first_row = task.rows.start / self.step[0];
+        let group = task.channels.start * self.groups / self.output.channels;
+        let mut left = staged.chunks_exact_mut(len);
+        for source in self.sources {
+            // Groups are for one source only.
+            let seen = source.channels / self.groups;
+            for (channel, into) in (group * seen..(group + 1) * seen).zip(&mut left) {
+                self.staging
+                    .fill(source, task.batch, channel, first_row, into);
+            }
+        }
+    }
+}

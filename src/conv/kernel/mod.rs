@@ -1,0 +1,28 @@
+//! Convolution on the CPU, in f32, over several sources that are never concatenated nor upsampled.
+//!
+//! Every thread takes some rows of the output. It lays out what their windows see ([`stage`]), so that a
+//! tap of the kernel is one offset, multiplies ([`simd`]) in an order that keeps values in the nearest
+//! cache ([`direct`]), and writes the result once ([`sink`]), with batch norm, residual and ReLU on the
+//! way. The gradient to the sources is such a convolution of the gradient; that to the weight is a
+//! product of both maps ([`weight_gradient`]).
+//!
+//! Maps of one spatial axis are maps of one row.
+
+mod direct;
+mod gradient;
+pub(crate) mod norm;
+mod plan;
+mod simd;
+mod sink;
+mod stage;
+mod threads;
+mod weight_gradient;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use direct::MAX_STEP;
+pub(crate) use gradient::{Wanted, input_gradient, weight_gradient};
+pub(crate) use plan::{Geometry, bias_gradient, forward};
+pub(crate) use sink::Epilogue;
+pub(crate) use stage::{Prologue, Source};

@@ -1,0 +1,257 @@
+//! From the numbers of a convolution to its tasks: which taps are summed, and where each one reads.
+
+use alloc::{borrow::Cow, vec, vec::Vec};
+
+use rayon::prelude::*;
+
+use super::direct::{Direct, MAX_STEP, Phase};
+use super::sink::{Epilogue, Output, Sink, split};
+use super::stage::{Source, Staging, Window};
+use super::threads;
+
+/// Floats that the staged rows of a task may take: half of a usual second cache.
+const STAGED: usize = 128 * 1024;
+
+/// The numbers of a convolution over two axes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Geometry {
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+    /// Zeros before the first row and column; negative where so many are left out.
+    pub(crate) pad: [isize; 2],
+    pub(crate) groups: usize,
+    /// Height and width of the output.
+    pub(crate) size: [usize; 2],
+}
+
+impl Geometry {
+    pub(super) fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    pub(super) fn window(&self) -> Window {
+        Window {
+            kernel: self.kernel,
+            stride: self.stride,
+            dilation: self.dilation,
+            pad: self.pad,
+        }
+    }
+}
+
+/// Taps of one axis whose weights are summed, since they read the same value; and where that is in the
+/// window that is staged.
+struct Group {
+    taps: Vec<usize>,
+    at: usize,
+}
+
+/// The groups of the outputs at `phase` modulo `up`, over a map that is read enlarged so many times.
+fn groups(kernel: usize, pad: isize, up: usize, phase: usize) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let value = |at: usize| (at as isize - pad).div_euclid(up as isize);
+    for tap in 0..kernel {
+        let at = phase + tap;
+        match groups.last_mut() {
+            Some(group) if value(group.at) == value(at) => group.taps.push(tap),
+            _ => groups.push(Group {
+                taps: vec![tap],
+                at,
+            }),
+        }
+    }
+    groups
+}
+
+/// The sums of taps of a channel of each source, and where they read.
+struct Pattern {
+    channels: usize,
+    sums: Vec<Vec<usize>>,
+    at: Vec<usize>,
+}
+
+impl Pattern {
+    fn new(
+        source: &Source,
+        geometry: &Geometry,
+        staging: &Staging,
+        step: [usize; 2],
+        phase: [usize; 2],
+    ) -> Self {
+        let [rows, columns] = [0, 1].map(|axis| {
+            // A map that is not enlarged by the step is staged as it is read.
+            let up = if source.up[axis] == step[axis] {
+                step[axis]
+            } else {
+                1
+            };
+            groups(geometry.kernel[axis], geometry.pad[axis], up, phase[axis])
+        });
+        let (mut sums, mut at) = (Vec::new(), Vec::new());
+        for row in &rows {
+            for column in &columns {
+                let taps = row
+                    .taps
+                    .iter()
+                    .flat_map(|r| column.taps.iter().map(move |c| r * geometry.kernel[1] + c));
+                sums.push(taps.collect());
+                at.push(staging.offset([row.at, column.at]));
+            }
+        }
+        Self {
+            channels: source.channels / geometry.groups,
+            sums,
+            at,
+        }
+    }
+}
+
+/// The sums of the weights of each output, by the patterns of the sources.
+fn summed(weight: &[f32], outputs: usize, taps: usize, patterns: &[Pattern]) -> Vec<f32> {
+    let len = |per_channel: fn(&Pattern) -> usize| -> usize {
+        patterns
+            .iter()
+            .map(|pattern| pattern.channels * per_channel(pattern))
+            .sum()
+    };
+    let (from_len, into_len) = (len(|_| 1) * taps, len(|pattern| pattern.sums.len()));
+    let mut summed = vec![0.0; outputs * into_len];
+    let rows = summed
+        .par_chunks_exact_mut(into_len)
+        .zip(weight.par_chunks_exact(from_len));
+    rows.with_min_len(8).for_each(|(mut into, mut from)| {
+        for pattern in patterns {
+            for _ in 0..pattern.channels {
+                let (now, rest) = core::mem::take(&mut into).split_at_mut(pattern.sums.len());
+                for (into, taps) in now.iter_mut().zip(&pattern.sums) {
+                    *into = taps.iter().map(|&tap| from[tap]).sum();
+                }
+                (into, from) = (rest, &from[taps..]);
+            }
+        }
+    });
+    summed
+}
+
+/// As many rows of outputs (in steps) to a task as the second cache takes, and as keep all threads at work.
+pub(super) fn rows_of_a_task(
+    window: Window,
+    channels: usize,
+    [height, width]: [usize; 2],
+    batch: usize,
+) -> usize {
+    let wanted = (batch * height).div_ceil(threads::parts()).max(1);
+    let mut rows = 1;
+    while rows < height && (rows * width < 192 || rows < wanted) {
+        let more = Staging::new(window, rows + 1, width).channel_len() * channels;
+        if more > STAGED && rows * width >= 48 {
+            break;
+        }
+        rows += 1;
+    }
+    rows
+}
+
+/// Output channels of a task: all, unless there are too few tasks for the threads.
+fn channels_of_a_task(tasks: usize, channels: usize, groups: usize) -> usize {
+    let of_a_group = channels / groups;
+    let pieces = threads::parts()
+        .div_ceil(tasks * groups)
+        .min(of_a_group.div_ceil(8))
+        .max(1);
+    // A task has channels of one group only.
+    let mut some = of_a_group
+        .div_ceil(pieces)
+        .next_multiple_of(8)
+        .min(of_a_group);
+    while groups > 1 && of_a_group % some != 0 {
+        some += 1;
+    }
+    some
+}
+
+/// `y = epilogue(conv(cat(sources), weight))`, `[batch, outputs, size...]`.
+pub(crate) fn forward(
+    sources: &[Source],
+    batch: usize,
+    (weight, outputs): (&[f32], usize),
+    geometry: &Geometry,
+    epilogue: Epilogue,
+) -> Vec<f32> {
+    // Where a map is enlarged, the outputs at each position modulo its factor need fewer products.
+    let step = match sources.iter().find(|source| source.up != [1, 1]) {
+        Some(source) if source.up.iter().all(|&up| up <= MAX_STEP) => source.up,
+        _ => [1, 1],
+    };
+    let enlarged = step != [1, 1];
+    let window = if enlarged {
+        Window {
+            kernel: [0, 1].map(|axis| geometry.kernel[axis] + step[axis] - 1),
+            stride: step,
+            ..geometry.window()
+        }
+    } else {
+        geometry.window()
+    };
+    let channels = sources.iter().map(|source| source.channels).sum::<usize>() / geometry.groups;
+    let size = [0, 1].map(|axis| geometry.size[axis].div_ceil(step[axis]));
+    let rows = rows_of_a_task(window, channels, size, batch);
+    let staging = Staging::new(window, rows, size[1]);
+    let phases = (0..step[0] * step[1]).map(|phase| {
+        let phase = [phase / step[1], phase % step[1]];
+        let pattern = |source| Pattern::new(source, geometry, &staging, step, phase);
+        let patterns: Vec<_> = sources.iter().map(pattern).collect();
+        let mut offsets = Vec::new();
+        let mut start = 0;
+        for pattern in &patterns {
+            for _ in 0..pattern.channels {
+                offsets.extend(pattern.at.iter().map(|at| (start + at) as u32));
+                start += staging.channel_len();
+            }
+        }
+        let weight = if enlarged {
+            Cow::Owned(summed(weight, outputs, geometry.taps(), &patterns))
+        } else {
+            Cow::Borrowed(weight)
+        };
+        Phase::new(weight, &offsets)
+    });
+    let work = Direct {
+        sources,
+        groups: geometry.groups,
+        staging,
+        step,
+        phases: phases.collect(),
+        output: Output {
+            channels: outputs,
+            size: geometry.size,
+            epilogue,
+        },
+    };
+    let mut values = vec![0.0; batch * outputs * geometry.size[0] * geometry.size[1]];
+    let sink = Sink {
+        values: &mut values,
+        channels: outputs,
+    };
+    run(&work, vec![sink], batch, rows);
+    values
+}
+
+/// Does the work, `rows` steps of rows to a task.
+pub(super) fn run(work: &Direct, sinks: Vec<Sink>, batch: usize, rows: usize) {
+    let Output { channels, size, .. } = work.output;
+    let rows = rows * work.step[0];
+    let tasks = batch * size[0].div_ceil(rows);
+    let channels = channels_of_a_task(tasks, channels, work.groups);
+    threads::run(work, split(sinks, batch, size, rows, channels));
+}
+
+/// The gradient to the bias: the sum over batch and positions.
+pub(crate) fn bias_gradient(gradient: &[f32], outputs: usize, positions: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; outputs];
+    for (index, plane) in gradient.chunks_exact(positions).enumerate() {
+        sums[index % outputs] += super::norm::sum(plane);
+    }
+    sums.into_iter().map(|sum| sum as f32).collect()
+}

@@ -1,0 +1,283 @@
+//! The innermost loops, for the instruction set that `pulp` finds when the program runs: AVX-512, AVX2
+//! with FMA, NEON, or one value at a time.
+//!
+//! This is the only module of the crate with `unsafe` code: loads and stores whose bounds were checked
+//! once for a whole tile.
+#![allow(unsafe_code)]
+
+use alloc::vec::Vec;
+
+use pulp::Simd;
+
+/// Where the steps of a sum read. Kept with the end of what they read, so that one check of a tile
+/// covers all of its loads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Offsets {
+    values: Vec<u32>,
+    /// One more than the largest.
+    end: usize,
+}
+
+impl Offsets {
+    pub(super) fn new(values: Vec<u32>) -> Self {
+        let end = values.iter().max().map_or(0, |&most| most as usize + 1);
+        Self { values, end }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn check(&self, read: &[f32], len: usize) {
+        assert!(
+            self.end + len <= read.len() + 1,
+            "a tile reads past what is staged"
+        );
+    }
+}
+
+/// Outputs that are computed at once; the registers hold as many rows of sums.
+pub(super) const fn rows<S: Simd>() -> usize {
+    if S::F32_LANES >= 16 { 8 } else { 4 }
+}
+
+/// Columns that are computed at once.
+pub(super) const fn panel<S: Simd>() -> usize {
+    if S::F32_LANES >= 16 {
+        3 * S::F32_LANES
+    } else {
+        2 * S::F32_LANES
+    }
+}
+
+/// # Safety
+/// `at + S::F32_LANES <= from.len()`.
+#[inline(always)]
+unsafe fn load<S: Simd>(from: &[f32], at: usize) -> S::f32s {
+    debug_assert!(at + S::F32_LANES <= from.len());
+    // SAFETY: the caller's bounds; a vector of floats may lie anywhere that a float may.
+    unsafe { from.as_ptr().add(at).cast::<S::f32s>().read_unaligned() }
+}
+
+/// # Safety
+/// `at + S::F32_LANES <= into.len()`.
+#[inline(always)]
+unsafe fn store<S: Simd>(into: &mut [f32], at: usize, value: S::f32s) {
+    debug_assert!(at + S::F32_LANES <= into.len());
+    // SAFETY: as for `load`.
+    unsafe {
+        into.as_mut_ptr()
+            .add(at)
+            .cast::<S::f32s>()
+            .write_unaligned(value)
+    }
+}
+
+/// A matrix in memory, by rows.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) values: &'a [f32],
+    /// From a row to the next.
+    pub(super) step: usize,
+}
+
+/// `M` rows and `N` vectors of columns of [`product`].
+#[inline(always)]
+fn product_tile<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    a: Rows,
+    (b, offsets): (&[f32], &Offsets),
+    add: bool,
+    (out, out_step): (&mut [f32], usize),
+) {
+    let lanes = S::F32_LANES;
+    let steps = offsets.values.len();
+    assert!(
+        (M - 1) * a.step + steps <= a.values.len(),
+        "a tile reads past the weight"
+    );
+    assert!(
+        (M - 1) * out_step + N * lanes <= out.len(),
+        "a tile writes past the sums"
+    );
+    offsets.check(b, N * lanes);
+    let mut sums = [[simd.splat_f32s(0.0); N]; M];
+    if add {
+        for m in 0..M {
+            for n in 0..N {
+                // SAFETY: `m < M` and `n < N`; the second assertion.
+                sums[m][n] = unsafe { load::<S>(out, m * out_step + n * lanes) };
+            }
+        }
+    }
+    for (step, &offset) in offsets.values.iter().enumerate() {
+        let mut columns = [simd.splat_f32s(0.0); N];
+        for (n, column) in columns.iter_mut().enumerate() {
+            // SAFETY: `offset < offsets.end` and `n < N`; the check of the offsets.
+            *column = unsafe { load::<S>(b, offset as usize + n * lanes) };
+        }
+        for m in 0..M {
+            // SAFETY: `m < M` and `step < steps`; the first assertion.
+            let factor = simd.splat_f32s(unsafe { *a.values.get_unchecked(m * a.step + step) });
+            for n in 0..N {
+                sums[m][n] = simd.mul_add_e_f32s(factor, columns[n], sums[m][n]);
+            }
+        }
+    }
+    for m in 0..M {
+        for n in 0..N {
+            // SAFETY: as for the loads.
+            unsafe { store::<S>(out, m * out_step + n * lanes, sums[m][n]) };
+        }
+    }
+}
+
+#[inline(always)]
+fn product_rows<S: Simd, const M: usize>(
+    simd: S,
+    a: Rows,
+    (b, offsets): (&[f32], &Offsets),
+    add: bool,
+    (out, out_step): (&mut [f32], usize),
+    columns: usize,
+) {
+    let vectors = columns / S::F32_LANES;
+    let out = (out, out_step);
+    match vectors {
+        1 => product_tile::<S, M, 1>(simd, a, (b, offsets), add, out),
+        2 => product_tile::<S, M, 2>(simd, a, (b, offsets), add, out),
+        3 => product_tile::<S, M, 3>(simd, a, (b, offsets), add, out),
+        _ => unreachable!("a panel has one to three vectors"),
+    }
+}
+
+/// `out[m][p] = sum_i a[m][i] b[offset_i + p]`, for `rows` rows and `columns` columns, a multiple of
+/// the lanes; added to what is there where `add`.
+#[inline(always)]
+pub(super) fn product<S: Simd>(
+    simd: S,
+    [count, columns]: [usize; 2],
+    a: Rows,
+    (b, offsets): (&[f32], &Offsets),
+    add: bool,
+    (out, out_step): (&mut [f32], usize),
+) {
+    let mut first = 0;
+    while first < columns {
+        let width = panel::<S>().min(columns - first);
+        let b = (&b[first..], offsets);
+        let mut row = 0;
+        while row < count {
+            let some = rows::<S>().min(count - row);
+            let a = Rows {
+                values: &a.values[row * a.step..],
+                ..a
+            };
+            let out = (&mut out[row * out_step + first..], out_step);
+            match some {
+                8 => product_rows::<S, 8>(simd, a, b, add, out, width),
+                7 => product_rows::<S, 7>(simd, a, b, add, out, width),
+                6 => product_rows::<S, 6>(simd, a, b, add, out, width),
+                5 => product_rows::<S, 5>(simd, a, b, add, out, width),
+                4 => product_rows::<S, 4>(simd, a, b, add, out, width),
+                3 => product_rows::<S, 3>(simd, a, b, add, out, width),
+                2 => product_rows::<S, 2>(simd, a, b, add, out, width),
+                _ => product_rows::<S, 1>(simd, a, b, add, out, width),
+            }
+            row += some;
+        }
+        first += width;
+    }
+}
+
+/// `M` rows and `N` offsets of [`inner_products`].
+#[inline(always)]
+fn inner_tile<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    a: Rows,
+    b: &[f32],
+    offsets: [u32; N],
+    len: usize,
+    (out, out_step): (&mut [f32], usize),
+) {
+    let lanes = S::F32_LANES;
+    let far = offsets
+        .iter()
+        .fold(0, |far, &offset| far.max(offset as usize));
+    assert!(
+        (M - 1) * a.step + len <= a.values.len(),
+        "a tile reads past the gradient"
+    );
+    assert!(far + len <= b.len(), "a tile reads past what is staged");
+    let mut sums = [[simd.splat_f32s(0.0); N]; M];
+    let mut p = 0;
+    while p + lanes <= len {
+        let mut left = [simd.splat_f32s(0.0); M];
+        for (m, left) in left.iter_mut().enumerate() {
+            // SAFETY: `m < M` and `p + lanes <= len`; the first assertion.
+            *left = unsafe { load::<S>(a.values, m * a.step + p) };
+        }
+        for n in 0..N {
+            // SAFETY: `offset <= far` and `p + lanes <= len`; the second assertion.
+            let right = unsafe { load::<S>(b, offsets[n] as usize + p) };
+            for m in 0..M {
+                sums[m][n] = simd.mul_add_e_f32s(left[m], right, sums[m][n]);
+            }
+        }
+        p += lanes;
+    }
+    for m in 0..M {
+        for n in 0..N {
+            out[m * out_step + n] += simd.reduce_sum_f32s(sums[m][n]);
+        }
+    }
+}
+
+#[inline(always)]
+fn inner_rows<S: Simd, const M: usize>(
+    simd: S,
+    a: Rows,
+    (b, offsets): (&[f32], &[u32]),
+    len: usize,
+    (out, out_step): (&mut [f32], usize),
+) {
+    let mut tiles = offsets.chunks_exact(6);
+    let mut first = 0;
+    for tile in &mut tiles {
+        let offsets = [tile[0], tile[1], tile[2], tile[3], tile[4], tile[5]];
+        inner_tile::<S, M, 6>(simd, a, b, offsets, len, (&mut out[first..], out_step));
+        first += 6;
+    }
+    for &offset in tiles.remainder() {
+        inner_tile::<S, M, 1>(simd, a, b, [offset], len, (&mut out[first..], out_step));
+        first += 1;
+    }
+}
+
+/// `out[m][i] += sum_p a[m][p] b[offset_i + p]` over `len` values, a multiple of the lanes.
+#[inline(always)]
+pub(super) fn inner_products<S: Simd>(
+    simd: S,
+    count: usize,
+    a: Rows,
+    b: (&[f32], &[u32]),
+    len: usize,
+    (out, out_step): (&mut [f32], usize),
+) {
+    let mut row = 0;
+    while row < count {
+        let some = if S::F32_LANES >= 16 { 4 } else { 2 }.min(count - row);
+        let a = Rows {
+            values: &a.values[row * a.step..],
+            ..a
+        };
+        let out = (&mut out[row * out_step..], out_step);
+        match some {
+            4 => inner_rows::<S, 4>(simd, a, b, len, out),
+            3 => inner_rows::<S, 3>(simd, a, b, len, out),
+            2 => inner_rows::<S, 2>(simd, a, b, len, out),
+            _ => inner_rows::<S, 1>(simd, a, b, len, out),
+        }
+        row += some;
+    }
+}

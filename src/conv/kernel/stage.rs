@@ -1,0 +1,169 @@
+//! Rows of the sources, padded and laid out so that a tap of the kernel is one offset.
+
+/// A map that is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// `[batch, channels, height, width]`
+    pub(crate) values: &'a [f32],
+    pub(crate) channels: usize,
+    /// Height and width as they are stored.
+    pub(crate) size: [usize; 2],
+    /// Each value is read as so many rows and columns (nearest upsampling).
+    pub(crate) up: [usize; 2],
+    /// `relu(scale x + shift)` of each channel, read in place of `x`.
+    pub(crate) prologue: Option<Prologue<'a>>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Prologue<'a> {
+    pub(crate) scale: &'a [f32],
+    pub(crate) shift: &'a [f32],
+    pub(crate) relu: bool,
+}
+
+impl Source<'_> {
+    fn plane(&self, batch: usize, channel: usize) -> &[f32] {
+        let len = self.size[0] * self.size[1];
+        &self.values[(batch * self.channels + channel) * len..][..len]
+    }
+}
+
+/// The window of a convolution over two axes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Window {
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    /// Zeros before the first row and column; negative where they are cut.
+    pub(super) pad: [isize; 2],
+}
+
+/// Where the values that the windows of some rows see lie: one plane for each position modulo the
+/// stride, so that the windows of neighbouring outputs see neighbouring values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Staging {
+    window: Window,
+    rows: usize,
+    /// From a row to the next, in a plane; also in what is computed from it.
+    pub(super) pitch: usize,
+}
+
+impl Staging {
+    /// For `rows` rows of outputs, each of `width`.
+    pub(super) fn new(window: Window, rows: usize, width: usize) -> Self {
+        let [more_rows, more_columns] =
+            [0, 1].map(|a| (window.kernel[a] - 1) * window.dilation[a] / window.stride[a]);
+        Self {
+            window,
+            rows: rows + more_rows,
+            pitch: width + more_columns,
+        }
+    }
+
+    /// The same with a given pitch, which is no shorter than the rows.
+    pub(super) fn with_pitch(window: Window, rows: usize, pitch: usize) -> Self {
+        Self {
+            pitch,
+            ..Self::new(window, rows, 0)
+        }
+    }
+
+    fn plane_len(&self) -> usize {
+        self.rows * self.pitch
+    }
+
+    pub(super) fn channel_len(&self) -> usize {
+        self.window.stride[0] * self.window.stride[1] * self.plane_len()
+    }
+
+    /// From the value that an output's first tap sees to that of tap `[row, column]`.
+    pub(super) fn offset(&self, tap: [usize; 2]) -> usize {
+        let Window {
+            stride, dilation, ..
+        } = self.window;
+        let at = [0, 1].map(|a| tap[a] * dilation[a]);
+        let plane = at[0] % stride[0] * stride[1] + at[1] % stride[1];
+        plane * self.plane_len() + at[0] / stride[0] * self.pitch + at[1] / stride[1]
+    }
+
+    /// Fills `staged` with what the windows of the outputs from row `first_row` see of a channel.
+    #[inline(always)]
+    pub(super) fn fill(
+        &self,
+        source: &Source,
+        batch: usize,
+        channel: usize,
+        first_row: usize,
+        staged: &mut [f32],
+    ) {
+        let Window { stride, pad, .. } = self.window;
+        let plane = source.plane(batch, channel);
+        let [height, width] = [0, 1].map(|a| (source.size[a] * source.up[a]) as isize);
+        let origin = [(first_row * stride[0]) as isize - pad[0], -pad[1]];
+        let (mut scale, mut shift) = (1.0, 0.0);
+        if let Some(prologue) = &source.prologue {
+            (scale, shift) = (prologue.scale[channel], prologue.shift[channel]);
+        }
+        let mut rows = staged.chunks_exact_mut(self.pitch);
+        for phase_row in 0..stride[0] {
+            for phase_column in 0..stride[1] {
+                for row in 0..self.rows {
+                    let Some(into) = rows.next() else { return };
+                    let y = origin[0] + (row * stride[0] + phase_row) as isize;
+                    if y < 0 || y >= height {
+                        into.fill(0.0);
+                        continue;
+                    }
+                    let from =
+                        &plane[y as usize / source.up[0] * source.size[1]..][..source.size[1]];
+                    let x = origin[1] + phase_column as isize;
+                    let step = stride[1] as isize;
+                    // The columns `start..end` are inside of the map.
+                    let start = if x < 0 { (-x + step - 1) / step } else { 0 };
+                    let start = start.min(self.pitch as isize);
+                    let end = ((width - x + step - 1) / step).clamp(start, self.pitch as isize);
+                    let first = (x + start * step) as usize;
+                    let (start, end) = (start as usize, end as usize);
+                    into[..start].fill(0.0);
+                    into[end..].fill(0.0);
+                    let inside = &mut into[start..end];
+                    read(from, first, stride[1], source.up[1], inside);
+                    if let Some(prologue) = &source.prologue {
+                        if prologue.relu {
+                            inside
+                                .iter_mut()
+                                .for_each(|v| *v = (*v * scale + shift).max(0.0));
+                        } else {
+                            inside.iter_mut().for_each(|v| *v = *v * scale + shift);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every `step`-th value from `first` of a row that is read with each value repeated `up` times.
+#[inline(always)]
+fn read(from: &[f32], first: usize, step: usize, up: usize, into: &mut [f32]) {
+    if into.is_empty() {
+        return;
+    }
+    if step == up {
+        into.copy_from_slice(&from[first / up..][..into.len()]);
+    } else if (step, up) == (2, 1) {
+        let (last, most) = (into.len() - 1, into.len() - 1);
+        for (v, pair) in into[..most].iter_mut().zip(from[first..].chunks_exact(2)) {
+            *v = pair[0];
+        }
+        into[last] = from[first + 2 * last];
+    } else if (step, up) == (1, 2) {
+        for (j, v) in into.iter_mut().enumerate() {
+            *v = from[(first + j) / 2];
+        }
+    } else {
+        for (j, v) in into.iter_mut().enumerate() {
+            *v = from[(first + j * step) / up];
+        }
+    }
+}

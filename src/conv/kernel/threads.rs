@@ -1,0 +1,67 @@
+//! Tasks, spread over the threads of the pool that is in use.
+
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Memory of a thread that stays from a task to the next.
+pub(super) type Scratch = [Vec<f32>; 2];
+
+std::thread_local! {
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// Work that is cut into tasks.
+pub(super) trait Work<Task>: Sync {
+    /// Does one task, with the instructions of `S`. To be inlined, all that it calls with it: a function
+    /// of its own would not be compiled for them.
+    fn run<S: Simd>(&self, simd: S, task: Task, scratch: &mut Scratch);
+}
+
+struct Job<'a, W, Task>(&'a W, Task, Scratch);
+
+impl<W: Work<Task>, Task> WithSimd for Job<'_, W, Task> {
+    type Output = Scratch;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Scratch {
+        let Self(work, task, mut scratch) = self;
+        work.run(simd, task, &mut scratch);
+        scratch
+    }
+}
+
+/// Does all tasks, on all threads, with the instructions that the processor has.
+pub(super) fn run<Task: Send>(work: &impl Work<Task>, tasks: Vec<Task>) {
+    run_with(Arch::new(), work, tasks);
+}
+
+pub(super) fn run_with<Task: Send>(arch: Arch, work: &impl Work<Task>, tasks: Vec<Task>) {
+    let each = |task| {
+        // A task that waits inside finds the memory taken, and makes its own.
+        let scratch = SCRATCH.take();
+        SCRATCH.set(arch.dispatch(Job(work, task, scratch)));
+    };
+    if tasks.len() == 1 {
+        tasks.into_iter().for_each(each);
+    } else {
+        tasks.into_par_iter().for_each(each);
+    }
+}
+
+/// As many parts as keep all threads at work to the end.
+pub(super) fn parts() -> usize {
+    match rayon::current_num_threads() {
+        1 => 1,
+        threads => 3 * threads,
+    }
+}
+
+/// Makes `scratch` hold `len` values at least.
+pub(super) fn grow(scratch: &mut Vec<f32>, len: usize) {
+    if scratch.len() < len {
+        scratch.resize(len, 0.0);
+    }
+}
