@@ -102,7 +102,7 @@ pub(crate) fn select<const R: usize>(x: Tensor<R>, axis: usize, indices: &[usize
 }
 
 /// How often the indices name each position, if they name all of them equally often and in order.
-fn repeats(length: usize, indices: &[usize]) -> Option<usize> {
+pub(crate) fn repeats(length: usize, indices: &[usize]) -> Option<usize> {
     let times = indices.len() / length;
     let in_order = |(i, &index): (usize, &usize)| index == i / times;
     (indices.len().is_multiple_of(length) && times > 0)

@@ -7,7 +7,7 @@ use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::conv::{Conv, ConvConfig};
+use crate::conv::{Conv, ConvConfig, Follow, Parts, affine_of, batch_norm, can_follow};
 use crate::layer::Layer;
 use crate::norm::NormConfig;
 use crate::setters::setters;
@@ -192,16 +192,88 @@ pub struct ConvNormAct<const R: usize = 4> {
     pub order: LayerOrder,
 }
 
+impl<const R: usize> ConvNormAct<R> {
+    /// Convolution and norm, with a residual and an activation after them: where the kernels can, in the
+    /// pass that writes the map.
+    fn conv_norm(
+        &self,
+        parts: Parts<R>,
+        residual: Option<Tensor<R>>,
+        activation: &Option<Activation>,
+    ) -> Tensor<R> {
+        let relu = matches!(activation, Some(Activation::Relu(_)));
+        let y = match &self.norm {
+            Some(Normalization::Batch(norm)) if can_follow(&parts) => {
+                let affine = Some(affine_of(norm));
+                let follow = Follow {
+                    affine,
+                    residual,
+                    relu,
+                };
+                self.conv.forward_with(parts, follow)
+            }
+            Some(Normalization::Batch(norm)) => {
+                let y = self.conv.forward_with(parts, Follow::default());
+                batch_norm(norm, y, residual, relu)
+            }
+            None => {
+                let follow = Follow {
+                    affine: None,
+                    residual,
+                    relu,
+                };
+                self.conv.forward_with(parts, follow)
+            }
+            norm => {
+                let y = Layer::forward(norm, self.conv.forward_with(parts, Follow::default()));
+                let y = match residual {
+                    Some(residual) => y + residual,
+                    None => y,
+                };
+                return Layer::forward(activation, y);
+            }
+        };
+        match relu {
+            true => y,
+            false => Layer::forward(activation, y),
+        }
+    }
+}
+
 impl<const R: usize> Layer<R> for ConvNormAct<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        expect(self.output_shape(x.dims()));
-        let norm = |x| Layer::forward(&self.norm, x);
-        let act = |x| Layer::forward(&self.activation, x);
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        expect(self.output_shape(parts.dims()));
         match self.order {
-            LayerOrder::ConvNormAct => act(norm(self.conv.forward(x))),
-            LayerOrder::ConvActNorm => norm(act(self.conv.forward(x))),
-            LayerOrder::NormActConv => self.conv.forward(act(norm(x))),
+            LayerOrder::ConvNormAct => self.conv_norm(parts, None, &self.activation).into(),
+            LayerOrder::ConvActNorm => {
+                let y = self.conv.forward_parts(parts).into_tensor();
+                Layer::forward(&self.norm, Layer::forward(&self.activation, y)).into()
+            }
+            LayerOrder::NormActConv => {
+                let x = Layer::forward(&self.norm, parts.into_tensor());
+                self.conv
+                    .forward(Layer::forward(&self.activation, x))
+                    .into()
+            }
         }
+    }
+
+    fn forward_add(
+        &self,
+        parts: Parts<R>,
+        residual: Tensor<R>,
+        activation: &Option<Activation>,
+    ) -> Tensor<R> {
+        if self.order == LayerOrder::ConvNormAct && self.activation.is_none() {
+            expect(self.output_shape(parts.dims()));
+            return self.conv_norm(parts, Some(residual), activation);
+        }
+        let y = self.forward_parts(parts).into_tensor();
+        Layer::forward(activation, y + residual)
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
@@ -322,8 +394,12 @@ pub struct DoubleConv<const R: usize = 4> {
 
 impl<const R: usize> Layer<R> for DoubleConv<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        expect(self.output_shape(x.dims()));
-        self.second.forward(self.first.forward(x))
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        expect(self.output_shape(parts.dims()));
+        self.second.forward_parts(self.first.forward_parts(parts))
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {

@@ -5,8 +5,10 @@ mod burn_layers;
 use alloc::vec::Vec;
 
 use burn::module::{Module, ModuleDisplay};
+use burn::nn::activation::Activation;
 use burn::tensor::Tensor;
 
+use crate::conv::Parts;
 use crate::shape::{ShapeError, expect};
 
 /// A module that takes one feature map and returns one, and that knows the shape of its output
@@ -43,6 +45,33 @@ pub trait Layer<const R: usize = 4>: Module + ModuleDisplay {
     /// When [`output_shape`](Self::output_shape) returns an error, with its message.
     fn forward(&self, x: Tensor<R>) -> Tensor<R>;
 
+    /// Applies the layer to a concatenation that need not exist, and gives what may be one again.
+    ///
+    /// By default the concatenation is written. Layers that begin with a convolution read the parts where
+    /// they are; those that end with a concatenation hand its parts on.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        self.forward(parts.into_tensor()).into()
+    }
+
+    /// Applies the layer, adds `residual` and applies `activation`: `y = activation(layer(x) + residual)`.
+    ///
+    /// Layers that end with a norm or a convolution do it in the same pass over the map.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), and when the residual is not of the output's shape.
+    fn forward_add(
+        &self,
+        parts: Parts<R>,
+        residual: Tensor<R>,
+        activation: &Option<Activation>,
+    ) -> Tensor<R> {
+        let y = self.forward_parts(parts).into_tensor();
+        activation.forward(y + residual)
+    }
+
     /// The shape of the output for an input of shape `input`.
     ///
     /// # Errors
@@ -58,6 +87,13 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Option<L> {
         }
     }
 
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        match self {
+            Some(layer) => layer.forward_parts(parts),
+            None => parts,
+        }
+    }
+
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         match self {
             Some(layer) => layer.output_shape(input),
@@ -66,8 +102,40 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Option<L> {
     }
 }
 
-fn chain_forward<const R: usize, L: Layer<R>>(layers: &[L], x: Tensor<R>) -> Tensor<R> {
-    layers.iter().fold(x, |x, layer| layer.forward(x))
+impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        expect(self.output_shape(parts.dims()));
+        chain_forward(self, parts)
+    }
+
+    fn forward_add(
+        &self,
+        parts: Parts<R>,
+        residual: Tensor<R>,
+        activation: &Option<Activation>,
+    ) -> Tensor<R> {
+        expect(self.output_shape(parts.dims()));
+        match self.split_last() {
+            Some((last, first)) => {
+                last.forward_add(chain_forward(first, parts), residual, activation)
+            }
+            None => activation.forward(parts.into_tensor() + residual),
+        }
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        chain_shape(self, input)
+    }
+}
+
+fn chain_forward<const R: usize, L: Layer<R>>(layers: &[L], parts: Parts<R>) -> Parts<R> {
+    layers
+        .iter()
+        .fold(parts, |parts, layer| layer.forward_parts(parts))
 }
 
 fn chain_shape<const R: usize, L: Layer<R>>(
@@ -82,21 +150,14 @@ fn chain_shape<const R: usize, L: Layer<R>>(
         })
 }
 
-impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
-    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        expect(self.output_shape(x.dims()));
-        chain_forward(self, x)
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        chain_shape(self, input)
-    }
-}
-
 impl<const R: usize, const N: usize, L: Layer<R>> Layer<R> for [L; N] {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        expect(self.output_shape(x.dims()));
-        chain_forward(self, x)
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        expect(self.output_shape(parts.dims()));
+        chain_forward(self, parts)
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
@@ -106,26 +167,41 @@ impl<const R: usize, const N: usize, L: Layer<R>> Layer<R> for [L; N] {
 
 /// Implements [`Layer`] for tuples of layers, which apply their members from left to right.
 macro_rules! layer_for_tuple {
-    ($($layer:ident $index:tt),+) => {
-        impl<const R: usize, $($layer: Layer<R>),+> Layer<R> for ($($layer,)+) {
+    ($($layer:ident $index:tt),+; $last:tt) => {
+        impl<const R: usize, $($layer: Layer<R>),+, Last: Layer<R>> Layer<R> for ($($layer,)+ Last) {
             fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-                expect(self.output_shape(x.dims()));
-                $(let x = self.$index.forward(x);)+
-                x
+                self.forward_parts(x.into()).into_tensor()
+            }
+
+            fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+                expect(self.output_shape(parts.dims()));
+                $(let parts = self.$index.forward_parts(parts);)+
+                self.$last.forward_parts(parts)
+            }
+
+            fn forward_add(
+                &self,
+                parts: Parts<R>,
+                residual: Tensor<R>,
+                activation: &Option<Activation>,
+            ) -> Tensor<R> {
+                expect(self.output_shape(parts.dims()));
+                $(let parts = self.$index.forward_parts(parts);)+
+                self.$last.forward_add(parts, residual, activation)
             }
 
             fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
                 $(let input = self.$index.output_shape(input).map_err(|e| e.within($index))?;)+
-                Ok(input)
+                self.$last.output_shape(input).map_err(|e| e.within($last))
             }
         }
     };
 }
 
-layer_for_tuple!(L0 0, L1 1);
-layer_for_tuple!(L0 0, L1 1, L2 2);
-layer_for_tuple!(L0 0, L1 1, L2 2, L3 3);
-layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4);
-layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5);
-layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5, L6 6);
-layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5, L6 6, L7 7);
+layer_for_tuple!(L0 0; 1);
+layer_for_tuple!(L0 0, L1 1; 2);
+layer_for_tuple!(L0 0, L1 1, L2 2; 3);
+layer_for_tuple!(L0 0, L1 1, L2 2, L3 3; 4);
+layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4; 5);
+layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5; 6);
+layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5, L6 6; 7);

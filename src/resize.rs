@@ -10,7 +10,7 @@ use alloc::{format, vec::Vec};
 use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::axis_map::{AxisMap, select};
+use crate::axis_map::{AxisMap, repeats, select};
 use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with_spatial};
 
 /// How the positions of the output lie on the input.
@@ -83,10 +83,7 @@ impl ResizeMode {
 /// ```
 pub fn resize<const R: usize>(x: Tensor<R>, size: &[usize], mode: ResizeMode) -> Tensor<R> {
     expect(resize_shape(x.dims(), size));
-    let precision = match x.dtype() {
-        DType::F64 => Precision::F64,
-        _ => Precision::F32,
-    };
+    let precision = Precision::of(x.dtype());
     // The axes that shrink come first: less is left to do for the others. Of those that grow the
     // last comes first, so that whole rows are copied after it.
     let mut axes: Vec<usize> = (0..size.len()).rev().collect();
@@ -142,6 +139,30 @@ pub(crate) fn check_size(size: usize) -> Result<(), ShapeError> {
     ))
 }
 
+/// How many times each position of the axes of `x` is repeated by nearest upsampling to `size`, if it is
+/// the same number for all positions of an axis.
+pub(crate) fn whole_factors<const R: usize>(
+    x: &Tensor<R>,
+    size: &[usize],
+    mode: ResizeMode,
+) -> Option<Vec<usize>> {
+    let precision = Precision::of(x.dtype());
+    let factor = |(&input, &output): (&usize, &usize)| {
+        let scale = Scale {
+            input,
+            output,
+            precision,
+        };
+        let indices = match mode {
+            ResizeMode::Nearest => scale.nearest(),
+            ResizeMode::NearestExact => scale.nearest_exact(),
+            _ => return None,
+        };
+        repeats(input, &indices)
+    };
+    x.dims()[2..].iter().zip(size).map(factor).collect()
+}
+
 fn resize_axis<const R: usize>(
     x: Tensor<R>,
     axis: usize,
@@ -178,6 +199,13 @@ enum Precision {
 }
 
 impl Precision {
+    fn of(dtype: DType) -> Self {
+        match dtype {
+            DType::F64 => Self::F64,
+            _ => Self::F32,
+        }
+    }
+
     /// Rounds the result of one operation. Rounding the f64 result of `+ - * /` on f32 values to
     /// f32 is exactly the f32 operation.
     fn round(self, value: f64) -> f64 {

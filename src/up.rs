@@ -7,12 +7,12 @@ use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor, ops::PadMode};
 use serde::{Deserialize, Serialize};
 
-use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, TransposedPadding};
+use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Part, TransposedPadding};
 use crate::layer::Layer;
 use crate::param::Rows;
 use crate::pixel_shuffle::{BlockOrder, pixel_shuffle};
 use crate::pool::{PoolConfig, PoolKind};
-use crate::resize::{ResizeMode, resize, resize_shape};
+use crate::resize::{ResizeMode, resize, resize_shape, whole_factors};
 use crate::shape::{
     PerAxis, ShapeError, axis_name, check_channels, check_not_huge, check_positive, expect, scaled,
     spatial, with_channels, with_spatial,
@@ -380,6 +380,18 @@ impl<const R: usize> Up<R> {
         target: &[usize],
     ) -> Result<[usize; R], ShapeError> {
         self.config.output_shape_to(self.channels, input, target)
+    }
+
+    /// As [`forward_to`](Self::forward_to), and a map that is enlarged by repeating its positions is not
+    /// written.
+    pub(crate) fn forward_to_part(&self, x: Tensor<R>, target: &[usize]) -> Part<R> {
+        if let (UpLayer::Project(conv), UpConfig::Resize { mode, .. }) = (&self.layer, &self.config)
+            && let Some(factors) = whole_factors(&x, target, *mode)
+        {
+            expect(self.output_shape_to(x.dims(), target));
+            return Part::enlarged(conv.forward(x), factors);
+        }
+        Part::new(self.forward_to(x, target))
     }
 
     /// Enlarges `x` to the spatial size `target`.

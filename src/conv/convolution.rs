@@ -8,7 +8,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{default_initializer, init_weights, ops};
+use super::{Follow, Parts, default_initializer, init_weights, routed};
 use crate::layer::Layer;
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, check_channels, check_positive, expect, with_channels};
@@ -168,19 +168,26 @@ pub struct Conv<const R: usize = 4> {
     pub config: ConvConfig,
 }
 
+impl<const R: usize> Conv<R> {
+    /// Applies the layer, and what follows it.
+    pub(crate) fn forward_with(&self, parts: Parts<R>, follow: Follow<R>) -> Tensor<R> {
+        let input = parts.dims();
+        expect(self.output_shape(input));
+        let window = expect(self.config.window::<R>());
+        let pads = expect(window.pads(NAME, input, &self.config.padding));
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        let numbers = (&window, &pads[..], self.config.groups);
+        routed::conv(parts, self.weight.val(), bias, numbers, follow)
+    }
+}
+
 impl<const R: usize> Layer<R> for Conv<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        expect(self.output_shape(x.dims()));
-        let window = expect(self.config.window::<R>());
-        let pads = expect(window.pads(NAME, x.dims(), &self.config.padding));
-        ops::conv(
-            x,
-            self.weight.val(),
-            self.bias.as_ref().map(|bias| bias.val()),
-            &window,
-            &pads,
-            self.config.groups,
-        )
+        self.forward_with(x.into(), Follow::default())
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        self.forward_with(parts, Follow::default()).into()
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {

@@ -86,6 +86,18 @@ pub struct ConvSpec {
     pub(crate) shape: Vec<usize>,
 }
 
+/// What the tensors of a transposed convolution are: the map, the weight and, where said, a bias.
+#[derive(Clone, Debug)]
+pub struct TransposedSpec {
+    pub(crate) bias: bool,
+    /// Of the convolution that it turns round: from its output to its input.
+    pub(crate) geometry: Geometry,
+    /// Height and width of the output.
+    pub(crate) size: [usize; 2],
+    /// The shape of the output.
+    pub(crate) shape: Vec<usize>,
+}
+
 /// What the tensors of a norm are: the map, scale, shift and, where said, a residual.
 #[derive(Clone, Debug)]
 pub struct NormSpec {
@@ -99,6 +111,12 @@ pub struct NormSpec {
 pub trait KernelBackend: Backend {
     /// Convolution over several sources: `act(scale (conv(cat(sources), weight) + bias) + shift + residual)`.
     fn convolve(#[extension_type] inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self>;
+
+    /// Transposed convolution: `conv_transpose(x, weight) + bias`.
+    fn convolve_transposed(
+        #[extension_type] inputs: Tensors<Self>,
+        spec: TransposedSpec,
+    ) -> FloatTensor<Self>;
 
     /// Batch norm by the statistics of the batch: the output, the means and the variances.
     fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormSpec) -> Tensors<Self>;
@@ -152,7 +170,9 @@ fn dims_of(shape: &Shape) -> [usize; 4] {
     match dims[..] {
         [batch, channels, width] => [batch, channels, 1, width],
         [batch, channels, height, width] => [batch, channels, height, width],
-        _ => unreachable!("the kernels are asked for maps of one or two axes only"),
+        // Batch norm does not look at how the positions lie.
+        [batch, channels, ref more @ ..] => [batch, channels, 1, more.iter().product()],
+        _ => unreachable!("a feature map has a batch and channels"),
     }
 }
 
@@ -232,6 +252,29 @@ fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -> FloatTens
     B::write(values, Shape::from(spec.shape.clone()))
 }
 
+fn convolve_transposed<B: Slices>(
+    tensors: &[FloatTensor<B>],
+    spec: &TransposedSpec,
+) -> FloatTensor<B> {
+    let [batch, inputs, ..] = dims_of(&tensors[0].shape());
+    let outputs = tensors[1].shape()[1];
+    let (x, weight) = (B::read(&tensors[0]), B::read(&tensors[1]));
+    let bias = tensors.get(2).map(B::read);
+    let epilogue = Epilogue {
+        shift: bias.as_deref(),
+        ..Epilogue::default()
+    };
+    let values = kernel::transposed(
+        &x,
+        batch,
+        (&weight, inputs),
+        &spec.geometry,
+        (outputs, spec.size),
+        epilogue,
+    );
+    B::write(values, Shape::from(spec.shape.clone()))
+}
+
 fn moments_and_output<B: Slices>(
     tensors: &[FloatTensor<B>],
     spec: &NormSpec,
@@ -278,6 +321,10 @@ impl KernelBackend for burn::backend::Flex {
         convolve::<Self>(&inputs.0, &spec)
     }
 
+    fn convolve_transposed(inputs: Tensors<Self>, spec: TransposedSpec) -> FloatTensor<Self> {
+        convolve_transposed::<Self>(&inputs.0, &spec)
+    }
+
     fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> Tensors<Self> {
         Tensors(moments_and_output::<Self>(&inputs.0, &spec).into())
     }
@@ -287,6 +334,10 @@ impl KernelBackend for burn::backend::Flex {
 impl KernelBackend for burn::backend::NdArray {
     fn convolve(inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self> {
         convolve::<Self>(&inputs.0, &spec)
+    }
+
+    fn convolve_transposed(inputs: Tensors<Self>, spec: TransposedSpec) -> FloatTensor<Self> {
+        convolve_transposed::<Self>(&inputs.0, &spec)
     }
 
     fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> Tensors<Self> {
@@ -351,6 +402,49 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
 }
 
 #[derive(Debug)]
+struct TransposedBackward;
+
+impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
+    type State = ([FloatTensor<B>; 2], TransposedSpec);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let ([x, weight], spec) = ops.state;
+        let [to_x, to_weight, to_bias] = ops.parents;
+        let [batch, inputs, ..] = dims_of(&x.shape());
+        let outputs = weight.shape()[1];
+        let (gradient, values, kernel) = (B::read(&gradient), B::read(&x), B::read(&weight));
+        let source = Source {
+            values: &gradient,
+            channels: outputs,
+            size: spec.size,
+            up: [1, 1],
+            prologue: None,
+        };
+        if let Some(parent) = to_x {
+            let weight = (&kernel[..], inputs);
+            let found = kernel::forward(
+                &[source],
+                batch,
+                weight,
+                &spec.geometry,
+                Epilogue::default(),
+            );
+            grads.register::<B>(parent.id, B::write(found, x.shape()));
+        }
+        if let Some(parent) = to_weight {
+            let found =
+                kernel::weight_gradient(&[source], (&values, inputs), batch, &spec.geometry);
+            grads.register::<B>(parent.id, B::write(found, weight.shape()));
+        }
+        if let Some(parent) = to_bias {
+            let found = kernel::bias_gradient(&gradient, outputs, spec.size[0] * spec.size[1]);
+            grads.register::<B>(parent.id, B::write(found, Shape::from([outputs])));
+        }
+    }
+}
+
+#[derive(Debug)]
 struct NormBackward;
 
 /// What the gradient of a norm needs: map, scale, shift, mean, variance and, behind a residual, the output.
@@ -405,6 +499,29 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
             convolve_recorded::<B, C, 8>(inputs.0, spec)
         } else {
             convolve_recorded::<B, C, MAX_TENSORS>(inputs.0, spec)
+        }
+    }
+
+    fn convolve_transposed(inputs: Tensors<Self>, spec: TransposedSpec) -> FloatTensor<Self> {
+        let constant = Self::from_inner(inputs.0[1].primitive().clone());
+        let node = |index: usize| inputs.0.get(index).unwrap_or(&constant).node();
+        let nodes = [node(0), node(1), node(2)];
+        let prepared = TransposedBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful();
+        let tensors: Vec<_> = inputs
+            .0
+            .into_iter()
+            .map(|tensor| tensor.into_primitive())
+            .collect();
+        let output = convolve_transposed::<B>(&tensors, &spec);
+        match prepared {
+            OpsKind::Tracked(prepared) => {
+                let state = [tensors[0].clone(), tensors[1].clone()];
+                prepared.finish((state, spec), output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }
 

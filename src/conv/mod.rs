@@ -4,17 +4,22 @@
 
 mod convolution;
 #[cfg(feature = "kernels")]
+#[allow(deprecated)] // ndarray is deprecated upstream, and supported here
 mod extension;
 #[cfg(feature = "kernels")]
 mod kernel;
 mod ops;
+mod parts;
+mod routed;
 mod solve;
 mod transposed;
 
 pub use convolution::{Conv, ConvConfig};
+pub use parts::{Part, Parts};
 pub use transposed::{ConvTranspose, ConvTransposeConfig};
 
 pub(crate) use ops::reinterpret;
+pub(crate) use routed::{Follow, affine_of, batch_norm, can_follow};
 pub use solve::TransposedPadding;
 pub(crate) use solve::{TransposedWindow, transposed_size};
 

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::solve::{TransposedPadding, TransposedWindow, full_size, solve_kernel, solve_paddings};
-use super::{default_initializer, init_weights, ops};
+use super::{default_initializer, init_weights, routed};
 use crate::layer::Layer;
 use crate::resize::{check_size, resize_shape};
 use crate::setters::setters;
@@ -266,16 +266,13 @@ impl<const R: usize> ConvTranspose<R> {
     pub fn forward_to(&self, x: Tensor<R>, target: &[usize]) -> Tensor<R> {
         let window = expect(self.config.window(x.dims(), target));
         let bias = self.bias.as_ref().map(|bias| bias.val());
-        let y = ops::conv_transpose(x, self.weight.val(), bias, &window);
         // Where no output padding takes back one of two positions that a padding cuts, one is left
-        // over, and cut here.
-        target.iter().enumerate().fold(y, |y, (n, &size)| {
-            let start = match self.config.padding {
-                TransposedPadding::Solved => y.dims()[2 + n] - size,
-                TransposedPadding::Same | TransposedPadding::Valid => 0,
-            };
-            y.narrow(2 + n, start, size)
-        })
+        // over, and cut.
+        let cut = |size: usize, wanted: usize| match self.config.padding {
+            TransposedPadding::Solved => size - wanted,
+            TransposedPadding::Same | TransposedPadding::Valid => 0,
+        };
+        routed::conv_transpose(x, self.weight.val(), bias, &window, target, cut)
     }
 }
 

@@ -17,7 +17,7 @@ use burn::nn::{
 use burn::tensor::Tensor;
 
 use super::Layer;
-use crate::conv::{TransposedWindow, transposed_size};
+use crate::conv::{TransposedWindow, batch_norm, transposed_size};
 use crate::norm::check_enough_values;
 use crate::shape::{
     PerAxis, ShapeError, check_channels, check_not_empty, expect, with_channels, with_spatial,
@@ -141,7 +141,10 @@ channel_norms!(
 impl<const R: usize> Layer<R> for Normalization {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims()));
-        Normalization::forward(self, x)
+        match self {
+            Self::Batch(norm) => batch_norm(norm, x, None, false),
+            _ => Normalization::forward(self, x),
+        }
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {

@@ -1,6 +1,6 @@
 //! [`UnetDecoder`]: back up from the deepest map, meeting every map of an encoder on the way.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoder::check_widths;
 use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
+use crate::conv::Parts;
 use crate::fit::{Fit, Target};
 use crate::gate::GateConfig;
 use crate::layer::Layer;
@@ -282,7 +283,10 @@ impl<const R: usize> UnetDecoder<R> {
         let steps = self.steps.iter().zip(maps).rev();
         let deep = steps.fold(deepest, |deep, (step, skip)| step.forward(deep, skip));
         match &self.last {
-            Some((up, block)) => block.forward(up.forward_to(deep, image)),
+            Some((up, block)) => {
+                let deep = Parts::new(vec![up.forward_to_part(deep, image)]);
+                block.forward_parts(deep).into_tensor()
+            }
             None => deep,
         }
     }

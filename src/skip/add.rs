@@ -248,6 +248,9 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipAdd<M, R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims()));
         let shortcut = self.shortcut.forward(x.clone());
+        if self.layer_scale.is_none() && self.drop_path.is_none() {
+            return self.block.forward_add(x.into(), shortcut, &self.activation);
+        }
         let mut y = self.block.forward(x);
         if let Some(scale) = &self.layer_scale {
             let mut per_channel = [1; R];

@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::meet::{Meeting, deep_and_skip};
+use crate::conv::Parts;
 use crate::fit::{Fit, Target};
 use crate::layer::Layer;
 use crate::merge::Order;
@@ -119,10 +120,22 @@ impl<M> SkipConcat<M> {
 
 impl<const R: usize, M: Layer<R>> Layer<R> for SkipConcat<M> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        expect(self.output_shape(x.dims()));
-        let deep = self.block.forward(x.clone());
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        let input = parts.dims();
+        expect(self.output_shape(input));
+        let deep = self.block.forward_parts(parts.clone());
+        if deep.dims()[2..] == input[2..] {
+            return match self.config.order {
+                Order::DeepFirst => deep.then(parts),
+                Order::SkipFirst => parts.then(deep),
+            };
+        }
         let meeting = self.config.meeting();
-        meeting.merge.forward(meeting.fit(vec![deep, x]))
+        let maps = meeting.fit(vec![deep.into_tensor(), parts.into_tensor()]);
+        meeting.merge.forward(maps).into()
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {

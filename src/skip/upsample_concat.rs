@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::meet::{Meeting, deep_and_skip};
 use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
+use crate::conv::{Part, Parts};
 use crate::fit::{Fit, Target};
 use crate::gate::{Gate, GateConfig};
 use crate::layer::Layer;
@@ -276,8 +277,20 @@ impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
     pub fn forward(&self, deep: Tensor<R>, skip: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(deep.dims(), skip.dims()));
         let up = expect(self.config.up_shape(deep.dims(), skip.dims()));
-        let deep = self.up.forward_to(deep, spatial(&up));
         let meeting = self.config.meeting();
+        let shape = [up, skip.dims()];
+        if self.gate.is_none()
+            && shape[0][2..] == shape[1][2..]
+            && self.config.target == Target::Skip
+        {
+            let deep = self.up.forward_to_part(deep, spatial(&up));
+            let parts = match self.config.order {
+                Order::DeepFirst => vec![deep, Part::new(skip)],
+                Order::SkipFirst => vec![Part::new(skip), deep],
+            };
+            return self.block.forward_parts(Parts::new(parts)).into_tensor();
+        }
+        let deep = self.up.forward_to(deep, spatial(&up));
         let mut maps = meeting.fit(vec![deep, skip]);
         if let Some(gate) = &self.gate {
             maps[1] = gate.forward(maps[1].clone(), maps[0].clone());

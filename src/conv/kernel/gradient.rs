@@ -93,7 +93,7 @@ pub(crate) fn input_gradient(
             geometry,
             [inputs, size[0], size[1]],
             &plain,
-            sinks,
+            (sinks, Epilogue::default()),
         );
     }
     gradients
@@ -109,6 +109,35 @@ fn as_source(values: &[f32], channels: usize, size: [usize; 2]) -> Source<'_> {
     }
 }
 
+/// The transposed convolution of `x`, `[batch, inputs, size...]` by `[inputs, outputs, kernel...]`: the
+/// gradient of the convolution from its output to its input.
+pub(crate) fn transposed(
+    x: &[f32],
+    batch: usize,
+    (weight, inputs): (&[f32], usize),
+    geometry: &Geometry,
+    (outputs, size): (usize, [usize; 2]),
+    epilogue: Epilogue,
+) -> Vec<f32> {
+    let mut values = vec![0.0; batch * outputs * size[0] * size[1]];
+    let sink = Sink {
+        values: &mut values,
+        channels: outputs,
+    };
+    let channels: Vec<usize> = (0..outputs).collect();
+    let shape = [outputs, size[0], size[1]];
+    plain_gradient(
+        x,
+        batch,
+        (weight, inputs),
+        geometry,
+        shape,
+        &channels,
+        (vec![sink], epilogue),
+    );
+    values
+}
+
 /// The gradient to `wanted` channels of a map of `[inputs, height, width]`.
 fn plain_gradient(
     gradient: &[f32],
@@ -117,7 +146,7 @@ fn plain_gradient(
     geometry: &Geometry,
     [inputs, height, width]: [usize; 3],
     wanted: &[usize],
-    sinks: Vec<Sink>,
+    (sinks, epilogue): (Vec<Sink>, Epilogue),
 ) {
     let size = [height, width];
     let step = geometry.stride;
@@ -167,7 +196,7 @@ fn plain_gradient(
         output: Output {
             channels: wanted.len(),
             size,
-            epilogue: Epilogue::default(),
+            epilogue,
         },
     };
     plan::run(&work, sinks, batch, rows);

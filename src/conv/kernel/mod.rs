@@ -22,7 +22,7 @@ mod weight_gradient;
 mod tests;
 
 pub(crate) use direct::MAX_STEP;
-pub(crate) use gradient::{Wanted, input_gradient, weight_gradient};
+pub(crate) use gradient::{Wanted, input_gradient, transposed, weight_gradient};
 pub(crate) use plan::{Geometry, bias_gradient, forward};
 pub(crate) use sink::Epilogue;
 pub(crate) use stage::{Prologue, Source};

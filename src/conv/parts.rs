@@ -1,0 +1,123 @@
+//! [`Parts`]: a concatenation that need not exist.
+
+use alloc::{vec, vec::Vec};
+
+use burn::tensor::Tensor;
+
+use crate::resize::{ResizeMode, resize};
+use crate::shape::spatial;
+
+/// A map of a concatenation, and how it is read.
+#[derive(Clone, Debug)]
+pub struct Part<const R: usize = 4> {
+    pub(super) map: Tensor<R>,
+    /// Each position is read so many times along each spatial axis: nearest upsampling by a whole factor.
+    pub(super) factors: Vec<usize>,
+}
+
+impl<const R: usize> Part<R> {
+    /// A map that is read as it is.
+    pub fn new(map: Tensor<R>) -> Self {
+        Self {
+            map,
+            factors: vec![1; R - 2],
+        }
+    }
+
+    /// A map of which each position is read so many times along each spatial axis.
+    pub(crate) fn enlarged(map: Tensor<R>, factors: Vec<usize>) -> Self {
+        Self { map, factors }
+    }
+
+    /// The shape that is read.
+    pub fn dims(&self) -> [usize; R] {
+        let mut dims = self.map.dims();
+        for (size, factor) in dims[2..].iter_mut().zip(&self.factors) {
+            *size *= factor;
+        }
+        dims
+    }
+
+    /// The map, and how many times each position is read along each spatial axis.
+    pub fn into_map(self) -> (Tensor<R>, Vec<usize>) {
+        (self.map, self.factors)
+    }
+
+    /// Writes the map as it is read.
+    pub fn into_tensor(self) -> Tensor<R> {
+        if self.factors.iter().all(|&factor| factor == 1) {
+            return self.map;
+        }
+        let dims = self.dims();
+        resize(self.map, spatial(&dims), ResizeMode::Nearest)
+    }
+}
+
+/// Maps that are one concatenation on the channels, in order, without being written as one.
+///
+/// A layer hands them on by [`forward_parts`](crate::Layer::forward_parts); a convolution reads them where
+/// they are, since `conv(concat([a, b]), w) = conv(a, w_a) + conv(b, w_b)`.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, block::ConvNormActConfig, conv::{Part, Parts}};
+///
+/// let device = Device::flex();
+/// let [a, b] = [4, 2].map(|channels| Tensor::<4>::ones([1, channels, 8, 8], &device));
+/// let parts = Parts::new(vec![Part::new(a), Part::new(b)]);
+/// assert_eq!(parts.dims(), [1, 6, 8, 8]);
+/// let conv = ConvNormActConfig::new([6, 3], 3).init::<4>(&device);
+/// assert_eq!(conv.forward_parts(parts).into_tensor().dims(), [1, 3, 8, 8]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Parts<const R: usize = 4>(Vec<Part<R>>);
+
+impl<const R: usize> From<Tensor<R>> for Parts<R> {
+    fn from(map: Tensor<R>) -> Self {
+        Self(vec![Part::new(map)])
+    }
+}
+
+impl<const R: usize> Parts<R> {
+    /// The concatenation of `parts`, which have the same batch and size.
+    ///
+    /// # Panics
+    /// When there is none, or they differ in anything but their channels.
+    pub fn new(parts: Vec<Part<R>>) -> Self {
+        let shapes: Vec<_> = parts.iter().map(Part::dims).collect();
+        crate::shape::expect(crate::merge::Merge::concat().output_shape(&shapes));
+        Self(parts)
+    }
+
+    /// The shape of the concatenation.
+    pub fn dims(&self) -> [usize; R] {
+        let mut dims = self.0[0].dims();
+        dims[1] = self.0.iter().map(|part| part.dims()[1]).sum();
+        dims
+    }
+
+    /// These, and after them `more`.
+    pub(crate) fn then(mut self, more: Self) -> Self {
+        self.0.extend(more.0);
+        self
+    }
+
+    /// The parts.
+    pub fn into_inner(self) -> Vec<Part<R>> {
+        self.0
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Part<R>] {
+        &self.0
+    }
+
+    /// Writes the concatenation, unless it is one map already.
+    pub fn into_tensor(self) -> Tensor<R> {
+        let mut maps: Vec<_> = self.0.into_iter().map(Part::into_tensor).collect();
+        match maps.len() {
+            1 => maps.remove(0),
+            _ => Tensor::cat(maps, 1),
+        }
+    }
+}
