@@ -7,7 +7,10 @@ use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::conv::{Conv, ConvConfig, Follow, Parts, affine_of, batch_norm, can_follow};
+use crate::conv::{
+    Conv, ConvConfig, Follow, Part, Parts, affine_of, batch_norm, can_follow, norm_of_parts,
+    pending_norm,
+};
 use crate::layer::Layer;
 use crate::norm::NormConfig;
 use crate::setters::setters;
@@ -194,49 +197,66 @@ pub struct ConvNormAct<const R: usize = 4> {
 
 impl<const R: usize> ConvNormAct<R> {
     /// Convolution and norm, with a residual and an activation after them: where the kernels can, in the
-    /// pass that writes the map.
+    /// pass that writes the map, or in that which reads it next.
     fn conv_norm(
         &self,
         parts: Parts<R>,
         residual: Option<Tensor<R>>,
         activation: &Option<Activation>,
-    ) -> Tensor<R> {
+    ) -> Part<R> {
         let relu = matches!(activation, Some(Activation::Relu(_)));
-        let y = match &self.norm {
-            Some(Normalization::Batch(norm)) if can_follow(&parts) => {
-                let affine = Some(affine_of(norm));
-                let follow = Follow {
-                    affine,
-                    residual,
-                    relu,
-                };
-                self.conv.forward_with(parts, follow)
-            }
+        let act = |y| match relu {
+            true => y,
+            false => Layer::forward(activation, y),
+        };
+        let affine = match &self.norm {
+            Some(Normalization::Batch(norm)) if can_follow(&parts) => Some(affine_of(norm)),
+            None => None,
             Some(Normalization::Batch(norm)) => {
                 let y = self.conv.forward_with(parts, Follow::default());
-                batch_norm(norm, y, residual, relu)
-            }
-            None => {
-                let follow = Follow {
-                    affine: None,
-                    residual,
-                    relu,
+                let by_next = relu && residual.is_none();
+                return match by_next.then(|| pending_norm(norm, &y, relu)).flatten() {
+                    Some(norm) => Part::normed(y, norm),
+                    None => Part::new(act(batch_norm(norm, y, residual, relu))),
                 };
-                self.conv.forward_with(parts, follow)
             }
             norm => {
-                let y = Layer::forward(norm, self.conv.forward_with(parts, Follow::default()));
+                let y = self.conv.forward_with(parts, Follow::default());
+                let y = Layer::forward(norm, y);
                 let y = match residual {
                     Some(residual) => y + residual,
                     None => y,
                 };
-                return Layer::forward(activation, y);
+                return Part::new(Layer::forward(activation, y));
             }
         };
-        match relu {
-            true => y,
-            false => Layer::forward(activation, y),
-        }
+        let follow = Follow {
+            affine,
+            residual,
+            relu,
+        };
+        Part::new(act(self.conv.forward_with(parts, follow)))
+    }
+
+    /// Norm, activation and convolution: where the kernels can, what is read is normalised as it is read.
+    fn norm_conv(&self, parts: Parts<R>) -> Tensor<R> {
+        let follow = Follow::default();
+        let relu = match self.activation {
+            None => Some(false),
+            Some(Activation::Relu(_)) => Some(true),
+            _ => None,
+        };
+        let parts = match (&self.norm, relu) {
+            (Some(Normalization::Batch(norm)), Some(relu)) => {
+                match norm_of_parts(norm, parts, relu) {
+                    Ok(parts) => return self.conv.forward_with(parts, follow),
+                    Err(parts) => parts,
+                }
+            }
+            _ => parts,
+        };
+        let x = Layer::forward(&self.norm, parts.into_tensor());
+        self.conv.forward(Layer::forward(&self.activation, x))
     }
 }
 
@@ -253,12 +273,7 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
                 let y = self.conv.forward_parts(parts).into_tensor();
                 Layer::forward(&self.norm, Layer::forward(&self.activation, y)).into()
             }
-            LayerOrder::NormActConv => {
-                let x = Layer::forward(&self.norm, parts.into_tensor());
-                self.conv
-                    .forward(Layer::forward(&self.activation, x))
-                    .into()
-            }
+            LayerOrder::NormActConv => self.norm_conv(parts).into(),
         }
     }
 
@@ -270,7 +285,9 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
     ) -> Tensor<R> {
         if self.order == LayerOrder::ConvNormAct && self.activation.is_none() {
             expect(self.output_shape(parts.dims()));
-            return self.conv_norm(parts, Some(residual), activation);
+            return self
+                .conv_norm(parts, Some(residual), activation)
+                .into_tensor();
         }
         let y = self.forward_parts(parts).into_tensor();
         Layer::forward(activation, y + residual)

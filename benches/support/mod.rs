@@ -85,7 +85,10 @@ impl UpBlock {
     }
 
     fn inputs(batch: usize, device: &Device) -> Vec<Tensor<4>> {
-        vec![random([batch, 64, 64, 64], device), random([batch, 32, 128, 128], device)]
+        vec![
+            random([batch, 64, 64, 64], device),
+            random([batch, 32, 128, 128], device),
+        ]
     }
 }
 

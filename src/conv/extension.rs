@@ -4,6 +4,7 @@
 use alloc::{borrow::Cow, vec::Vec};
 
 use burn::backend::autodiff::{
+    NodeId,
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
@@ -15,7 +16,8 @@ use burn::backend::{
 };
 use burn::tensor::{Shape, TensorData};
 
-use super::kernel::{self, Epilogue, Geometry, Source, Wanted};
+use super::kernel::norm::Cut;
+use super::kernel::{self, Epilogue, Geometry, Prologue, Source, Wanted};
 
 /// Several tensors, as what an operation takes or gives.
 #[derive(Debug)]
@@ -68,11 +70,35 @@ impl<B: Backend> ExtensionType<B> for Tensors<B> {
     }
 }
 
+/// A batch norm, and perhaps ReLU, that a map is read or written through.
+#[derive(Clone, Copy, Debug)]
+pub struct NormSpec {
+    pub(crate) epsilon: f64,
+    pub(crate) relu: bool,
+    /// Whether mean and variance are those of the map itself, which gradients go through.
+    pub(crate) of_batch: bool,
+}
+
+/// How a source is read.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceSpec {
+    /// How many times along its axes.
+    pub(crate) factors: [usize; 2],
+    /// Through which norm. Its scale, shift, mean and variance follow the source.
+    pub(crate) norm: Option<NormSpec>,
+}
+
+impl SourceSpec {
+    /// The tensors of the source.
+    fn len(&self) -> usize {
+        if self.norm.is_some() { 5 } else { 1 }
+    }
+}
+
 /// What the tensors of a convolution are, in this order.
 #[derive(Clone, Debug)]
 pub struct ConvSpec {
-    /// How many times each source is read along its axes.
-    pub(crate) factors: Vec<[usize; 2]>,
+    pub(crate) sources: Vec<SourceSpec>,
     /// Whether a bias follows the sources and the weight.
     pub(crate) bias: bool,
     /// Whether scale and shift of each channel follow.
@@ -86,24 +112,22 @@ pub struct ConvSpec {
     pub(crate) shape: Vec<usize>,
 }
 
+impl ConvSpec {
+    /// The tensors of all sources.
+    fn sources_len(&self) -> usize {
+        self.sources.iter().map(SourceSpec::len).sum()
+    }
+}
+
 /// What the tensors of a transposed convolution are: the map, the weight and, where said, a bias.
 #[derive(Clone, Debug)]
 pub struct TransposedSpec {
-    pub(crate) bias: bool,
     /// Of the convolution that it turns round: from its output to its input.
     pub(crate) geometry: Geometry,
     /// Height and width of the output.
     pub(crate) size: [usize; 2],
     /// The shape of the output.
     pub(crate) shape: Vec<usize>,
-}
-
-/// What the tensors of a norm are: the map, scale, shift and, where said, a residual.
-#[derive(Clone, Debug)]
-pub struct NormSpec {
-    pub(crate) residual: bool,
-    pub(crate) relu: bool,
-    pub(crate) epsilon: f64,
 }
 
 /// The operations of this crate that have kernels.
@@ -118,8 +142,12 @@ pub trait KernelBackend: Backend {
         spec: TransposedSpec,
     ) -> FloatTensor<Self>;
 
-    /// Batch norm by the statistics of the batch: the output, the means and the variances.
-    fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormSpec) -> Tensors<Self>;
+    /// Mean and biased variance of each channel. No gradient goes through them here: the norms that use
+    /// them know what they depend on.
+    fn moments(x: FloatTensor<Self>) -> Tensors<Self>;
+
+    /// `act(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
+    fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self>;
 }
 
 /// A backend whose tensors of f32 are slices.
@@ -176,45 +204,83 @@ fn dims_of(shape: &Shape) -> [usize; 4] {
     }
 }
 
-/// The values of the sources, for as long as they are read.
+/// A batch norm, read.
+struct ReadNorm<'a> {
+    numbers: [Cow<'a, [f32]>; 3],
+    inverse_deviation: Vec<f32>,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    spec: NormSpec,
+}
+
+impl<'a> ReadNorm<'a> {
+    /// Of scale, shift, mean and variance.
+    fn new<B: Slices>(tensors: &'a [FloatTensor<B>], spec: NormSpec) -> Self {
+        let numbers = [0, 1, 2].map(|n| B::read(&tensors[n]));
+        let inverse = |variance: &f32| (1.0 / (f64::from(*variance) + spec.epsilon).sqrt()) as f32;
+        let mut read = Self {
+            numbers,
+            inverse_deviation: B::read(&tensors[3]).iter().map(inverse).collect(),
+            scale: Vec::new(),
+            shift: Vec::new(),
+            spec,
+        };
+        (read.scale, read.shift) = read.norm().affine();
+        read
+    }
+
+    fn norm(&self) -> kernel::norm::Norm<'_> {
+        let [gamma, beta, mean] = &self.numbers;
+        kernel::norm::Norm {
+            gamma,
+            beta,
+            mean,
+            inverse_deviation: &self.inverse_deviation,
+            of_batch: self.spec.of_batch,
+        }
+    }
+}
+
+/// A source, read.
 struct Read<'a> {
-    values: Vec<Cow<'a, [f32]>>,
-    dims: Vec<[usize; 4]>,
-    factors: &'a [[usize; 2]],
+    values: Cow<'a, [f32]>,
+    dims: [usize; 4],
+    factors: [usize; 2],
+    norm: Option<ReadNorm<'a>>,
 }
 
 impl<'a> Read<'a> {
-    fn new<B: Slices>(sources: &'a [FloatTensor<B>], factors: &'a [[usize; 2]]) -> Self {
-        Self {
-            values: sources.iter().map(B::read).collect(),
-            dims: sources
-                .iter()
-                .map(|source| dims_of(&source.shape()))
-                .collect(),
-            factors,
+    fn all<B: Slices>(mut tensors: &'a [FloatTensor<B>], specs: &[SourceSpec]) -> Vec<Self> {
+        let read = |spec: &SourceSpec| {
+            let (now, rest) = tensors.split_at(spec.len());
+            tensors = rest;
+            Self {
+                values: B::read(&now[0]),
+                dims: dims_of(&now[0].shape()),
+                factors: spec.factors,
+                norm: spec.norm.map(|norm| ReadNorm::new::<B>(&now[1..], norm)),
+            }
+        };
+        specs.iter().map(read).collect()
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source {
+            values: &self.values,
+            channels: self.dims[1],
+            size: [self.dims[2], self.dims[3]],
+            up: self.factors,
+            prologue: self.norm.as_ref().map(|norm| Prologue {
+                scale: &norm.scale,
+                shift: &norm.shift,
+                relu: norm.spec.relu,
+            }),
         }
-    }
-
-    fn batch(&self) -> usize {
-        self.dims[0][0]
-    }
-
-    fn sources(&self) -> Vec<Source<'_>> {
-        let parts = self.values.iter().zip(&self.dims).zip(self.factors);
-        parts
-            .map(|((values, dims), &up)| Source {
-                values,
-                channels: dims[1],
-                size: [dims[2], dims[3]],
-                up,
-                prologue: None,
-            })
-            .collect()
     }
 }
 
 fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -> FloatTensor<B> {
-    let (sources, rest) = tensors.split_at(spec.factors.len());
+    let (sources, rest) = tensors.split_at(spec.sources_len());
     let outputs = rest[0].shape()[0];
     let mut rest = rest.iter().map(B::read);
     let mut next = |wanted: bool| if wanted { rest.next() } else { None };
@@ -241,10 +307,12 @@ fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -> FloatTens
         residual: residual.as_deref(),
         relu: spec.relu,
     };
-    let read = Read::new::<B>(sources, &spec.factors);
+    let read = Read::all::<B>(sources, &spec.sources);
+    let sources: Vec<_> = read.iter().map(Read::source).collect();
+    let batch = read[0].dims[0];
     let values = kernel::forward(
-        &read.sources(),
-        read.batch(),
+        &sources,
+        batch,
         (&weight, outputs),
         &spec.geometry,
         epilogue,
@@ -275,35 +343,24 @@ fn convolve_transposed<B: Slices>(
     B::write(values, Shape::from(spec.shape.clone()))
 }
 
-fn moments_and_output<B: Slices>(
-    tensors: &[FloatTensor<B>],
-    spec: &NormSpec,
-) -> [FloatTensor<B>; 3] {
-    let shape = tensors[0].shape();
-    let values: Vec<_> = tensors.iter().map(B::read).collect();
-    let x = map_of(&values[0], &shape);
-    let (mean, variance) = kernel::norm::moments(x);
-    let inverse_deviation = inverse_deviation(&variance, spec.epsilon);
-    let (scale, shift) = kernel::norm::Norm {
-        gamma: &values[1],
-        beta: &values[2],
-        mean: &mean,
-        inverse_deviation: &inverse_deviation,
-    }
-    .affine();
-    let residual = values.get(3).map(|residual| &residual[..]);
-    let y = kernel::norm::affine(x, &scale, &shift, residual, spec.relu);
+fn moments<B: Slices>(x: &FloatTensor<B>) -> Tensors<B> {
+    let values = B::read(x);
+    let (mean, variance) = kernel::norm::moments(map_of(&values, &x.shape()));
     let channels = Shape::from([mean.len()]);
-    [
-        B::write(y, shape),
+    Tensors(alloc::vec![
         B::write(mean, channels.clone()),
-        B::write(variance, channels),
-    ]
+        B::write(variance, channels)
+    ])
 }
 
-fn inverse_deviation(variance: &[f32], epsilon: f64) -> Vec<f32> {
-    let inverse = |variance: &f32| (1.0 / (f64::from(*variance) + epsilon).sqrt()) as f32;
-    variance.iter().map(inverse).collect()
+fn normalize<B: Slices>(tensors: &[FloatTensor<B>], spec: NormSpec) -> FloatTensor<B> {
+    let shape = tensors[0].shape();
+    let values = B::read(&tensors[0]);
+    let norm = ReadNorm::new::<B>(&tensors[1..5], spec);
+    let residual = tensors.get(5).map(B::read);
+    let x = map_of(&values, &shape);
+    let y = kernel::norm::affine(x, &norm.scale, &norm.shift, residual.as_deref(), spec.relu);
+    B::write(y, shape)
 }
 
 fn map_of<'a>(values: &'a [f32], shape: &Shape) -> kernel::norm::Map<'a> {
@@ -325,8 +382,12 @@ impl KernelBackend for burn::backend::Flex {
         convolve_transposed::<Self>(&inputs.0, &spec)
     }
 
-    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> Tensors<Self> {
-        Tensors(moments_and_output::<Self>(&inputs.0, &spec).into())
+    fn moments(x: FloatTensor<Self>) -> Tensors<Self> {
+        moments::<Self>(&x)
+    }
+
+    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+        normalize::<Self>(&inputs.0, spec)
     }
 }
 
@@ -340,13 +401,17 @@ impl KernelBackend for burn::backend::NdArray {
         convolve_transposed::<Self>(&inputs.0, &spec)
     }
 
-    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> Tensors<Self> {
-        Tensors(moments_and_output::<Self>(&inputs.0, &spec).into())
+    fn moments(x: FloatTensor<Self>) -> Tensors<Self> {
+        moments::<Self>(&x)
+    }
+
+    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+        normalize::<Self>(&inputs.0, spec)
     }
 }
 
 /// Nodes that an operation has at most. An unused one stands for a constant.
-pub(crate) const MAX_TENSORS: usize = 64;
+pub(crate) const MAX_TENSORS: usize = 192;
 
 #[derive(Debug)]
 struct ConvBackward;
@@ -356,22 +421,35 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
+        let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let (tensors, spec) = ops.state;
-        let count = spec.factors.len();
-        let (sources, weight) = (&tensors[..count], &tensors[count]);
+        let (sources, weight) = (&tensors[..spec.sources_len()], &tensors[spec.sources_len()]);
         let (gradient, kernel) = (B::read(&gradient), B::read(weight));
         let outputs = weight.shape()[0];
-        let read = Read::new::<B>(sources, &spec.factors);
-        let wanted = read.dims.iter().zip(&spec.factors).zip(&ops.parents);
-        let wanted: Vec<Wanted> = wanted
-            .map(|((dims, &up), parent)| Wanted {
-                channels: dims[1],
-                size: [dims[2], dims[3]],
-                up,
-                wanted: parent.is_some(),
-            })
-            .collect();
-        let batch = read.batch();
+        let read = Read::all::<B>(sources, &spec.sources);
+        let firsts = spec.sources.iter().scan(0, |next, source| {
+            let first = *next;
+            *next += source.len();
+            Some(first)
+        });
+        let firsts: Vec<usize> = firsts.collect();
+        let is_wanted = |first: usize, source: &SourceSpec| {
+            parents[first..first + source.len()]
+                .iter()
+                .any(Option::is_some)
+        };
+        let wanted = read
+            .iter()
+            .zip(&spec.sources)
+            .zip(&firsts)
+            .map(|((read, source), &first)| Wanted {
+                channels: read.dims[1],
+                size: [read.dims[2], read.dims[3]],
+                up: read.factors,
+                wanted: is_wanted(first, source),
+            });
+        let wanted: Vec<_> = wanted.collect();
+        let batch = read[0].dims[0];
         let parts = kernel::input_gradient(
             &gradient,
             batch,
@@ -379,26 +457,62 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
             &spec.geometry,
             &wanted,
         );
-        for ((part, source), parent) in parts.into_iter().zip(sources).zip(&ops.parents) {
-            if let (Some(values), Some(parent)) = (part, parent) {
-                grads.register::<B>(parent.id, B::write(values, source.shape()));
+        for ((part, read), &first) in parts.into_iter().zip(&read).zip(&firsts) {
+            let Some(part) = part else { continue };
+            let parents = &parents[first..];
+            let shape = sources[first].shape();
+            match &read.norm {
+                None => register::<B>(parents[0], Some(part), shape, grads),
+                Some(norm) => {
+                    let x = map_of(&read.values, &shape);
+                    let cut = if norm.spec.relu {
+                        Cut::Input
+                    } else {
+                        Cut::None
+                    };
+                    let found = kernel::norm::backward(x, &part, norm.norm(), cut, false);
+                    register_norm::<B>(parents, found, shape, grads);
+                }
             }
         }
-        if let Some(parent) = &ops.parents[count] {
-            let values = kernel::weight_gradient(
-                &read.sources(),
-                (&gradient, outputs),
-                batch,
-                &spec.geometry,
-            );
-            grads.register::<B>(parent.id, B::write(values, weight.shape()));
+        let [to_weight, to_bias] =
+            [0, 1].map(|n| parents.get(spec.sources_len() + n).copied().flatten());
+        if to_weight.is_some() {
+            let sources: Vec<_> = read.iter().map(Read::source).collect();
+            let values =
+                kernel::weight_gradient(&sources, (&gradient, outputs), batch, &spec.geometry);
+            register::<B>(to_weight, Some(values), weight.shape(), grads);
         }
-        if let Some(parent) = ops.parents.get(count + 1).and_then(Option::as_ref) {
+        if to_bias.is_some() {
             let positions = spec.geometry.size[0] * spec.geometry.size[1];
             let values = kernel::bias_gradient(&gradient, outputs, positions);
-            grads.register::<B>(parent.id, B::write(values, Shape::from([outputs])));
+            register::<B>(to_bias, Some(values), Shape::from([outputs]), grads);
         }
     }
+}
+
+fn register<B: Slices>(
+    parent: Option<NodeId>,
+    values: Option<Vec<f32>>,
+    shape: Shape,
+    grads: &mut Gradients,
+) {
+    if let (Some(parent), Some(values)) = (parent, values) {
+        grads.register::<B>(parent, B::write(values, shape));
+    }
+}
+
+/// Registers the gradients to a map, and to the scale and the shift that follow it.
+fn register_norm<B: Slices>(
+    parents: &[Option<NodeId>],
+    found: kernel::norm::Gradients,
+    shape: Shape,
+    grads: &mut Gradients,
+) {
+    let channels = Shape::from([found.gamma.len()]);
+    register::<B>(parents[0], Some(found.x), shape, grads);
+    register::<B>(parents[1], Some(found.gamma), channels.clone(), grads);
+    register::<B>(parents[2], Some(found.beta), channels, grads);
 }
 
 #[derive(Debug)]
@@ -447,49 +561,29 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
 #[derive(Debug)]
 struct NormBackward;
 
-/// What the gradient of a norm needs: map, scale, shift, mean, variance and, behind a residual, the output.
-#[derive(Debug, Clone)]
-struct NormState<B: Backend> {
-    tensors: Vec<FloatTensor<B>>,
-    spec: NormSpec,
-}
+impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
+    /// Map, scale, shift, mean, variance and, behind a residual and ReLU, the output.
+    type State = (Vec<FloatTensor<B>>, NormSpec);
 
-impl<B: KernelBackend + Slices> Backward<B, 4> for NormBackward {
-    type State = NormState<B>;
-
-    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        use kernel::norm::{Cut, Norm, backward};
+    fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let NormState { tensors, spec } = ops.state;
+        let (tensors, spec) = ops.state;
         let shape = tensors[0].shape();
-        let values: Vec<_> = tensors.iter().map(B::read).collect();
-        let inverse_deviation = inverse_deviation(&values[4], spec.epsilon);
-        let norm = Norm {
-            gamma: &values[1],
-            beta: &values[2],
-            mean: &values[3],
-            inverse_deviation: &inverse_deviation,
-        };
-        let cut = match (spec.relu, values.get(5)) {
+        let values = B::read(&tensors[0]);
+        let norm = ReadNorm::new::<B>(&tensors[1..5], spec);
+        let output = tensors.get(5).map(B::read);
+        let cut = match (spec.relu, &output) {
             (false, _) => Cut::None,
             (true, Some(output)) => Cut::Output(output),
             (true, None) => Cut::Input,
         };
-        let [x, gamma, beta, residual] = ops.parents;
-        let x_map = map_of(&values[0], &shape);
-        let found = backward(x_map, &B::read(&gradient), norm, cut, residual.is_some());
-        let channels = Shape::from([found.gamma.len()]);
-        let found = [
-            (x, Some(found.x), shape.clone()),
-            (gamma, Some(found.gamma), channels.clone()),
-            (beta, Some(found.beta), channels),
-            (residual, found.residual, shape),
-        ];
-        for (parent, values, shape) in found {
-            if let (Some(parent), Some(values)) = (parent, values) {
-                grads.register::<B>(parent.id, B::write(values, shape));
-            }
-        }
+        let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
+        let residual = parents[5];
+        let x = map_of(&values, &shape);
+        let gradient = B::read(&gradient);
+        let mut found = kernel::norm::backward(x, &gradient, norm.norm(), cut, residual.is_some());
+        register::<B>(residual, found.residual.take(), shape.clone(), grads);
+        register_norm::<B>(&parents, found, shape, grads);
     }
 }
 
@@ -525,33 +619,33 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
         }
     }
 
-    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> Tensors<Self> {
+    fn moments(x: FloatTensor<Self>) -> Tensors<Self> {
+        let found = moments::<B>(x.primitive());
+        Tensors(found.0.into_iter().map(Self::from_inner).collect())
+    }
+
+    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
         let constant = Self::from_inner(inputs.0[1].primitive().clone());
-        let node = |index: usize| inputs.0.get(index).unwrap_or(&constant).node();
-        let nodes = [node(0), node(1), node(2), node(3)];
+        let nodes = core::array::from_fn(|index| inputs.0.get(index).unwrap_or(&constant).node());
         let prepared = NormBackward.prepare::<C>(nodes).compute_bound().stateful();
         let mut tensors: Vec<_> = inputs
             .0
             .into_iter()
             .map(|tensor| tensor.into_primitive())
             .collect();
-        let [y, mean, variance] = moments_and_output::<B>(&tensors, &spec);
-        let output = match prepared {
+        let output = normalize::<B>(&tensors, spec);
+        match prepared {
             OpsKind::Tracked(prepared) => {
-                tensors.truncate(3);
-                tensors.extend([mean.clone(), variance.clone()]);
-                if spec.relu && spec.residual {
-                    tensors.push(y.clone());
+                // Behind a residual, only the output says what ReLU has cut.
+                let residual = tensors.len() > 5;
+                tensors.truncate(5);
+                if residual && spec.relu {
+                    tensors.push(output.clone());
                 }
-                prepared.finish(NormState { tensors, spec }, y)
+                prepared.finish((tensors, spec), output)
             }
-            OpsKind::UnTracked(prepared) => prepared.finish(y),
-        };
-        Tensors(alloc::vec![
-            output,
-            Self::from_inner(mean),
-            Self::from_inner(variance)
-        ])
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
     }
 }
 
@@ -573,7 +667,7 @@ fn convolve_recorded<B: KernelBackend + Slices, C: CheckpointStrategy, const N: 
     let output = convolve::<B>(&tensors, &spec);
     match prepared {
         OpsKind::Tracked(prepared) => {
-            tensors.truncate(spec.factors.len() + 1);
+            tensors.truncate(spec.sources_len() + 1);
             prepared.finish((tensors, spec), output)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(output),

@@ -4,6 +4,7 @@ use alloc::{vec, vec::Vec};
 
 use burn::tensor::Tensor;
 
+use super::routed::{self, PendingNorm};
 use crate::resize::{ResizeMode, resize};
 use crate::shape::spatial;
 
@@ -13,6 +14,11 @@ pub struct Part<const R: usize = 4> {
     pub(super) map: Tensor<R>,
     /// Each position is read so many times along each spatial axis: nearest upsampling by a whole factor.
     pub(super) factors: Vec<usize>,
+    /// Mean and variance of each channel of the map, once they were asked for.
+    #[cfg(feature = "kernels")]
+    moments: alloc::sync::Arc<std::sync::OnceLock<[Tensor<1>; 2]>>,
+    /// The norm that it is read through, before it is enlarged.
+    pub(super) norm: Option<PendingNorm>,
 }
 
 impl<const R: usize> Part<R> {
@@ -21,12 +27,26 @@ impl<const R: usize> Part<R> {
         Self {
             map,
             factors: vec![1; R - 2],
+            #[cfg(feature = "kernels")]
+            moments: Default::default(),
+            norm: None,
         }
     }
 
     /// A map of which each position is read so many times along each spatial axis.
     pub(crate) fn enlarged(map: Tensor<R>, factors: Vec<usize>) -> Self {
-        Self { map, factors }
+        Self {
+            factors,
+            ..Self::new(map)
+        }
+    }
+
+    /// A map that is read through a norm.
+    pub(crate) fn normed(map: Tensor<R>, norm: PendingNorm) -> Self {
+        Self {
+            norm: Some(norm),
+            ..Self::new(map)
+        }
     }
 
     /// The shape that is read.
@@ -38,18 +58,24 @@ impl<const R: usize> Part<R> {
         dims
     }
 
-    /// The map, and how many times each position is read along each spatial axis.
-    pub fn into_map(self) -> (Tensor<R>, Vec<usize>) {
-        (self.map, self.factors)
+    /// Mean and variance of each channel of the map; enlarged, they are the same.
+    #[cfg(feature = "kernels")]
+    pub(super) fn moments(&self) -> [Tensor<1>; 2] {
+        let compute = || routed::moments(&self.map);
+        self.moments.get_or_init(compute).clone()
     }
 
     /// Writes the map as it is read.
     pub fn into_tensor(self) -> Tensor<R> {
-        if self.factors.iter().all(|&factor| factor == 1) {
-            return self.map;
-        }
         let dims = self.dims();
-        resize(self.map, spatial(&dims), ResizeMode::Nearest)
+        let map = match &self.norm {
+            Some(norm) => routed::normalize(self.map, norm, None),
+            None => self.map,
+        };
+        match self.factors.iter().all(|&factor| factor == 1) {
+            true => map,
+            false => resize(map, spatial(&dims), ResizeMode::Nearest),
+        }
     }
 }
 
@@ -76,6 +102,12 @@ pub struct Parts<const R: usize = 4>(Vec<Part<R>>);
 impl<const R: usize> From<Tensor<R>> for Parts<R> {
     fn from(map: Tensor<R>) -> Self {
         Self(vec![Part::new(map)])
+    }
+}
+
+impl<const R: usize> From<Part<R>> for Parts<R> {
+    fn from(part: Part<R>) -> Self {
+        Self(vec![part])
     }
 }
 

@@ -93,17 +93,78 @@ pub(crate) fn conv_transpose<const R: usize>(
     })
 }
 
-/// Batch norm, and what follows it, `relu(norm(x) + residual)`. As [`BatchNorm`], it normalises by the
-/// statistics of the batch where gradients are recorded and the layer is in training.
+/// A batch norm, and perhaps ReLU, that a map is still to be read through.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingNorm {
+    /// Scale, shift, mean and variance of each channel.
+    pub(crate) numbers: [Tensor<1>; 4],
+    pub(crate) epsilon: f64,
+    pub(crate) relu: bool,
+    /// Whether mean and variance are those of the map.
+    pub(crate) of_batch: bool,
+}
+
+/// The norm that `norm` is for `x` now: by the statistics of the batch, which it takes into its running ones,
+/// where gradients are recorded and the layer is in training. None where there are no kernels.
+pub(crate) fn pending_norm<const R: usize>(
+    norm: &BatchNorm,
+    x: &Tensor<R>,
+    relu: bool,
+) -> Option<PendingNorm> {
+    #[cfg(feature = "kernels")]
+    if kernels::are_for(x) {
+        let device = x.device();
+        let of_batch = device.is_autodiff() && norm.training.is_enabled();
+        let [mean, variance] = if of_batch {
+            let found = kernels::moments(x);
+            update(norm, &found);
+            found
+        } else {
+            [&norm.running_mean, &norm.running_var]
+                .map(|running| running.value().to_device(&device))
+        };
+        return Some(PendingNorm {
+            numbers: [norm.gamma.val(), norm.beta.val(), mean, variance],
+            epsilon: norm.epsilon,
+            relu,
+            of_batch,
+        });
+    }
+    let _ = (norm, x, relu);
+    None
+}
+
+/// Takes the statistics of a batch into the running ones, as Burn's layer does.
+#[cfg(feature = "kernels")]
+fn update(norm: &BatchNorm, [mean, variance]: &[Tensor<1>; 2]) {
+    for (running, now) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+        let before = running.value_sync().to_device(&now.device());
+        let now = now.clone() * norm.momentum;
+        running.update((before * (1.0 - norm.momentum) + now).detach());
+    }
+}
+
+/// `act(norm(x) + residual)`
+pub(crate) fn normalize<const R: usize>(
+    x: Tensor<R>,
+    norm: &PendingNorm,
+    residual: Option<Tensor<R>>,
+) -> Tensor<R> {
+    #[cfg(feature = "kernels")]
+    return kernels::normalize(x, norm, residual);
+    #[cfg(not(feature = "kernels"))]
+    unreachable!("without kernels no norm is pending: {x:?}, {norm:?}, {residual:?}")
+}
+
+/// Batch norm, and what follows it, `relu(norm(x) + residual)`.
 pub(crate) fn batch_norm<const R: usize>(
     norm: &BatchNorm,
     x: Tensor<R>,
     residual: Option<Tensor<R>>,
     relu: bool,
 ) -> Tensor<R> {
-    #[cfg(feature = "kernels")]
-    if x.device().is_autodiff() && norm.training.is_enabled() && kernels::are_for(&x) {
-        return kernels::batch_norm(norm, x, residual, relu);
+    if let Some(norm) = pending_norm(norm, &x, relu) {
+        return normalize(x, &norm, residual);
     }
     let follow = Follow {
         affine: None,
@@ -111,6 +172,25 @@ pub(crate) fn batch_norm<const R: usize>(
         relu,
     };
     follow.apply(norm.forward(x))
+}
+
+/// The parts, read through a batch norm of their concatenation: each through its share. The parts come back
+/// where there are no kernels.
+pub(crate) fn norm_of_parts<const R: usize>(
+    norm: &BatchNorm,
+    parts: Parts<R>,
+    relu: bool,
+) -> Result<Parts<R>, Parts<R>> {
+    #[cfg(feature = "kernels")]
+    if parts
+        .as_slice()
+        .iter()
+        .all(|part| kernels::are_for(&part.map) && part.norm.is_none())
+    {
+        return Ok(kernels::norm_of_parts(norm, parts, relu));
+    }
+    let _ = (norm, relu);
+    Err(parts)
 }
 
 /// Whether a convolution of the parts takes an affine map of each channel along: there are kernels for
@@ -137,6 +217,9 @@ pub(crate) fn affine_of(norm: &BatchNorm) -> [Tensor<1>; 2] {
 }
 
 #[cfg(feature = "kernels")]
+pub(super) use kernels::moments;
+
+#[cfg(feature = "kernels")]
 mod kernels {
     use super::*;
     use alloc::vec;
@@ -144,8 +227,9 @@ mod kernels {
     use burn::backend::{Dispatch, DispatchDevice};
     use burn::tensor::DType;
 
+    use crate::conv::Part;
     use crate::conv::extension::{
-        ConvSpec, KernelBackend, MAX_TENSORS, NormSpec, Tensors, TransposedSpec,
+        ConvSpec, KernelBackend, MAX_TENSORS, NormSpec, SourceSpec, Tensors, TransposedSpec,
     };
     use crate::conv::kernel::{Geometry, MAX_STEP};
     use crate::shape::{spatial, with_channels, with_spatial};
@@ -197,7 +281,7 @@ mod kernels {
             || (groups > 1 && slices.len() > 1)
             || (are_enlarged && !(every(&window.stride) && every(&window.dilation) && groups == 1))
             || window.stride.iter().any(|&stride| stride > MAX_STEP)
-            || slices.len() + 5 > MAX_TENSORS
+            || 5 * slices.len() + 5 > MAX_TENSORS
         {
             return Err(parts);
         }
@@ -218,10 +302,7 @@ mod kernels {
             size: two(spatial(&output).iter().copied(), 1),
         };
         let mut spec = ConvSpec {
-            factors: slices
-                .iter()
-                .map(|part| two(part.factors.iter().copied(), 1))
-                .collect(),
+            sources: slices.iter().map(source_spec).collect(),
             bias: bias.is_some(),
             affine: false,
             residual: false,
@@ -229,11 +310,13 @@ mod kernels {
             geometry,
             shape: output.to_vec(),
         };
-        let mut tensors: Vec<_> = parts
-            .into_inner()
-            .into_iter()
-            .map(|part| part.map.into_dispatch())
-            .collect();
+        let mut tensors = Vec::new();
+        for part in parts.into_inner() {
+            tensors.push(part.map.into_dispatch());
+            if let Some(norm) = part.norm {
+                tensors.extend(norm.numbers.map(Tensor::into_dispatch));
+            }
+        }
         tensors.push(weight.clone().into_dispatch());
         tensors.extend(bias.clone().map(Tensor::into_dispatch));
         if fused {
@@ -272,7 +355,6 @@ mod kernels {
             .zip(cut)
             .map(|(&padding, &cut)| (padding + cut) as isize);
         let spec = TransposedSpec {
-            bias: bias.is_some(),
             geometry: Geometry {
                 kernel: two(window.kernel_size.iter().copied(), 1),
                 stride: two(window.stride.iter().copied(), 1),
@@ -290,33 +372,92 @@ mod kernels {
         Ok(Tensor::from_dispatch(output))
     }
 
-    pub(super) fn batch_norm<const R: usize>(
-        norm: &BatchNorm,
-        x: Tensor<R>,
-        residual: Option<Tensor<R>>,
-        relu: bool,
-    ) -> Tensor<R> {
-        let spec = NormSpec {
-            residual: residual.is_some(),
-            relu,
-            epsilon: norm.epsilon,
-        };
-        let device = x.device();
-        let mut tensors = vec![
-            x.into_dispatch(),
-            norm.gamma.val().into_dispatch(),
-            norm.beta.val().into_dispatch(),
-        ];
-        tensors.extend(residual.map(Tensor::into_dispatch));
-        let found = <Dispatch as KernelBackend>::normalize(Tensors(tensors), spec).0;
-        let [y, mean, variance]: [_; 3] = found
-            .try_into()
-            .unwrap_or_else(|_| unreachable!("a norm gives three tensors"));
-        for (running, now) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
-            let now = Tensor::<1>::from_dispatch(now).detach();
-            let before = running.value_sync().to_device(&device);
-            running.update((before * (1.0 - norm.momentum) + now * norm.momentum).detach());
+    fn source_spec<const R: usize>(part: &Part<R>) -> SourceSpec {
+        SourceSpec {
+            factors: two(part.factors.iter().copied(), 1),
+            norm: part.norm.as_ref().map(norm_spec),
         }
+    }
+
+    fn norm_spec(norm: &PendingNorm) -> NormSpec {
+        NormSpec {
+            epsilon: norm.epsilon,
+            relu: norm.relu,
+            of_batch: norm.of_batch,
+        }
+    }
+
+    /// Mean and variance of each channel.
+    pub(in crate::conv) fn moments<const R: usize>(x: &Tensor<R>) -> [Tensor<1>; 2] {
+        let found = <Dispatch as KernelBackend>::moments(x.clone().into_dispatch()).0;
+        let mut found = found.into_iter().map(Tensor::from_dispatch);
+        let mut next = || {
+            found
+                .next()
+                .unwrap_or_else(|| unreachable!("there are two moments"))
+        };
+        [next(), next()]
+    }
+
+    pub(super) fn normalize<const R: usize>(
+        x: Tensor<R>,
+        norm: &PendingNorm,
+        residual: Option<Tensor<R>>,
+    ) -> Tensor<R> {
+        let mut tensors = vec![x.into_dispatch()];
+        tensors.extend(norm.numbers.clone().map(Tensor::into_dispatch));
+        tensors.extend(residual.map(Tensor::into_dispatch));
+        let y = <Dispatch as KernelBackend>::normalize(Tensors(tensors), norm_spec(norm));
         Tensor::from_dispatch(y)
+    }
+
+    pub(super) fn norm_of_parts<const R: usize>(
+        norm: &BatchNorm,
+        parts: Parts<R>,
+        relu: bool,
+    ) -> Parts<R> {
+        let device = parts.as_slice()[0].map.device();
+        let of_batch = device.is_autodiff() && norm.training.is_enabled();
+        let mut parts = parts.into_inner();
+        let moments: Vec<[Tensor<1>; 2]> = if of_batch {
+            let found: Vec<_> = parts.iter().map(Part::moments).collect();
+            let whole = [0, 1]
+                .map(|n| Tensor::cat(found.iter().map(|moments| moments[n].clone()).collect(), 0));
+            update(norm, &whole);
+            found
+        } else {
+            let whole = [&norm.running_mean, &norm.running_var]
+                .map(|running| running.value().to_device(&device));
+            shares(&parts, whole)
+        };
+        let numbers = shares(&parts, [norm.gamma.val(), norm.beta.val()]);
+        for (part, ([gamma, beta], [mean, variance])) in
+            parts.iter_mut().zip(numbers.into_iter().zip(moments))
+        {
+            part.norm = Some(PendingNorm {
+                numbers: [gamma, beta, mean, variance],
+                epsilon: norm.epsilon,
+                relu,
+                of_batch,
+            });
+        }
+        Parts::new(parts)
+    }
+
+    /// The numbers of the channels of each part.
+    fn shares<const R: usize>(parts: &[Part<R>], whole: [Tensor<1>; 2]) -> Vec<[Tensor<1>; 2]> {
+        if parts.len() == 1 {
+            return vec![whole];
+        }
+        let share = |first: &mut usize, part: &Part<R>| {
+            let (start, channels) = (*first, part.map.dims()[1]);
+            *first += channels;
+            Some(
+                whole
+                    .clone()
+                    .map(|numbers| numbers.narrow(0, start, channels)),
+            )
+        };
+        parts.iter().scan(0, share).collect()
     }
 }

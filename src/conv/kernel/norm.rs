@@ -209,6 +209,8 @@ pub(crate) struct Norm<'a> {
     pub(crate) mean: &'a [f32],
     /// `1 / sqrt(variance + epsilon)`
     pub(crate) inverse_deviation: &'a [f32],
+    /// Whether mean and deviation are those of the map.
+    pub(crate) of_batch: bool,
 }
 
 impl Norm<'_> {
@@ -295,7 +297,10 @@ pub(crate) fn backward(
                 }
             }
             let count = self.x.of_a_channel();
-            let [mean_g, mean_gx] = totals.map(|total| (total / count) as f32);
+            let [mean_g, mean_gx] = match self.norm.of_batch {
+                true => totals.map(|total| (total / count) as f32),
+                false => [0.0; 2],
+            };
             for (x, into) in self.x.planes(c).zip(&mut channel.x) {
                 for (g, x) in into.iter_mut().zip(x) {
                     *g = scale * (*g - mean_g - (x - mean) * inverse * mean_gx);

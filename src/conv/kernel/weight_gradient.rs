@@ -1,58 +1,80 @@
-//! The gradient to the weight: inner products of the gradient and what the windows saw.
+//! The gradient to the weight: for each tap, the product of the gradient by what the tap saw.
+//!
+//! What the windows see is laid out position by position, so that the vectors run over the channels and no
+//! sum has to be taken across one. Few channels would leave them empty; for these the vectors run over the
+//! positions.
 
 use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
+use rayon::prelude::*;
 
 use super::plan::Geometry;
-use super::simd::{self, Rows};
+use super::simd::{self, Offsets, Rows};
 use super::stage::{Source, Staging, Window};
 use super::threads::{self, Scratch, Work, grow};
 
 /// Floats that the staged rows of a block may take.
-const STAGED: usize = 128 * 1024;
+const STAGED: usize = 96 * 1024;
+
+/// Positions between which the values that are read stay in the nearest cache.
+const CHUNK: usize = 128;
 
 struct WeightGradient<'a> {
     sources: &'a [Source<'a>],
     gradient: Source<'a>,
+    batch: usize,
     staging: Staging,
     /// Lays out the gradient as the sums of `staging` lie, with zeros between the rows.
     flat: Staging,
-    offsets: Vec<u32>,
+    /// Where each tap reads, from the first of a channel.
+    taps: Vec<u32>,
+    /// The channels of a group.
+    channels: usize,
     groups: usize,
     rows: usize,
 }
 
-/// The rows of the weight from `first`, over every `step`-th block of rows of the maps from `block`.
-struct Task<'a> {
+/// Some rows of the weight, from every `step`-th block of rows of the maps.
+struct Task {
     first: usize,
-    weight: &'a mut [f32],
+    count: usize,
     block: usize,
     step: usize,
 }
 
-impl Work<Task<'_>> for WeightGradient<'_> {
+/// A task's sums.
+struct Part {
+    task: Task,
+    sums: Vec<f32>,
+}
+
+/// The order of a task's sums: `[tap, row, channel]` by channels, `[row, channel, tap]` by positions.
+fn by_channels(channels: usize) -> bool {
+    channels >= 12
+}
+
+/// Channels, filled up to whole vectors of any width.
+fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(16)
+}
+
+impl Work<&mut Part> for WeightGradient<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, task: Task, [staged, flat]: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, part: &mut Part, [staged, flat]: &mut Scratch) {
         let height = self.gradient.size[0];
         let blocks = height.div_ceil(self.rows);
-        let steps = self.offsets.len();
-        let count = task.weight.len() / steps;
+        let Part { task, sums } = part;
         let group = task.first * self.groups / self.gradient.channels;
         let len = self.staging.channel_len();
-        let channels = self
-            .sources
-            .iter()
-            .map(|source| source.channels)
-            .sum::<usize>()
-            / self.groups;
         let columns = (self.rows * self.flat.pitch).next_multiple_of(S::F32_LANES);
-        grow(staged, channels * len + columns);
-        grow(flat, count * columns);
-        let batch =
-            self.gradient.values.len() / (self.gradient.channels * height * self.gradient.size[1]);
+        let staged_len = self.channels * len + columns;
+        let turned_len = (len + columns) * padded(self.channels);
+        let turned_at = staged_len;
+        grow(staged, staged_len + if by_channels(self.channels) { turned_len } else { 0 });
+        grow(flat, task.count * columns);
         let mut index = task.block;
-        while index < batch * blocks {
+        while index < self.batch * blocks {
             let (batch, row) = (index / blocks, index % blocks * self.rows);
             let mut left = staged.chunks_exact_mut(len);
             for source in self.sources {
@@ -61,25 +83,89 @@ impl Work<Task<'_>> for WeightGradient<'_> {
                     self.staging.fill(source, batch, channel, row, into);
                 }
             }
-            for (channel, into) in flat.chunks_exact_mut(columns).take(count).enumerate() {
+            // What lies behind is multiplied by zeros, and must be numbers.
+            staged[self.channels * len..staged_len].fill(0.0);
+            for (channel, into) in flat.chunks_exact_mut(columns).take(task.count).enumerate() {
                 let (rows, rest) = into.split_at_mut(self.rows * self.flat.pitch);
-                self.flat
-                    .fill(&self.gradient, batch, task.first + channel, row, rows);
+                self.flat.fill(&self.gradient, batch, task.first + channel, row, rows);
                 rest.fill(0.0);
             }
-            let rows = Rows {
-                values: flat,
-                step: columns,
-            };
-            simd::inner_products(
-                simd,
-                count,
-                rows,
-                (staged, &self.offsets),
-                columns,
-                (task.weight, steps),
-            );
+            let gradient = Rows { values: flat, step: columns };
+            if by_channels(self.channels) {
+                let (staged, turned) = staged.split_at_mut(turned_at);
+                turn(staged, len, self.channels, turned);
+                turned[len * padded(self.channels)..][..self.flat.pitch * padded(self.channels)].fill(0.0);
+                self.add_by_channels(simd, gradient, turned, task.count, sums);
+            } else {
+                let offsets: Vec<u32> = (0..self.channels)
+                    .flat_map(|channel| self.taps.iter().map(move |tap| (channel * len) as u32 + tap))
+                    .collect();
+                let into = (&mut sums[..], offsets.len());
+                simd::inner_products(simd, task.count, gradient, (staged, &offsets), columns, into);
+            }
             index += task.step;
+        }
+    }
+}
+
+impl WeightGradient<'_> {
+    #[inline(always)]
+    fn add_by_channels<S: Simd>(
+        &self,
+        simd: S,
+        gradient: Rows,
+        turned: &[f32],
+        count: usize,
+        sums: &mut [f32],
+    ) {
+        let width = padded(self.channels);
+        let positions = self.rows * self.flat.pitch;
+        let mut first = 0;
+        while first < positions {
+            let steps = CHUNK.min(positions - first);
+            let offsets = Offsets::new((0..steps).map(|p| (p * width) as u32).collect());
+            let gradient = Rows { values: &gradient.values[first..], ..gradient };
+            for (&tap, sums) in self.taps.iter().zip(sums.chunks_exact_mut(count * width)) {
+                let seen = &turned[(first + tap as usize) * width..];
+                simd::product(simd, [count, width], gradient, (seen, &offsets), true, (sums, width));
+            }
+            first += steps;
+        }
+    }
+
+    /// Adds a task's sums to its rows of the weight.
+    fn add(&self, part: &Part, weight: &mut [f32]) {
+        let (count, taps) = (part.task.count, self.taps.len());
+        let steps = self.channels * taps;
+        if !by_channels(self.channels) {
+            for (into, from) in weight.iter_mut().zip(&part.sums) {
+                *into += from;
+            }
+            return;
+        }
+        let width = padded(self.channels);
+        for (row, into) in weight.chunks_exact_mut(steps).enumerate() {
+            for (channel, into) in into.chunks_exact_mut(taps).enumerate() {
+                for (tap, into) in into.iter_mut().enumerate() {
+                    *into += part.sums[(tap * count + row) * width + channel];
+                }
+            }
+        }
+    }
+}
+
+/// Positions by channels, from channels by positions: blocks of both at a time.
+#[inline(always)]
+fn turn(staged: &[f32], len: usize, channels: usize, turned: &mut [f32]) {
+    const BLOCK: usize = 16;
+    let width = padded(channels);
+    for start in (0..len).step_by(BLOCK) {
+        let some = BLOCK.min(len - start);
+        let into = &mut turned[start * width..][..some * width];
+        for (channel, from) in staged.chunks_exact(len).take(channels).enumerate() {
+            for (into, from) in into.chunks_exact_mut(width).zip(&from[start..]) {
+                into[channel] = *from;
+            }
         }
     }
 }
@@ -94,11 +180,13 @@ pub(super) fn plain_weight_gradient(
 ) -> Vec<f32> {
     let outputs = gradient.channels;
     let channels = sources.iter().map(|source| source.channels).sum::<usize>() / geometry.groups;
+    if channels == 0 {
+        return Vec::new();
+    }
     let window = geometry.window();
     let [height, width] = geometry.size;
     let mut rows = 1;
-    while rows < height && Staging::new(window, rows + 1, width).channel_len() * channels <= STAGED
-    {
+    while rows < height && Staging::new(window, rows + 1, width).channel_len() * channels <= STAGED {
         rows += 1;
     }
     // Blocks of the same size.
@@ -110,55 +198,45 @@ pub(super) fn plain_weight_gradient(
         dilation: [1, 1],
         pad: [0, 0],
     };
-    let flat = Staging::with_pitch(one, rows, staging.pitch);
-    let mut offsets = Vec::new();
-    for channel in 0..channels {
-        for tap in 0..geometry.taps() {
-            let at = staging.offset([tap / geometry.kernel[1], tap % geometry.kernel[1]]);
-            offsets.push((channel * staging.channel_len() + at) as u32);
-        }
-    }
-    let steps = offsets.len();
-    if steps == 0 {
-        return Vec::new();
-    }
+    let tap_at = |tap: usize| {
+        staging.offset([tap / geometry.kernel[1], tap % geometry.kernel[1]]) as u32
+    };
+    let taps: Vec<u32> = (0..geometry.taps()).map(tap_at).collect();
     let work = WeightGradient {
         sources,
         gradient,
+        batch,
         staging,
-        flat,
-        offsets,
+        flat: Staging::with_pitch(one, rows, staging.pitch),
+        taps,
+        channels,
         groups: geometry.groups,
         rows,
     };
     // First the outputs are shared among the threads, then the blocks of the maps.
     let parts = threads::parts();
     let of_a_group = outputs / geometry.groups;
-    let mut some = outputs.div_ceil(parts).next_multiple_of(4).min(of_a_group);
+    let mut some = outputs.div_ceil(parts).max(32).next_multiple_of(8).min(of_a_group);
     while geometry.groups > 1 && of_a_group % some != 0 {
         some += 1;
     }
     let blocks = batch * height.div_ceil(rows);
     let shares = parts.div_ceil(outputs.div_ceil(some)).clamp(1, blocks);
-    let mut weights: Vec<Vec<f32>> = vec![vec![0.0; outputs * steps]; shares];
-    let tasks = weights.iter_mut().enumerate().flat_map(|(block, weight)| {
-        weight
-            .chunks_mut(some * steps)
-            .enumerate()
-            .map(move |(index, weight)| Task {
-                first: index * some,
-                weight,
-                block,
-                step: shares,
-            })
-    });
-    threads::run(&work, tasks.collect());
-    let mut weights = weights.into_iter();
-    let mut sum = weights.next().unwrap_or_default();
-    for weight in weights {
-        for (sum, more) in sum.iter_mut().zip(weight) {
-            *sum += more;
+    let width = if by_channels(channels) { padded(channels) } else { channels };
+    let mut found = Vec::new();
+    for first in (0..outputs).step_by(some) {
+        for block in 0..shares {
+            let count = some.min(outputs - first);
+            let sums = vec![0.0; geometry.taps() * count * width];
+            let task = Task { first, count, block, step: shares };
+            found.push(Part { task, sums });
         }
     }
-    sum
+    threads::run(&work, found.iter_mut().collect());
+    let row_len = channels * geometry.taps();
+    let mut weight = vec![0.0; outputs * row_len];
+    weight.par_chunks_mut(some * row_len).zip(found.par_chunks(shares)).for_each(|(weight, parts)| {
+        parts.iter().for_each(|part| work.add(part, weight));
+    });
+    weight
 }
