@@ -69,7 +69,7 @@ impl Direct<'_> {
         &self,
         simd: S,
         mut task: Task,
-        [staged, sums]: &mut Scratch,
+        [staged, sums, _]: &mut Scratch,
     ) {
         let size = [task.rows.len(), self.output.size[1]];
         let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(self.step[axis]));

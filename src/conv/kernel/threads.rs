@@ -7,10 +7,10 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Memory of a thread that stays from a task to the next.
-pub(super) type Scratch = [Vec<f32>; 2];
+pub(super) type Scratch = [Vec<f32>; 3];
 
 std::thread_local! {
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
 }
 
 /// Work that is cut into tasks.

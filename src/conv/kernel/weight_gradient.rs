@@ -7,7 +7,6 @@
 use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
-use rayon::prelude::*;
 
 use super::plan::Geometry;
 use super::simd::{self, Offsets, Rows};
@@ -36,20 +35,14 @@ struct WeightGradient<'a> {
 }
 
 /// Some rows of the weight, from every `step`-th block of rows of the maps.
-struct Task {
+struct Task<'a> {
     first: usize,
-    count: usize,
+    weight: &'a mut [f32],
     block: usize,
     step: usize,
 }
 
-/// A task's sums.
-struct Part {
-    task: Task,
-    sums: Vec<f32>,
-}
-
-/// The order of a task's sums: `[tap, row, channel]` by channels, `[row, channel, tap]` by positions.
+/// Whether the vectors run over the channels.
 fn by_channels(channels: usize) -> bool {
     channels >= 12
 }
@@ -59,20 +52,31 @@ fn padded(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
-impl Work<&mut Part> for WeightGradient<'_> {
+impl Work<Task<'_>> for WeightGradient<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, part: &mut Part, [staged, flat]: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, task: Task, [staged, flat, sums]: &mut Scratch) {
         let height = self.gradient.size[0];
         let blocks = height.div_ceil(self.rows);
-        let Part { task, sums } = part;
+        let count = task.weight.len() / (self.channels * self.taps.len());
         let group = task.first * self.groups / self.gradient.channels;
         let len = self.staging.channel_len();
         let columns = (self.rows * self.flat.pitch).next_multiple_of(S::F32_LANES);
         let staged_len = self.channels * len + columns;
         let turned_len = (len + columns) * padded(self.channels);
         let turned_at = staged_len;
-        grow(staged, staged_len + if by_channels(self.channels) { turned_len } else { 0 });
-        grow(flat, task.count * columns);
+        grow(
+            staged,
+            staged_len
+                + if by_channels(self.channels) {
+                    turned_len
+                } else {
+                    0
+                },
+        );
+        grow(flat, count * columns);
+        let sums_len = self.taps.len() * count * padded(self.channels);
+        grow(sums, sums_len);
+        sums[..sums_len].fill(0.0);
         let mut index = task.block;
         while index < self.batch * blocks {
             let (batch, row) = (index / blocks, index % blocks * self.rows);
@@ -85,25 +89,37 @@ impl Work<&mut Part> for WeightGradient<'_> {
             }
             // What lies behind is multiplied by zeros, and must be numbers.
             staged[self.channels * len..staged_len].fill(0.0);
-            for (channel, into) in flat.chunks_exact_mut(columns).take(task.count).enumerate() {
+            for (channel, into) in flat.chunks_exact_mut(columns).take(count).enumerate() {
                 let (rows, rest) = into.split_at_mut(self.rows * self.flat.pitch);
-                self.flat.fill(&self.gradient, batch, task.first + channel, row, rows);
+                self.flat
+                    .fill(&self.gradient, batch, task.first + channel, row, rows);
                 rest.fill(0.0);
             }
-            let gradient = Rows { values: flat, step: columns };
+            let gradient = Rows {
+                values: flat,
+                step: columns,
+            };
             if by_channels(self.channels) {
                 let (staged, turned) = staged.split_at_mut(turned_at);
                 turn(staged, len, self.channels, turned);
-                turned[len * padded(self.channels)..][..self.flat.pitch * padded(self.channels)].fill(0.0);
-                self.add_by_channels(simd, gradient, turned, task.count, sums);
+                turned[len * padded(self.channels)..][..self.flat.pitch * padded(self.channels)]
+                    .fill(0.0);
+                self.add_by_channels(simd, gradient, turned, count, sums);
             } else {
                 let offsets: Vec<u32> = (0..self.channels)
-                    .flat_map(|channel| self.taps.iter().map(move |tap| (channel * len) as u32 + tap))
+                    .flat_map(|channel| {
+                        self.taps
+                            .iter()
+                            .map(move |tap| (channel * len) as u32 + tap)
+                    })
                     .collect();
-                let into = (&mut sums[..], offsets.len());
-                simd::inner_products(simd, task.count, gradient, (staged, &offsets), columns, into);
+                let into = (&mut *task.weight, offsets.len());
+                simd::inner_products(simd, count, gradient, (staged, &offsets), columns, into);
             }
             index += task.step;
+        }
+        if by_channels(self.channels) {
+            self.write(sums, count, task.weight);
         }
     }
 }
@@ -124,30 +140,33 @@ impl WeightGradient<'_> {
         while first < positions {
             let steps = CHUNK.min(positions - first);
             let offsets = Offsets::new((0..steps).map(|p| (p * width) as u32).collect());
-            let gradient = Rows { values: &gradient.values[first..], ..gradient };
+            let gradient = Rows {
+                values: &gradient.values[first..],
+                ..gradient
+            };
             for (&tap, sums) in self.taps.iter().zip(sums.chunks_exact_mut(count * width)) {
                 let seen = &turned[(first + tap as usize) * width..];
-                simd::product(simd, [count, width], gradient, (seen, &offsets), true, (sums, width));
+                simd::product(
+                    simd,
+                    [count, width],
+                    gradient,
+                    (seen, &offsets),
+                    true,
+                    (sums, width),
+                );
             }
             first += steps;
         }
     }
 
-    /// Adds a task's sums to its rows of the weight.
-    fn add(&self, part: &Part, weight: &mut [f32]) {
-        let (count, taps) = (part.task.count, self.taps.len());
-        let steps = self.channels * taps;
-        if !by_channels(self.channels) {
-            for (into, from) in weight.iter_mut().zip(&part.sums) {
-                *into += from;
-            }
-            return;
-        }
-        let width = padded(self.channels);
-        for (row, into) in weight.chunks_exact_mut(steps).enumerate() {
+    /// Writes sums of `[tap, row, channel]` to rows of the weight.
+    #[inline(always)]
+    fn write(&self, sums: &[f32], count: usize, weight: &mut [f32]) {
+        let (taps, width) = (self.taps.len(), padded(self.channels));
+        for (row, into) in weight.chunks_exact_mut(self.channels * taps).enumerate() {
             for (channel, into) in into.chunks_exact_mut(taps).enumerate() {
                 for (tap, into) in into.iter_mut().enumerate() {
-                    *into += part.sums[(tap * count + row) * width + channel];
+                    *into = sums[(tap * count + row) * width + channel];
                 }
             }
         }
@@ -186,7 +205,8 @@ pub(super) fn plain_weight_gradient(
     let window = geometry.window();
     let [height, width] = geometry.size;
     let mut rows = 1;
-    while rows < height && Staging::new(window, rows + 1, width).channel_len() * channels <= STAGED {
+    while rows < height && Staging::new(window, rows + 1, width).channel_len() * channels <= STAGED
+    {
         rows += 1;
     }
     // Blocks of the same size.
@@ -198,9 +218,8 @@ pub(super) fn plain_weight_gradient(
         dilation: [1, 1],
         pad: [0, 0],
     };
-    let tap_at = |tap: usize| {
-        staging.offset([tap / geometry.kernel[1], tap % geometry.kernel[1]]) as u32
-    };
+    let tap_at =
+        |tap: usize| staging.offset([tap / geometry.kernel[1], tap % geometry.kernel[1]]) as u32;
     let taps: Vec<u32> = (0..geometry.taps()).map(tap_at).collect();
     let work = WeightGradient {
         sources,
@@ -216,27 +235,36 @@ pub(super) fn plain_weight_gradient(
     // First the outputs are shared among the threads, then the blocks of the maps.
     let parts = threads::parts();
     let of_a_group = outputs / geometry.groups;
-    let mut some = outputs.div_ceil(parts).max(32).next_multiple_of(8).min(of_a_group);
+    let mut some = outputs
+        .div_ceil(parts)
+        .max(32)
+        .next_multiple_of(8)
+        .min(of_a_group);
     while geometry.groups > 1 && of_a_group % some != 0 {
         some += 1;
     }
     let blocks = batch * height.div_ceil(rows);
     let shares = parts.div_ceil(outputs.div_ceil(some)).clamp(1, blocks);
-    let width = if by_channels(channels) { padded(channels) } else { channels };
-    let mut found = Vec::new();
-    for first in (0..outputs).step_by(some) {
-        for block in 0..shares {
-            let count = some.min(outputs - first);
-            let sums = vec![0.0; geometry.taps() * count * width];
-            let task = Task { first, count, block, step: shares };
-            found.push(Part { task, sums });
-        }
-    }
-    threads::run(&work, found.iter_mut().collect());
     let row_len = channels * geometry.taps();
     let mut weight = vec![0.0; outputs * row_len];
-    weight.par_chunks_mut(some * row_len).zip(found.par_chunks(shares)).for_each(|(weight, parts)| {
-        parts.iter().for_each(|part| work.add(part, weight));
-    });
+    let mut others = vec![vec![0.0; outputs * row_len]; shares - 1];
+    let mut tasks = Vec::new();
+    for (block, weight) in core::iter::once(&mut weight).chain(&mut others).enumerate() {
+        for (index, weight) in weight.chunks_mut(some * row_len).enumerate() {
+            let first = index * some;
+            tasks.push(Task {
+                first,
+                weight,
+                block,
+                step: shares,
+            });
+        }
+    }
+    threads::run(&work, tasks);
+    for other in others {
+        for (sum, more) in weight.iter_mut().zip(other) {
+            *sum += more;
+        }
+    }
     weight
 }
