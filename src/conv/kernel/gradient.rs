@@ -1,10 +1,10 @@
 //! The gradient to the sources: a convolution of the gradient, by the weight turned round.
 
 use alloc::{borrow::Cow, vec, vec::Vec};
-
-use rayon::prelude::*;
+use core::ops::Range;
 
 use super::direct::{Direct, Phase};
+use super::fold::{self, Fold};
 use super::plan::{self, Geometry};
 use super::sink::{Epilogue, Output, Sink};
 use super::stage::{Source, Staging, Window};
@@ -61,7 +61,7 @@ pub(crate) fn input_gradient(
                 ))
             }
             (true, false) => {
-                plain.extend(channels);
+                plain.push(channels);
                 Some(vec![
                     0.0;
                     batch
@@ -124,7 +124,7 @@ pub(crate) fn transposed(
         values: &mut values,
         channels: outputs,
     };
-    let channels: Vec<usize> = (0..outputs).collect();
+    let channels = [0..outputs];
     let shape = [outputs, size[0], size[1]];
     plain_gradient(
         x,
@@ -145,7 +145,7 @@ fn plain_gradient(
     (weight, outputs): (&[f32], usize),
     geometry: &Geometry,
     [inputs, height, width]: [usize; 3],
-    wanted: &[usize],
+    wanted: &[Range<usize>],
     (sinks, epilogue): (Vec<Sink>, Epilogue),
 ) {
     let size = [height, width];
@@ -183,7 +183,8 @@ fn plain_gradient(
         let offsets: Vec<u32> = starts
             .flat_map(|start| at.iter().map(move |at| (start + at) as u32))
             .collect();
-        let weight = turned(weight, [outputs, inputs], geometry, wanted, &taps);
+        let fold = Fold::new(geometry.taps(), taps.len(), &positions(&taps));
+        let weight = turned(weight, [outputs, inputs], geometry.groups, wanted, &fold);
         Phase::new(Cow::Owned(weight), &offsets)
     });
     let source = as_source(gradient, outputs, geometry.size);
@@ -194,7 +195,7 @@ fn plain_gradient(
         step,
         phases: phases.collect(),
         output: Output {
-            channels: wanted.len(),
+            channels: wanted.iter().map(Range::len).sum(),
             size,
             epilogue,
         },
@@ -214,38 +215,33 @@ fn taps_of(geometry: &Geometry, axis: usize, phase: usize, before: isize) -> Vec
     taps.filter_map(|tap| Some((tap, seen_by(tap)?))).collect()
 }
 
-/// The weight by inputs: one row for each of `channels`, with some taps of each output of its group.
+/// Each tap, and its place in the list.
+fn positions(taps: &[usize]) -> Vec<(usize, usize)> {
+    let places = taps.iter().copied().enumerate();
+    places.map(|(place, tap)| (tap, place)).collect()
+}
+
+/// The weight by inputs: one row for each of some channels, with the kernels of the outputs of its group.
 fn turned(
     weight: &[f32],
     [outputs, inputs]: [usize; 2],
-    geometry: &Geometry,
-    channels: &[usize],
-    taps: &[usize],
+    groups: usize,
+    wanted: &[Range<usize>],
+    fold: &Fold,
 ) -> Vec<f32> {
-    let (inputs, outputs) = (inputs / geometry.groups, outputs / geometry.groups);
-    let len = outputs * taps.len();
-    let mut turned = vec![0.0; channels.len() * len];
-    if len == 0 {
-        return turned;
+    let (inputs, outputs) = (inputs / groups, outputs / groups);
+    if groups == 1 {
+        let run = |run: &Range<usize>| {
+            fold::turned(weight, [outputs, inputs, run.start, run.len()], fold)
+        };
+        return match wanted {
+            [only] => run(only),
+            _ => wanted.iter().map(run).collect::<Vec<_>>().concat(),
+        };
     }
-    // Some channels at a time, whose weights are neighbours.
-    const BLOCK: usize = 16;
-    let blocks = turned
-        .par_chunks_mut(BLOCK * len)
-        .zip(channels.par_chunks(BLOCK));
-    blocks.for_each(|(into, channels)| {
-        for output in 0..outputs {
-            for (into, &channel) in into.chunks_exact_mut(len).zip(channels) {
-                let (group, channel) = (channel / inputs, channel % inputs);
-                let start = ((group * outputs + output) * inputs + channel) * geometry.taps();
-                let from = &weight[start..][..geometry.taps()];
-                for (into, &tap) in into[output * taps.len()..].iter_mut().zip(taps) {
-                    *into = from[tap];
-                }
-            }
-        }
-    });
-    turned
+    let groups = weight.chunks_exact(weight.len() / groups);
+    let turned = groups.map(|weight| fold::turned(weight, [outputs, inputs, 0, inputs], fold));
+    turned.collect::<Vec<_>>().concat()
 }
 
 /// A source that is read enlarged. Its gradient is a convolution with the factor as the stride, by a
@@ -269,7 +265,7 @@ impl Enlarged<'_> {
         }
     }
 
-    /// Calls `f` with every tap and every tap of the larger kernel that it is a part of.
+    /// Every tap, and every tap of the larger kernel that it is a part of.
     fn pairs(&self) -> Vec<(usize, usize)> {
         let [rows, columns] = self.geometry.kernel;
         let width = columns + self.up[1] - 1;
@@ -289,24 +285,27 @@ impl Enlarged<'_> {
         &self,
         weight: &[f32],
         [outputs, inputs]: [usize; 2],
-        channels: core::ops::Range<usize>,
+        channels: Range<usize>,
     ) -> Vec<f32> {
-        let (taps, larger) = (self.geometry.taps(), self.folded_geometry().taps());
-        let pairs = self.pairs();
-        let mut folded = vec![0.0; channels.len() * outputs * larger];
-        let rows = folded
-            .par_chunks_exact_mut(outputs * larger)
-            .enumerate()
-            .with_min_len(8);
-        rows.for_each(|(channel, into)| {
-            for (output, into) in into.chunks_exact_mut(larger).enumerate() {
-                let from = &weight[(output * inputs + channels.start + channel) * taps..][..taps];
-                for &(tap, place) in &pairs {
-                    into[place] += from[tap];
-                }
-            }
-        });
-        folded
+        let larger = self.folded_geometry().taps();
+        let fold = Fold::new(self.geometry.taps(), larger, &self.pairs());
+        fold::turned(
+            weight,
+            [outputs, inputs, channels.start, channels.len()],
+            &fold,
+        )
+    }
+
+    /// From the gradient to the larger kernel, that to the kernel: `[outputs, channels, kernel...]`.
+    fn unfolded(&self, gradient: &[f32], [outputs, channels]: [usize; 2]) -> Vec<f32> {
+        let pairs: Vec<_> = self
+            .pairs()
+            .into_iter()
+            .map(|(tap, part)| (part, tap))
+            .collect();
+        let larger = self.folded_geometry().taps();
+        let fold = Fold::new(larger, self.geometry.taps(), &pairs);
+        fold::turned(gradient, [channels, outputs, 0, outputs], &fold)
     }
 }
 
@@ -322,9 +321,9 @@ pub(crate) fn weight_gradient(
         .copied()
         .filter(|source| source.up == [1, 1])
         .collect();
-    if plain.len() == sources.len() {
+    if plain.len() == sources.len() || !plan::is_worth_folding(batch, geometry) {
         return plain_weight_gradient(
-            &plain,
+            sources,
             as_source(gradient, outputs, geometry.size),
             batch,
             geometry,
@@ -356,29 +355,15 @@ pub(crate) fn weight_gradient(
                 up: source.up,
             };
             let gradient = as_source(gradient, outputs, geometry.size);
-            let (folded, larger) = (
-                enlarged.folded_geometry(),
-                enlarged.folded_geometry().taps(),
-            );
-            let folded = plain_weight_gradient(
-                &[gradient],
-                Source {
-                    up: [1, 1],
-                    ..*source
-                },
-                batch,
-                &folded,
-            );
-            let pairs = enlarged.pairs();
-            for output in 0..outputs {
-                for channel in 0..source.channels {
-                    let into =
-                        &mut weight[output * inputs * taps + first + channel * taps..][..taps];
-                    let from = &folded[(channel * outputs + output) * larger..][..larger];
-                    for &(tap, place) in &pairs {
-                        into[tap] += from[place];
-                    }
-                }
+            let source_as_gradient = Source {
+                up: [1, 1],
+                ..*source
+            };
+            let folded = enlarged.folded_geometry();
+            let found = plain_weight_gradient(&[gradient], source_as_gradient, batch, &folded);
+            let found = enlarged.unfolded(&found, [outputs, source.channels]);
+            for (output, from) in found.chunks_exact(len).enumerate() {
+                weight[output * inputs * taps + first..][..len].copy_from_slice(from);
             }
         }
         first += len;

@@ -9,6 +9,7 @@
 //! Maps of one spatial axis are maps of one row.
 
 mod direct;
+mod fold;
 mod gradient;
 pub(crate) mod norm;
 mod plan;

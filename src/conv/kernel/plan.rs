@@ -2,9 +2,8 @@
 
 use alloc::{borrow::Cow, vec, vec::Vec};
 
-use rayon::prelude::*;
-
 use super::direct::{Direct, MAX_STEP, Phase};
+use super::fold::{self, Fold, Phased};
 use super::sink::{Epilogue, Output, Sink, split};
 use super::stage::{Source, Staging, Window};
 use super::threads;
@@ -64,9 +63,8 @@ fn groups(kernel: usize, pad: isize, up: usize, phase: usize) -> Vec<Group> {
     groups
 }
 
-/// The sums of taps of a channel of each source, and where they read.
+/// The sums of taps of a channel of a source at one phase, and where they read.
 struct Pattern {
-    channels: usize,
     sums: Vec<Vec<usize>>,
     at: Vec<usize>,
 }
@@ -91,47 +89,30 @@ impl Pattern {
         let (mut sums, mut at) = (Vec::new(), Vec::new());
         for row in &rows {
             for column in &columns {
-                let taps = row
-                    .taps
-                    .iter()
-                    .flat_map(|r| column.taps.iter().map(move |c| r * geometry.kernel[1] + c));
+                let taps = row.taps.iter().flat_map(|r| {
+                    let tap = move |c| r * geometry.kernel[1] + c;
+                    column.taps.iter().map(tap)
+                });
                 sums.push(taps.collect());
                 at.push(staging.offset([row.at, column.at]));
             }
         }
-        Self {
-            channels: source.channels / geometry.groups,
-            sums,
-            at,
-        }
+        Self { sums, at }
     }
 }
 
-/// The sums of the weights of each output, by the patterns of the sources.
-fn summed(weight: &[f32], outputs: usize, taps: usize, patterns: &[Pattern]) -> Vec<f32> {
-    let len = |per_channel: fn(&Pattern) -> usize| -> usize {
-        patterns
-            .iter()
-            .map(|pattern| pattern.channels * per_channel(pattern))
-            .sum()
-    };
-    let (from_len, into_len) = (len(|_| 1) * taps, len(|pattern| pattern.sums.len()));
-    let mut summed = vec![0.0; outputs * into_len];
-    let rows = summed
-        .par_chunks_exact_mut(into_len)
-        .zip(weight.par_chunks_exact(from_len));
-    rows.with_min_len(8).for_each(|(mut into, mut from)| {
-        for pattern in patterns {
-            for _ in 0..pattern.channels {
-                let (now, rest) = core::mem::take(&mut into).split_at_mut(pattern.sums.len());
-                for (into, taps) in now.iter_mut().zip(&pattern.sums) {
-                    *into = taps.iter().map(|&tap| from[tap]).sum();
-                }
-                (into, from) = (rest, &from[taps..]);
-            }
-        }
-    });
-    summed
+/// How the kernels of a source become those of its phases.
+fn phased(channels: usize, taps: usize, patterns: &[Pattern]) -> Phased {
+    let mut pairs = Vec::new();
+    let sums = patterns.iter().flat_map(|pattern| &pattern.sums);
+    for (place, sum) in sums.clone().enumerate() {
+        pairs.extend(sum.iter().map(|&tap| (tap, place)));
+    }
+    Phased {
+        channels,
+        fold: Fold::new(taps, sums.count(), &pairs),
+        lens: patterns.iter().map(|pattern| pattern.sums.len()).collect(),
+    }
 }
 
 /// As many rows of outputs (in steps) to a task as the second cache takes, and as keep all threads at work.
@@ -171,6 +152,11 @@ fn channels_of_a_task(tasks: usize, channels: usize, groups: usize) -> usize {
     some
 }
 
+/// Whether there are so many positions that it pays to sum the weights for a map that is read enlarged.
+pub(super) fn is_worth_folding(batch: usize, geometry: &Geometry) -> bool {
+    batch * geometry.size[0] * geometry.size[1] >= 1024
+}
+
 /// `y = epilogue(conv(cat(sources), weight))`, `[batch, outputs, size...]`.
 pub(crate) fn forward(
     sources: &[Source],
@@ -181,7 +167,11 @@ pub(crate) fn forward(
 ) -> Vec<f32> {
     // Where a map is enlarged, the outputs at each position modulo its factor need fewer products.
     let step = match sources.iter().find(|source| source.up != [1, 1]) {
-        Some(source) if source.up.iter().all(|&up| up <= MAX_STEP) => source.up,
+        Some(source)
+            if source.up.iter().all(|&up| up <= MAX_STEP) && is_worth_folding(batch, geometry) =>
+        {
+            source.up
+        }
         _ => [1, 1],
     };
     let enlarged = step != [1, 1];
@@ -198,25 +188,37 @@ pub(crate) fn forward(
     let size = [0, 1].map(|axis| geometry.size[axis].div_ceil(step[axis]));
     let rows = rows_of_a_task(window, channels, size, batch);
     let staging = Staging::new(window, rows, size[1]);
-    let phases = (0..step[0] * step[1]).map(|phase| {
-        let phase = [phase / step[1], phase % step[1]];
-        let pattern = |source| Pattern::new(source, geometry, &staging, step, phase);
-        let patterns: Vec<_> = sources.iter().map(pattern).collect();
+    let patterns_of = |source: &Source| -> Vec<Pattern> {
+        let phases = (0..step[0] * step[1]).map(|phase| [phase / step[1], phase % step[1]]);
+        let pattern = |phase| Pattern::new(source, geometry, &staging, step, phase);
+        phases.map(pattern).collect()
+    };
+    let patterns: Vec<Vec<Pattern>> = sources.iter().map(patterns_of).collect();
+    let of_a_group = |source: &Source| source.channels / geometry.groups;
+    let offsets_of = |phase: usize| {
         let mut offsets = Vec::new();
         let mut start = 0;
-        for pattern in &patterns {
-            for _ in 0..pattern.channels {
-                offsets.extend(pattern.at.iter().map(|at| (start + at) as u32));
+        for (source, patterns) in sources.iter().zip(&patterns) {
+            for _ in 0..of_a_group(source) {
+                offsets.extend(patterns[phase].at.iter().map(|at| (start + at) as u32));
                 start += staging.channel_len();
             }
         }
-        let weight = if enlarged {
-            Cow::Owned(summed(weight, outputs, geometry.taps(), &patterns))
-        } else {
-            Cow::Borrowed(weight)
+        offsets
+    };
+    let weights: Vec<Cow<[f32]>> = if enlarged {
+        let phased = |(source, patterns): (&Source, &Vec<Pattern>)| {
+            phased(of_a_group(source), geometry.taps(), patterns)
         };
-        Phase::new(weight, &offsets)
-    });
+        let phased: Vec<_> = sources.iter().zip(&patterns).map(phased).collect();
+        let phases = step[0] * step[1];
+        let weights = fold::phased(weight, outputs, geometry.taps(), &phased, phases);
+        weights.into_iter().map(Cow::Owned).collect()
+    } else {
+        vec![Cow::Borrowed(weight)]
+    };
+    let phases = weights.into_iter().enumerate();
+    let phases = phases.map(|(phase, weight)| Phase::new(weight, &offsets_of(phase)));
     let work = Direct {
         sources,
         groups: geometry.groups,

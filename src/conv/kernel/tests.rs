@@ -250,6 +250,24 @@ fn cases() -> Vec<Case> {
         1,
     ));
     cases.push(Case::new(1, vec![(4, [1, 1])], [300, 70], 3, plain, 1));
+    // Enough positions for weights that are summed.
+    let mut enlarged = |sources, size, geometry| {
+        cases.push(Case::new(1, sources, size, 5, geometry, 1));
+    };
+    let one = [1, 1];
+    enlarged(vec![(3, [2, 2]), (2, one)], [40, 38], plain);
+    enlarged(vec![(2, [3, 4]), (2, one)], [36, 36], plain);
+    enlarged(
+        vec![(2, [1, 2]), (9, [1, 2])],
+        [30, 38],
+        [[3, 5], one, one, [0, 2]],
+    );
+    enlarged(
+        vec![(20, [2, 1]), (2, [2, 2])],
+        [60, 38],
+        [[5, 3], one, one, [2, 1]],
+    );
+    enlarged(vec![(2, [2, 2])], [64, 64], [one, one, one, [0, 0]]);
     cases
 }
 

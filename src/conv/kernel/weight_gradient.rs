@@ -16,6 +16,9 @@ use super::threads::{self, Scratch, Work, grow};
 /// Floats that the staged rows of a block may take.
 const STAGED: usize = 96 * 1024;
 
+/// Floats of all weights that are summed at the end.
+const SHARED: usize = 512 * 1024;
+
 /// Positions between which the values that are read stay in the nearest cache.
 const CHUNK: usize = 128;
 
@@ -232,19 +235,20 @@ pub(super) fn plain_weight_gradient(
         groups: geometry.groups,
         rows,
     };
-    // First the outputs are shared among the threads, then the blocks of the maps.
+    // First the blocks of the maps are shared among the threads, as far as a weight for each is small; then
+    // the outputs.
     let parts = threads::parts();
     let of_a_group = outputs / geometry.groups;
+    let blocks = batch * height.div_ceil(rows);
+    let len = outputs * channels * geometry.taps();
+    let shares = (SHARED / len).clamp(1, parts.min(blocks));
     let mut some = outputs
-        .div_ceil(parts)
-        .max(32)
+        .div_ceil(parts.div_ceil(shares))
         .next_multiple_of(8)
         .min(of_a_group);
     while geometry.groups > 1 && of_a_group % some != 0 {
         some += 1;
     }
-    let blocks = batch * height.div_ceil(rows);
-    let shares = parts.div_ceil(outputs.div_ceil(some)).clamp(1, blocks);
     let row_len = channels * geometry.taps();
     let mut weight = vec![0.0; outputs * row_len];
     let mut others = vec![vec![0.0; outputs * row_len]; shares - 1];
