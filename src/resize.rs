@@ -139,19 +139,19 @@ pub(crate) fn check_size(size: usize) -> Result<(), ShapeError> {
     ))
 }
 
-/// How many times each position of the axes of `x` is repeated by nearest upsampling to `size`, if it is
-/// the same number for all positions of an axis.
-pub(crate) fn whole_factors<const R: usize>(
-    x: &Tensor<R>,
+/// How many times nearest upsampling repeats each position of the axes of a map, if it is the same number for
+/// all positions of an axis.
+pub(crate) fn whole_factors(
+    input: &[usize],
     size: &[usize],
     mode: ResizeMode,
+    dtype: DType,
 ) -> Option<Vec<usize>> {
-    let precision = Precision::of(x.dtype());
     let factor = |(&input, &output): (&usize, &usize)| {
         let scale = Scale {
             input,
             output,
-            precision,
+            precision: Precision::of(dtype),
         };
         let indices = match mode {
             ResizeMode::Nearest => scale.nearest(),
@@ -160,7 +160,7 @@ pub(crate) fn whole_factors<const R: usize>(
         };
         repeats(input, &indices)
     };
-    x.dims()[2..].iter().zip(size).map(factor).collect()
+    input.iter().zip(size).map(factor).collect()
 }
 
 fn resize_axis<const R: usize>(

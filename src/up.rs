@@ -7,7 +7,7 @@ use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor, ops::PadMode};
 use serde::{Deserialize, Serialize};
 
-use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Part, TransposedPadding};
+use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Parts, TransposedPadding};
 use crate::layer::Layer;
 use crate::param::Rows;
 use crate::pixel_shuffle::{BlockOrder, pixel_shuffle};
@@ -384,14 +384,15 @@ impl<const R: usize> Up<R> {
 
     /// As [`forward_to`](Self::forward_to), and a map that is enlarged by repeating its positions is not
     /// written.
-    pub(crate) fn forward_to_part(&self, x: Tensor<R>, target: &[usize]) -> Part<R> {
+    pub(crate) fn forward_parts_to(&self, parts: Parts<R>, target: &[usize]) -> Parts<R> {
         if let (UpLayer::Project(conv), UpConfig::Resize { mode, .. }) = (&self.layer, &self.config)
-            && let Some(factors) = whole_factors(&x, target, *mode)
+            && let input = parts.dims()
+            && let Some(factors) = whole_factors(&input[2..], target, *mode, parts.dtype())
         {
-            expect(self.output_shape_to(x.dims(), target));
-            return Part::enlarged(conv.forward(x), factors);
+            expect(self.output_shape_to(input, target));
+            return conv.forward_parts(parts).enlarged(&factors);
         }
-        Part::new(self.forward_to(x, target))
+        self.forward_to(parts.into_tensor(), target).into()
     }
 
     /// Enlarges `x` to the spatial size `target`.

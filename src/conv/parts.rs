@@ -2,7 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::routed::{self, PendingNorm};
 use crate::resize::{ResizeMode, resize};
@@ -30,14 +30,6 @@ impl<const R: usize> Part<R> {
             #[cfg(feature = "kernels")]
             moments: Default::default(),
             norm: None,
-        }
-    }
-
-    /// A map of which each position is read so many times along each spatial axis.
-    pub(crate) fn enlarged(map: Tensor<R>, factors: Vec<usize>) -> Self {
-        Self {
-            factors,
-            ..Self::new(map)
         }
     }
 
@@ -129,6 +121,21 @@ impl<const R: usize> Parts<R> {
         dims
     }
 
+    /// The same, of which each position is read so many times along each spatial axis.
+    pub(crate) fn enlarged(mut self, factors: &[usize]) -> Self {
+        for part in &mut self.0 {
+            for (all, more) in part.factors.iter_mut().zip(factors) {
+                *all *= more;
+            }
+        }
+        self
+    }
+
+    /// What the values are.
+    pub(crate) fn dtype(&self) -> DType {
+        self.0[0].map.dtype()
+    }
+
     /// These, and after them `more`.
     pub(crate) fn then(mut self, more: Self) -> Self {
         self.0.extend(more.0);
@@ -140,6 +147,7 @@ impl<const R: usize> Parts<R> {
         self.0
     }
 
+    #[cfg(feature = "kernels")]
     pub(crate) fn as_slice(&self) -> &[Part<R>] {
         &self.0
     }

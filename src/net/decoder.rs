@@ -1,6 +1,6 @@
 //! [`UnetDecoder`]: back up from the deepest map, meeting every map of an encoder on the way.
 
-use alloc::{format, vec, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
@@ -274,19 +274,26 @@ impl<const R: usize> UnetDecoder<R> {
     ///
     /// # Panics
     /// When [`output_shape`](Self::output_shape) returns an error, with its message.
-    pub fn forward(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
+    pub fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
+        self.forward_parts(maps, image).into_tensor()
+    }
+
+    /// As [`forward`](Self::forward), to a map that need not be written.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_parts(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Parts<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes, image));
         let Some(deepest) = maps.pop() else {
             unreachable!("without maps there is no output shape")
         };
         let steps = self.steps.iter().zip(maps).rev();
-        let deep = steps.fold(deepest, |deep, (step, skip)| step.forward(deep, skip));
+        let deep = steps.fold(deepest.into(), |deep, (step, skip)| {
+            step.forward_parts(deep, skip)
+        });
         match &self.last {
-            Some((up, block)) => {
-                let deep = Parts::new(vec![up.forward_to_part(deep, image)]);
-                block.forward_parts(deep).into_tensor()
-            }
+            Some((up, block)) => block.forward_parts(up.forward_parts_to(deep, image)),
             None => deep,
         }
     }

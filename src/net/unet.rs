@@ -287,8 +287,8 @@ impl<const R: usize> Layer<R> for Unet<R> {
         let input = x.dims();
         expect(self.output_shape(input));
         let maps = self.features(x);
-        self.head
-            .forward(self.decoder.forward(maps, spatial(&input)))
+        let decoded = self.decoder.forward_parts(maps, spatial(&input));
+        self.head.forward_parts(decoded).into_tensor()
     }
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {

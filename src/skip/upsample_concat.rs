@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::meet::{Meeting, deep_and_skip};
 use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
-use crate::conv::{Part, Parts};
+use crate::conv::Parts;
 use crate::fit::{Fit, Target};
 use crate::gate::{Gate, GateConfig};
 use crate::layer::Layer;
@@ -275,27 +275,33 @@ impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
     /// # Panics
     /// When [`output_shape`](Self::output_shape) returns an error, with its message.
     pub fn forward(&self, deep: Tensor<R>, skip: Tensor<R>) -> Tensor<R> {
-        expect(self.output_shape(deep.dims(), skip.dims()));
-        let up = expect(self.config.up_shape(deep.dims(), skip.dims()));
-        let meeting = self.config.meeting();
-        let shape = [up, skip.dims()];
-        if self.gate.is_none()
-            && shape[0][2..] == shape[1][2..]
-            && self.config.target == Target::Skip
-        {
-            let deep = self.up.forward_to_part(deep, spatial(&up));
+        self.forward_parts(deep.into(), skip).into_tensor()
+    }
+
+    /// As [`forward`](Self::forward), of a deep map and to a map that need not be written.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_parts(&self, deep: Parts<R>, skip: Tensor<R>) -> Parts<R> {
+        let shape = deep.dims();
+        expect(self.output_shape(shape, skip.dims()));
+        let up = expect(self.config.up_shape(shape, skip.dims()));
+        let meets = up[2..] == skip.dims()[2..] && self.config.target == Target::Skip;
+        if self.gate.is_none() && meets {
+            let deep = self.up.forward_parts_to(deep, spatial(&up));
             let parts = match self.config.order {
-                Order::DeepFirst => vec![deep, Part::new(skip)],
-                Order::SkipFirst => vec![Part::new(skip), deep],
+                Order::DeepFirst => deep.then(skip.into()),
+                Order::SkipFirst => Parts::from(skip).then(deep),
             };
-            return self.block.forward_parts(Parts::new(parts)).into_tensor();
+            return self.block.forward_parts(parts);
         }
-        let deep = self.up.forward_to(deep, spatial(&up));
+        let deep = self.up.forward_to(deep.into_tensor(), spatial(&up));
+        let meeting = self.config.meeting();
         let mut maps = meeting.fit(vec![deep, skip]);
         if let Some(gate) = &self.gate {
             maps[1] = gate.forward(maps[1].clone(), maps[0].clone());
         }
-        self.block.forward(meeting.merge.forward(maps))
+        self.block.forward_parts(meeting.merge.forward(maps).into())
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn sum(values: &[f32]) -> f64 {
             sums(values.len(), |i| [values[i]])[0]
         }
     }
-    pulp::Arch::new().dispatch(Sum(values))
+    threads::instructions().dispatch(Sum(values))
 }
 
 /// A map as batch norm sees it.

@@ -35,10 +35,7 @@ impl<W: Work<Task>, Task> WithSimd for Job<'_, W, Task> {
 
 /// Does all tasks, on all threads, with the instructions that the processor has.
 pub(super) fn run<Task: Send>(work: &impl Work<Task>, tasks: Vec<Task>) {
-    run_with(Arch::new(), work, tasks);
-}
-
-pub(super) fn run_with<Task: Send>(arch: Arch, work: &impl Work<Task>, tasks: Vec<Task>) {
+    let arch = instructions();
     let each = |task| {
         // A task that waits inside finds the memory taken, and makes its own.
         let scratch = SCRATCH.take();
@@ -48,6 +45,37 @@ pub(super) fn run_with<Task: Send>(arch: Arch, work: &impl Work<Task>, tasks: Ve
         tasks.into_iter().for_each(each);
     } else {
         tasks.into_par_iter().for_each(each);
+    }
+}
+
+/// The best instructions that the processor has.
+#[cfg(not(test))]
+pub(super) fn instructions() -> Arch {
+    Arch::new()
+}
+
+#[cfg(test)]
+pub(super) use chosen::{instructions, with};
+
+/// Tests choose the instructions, so that all of them are tested.
+#[cfg(test)]
+mod chosen {
+    use super::*;
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static CHOSEN: Cell<Option<Arch>> = const { Cell::new(None) };
+    }
+
+    pub(in super::super) fn instructions() -> Arch {
+        CHOSEN.get().unwrap_or_else(Arch::new)
+    }
+
+    /// Runs `f` with the work of this thread done by the instructions of `arch`.
+    pub(in super::super) fn with(arch: Arch, f: impl FnOnce()) {
+        CHOSEN.set(Some(arch));
+        f();
+        CHOSEN.set(None);
     }
 }
 

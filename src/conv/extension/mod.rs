@@ -1,0 +1,73 @@
+//! The kernels as operations of Burn: on the plain backends that run on the CPU, and on autodiff.
+
+mod autodiff;
+mod forward;
+mod slices;
+mod specs;
+mod tensors;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, backend_extension};
+
+pub(crate) use autodiff::MAX_TENSORS;
+pub use slices::Slices;
+pub use specs::{ConvSpec, NormSpec, SourceSpec, TransposedSpec};
+pub use tensors::Tensors;
+
+/// The operations of this crate that have kernels.
+#[backend_extension(Autodiff, Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"))]
+pub trait KernelBackend: Backend {
+    /// Convolution over several sources: `act(scale (conv(cat(sources), weight) + bias) + shift + residual)`.
+    fn convolve(#[extension_type] inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self>;
+
+    /// Transposed convolution: `conv_transpose(x, weight) + bias`.
+    fn convolve_transposed(
+        #[extension_type] inputs: Tensors<Self>,
+        spec: TransposedSpec,
+    ) -> FloatTensor<Self>;
+
+    /// Mean and biased variance of each channel. No gradient goes through them here: the norms that use
+    /// them know what they depend on.
+    fn moments(x: FloatTensor<Self>) -> Tensors<Self>;
+
+    /// `act(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
+    fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self>;
+}
+
+#[cfg(feature = "flex")]
+impl KernelBackend for burn::backend::Flex {
+    fn convolve(inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self> {
+        forward::convolve::<Self>(&inputs.0, &spec)
+    }
+
+    fn convolve_transposed(inputs: Tensors<Self>, spec: TransposedSpec) -> FloatTensor<Self> {
+        forward::convolve_transposed::<Self>(&inputs.0, &spec)
+    }
+
+    fn moments(x: FloatTensor<Self>) -> Tensors<Self> {
+        forward::moments::<Self>(&x)
+    }
+
+    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+        forward::normalize::<Self>(&inputs.0, spec)
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl KernelBackend for burn::backend::NdArray {
+    fn convolve(inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self> {
+        forward::convolve::<Self>(&inputs.0, &spec)
+    }
+
+    fn convolve_transposed(inputs: Tensors<Self>, spec: TransposedSpec) -> FloatTensor<Self> {
+        forward::convolve_transposed::<Self>(&inputs.0, &spec)
+    }
+
+    fn moments(x: FloatTensor<Self>) -> Tensors<Self> {
+        forward::moments::<Self>(&x)
+    }
+
+    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+        forward::normalize::<Self>(&inputs.0, spec)
+    }
+}

@@ -1,0 +1,49 @@
+//! [`Slices`]: tensors as slices of f32, and back.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
+use burn::tensor::{Shape, TensorData};
+
+/// A backend whose tensors of f32 are slices.
+pub trait Slices: Backend {
+    /// The values, in order.
+    fn read(tensor: &FloatTensor<Self>) -> Cow<'_, [f32]>;
+
+    /// A tensor of these values.
+    fn write(values: Vec<f32>, shape: Shape) -> FloatTensor<Self>;
+}
+
+#[cfg(feature = "flex")]
+impl Slices for burn::backend::Flex {
+    fn read(tensor: &FloatTensor<Self>) -> Cow<'_, [f32]> {
+        match tensor.as_slice() {
+            Some(values) => Cow::Borrowed(values),
+            None => Cow::Owned(
+                tensor.to_contiguous().storage()[..tensor.shape().num_elements()].to_vec(),
+            ),
+        }
+    }
+
+    fn write(values: Vec<f32>, shape: Shape) -> FloatTensor<Self> {
+        burn::backend::flex::FlexTensor::from_data(TensorData::new(values, shape))
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl Slices for burn::backend::NdArray {
+    fn read(tensor: &FloatTensor<Self>) -> Cow<'_, [f32]> {
+        let burn::backend::ndarray::NdArrayTensor::F32(storage) = tensor else {
+            unreachable!("the kernels are asked for f32 only")
+        };
+        match storage.view().to_slice() {
+            Some(values) => Cow::Borrowed(values),
+            None => Cow::Owned(storage.view().iter().copied().collect()),
+        }
+    }
+
+    fn write(values: Vec<f32>, shape: Shape) -> FloatTensor<Self> {
+        burn::backend::ndarray::NdArrayTensor::from_data(TensorData::new(values, shape))
+    }
+}

@@ -1,0 +1,223 @@
+//! Where the crate's own kernels run, and where Burn's operations do.
+//!
+//! The kernels take maps of one and two spatial axes in f32 on flex and ndarray, if the crate is built with
+//! the feature of that backend. Everything else is composed of Burn's operations, with the same result.
+
+use burn::nn::BatchNorm;
+use burn::tensor::Tensor;
+
+use super::{Parts, TransposedWindow, ops};
+use crate::window::Window;
+
+/// What follows a convolution: `relu(scale y + shift + residual)`, each of them if it is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Follow<const R: usize> {
+    pub(crate) affine: Option<[Tensor<1>; 2]>,
+    pub(crate) residual: Option<Tensor<R>>,
+    pub(crate) relu: bool,
+}
+
+impl<const R: usize> Follow<R> {
+    #[cfg(feature = "kernels")]
+    fn is_nothing(&self) -> bool {
+        self.affine.is_none() && self.residual.is_none() && !self.relu
+    }
+
+    /// By Burn's operations.
+    fn apply(self, mut y: Tensor<R>) -> Tensor<R> {
+        if let Some(affine) = self.affine {
+            let mut per_channel = [1; R];
+            per_channel[1] = y.dims()[1];
+            let [scale, shift] = affine.map(|numbers| numbers.reshape(per_channel));
+            y = y * scale + shift;
+        }
+        if let Some(residual) = self.residual {
+            y = y + residual;
+        }
+        match self.relu {
+            true => burn::tensor::activation::relu(y),
+            false => y,
+        }
+    }
+}
+
+/// A convolution over a concatenation, and what follows.
+pub(crate) fn conv<const R: usize>(
+    parts: Parts<R>,
+    weight: Tensor<R>,
+    bias: Option<Tensor<1>>,
+    (window, pads, groups): (&Window, &[(usize, usize)], usize),
+    follow: Follow<R>,
+) -> Tensor<R> {
+    #[cfg(feature = "kernels")]
+    let parts = match kernels::conv(parts, &weight, &bias, (window, pads, groups), &follow) {
+        Ok((y, true)) => return y,
+        Ok((y, false)) => return follow.apply(y),
+        Err(parts) => parts,
+    };
+    follow.apply(ops::conv(
+        parts.into_tensor(),
+        weight,
+        bias,
+        window,
+        pads,
+        groups,
+    ))
+}
+
+/// A transposed convolution whose output is cut to the spatial size `target`, `cut` positions before it.
+pub(crate) fn conv_transpose<const R: usize>(
+    x: Tensor<R>,
+    weight: Tensor<R>,
+    bias: Option<Tensor<1>>,
+    window: &TransposedWindow,
+    target: &[usize],
+    cut: impl Fn(usize, usize) -> usize,
+) -> Tensor<R> {
+    #[cfg(feature = "kernels")]
+    let x = {
+        let shape = x.dims();
+        let starts: alloc::vec::Vec<usize> = (0..R - 2)
+            .map(|n| cut(window.size(shape[2 + n], n), target[n]))
+            .collect();
+        match kernels::conv_transpose(x, &weight, &bias, window, target, &starts) {
+            Ok(y) => return y,
+            Err(x) => x,
+        }
+    };
+    let y = ops::conv_transpose(x, weight, bias, window);
+    target.iter().enumerate().fold(y, |y, (n, &size)| {
+        let start = cut(y.dims()[2 + n], size);
+        y.narrow(2 + n, start, size)
+    })
+}
+
+/// A batch norm, and perhaps ReLU, that a map is still to be read through.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kernels"), allow(dead_code))] // then no norm is pending
+pub(crate) struct PendingNorm {
+    /// Scale, shift, mean and variance of each channel.
+    pub(crate) numbers: [Tensor<1>; 4],
+    pub(crate) epsilon: f64,
+    pub(crate) relu: bool,
+    /// Whether mean and variance are those of the map.
+    pub(crate) of_batch: bool,
+}
+
+/// The norm that `norm` is for `x` now: by the statistics of the batch, which it takes into its running ones,
+/// where gradients are recorded and the layer is in training. None where there are no kernels.
+pub(crate) fn pending_norm<const R: usize>(
+    norm: &BatchNorm,
+    x: &Tensor<R>,
+    relu: bool,
+) -> Option<PendingNorm> {
+    #[cfg(feature = "kernels")]
+    if kernels::are_for(x) {
+        let device = x.device();
+        let of_batch = device.is_autodiff() && norm.training.is_enabled();
+        let [mean, variance] = if of_batch {
+            let found = kernels::moments(x);
+            update(norm, &found);
+            found
+        } else {
+            [&norm.running_mean, &norm.running_var]
+                .map(|running| running.value().to_device(&device))
+        };
+        return Some(PendingNorm {
+            numbers: [norm.gamma.val(), norm.beta.val(), mean, variance],
+            epsilon: norm.epsilon,
+            relu,
+            of_batch,
+        });
+    }
+    let _ = (norm, x, relu);
+    None
+}
+
+/// Takes the statistics of a batch into the running ones, as Burn's layer does.
+#[cfg(feature = "kernels")]
+fn update(norm: &BatchNorm, [mean, variance]: &[Tensor<1>; 2]) {
+    for (running, now) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+        let before = running.value_sync().to_device(&now.device());
+        let now = now.clone() * norm.momentum;
+        running.update((before * (1.0 - norm.momentum) + now).detach());
+    }
+}
+
+/// `act(norm(x) + residual)`
+pub(crate) fn normalize<const R: usize>(
+    x: Tensor<R>,
+    norm: &PendingNorm,
+    residual: Option<Tensor<R>>,
+) -> Tensor<R> {
+    #[cfg(feature = "kernels")]
+    return kernels::normalize(x, norm, residual);
+    #[cfg(not(feature = "kernels"))]
+    unreachable!("without kernels no norm is pending: {x:?}, {norm:?}, {residual:?}")
+}
+
+/// Batch norm, and what follows it, `relu(norm(x) + residual)`.
+pub(crate) fn batch_norm<const R: usize>(
+    norm: &BatchNorm,
+    x: Tensor<R>,
+    residual: Option<Tensor<R>>,
+    relu: bool,
+) -> Tensor<R> {
+    if let Some(norm) = pending_norm(norm, &x, relu) {
+        return normalize(x, &norm, residual);
+    }
+    let follow = Follow {
+        affine: None,
+        residual,
+        relu,
+    };
+    follow.apply(norm.forward(x))
+}
+
+/// The parts, read through a batch norm of their concatenation: each through its share. The parts come back
+/// where there are no kernels.
+pub(crate) fn norm_of_parts<const R: usize>(
+    norm: &BatchNorm,
+    parts: Parts<R>,
+    relu: bool,
+) -> Result<Parts<R>, Parts<R>> {
+    #[cfg(feature = "kernels")]
+    if parts
+        .as_slice()
+        .iter()
+        .all(|part| kernels::are_for(&part.map) && part.norm.is_none())
+    {
+        return Ok(kernels::norm_of_parts(norm, parts, relu));
+    }
+    let _ = (norm, relu);
+    Err(parts)
+}
+
+/// Whether a convolution of the parts takes an affine map of each channel along: there are kernels for
+/// them, and nothing is recorded.
+pub(crate) fn can_follow<const R: usize>(parts: &Parts<R>) -> bool {
+    #[cfg(feature = "kernels")]
+    return parts
+        .as_slice()
+        .iter()
+        .all(|part| kernels::are_for(&part.map) && !part.map.device().is_autodiff());
+    #[cfg(not(feature = "kernels"))]
+    {
+        let _ = parts;
+        false
+    }
+}
+
+/// Scale and shift of a batch norm by its running statistics.
+pub(crate) fn affine_of(norm: &BatchNorm) -> [Tensor<1>; 2] {
+    let deviation = (norm.running_var.value() + norm.epsilon).sqrt();
+    let scale = norm.gamma.val() / deviation;
+    let shift = norm.beta.val() - norm.running_mean.value() * scale.clone();
+    [scale, shift]
+}
+
+#[cfg(feature = "kernels")]
+pub(super) use kernels::moments;
+
+#[cfg(feature = "kernels")]
+mod kernels;
