@@ -3,7 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
+use burn::backend::{Backend, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 
 /// A backend whose tensors of f32 are slices.
@@ -20,9 +20,11 @@ impl Slices for burn::backend::Flex {
     fn read(tensor: &FloatTensor<Self>) -> Cow<'_, [f32]> {
         match tensor.as_slice() {
             Some(values) => Cow::Borrowed(values),
-            None => Cow::Owned(
-                tensor.to_contiguous().storage()[..tensor.shape().num_elements()].to_vec(),
-            ),
+            None => {
+                let contiguous = tensor.to_contiguous();
+                let values = contiguous.as_slice().unwrap_or_default();
+                Cow::Owned(values.to_vec())
+            }
         }
     }
 
