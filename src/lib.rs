@@ -1,7 +1,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
-#![deny(unsafe_code)]
+#![deny(unsafe_code)] // allowed in conv/kernel/simd.rs alone
 #![doc = include_str!("../docs/tour.md")]
 
 extern crate alloc;
@@ -37,6 +37,9 @@ pub use skip::{
     SkipAddConfig, SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
 };
 pub use window::Padding;
+
+#[doc = include_str!("../docs/fused.md")]
+pub mod fused {}
 
 #[cfg(feature = "weights")]
 #[doc = include_str!("../docs/porting.md")]

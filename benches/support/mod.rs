@@ -1,6 +1,6 @@
 //! The workloads: three networks, each in inference and as a training step.
+#![allow(dead_code)] // each bench uses a part
 
-use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_skip::block::{ConvNormAct, ConvNormActConfig, LayerOrder};
 use burn_skip::merge::Order;
@@ -31,10 +31,16 @@ pub fn workload(name: &str, device: &Device) -> Box<dyn FnMut()> {
             let device = device.clone().autodiff();
             train(UpBlock::new(&device), UpBlock::inputs(4, &device))
         }
-        "dense/infer" => infer(Dense::new(device), vec![random([1, 64, 64, 64], device)]),
+        "dense/infer" => infer(
+            dense_block(12, device),
+            vec![random([1, 64, 64, 64], device)],
+        ),
         "dense/train" => {
             let device = device.clone().autodiff();
-            train(Dense::new(&device), vec![random([2, 64, 64, 64], &device)])
+            train(
+                dense_block(12, &device),
+                vec![random([2, 64, 64, 64], &device)],
+            )
         }
         "unet_r18/infer" => infer(unet(device), vec![random([1, 3, 256, 256], device)]),
         "unet_r18/train" => {
@@ -99,31 +105,28 @@ impl Network for UpBlock {
     }
 }
 
-type DenseLayer = SkipConcat<(ConvNormAct, ConvNormAct)>;
+/// What DenseNet repeats.
+pub type DenseLayer = SkipConcat<(ConvNormAct, ConvNormAct)>;
 
-/// A block of DenseNet-121: 64 channels, and 12 layers that add 32 each.
-struct Dense(Vec<DenseLayer>);
-
-impl Dense {
-    fn new(device: &Device) -> Self {
-        let conv = |channels, kernel| {
-            ConvNormActConfig::new(channels, kernel)
-                .with_order(LayerOrder::NormActConv)
-                .with_bias(false)
-                .init(device)
-        };
-        let layer = |index: usize| {
-            let first = conv([64 + 32 * index, 128], 1);
-            let connection = SkipConcatConfig::new().with_order(Order::SkipFirst);
-            connection.init((first, conv([128, 32], 3)))
-        };
-        Self((0..12).map(layer).collect())
-    }
+/// A block of DenseNet-121: 64 channels, and layers that add 32 each.
+pub fn dense_block(depth: usize, device: &Device) -> Vec<DenseLayer> {
+    let conv = |channels, kernel| {
+        ConvNormActConfig::new(channels, kernel)
+            .with_order(LayerOrder::NormActConv)
+            .with_bias(false)
+            .init(device)
+    };
+    let layer = |index: usize| {
+        let first = conv([64 + 32 * index, 128], 1);
+        let connection = SkipConcatConfig::new().with_order(Order::SkipFirst);
+        connection.init((first, conv([128, 32], 3)))
+    };
+    (0..depth).map(layer).collect()
 }
 
-impl Network for Dense {
+impl Network for Vec<DenseLayer> {
     fn forward(&self, mut maps: Vec<Tensor<4>>) -> Tensor<4> {
-        self.0.forward(maps.remove(0))
+        Layer::forward(self, maps.remove(0))
     }
 }
 
@@ -137,9 +140,4 @@ impl Network for Unet {
     fn forward(&self, mut maps: Vec<Tensor<4>>) -> Tensor<4> {
         Layer::forward(self, maps.remove(0))
     }
-}
-
-#[allow(dead_code)] // one of the two benches counts
-pub fn parameters(device: &Device) -> usize {
-    unet(device).num_params()
 }

@@ -254,7 +254,7 @@ fn cases() -> Vec<Case> {
         1,
     ));
     if cfg!(miri) {
-        cases.retain(|case| case.out_len() < 400 && case.inputs() < 20);
+        cases.retain(|case| case.out_len() < 200 && case.inputs() < 8);
         return cases;
     }
     cases.push(Case::new(1, vec![(4, [1, 1])], [300, 70], 3, plain, 1));
