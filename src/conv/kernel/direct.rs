@@ -10,14 +10,13 @@ use super::stage::{Source, Staging};
 use super::threads::{Scratch, Work, grow};
 
 /// Steps of a sum between which the values that they read stay in the nearest cache.
-const CHUNK: usize = 128;
+const CHUNK: usize = 192;
 
 /// The largest step of columns.
 pub(crate) const MAX_STEP: usize = 4;
 
-/// Products of a task, from which on its weight does not stay in the second cache, so that several
-/// panels share a reading of it.
-const LARGE_WEIGHT: usize = 64 * 1024;
+/// Panels that share a reading of the weight, which may not stay in the second cache.
+const PANELS: usize = 4;
 
 /// The outputs at one position modulo the step: `y[k] = sum_i weight[k][i] x[offset_i]`.
 pub(super) struct Phase<'a> {
@@ -79,13 +78,7 @@ impl Direct<'_> {
         let count = end.next_multiple_of(S::F32_LANES);
         self.stage(&task, staged, S::F32_LANES);
         let outputs = task.channels.len();
-        let products: usize = self.phases.iter().map(|phase| outputs * phase.steps).sum();
-        let panel = simd::panel::<S>();
-        let wide = if products > LARGE_WEIGHT {
-            4 * panel
-        } else {
-            panel
-        };
+        let wide = PANELS * simd::panel::<S>();
         grow(sums, self.phases.len() * outputs * wide);
         let mut first = 0;
         while first < count {
