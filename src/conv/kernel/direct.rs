@@ -6,7 +6,7 @@ use pulp::Simd;
 
 use super::simd::{self, Offsets, Rows};
 use super::sink::{Output, Task};
-use super::stage::{Source, Staging};
+use super::stage::{Source, Staging, channels_of};
 use super::threads::{Scratch, Work, grow};
 
 /// Steps of a sum between which the values that they read stay in the nearest cache.
@@ -76,7 +76,14 @@ impl Direct<'_> {
         // The rows follow each other; what is computed between them is left.
         let end = (rows - 1) * pitch + width;
         let count = end.next_multiple_of(S::F32_LANES);
-        self.stage(&task, staged, S::F32_LANES);
+        let channels = channels_of(self.sources) / self.groups;
+        // A last vector reads past the last channel.
+        grow(staged, channels * self.staging.channel_len() + S::F32_LANES);
+        let group = task.channels.start * self.groups / self.output.channels;
+        let first_row = task.rows.start / self.step[0];
+        let groups = [group, self.groups];
+        self.staging
+            .fill_all(self.sources, groups, [task.batch, first_row], staged);
         let outputs = task.channels.len();
         let wide = PANELS * simd::panel::<S>();
         grow(sums, self.phases.len() * outputs * wide);
@@ -109,57 +116,16 @@ impl Direct<'_> {
                     sums.fill(0.0);
                 }
             }
-            let sums_of =
-                |phase: usize, index: usize| &sums[(phase * outputs + index) * wide..][..wide];
+            let sums = &sums[..];
             for index in 0..outputs {
-                let mut row = first / pitch;
-                while row * pitch < end.min(first + columns) {
-                    let start = first.max(row * pitch);
-                    let stop = (first + columns).min(row * pitch + width);
-                    for row_phase in 0..self.step[0] {
-                        let y = row * self.step[0] + row_phase;
-                        if start < stop && y < size[0] {
-                            let columns: [&[f32]; N] = core::array::from_fn(|n| {
-                                &sums_of(row_phase * N + n, index)[start - first..stop - first]
-                            });
-                            task.write(
-                                index,
-                                task.rows.start + y,
-                                start - row * pitch,
-                                columns,
-                                &self.output,
-                            );
-                        }
-                    }
-                    row += 1;
-                }
+                let of = |row: usize, column: usize| {
+                    &sums[((row * N + column) * outputs + index) * wide..][..wide]
+                };
+                let places = [first, end.min(first + columns)];
+                let layout = [pitch, self.step[0]];
+                task.write_rows::<N>(index, places, layout, of, &self.output);
             }
             first += columns;
-        }
-    }
-
-    /// Lays out what the windows of the task see.
-    #[inline(always)]
-    fn stage(&self, task: &Task, staged: &mut Vec<f32>, lanes: usize) {
-        let len = self.staging.channel_len();
-        let channels = self
-            .sources
-            .iter()
-            .map(|source| source.channels)
-            .sum::<usize>()
-            / self.groups;
-        // A last vector reads past the last channel.
-        grow(staged, channels * len + lanes);
-        let first_row = task.rows.start / self.step[0];
-        let group = task.channels.start * self.groups / self.output.channels;
-        let mut left = staged.chunks_exact_mut(len);
-        for source in self.sources {
-            // Groups are for one source only.
-            let seen = source.channels / self.groups;
-            for (channel, into) in (group * seen..(group + 1) * seen).zip(&mut left) {
-                self.staging
-                    .fill(source, task.batch, channel, first_row, into);
-            }
         }
     }
 }

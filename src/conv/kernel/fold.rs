@@ -2,6 +2,7 @@
 //! of gradients go back to the taps that they belong to.
 
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 use pulp::Simd;
 
@@ -11,7 +12,7 @@ use super::threads::{self, Scratch, Work, grow};
 /// Kernels that are mapped at once.
 const BLOCK: usize = 16;
 
-/// A matrix of zeros and ones, from the taps of a kernel to others.
+/// A matrix from the taps of a kernel to others.
 #[derive(Clone, Debug)]
 pub(super) struct Fold {
     from: usize,
@@ -29,12 +30,36 @@ impl Fold {
         for &(tap, place) in pairs {
             matrix[tap * width + place] = 1.0;
         }
+        Self::of(from, into, matrix)
+    }
+
+    fn of(from: usize, into: usize, matrix: Vec<f32>) -> Self {
+        let width = into.next_multiple_of(16);
         Self {
             from,
             into,
             matrix,
             offsets: Offsets::new((0..from).map(|tap| (tap * width) as u32).collect()),
         }
+    }
+
+    /// `G w G^T` of Winograd's F(2x2, 3x3), of the kernel or of the kernel turned round.
+    pub(super) fn components(turned: bool) -> Self {
+        const G: [[f32; 3]; 4] = [
+            [1.0, 0.0, 0.0],
+            [0.5, 0.5, 0.5],
+            [0.5, -0.5, 0.5],
+            [0.0, 0.0, 1.0],
+        ];
+        let mut matrix = vec![0.0; 9 * 16];
+        for tap in 0..9 {
+            let (r, c) = (tap / 3, tap % 3);
+            let row = if turned { 8 - tap } else { tap };
+            for place in 0..16 {
+                matrix[row * 16 + place] = G[place / 4][r] * G[place % 4][c];
+            }
+        }
+        Self::of(9, 16, matrix)
     }
 
     /// The taps of the result.
@@ -186,4 +211,86 @@ pub(super) fn phased(
         tasks,
     );
     weights
+}
+
+/// The components of every kernel, `[component, outer, inner]`; or of every kernel turned round,
+/// `[component, inner, outer]`. Of each outer row of kernels, the `inner` ones are taken.
+pub(super) fn components(
+    weight: &[f32],
+    [outer, row]: [usize; 2],
+    inner: Range<usize>,
+    turned: bool,
+) -> Vec<f32> {
+    struct Components<'a> {
+        weight: &'a [f32],
+        outer: usize,
+        row: usize,
+        inner: Range<usize>,
+        fold: Fold,
+        turned: bool,
+    }
+    /// Some rows of the result, each in all components.
+    struct Task<'a> {
+        first: usize,
+        rows: Vec<Vec<&'a mut [f32]>>,
+    }
+    impl Work<Task<'_>> for Components<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(&self, simd: S, mut task: Task, [mapped, ..]: &mut Scratch) {
+            let (outer, inner) = (self.outer, self.inner.len());
+            grow(mapped, inner.max(BLOCK) * 16);
+            if !self.turned {
+                for (n, row) in task.rows.iter_mut().enumerate() {
+                    let kernels = (task.first + n) * self.row + self.inner.start;
+                    let kernels = &self.weight[kernels * 9..];
+                    self.fold.apply(simd, kernels, inner, mapped);
+                    for (component, row) in row.iter_mut().enumerate() {
+                        for (into, from) in row.iter_mut().zip(mapped.chunks_exact(16)) {
+                            *into = from[component];
+                        }
+                    }
+                }
+                return;
+            }
+            for place in 0..outer {
+                let kernels = place * self.row + self.inner.start + task.first;
+                let kernels = &self.weight[kernels * 9..];
+                self.fold.apply(simd, kernels, task.rows.len(), mapped);
+                for (row, from) in task.rows.iter_mut().zip(mapped.chunks_exact(16)) {
+                    for (row, from) in row.iter_mut().zip(from) {
+                        row[place] = *from;
+                    }
+                }
+            }
+        }
+    }
+    let [rows, len] = if turned {
+        [inner.len(), outer]
+    } else {
+        [outer, inner.len()]
+    };
+    let mut found = vec![0.0; 16 * rows * len];
+    let mut tasks: Vec<Task> = (0..rows)
+        .step_by(BLOCK)
+        .map(|first| Task {
+            first,
+            rows: (first..rows.min(first + BLOCK))
+                .map(|_| Vec::with_capacity(16))
+                .collect(),
+        })
+        .collect();
+    for (index, row) in found.chunks_exact_mut(len).enumerate() {
+        let row_index = index % rows;
+        tasks[row_index / BLOCK].rows[row_index % BLOCK].push(row);
+    }
+    let work = Components {
+        weight,
+        outer,
+        row,
+        inner,
+        fold: Fold::components(turned),
+        turned,
+    };
+    threads::run(&work, tasks);
+    found
 }

@@ -9,6 +9,7 @@ use super::plan::{self, Geometry};
 use super::sink::{Epilogue, Output, Sink};
 use super::stage::{Source, Staging, Window};
 use super::weight_gradient::plain_weight_gradient;
+use super::winograd;
 
 /// A source, as its gradient is written.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +125,7 @@ pub(crate) fn transposed(
         values: &mut values,
         channels: outputs,
     };
-    let channels = [0..outputs];
+    let all = 0..outputs;
     let shape = [outputs, size[0], size[1]];
     plain_gradient(
         x,
@@ -132,7 +133,7 @@ pub(crate) fn transposed(
         (weight, inputs),
         geometry,
         shape,
-        &channels,
+        core::slice::from_ref(&all),
         (vec![sink], epilogue),
     );
     values
@@ -150,6 +151,25 @@ fn plain_gradient(
 ) {
     let size = [height, width];
     let step = geometry.stride;
+    let source = as_source(gradient, outputs, geometry.size);
+    let mirrored = Geometry {
+        pad: geometry.pad.map(|pad| 2 - pad),
+        size,
+        ..geometry.clone()
+    };
+    let least = wanted.iter().map(Range::len).min().unwrap_or(0);
+    if winograd::is_worth_it(&[source], least, batch, &mirrored) {
+        for (range, sink) in wanted.iter().zip(sinks) {
+            let components = fold::components(weight, [outputs, inputs], range.clone(), true);
+            let output = Output {
+                channels: range.len(),
+                size,
+                epilogue,
+            };
+            plan::by_components(&[source], &components, &mirrored, output, vec![sink], batch);
+        }
+        return;
+    }
     // How many outputs before and after the position of an input see it.
     let before = [0, 1].map(|axis| {
         let span =
@@ -187,7 +207,6 @@ fn plain_gradient(
         let weight = turned(weight, [outputs, inputs], geometry.groups, wanted, &fold);
         Phase::new(Cow::Owned(weight), &offsets)
     });
-    let source = as_source(gradient, outputs, geometry.size);
     let work = Direct {
         sources: &[source],
         groups: geometry.groups,

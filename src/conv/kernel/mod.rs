@@ -2,7 +2,7 @@
 //!
 //! Every thread takes some rows of the output. It lays out what their windows see ([`stage`]), so that a
 //! tap of the kernel is one offset, multiplies ([`simd`]) in an order that keeps values in the nearest
-//! cache ([`direct`]), and writes the result once ([`sink`]), with batch norm, residual and ReLU on the
+//! cache ([`direct`], [`winograd`]), and writes the result once ([`sink`]), with batch norm, residual and ReLU on the
 //! way. The gradient to the sources is such a convolution of the gradient; that to the weight is a
 //! product of both maps ([`weight_gradient`]).
 //!
@@ -18,6 +18,7 @@ mod sink;
 mod stage;
 mod threads;
 mod weight_gradient;
+mod winograd;
 
 #[cfg(test)]
 mod tests;

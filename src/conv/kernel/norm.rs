@@ -13,6 +13,7 @@ const LANES: usize = 16;
 
 /// Sums of `N` terms of each of `len` positions.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // lanes of vectors
 fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f64; N] {
     let mut total = [0.0f64; N];
     let mut start = 0;

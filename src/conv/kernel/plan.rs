@@ -5,8 +5,9 @@ use alloc::{borrow::Cow, vec, vec::Vec};
 use super::direct::{Direct, MAX_STEP, Phase};
 use super::fold::{self, Fold, Phased};
 use super::sink::{Epilogue, Output, Sink, split};
-use super::stage::{Source, Staging, Window};
+use super::stage::{Source, Staging, Window, channels_of};
 use super::threads;
+use super::winograd::{self, Winograd};
 
 /// Floats that the staged rows of a task may take: half of a usual second cache.
 const STAGED: usize = 128 * 1024;
@@ -146,7 +147,7 @@ fn channels_of_a_task(tasks: usize, channels: usize, groups: usize) -> usize {
         .div_ceil(pieces)
         .next_multiple_of(8)
         .min(of_a_group);
-    while groups > 1 && of_a_group % some != 0 {
+    while groups > 1 && !of_a_group.is_multiple_of(some) {
         some += 1;
     }
     some
@@ -165,6 +166,22 @@ pub(crate) fn forward(
     geometry: &Geometry,
     epilogue: Epilogue,
 ) -> Vec<f32> {
+    let mut values = vec![0.0; batch * outputs * geometry.size[0] * geometry.size[1]];
+    let output = Output {
+        channels: outputs,
+        size: geometry.size,
+        epilogue,
+    };
+    let sink = Sink {
+        values: &mut values,
+        channels: outputs,
+    };
+    if winograd::is_worth_it(sources, outputs, batch, geometry) {
+        let inputs = channels_of(sources);
+        let components = fold::components(weight, [outputs, inputs], 0..inputs, false);
+        by_components(sources, &components, geometry, output, vec![sink], batch);
+        return values;
+    }
     // Where a map is enlarged, the outputs at each position modulo its factor need fewer products.
     let step = match sources.iter().find(|source| source.up != [1, 1]) {
         Some(source)
@@ -184,7 +201,7 @@ pub(crate) fn forward(
     } else {
         geometry.window()
     };
-    let channels = sources.iter().map(|source| source.channels).sum::<usize>() / geometry.groups;
+    let channels = channels_of(sources) / geometry.groups;
     let size = [0, 1].map(|axis| geometry.size[axis].div_ceil(step[axis]));
     let rows = rows_of_a_task(window, channels, size, batch);
     let staging = Staging::new(window, rows, size[1]);
@@ -225,19 +242,28 @@ pub(crate) fn forward(
         staging,
         step,
         phases: phases.collect(),
-        output: Output {
-            channels: outputs,
-            size: geometry.size,
-            epilogue,
-        },
-    };
-    let mut values = vec![0.0; batch * outputs * geometry.size[0] * geometry.size[1]];
-    let sink = Sink {
-        values: &mut values,
-        channels: outputs,
+        output,
     };
     run(&work, vec![sink], batch, rows);
     values
+}
+
+/// A convolution of 3x3 by the components of its weight.
+pub(super) fn by_components(
+    sources: &[Source],
+    weight: &[f32],
+    geometry: &Geometry,
+    output: Output,
+    sinks: Vec<Sink>,
+    batch: usize,
+) {
+    let window = Winograd::window(geometry);
+    let [height, width] = output.size.map(|size| size.div_ceil(2));
+    let rows = rows_of_a_task(window, channels_of(sources), [height, width], batch);
+    let work = Winograd::new(sources, weight, window, rows, output);
+    let tasks = batch * height.div_ceil(rows);
+    let channels = channels_of_a_task(tasks, output.channels, 1);
+    threads::run(&work, split(sinks, batch, output.size, 2 * rows, channels));
 }
 
 /// Does the work, `rows` steps of rows to a task.

@@ -4,6 +4,7 @@
 //! This is the only module of the crate with `unsafe` code: loads and stores whose bounds were checked
 //! once for a whole tile.
 #![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop)] // indices of registers: unrolled, and clearer so
 
 use alloc::vec::Vec;
 
@@ -279,5 +280,92 @@ pub(super) fn inner_products<S: Simd>(
             _ => inner_rows::<S, 1>(simd, a, b, len, out),
         }
         row += some;
+    }
+}
+
+/// `B^T d B` of Winograd's F(2x2, 3x3), for a vector of tiles: `d` lies at the 16 `places`, and the
+/// components go to every `step`-th place of `into`.
+#[inline(always)]
+pub(super) fn components_of_tiles<S: Simd>(
+    simd: S,
+    from: &[f32],
+    places: &[[usize; 4]; 4],
+    into: &mut [f32],
+    step: usize,
+) {
+    let lanes = S::F32_LANES;
+    let far = places
+        .as_flattened()
+        .iter()
+        .fold(0, |far, &place| far.max(place));
+    assert!(
+        far + lanes <= from.len(),
+        "a tile reads past what is staged"
+    );
+    assert!(
+        15 * step + lanes <= into.len(),
+        "a tile writes past the components"
+    );
+    let mut rows = [[simd.splat_f32s(0.0); 4]; 4];
+    for (row, places) in rows.iter_mut().zip(places) {
+        // SAFETY: `place <= far`; the first assertion.
+        let d = places.map(|place| unsafe { load::<S>(from, place) });
+        *row = [
+            simd.sub_f32s(d[0], d[2]),
+            simd.add_f32s(d[1], d[2]),
+            simd.sub_f32s(d[2], d[1]),
+            simd.sub_f32s(d[1], d[3]),
+        ];
+    }
+    for n in 0..4 {
+        let d = [rows[0][n], rows[1][n], rows[2][n], rows[3][n]];
+        let components = [
+            simd.sub_f32s(d[0], d[2]),
+            simd.add_f32s(d[1], d[2]),
+            simd.sub_f32s(d[2], d[1]),
+            simd.sub_f32s(d[1], d[3]),
+        ];
+        for (m, component) in components.into_iter().enumerate() {
+            // SAFETY: `4 m + n <= 15`; the second assertion.
+            unsafe { store::<S>(into, (4 * m + n) * step, component) };
+        }
+    }
+}
+
+/// `A^T m A`, back from the components at every `step`-th place to the four outputs of each tile.
+#[inline(always)]
+pub(super) fn tiles_of_components<S: Simd>(
+    simd: S,
+    from: &[f32],
+    step: usize,
+    into: &mut [f32],
+    into_step: usize,
+) {
+    let lanes = S::F32_LANES;
+    assert!(
+        15 * step + lanes <= from.len(),
+        "a tile reads past the components"
+    );
+    assert!(
+        3 * into_step + lanes <= into.len(),
+        "a tile writes past the outputs"
+    );
+    let both = |m: [S::f32s; 4]| {
+        [
+            simd.add_f32s(simd.add_f32s(m[0], m[1]), m[2]),
+            simd.sub_f32s(simd.sub_f32s(m[1], m[2]), m[3]),
+        ]
+    };
+    let mut columns = [[simd.splat_f32s(0.0); 2]; 4];
+    for (n, column) in columns.iter_mut().enumerate() {
+        // SAFETY: `4 m + n <= 15`; the first assertion.
+        *column = both([0, 1, 2, 3].map(|m| unsafe { load::<S>(from, (4 * m + n) * step) }));
+    }
+    for m in 0..2 {
+        let outputs = both([columns[0][m], columns[1][m], columns[2][m], columns[3][m]]);
+        for (n, output) in outputs.into_iter().enumerate() {
+            // SAFETY: `2 m + n <= 3`; the second assertion.
+            unsafe { store::<S>(into, (2 * m + n) * into_step, output) };
+        }
     }
 }

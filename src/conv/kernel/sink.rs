@@ -64,10 +64,39 @@ pub(super) fn split<'a>(
 }
 
 impl Task<'_> {
+    /// Writes the sums of the channel `index` at the places `first..last`, where rows follow each other at
+    /// `pitch`, and each is several rows and `N` columns of the output: `of` gives those of a row's and a
+    /// column's phase, from `first`.
+    #[inline(always)]
+    pub(super) fn write_rows<'b, const N: usize>(
+        &mut self,
+        index: usize,
+        [first, last]: [usize; 2],
+        [pitch, row_phases]: [usize; 2],
+        of: impl Fn(usize, usize) -> &'b [f32],
+        output: &Output,
+    ) {
+        let width = output.size[1].div_ceil(N);
+        let mut row = first / pitch;
+        while row * pitch < last {
+            let start = first.max(row * pitch);
+            let stop = last.min(row * pitch + width);
+            for row_phase in 0..row_phases {
+                let y = self.rows.start + row * row_phases + row_phase;
+                if start < stop && y < self.rows.end {
+                    let columns: [&[f32]; N] =
+                        core::array::from_fn(|n| &of(row_phase, n)[start - first..stop - first]);
+                    self.write(index, y, start - row * pitch, columns, output);
+                }
+            }
+            row += 1;
+        }
+    }
+
     /// Writes a part of row `row` of the channel `index` of the task. Its columns from `N first` are
     /// those of `phases` in turn: column `x` is `phases[x % N][x / N]`.
     #[inline(always)]
-    pub(super) fn write<const N: usize>(
+    fn write<const N: usize>(
         &mut self,
         index: usize,
         row: usize,
@@ -117,6 +146,23 @@ impl Task<'_> {
                 }
                 if let Some(v) = rest.first_mut() {
                     *v = finish(phases[0][half] * scale + shift);
+                }
+            }
+            (2, Some(residual)) => {
+                let half = into.len() / 2;
+                let (a, b) = (&phases[0][..half], &phases[1][..half]);
+                let (pairs, rest) = into.split_at_mut(2 * half);
+                let residuals = residual.chunks_exact(2);
+                for ((v, r), (a, b)) in pairs
+                    .chunks_exact_mut(2)
+                    .zip(residuals)
+                    .zip(a.iter().zip(b))
+                {
+                    v[0] = finish(a * scale + shift + r[0]);
+                    v[1] = finish(b * scale + shift + r[1]);
+                }
+                if let Some(v) = rest.first_mut() {
+                    *v = finish(phases[0][half] * scale + shift + residual[2 * half]);
                 }
             }
             _ => {

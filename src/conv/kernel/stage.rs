@@ -28,6 +28,11 @@ impl Source<'_> {
     }
 }
 
+/// The channels of a concatenation.
+pub(super) fn channels_of(sources: &[Source]) -> usize {
+    sources.iter().map(|source| source.channels).sum()
+}
+
 /// The window of a convolution over two axes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Window {
@@ -84,6 +89,25 @@ impl Staging {
         let at = [0, 1].map(|a| tap[a] * dilation[a]);
         let plane = at[0] % stride[0] * stride[1] + at[1] % stride[1];
         plane * self.plane_len() + at[0] / stride[0] * self.pitch + at[1] / stride[1]
+    }
+
+    /// Fills `staged` with what the windows of the outputs from row `first_row` see of all sources, one
+    /// channel after the other; of one of the groups of channels, if there are several.
+    #[inline(always)]
+    pub(super) fn fill_all(
+        &self,
+        sources: &[Source],
+        [group, groups]: [usize; 2],
+        [batch, first_row]: [usize; 2],
+        staged: &mut [f32],
+    ) {
+        let mut left = staged.chunks_exact_mut(self.channel_len());
+        for source in sources {
+            let seen = source.channels / groups;
+            for (channel, into) in (group * seen..(group + 1) * seen).zip(&mut left) {
+                self.fill(source, batch, channel, first_row, into);
+            }
+        }
     }
 
     /// Fills `staged` with what the windows of the outputs from row `first_row` see of a channel.

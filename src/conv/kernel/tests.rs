@@ -258,6 +258,43 @@ fn cases() -> Vec<Case> {
         return cases;
     }
     cases.push(Case::new(1, vec![(4, [1, 1])], [300, 70], 3, plain, 1));
+    // Enough channels and positions for Winograd.
+    for (size, pad) in [([24, 26], [1, 1]), ([23, 51], [0, 2]), ([64, 9], [1, 0])] {
+        let one = [1, 1];
+        cases.push(Case::new(
+            2,
+            vec![(33, one)],
+            size,
+            37,
+            [[3, 3], one, one, pad],
+            1,
+        ));
+        cases.push(Case::new(
+            1,
+            vec![(40, one), (32, one)],
+            [size[0], 2 * size[1]],
+            32,
+            [[3, 3], one, one, pad],
+            1,
+        ));
+    }
+    cases.push(Case::new(
+        2,
+        vec![(20, [2, 2]), (33, [1, 1])],
+        [24, 26],
+        32,
+        plain,
+        1,
+    ));
+    cases.push(Case::new(1, vec![(40, [2, 2])], [24, 100], 33, plain, 1));
+    cases.push(Case::new(
+        1,
+        vec![(200, [1, 1]), (200, [2, 2])],
+        [24, 26],
+        32,
+        plain,
+        1,
+    ));
     // Enough positions for weights that are summed.
     let mut enlarged = |sources, size, geometry| {
         cases.push(Case::new(1, sources, size, 5, geometry, 1));

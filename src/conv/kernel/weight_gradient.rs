@@ -83,13 +83,8 @@ impl Work<Task<'_>> for WeightGradient<'_> {
         let mut index = task.block;
         while index < self.batch * blocks {
             let (batch, row) = (index / blocks, index % blocks * self.rows);
-            let mut left = staged.chunks_exact_mut(len);
-            for source in self.sources {
-                let seen = source.channels / self.groups;
-                for (channel, into) in (group * seen..(group + 1) * seen).zip(&mut left) {
-                    self.staging.fill(source, batch, channel, row, into);
-                }
-            }
+            self.staging
+                .fill_all(self.sources, [group, self.groups], [batch, row], staged);
             // What lies behind is multiplied by zeros, and must be numbers.
             staged[self.channels * len..staged_len].fill(0.0);
             for (channel, into) in flat.chunks_exact_mut(columns).take(count).enumerate() {
@@ -246,7 +241,7 @@ pub(super) fn plain_weight_gradient(
         .div_ceil(parts.div_ceil(shares))
         .next_multiple_of(8)
         .min(of_a_group);
-    while geometry.groups > 1 && of_a_group % some != 0 {
+    while geometry.groups > 1 && !of_a_group.is_multiple_of(some) {
         some += 1;
     }
     let row_len = channels * geometry.taps();

@@ -111,6 +111,7 @@ pub(super) fn conv<const R: usize>(
     Ok((Tensor::from_dispatch(output), fused || follow.is_nothing()))
 }
 
+#[allow(clippy::result_large_err)] // no error: the map is given back
 pub(super) fn conv_transpose<const R: usize>(
     x: Tensor<R>,
     weight: &Tensor<R>,

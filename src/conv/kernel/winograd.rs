@@ -1,0 +1,174 @@
+//! Winograd's F(2x2, 3x3) (arXiv:1509.09308): 16 products for four outputs instead of 36.
+//!
+//! A tile of 4x4 values becomes 16 components, whose products with those of the kernel are sums of four
+//! outputs. Where a map is read doubled, the two middle values of a tile are one, so that 7 of its 16
+//! components vanish.
+
+use alloc::vec::Vec;
+
+use pulp::Simd;
+
+use super::plan::Geometry;
+use super::simd::{self, Offsets, Rows};
+use super::sink::{Output, Task};
+use super::stage::{Source, Staging, Window, channels_of};
+use super::threads::{Scratch, Work, grow};
+
+/// Steps of a sum between which the values that they read stay in the nearest cache.
+const CHUNK: usize = 192;
+
+/// Floats between components, so that they do not fall on the same lines of the caches.
+const GAP: usize = 16;
+
+/// Whether it pays (measured): there are products enough for the transforms of both maps, and positions
+/// enough for that of the weight.
+pub(super) fn is_worth_it(
+    sources: &[Source],
+    outputs: usize,
+    batch: usize,
+    geometry: &Geometry,
+) -> bool {
+    let readable = |source: &Source| source.up == [1, 1] || source.up == [2, 2];
+    geometry.kernel == [3, 3]
+        && geometry.stride == [1, 1]
+        && geometry.dilation == [1, 1]
+        && geometry.groups == 1
+        && sources.iter().all(readable)
+        && channels_of(sources) >= 32
+        && outputs >= if channels_of(sources) > 96 { 48 } else { 32 }
+        && batch * geometry.size[0] * geometry.size[1] >= 512
+        && geometry.size[0] > 1
+}
+
+/// A convolution of 3x3, laid out.
+pub(super) struct Winograd<'a> {
+    sources: &'a [Source<'a>],
+    staging: Staging,
+    /// `[component, outputs, channels]`
+    weight: &'a [f32],
+    /// Runs of channels, and where they read: of all sources, and of those that are not doubled.
+    runs: [Vec<(usize, Offsets)>; 2],
+    output: Output<'a>,
+}
+
+impl<'a> Winograd<'a> {
+    /// `rows` are rows of tiles.
+    pub(super) fn new(
+        sources: &'a [Source<'a>],
+        weight: &'a [f32],
+        window: Window,
+        rows: usize,
+        output: Output<'a>,
+    ) -> Self {
+        Self {
+            sources,
+            staging: Staging::new(window, rows, output.size[1].div_ceil(2)),
+            weight,
+            runs: [true, false].map(|doubled| runs(sources, doubled)),
+            output,
+        }
+    }
+
+    /// What a tile sees.
+    pub(super) fn window(geometry: &Geometry) -> Window {
+        Window {
+            kernel: [4, 4],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pad: geometry.pad,
+        }
+    }
+}
+
+/// Runs of channels, with or without those of maps that are doubled.
+fn runs(sources: &[Source], doubled: bool) -> Vec<(usize, Offsets)> {
+    let mut runs = Vec::new();
+    let mut first = 0;
+    for source in sources {
+        if doubled || source.up == [1, 1] {
+            for start in (0..source.channels).step_by(CHUNK) {
+                let len = CHUNK.min(source.channels - start);
+                // As wide as the widest panel; narrower ones use the start.
+                let offsets = (0..len).map(|n| (n * PANEL) as u32).collect();
+                runs.push((first + start, Offsets::new(offsets)));
+            }
+        }
+        first += source.channels;
+    }
+    runs
+}
+
+/// Columns of a panel, for any instructions.
+const PANEL: usize = 48;
+
+/// Whether a component vanishes where rows and columns are doubled.
+const fn vanishes(component: usize) -> bool {
+    component / 4 == 2 || component % 4 == 2
+}
+
+impl Work<Task<'_>> for Winograd<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, mut task: Task, [staged, seen, sums]: &mut Scratch) {
+        let lanes = S::F32_LANES;
+        let tiles = [task.rows.len().div_ceil(2), self.output.size[1].div_ceil(2)];
+        let pitch = self.staging.pitch;
+        let end = (tiles[0] - 1) * pitch + tiles[1];
+        let count = end.next_multiple_of(lanes);
+        let (channels, outputs) = (channels_of(self.sources), task.channels.len());
+        let len = self.staging.channel_len();
+        grow(staged, channels * len + lanes);
+        let first_row = task.rows.start / 2;
+        self.staging
+            .fill_all(self.sources, [0, 1], [task.batch, first_row], staged);
+        let places: [[usize; 4]; 4] =
+            core::array::from_fn(|r| core::array::from_fn(|c| self.staging.offset([r, c])));
+        let seen_step = channels * PANEL + GAP;
+        let sums_step = outputs * PANEL + GAP;
+        grow(seen, 16 * seen_step);
+        grow(sums, 16 * sums_step + 4 * PANEL);
+        let (sums, tile) = sums.split_at_mut(16 * sums_step);
+        let mut first = 0;
+        while first < count {
+            let columns = PANEL.min(count - first);
+            for channel in 0..channels {
+                let mut column = 0;
+                while column < columns {
+                    let from = &staged[channel * len + first + column..];
+                    let into = &mut seen[channel * PANEL + column..];
+                    simd::components_of_tiles(simd, from, &places, into, seen_step);
+                    column += lanes;
+                }
+            }
+            for component in 0..16 {
+                let runs = &self.runs[usize::from(vanishes(component))];
+                let sums = &mut sums[component * sums_step..][..sums_step];
+                if runs.is_empty() {
+                    sums.fill(0.0);
+                }
+                for (n, (start, offsets)) in runs.iter().enumerate() {
+                    let row = component * self.output.channels + task.channels.start;
+                    let weight = Rows {
+                        values: &self.weight[row * channels + start..],
+                        step: channels,
+                    };
+                    let seen = (&seen[component * seen_step + start * PANEL..], offsets);
+                    let size = [outputs, columns];
+                    simd::product(simd, size, weight, seen, n > 0, (sums, PANEL));
+                }
+            }
+            for index in 0..outputs {
+                let mut column = 0;
+                while column < columns {
+                    let from = &sums[index * PANEL + column..];
+                    simd::tiles_of_components(simd, from, sums_step, &mut tile[column..], PANEL);
+                    column += lanes;
+                }
+                let tile = &tile[..];
+                let of = |row: usize, column: usize| &tile[(2 * row + column) * PANEL..][..PANEL];
+                let places = [first, end.min(first + columns)];
+                task.write_rows::<2>(index, places, [pitch, 2], of, &self.output);
+            }
+            first += columns;
+        }
+    }
+}
