@@ -12,6 +12,7 @@ use crate::conv::{
     pending_norm,
 };
 use crate::layer::Layer;
+use crate::merge::Merge;
 use crate::norm::NormConfig;
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, expect};
@@ -283,8 +284,9 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
         residual: Tensor<R>,
         activation: &Option<Activation>,
     ) -> Tensor<R> {
+        let output = expect(self.output_shape(parts.dims()));
+        expect(Merge::Add.output_shape(&[output, residual.dims()]));
         if self.order == LayerOrder::ConvNormAct && self.activation.is_none() {
-            expect(self.output_shape(parts.dims()));
             return self
                 .conv_norm(parts, Some(residual), activation)
                 .into_tensor();

@@ -57,28 +57,6 @@ pub(super) fn instructions() -> Arch {
 #[cfg(test)]
 pub(super) use chosen::{instructions, with};
 
-/// Tests choose the instructions, so that all of them are tested.
-#[cfg(test)]
-mod chosen {
-    use super::*;
-    use core::cell::Cell;
-
-    std::thread_local! {
-        static CHOSEN: Cell<Option<Arch>> = const { Cell::new(None) };
-    }
-
-    pub(in super::super) fn instructions() -> Arch {
-        CHOSEN.get().unwrap_or_else(Arch::new)
-    }
-
-    /// Runs `f` with the work of this thread done by the instructions of `arch`.
-    pub(in super::super) fn with(arch: Arch, f: impl FnOnce()) {
-        CHOSEN.set(Some(arch));
-        f();
-        CHOSEN.set(None);
-    }
-}
-
 /// As many parts as keep all threads at work to the end.
 pub(super) fn parts() -> usize {
     match rayon::current_num_threads() {
@@ -91,5 +69,27 @@ pub(super) fn parts() -> usize {
 pub(super) fn grow(scratch: &mut Vec<f32>, len: usize) {
     if scratch.len() < len {
         scratch.resize(len, 0.0);
+    }
+}
+
+/// Tests choose the instructions, so that all of them are tested.
+#[cfg(test)]
+mod chosen {
+    use super::*;
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static CHOSEN: Cell<Option<Arch>> = const { Cell::new(None) };
+    }
+
+    pub(in super::super) fn instructions() -> Arch {
+        CHOSEN.get().unwrap_or_default()
+    }
+
+    /// Runs `f` with the work of this thread done by the instructions of `arch`.
+    pub(in super::super) fn with(arch: Arch, f: impl FnOnce()) {
+        CHOSEN.set(Some(arch));
+        f();
+        CHOSEN.set(None);
     }
 }

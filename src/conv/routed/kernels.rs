@@ -34,6 +34,17 @@ pub(super) fn are_for<const R: usize>(x: &Tensor<R>) -> bool {
     }
 }
 
+/// Floats of the rows that a window sees, up to which a thread lays them out: more are left to Burn.
+const LARGEST: usize = 1 << 20;
+
+/// Whether the rows that a window sees are so short that a thread can lay them out. A map of one axis is one
+/// row, which threads do not share.
+fn are_short<const R: usize>(shape: [usize; R], kernel_rows: usize) -> bool {
+    let row = shape[1].saturating_mul(shape[R - 1]);
+    let largest = if R == 3 { LARGEST / 4 } else { LARGEST };
+    row.saturating_mul(kernel_rows) <= largest
+}
+
 /// Two numbers, of which the first is `one` where there is one axis only.
 fn two<T: Copy>(numbers: impl IntoIterator<Item = T>, one: T) -> [T; 2] {
     let numbers: Vec<T> = numbers.into_iter().collect();
@@ -69,6 +80,11 @@ pub(super) fn conv<const R: usize>(
         return Err(parts);
     };
     let output = with_channels(output, weight.dims()[0]);
+    // A row for each tap and one more, forward and backward.
+    let kernel_rows = if R == 3 { 1 } else { window.kernel_size[0] + 1 };
+    if !are_short(input, kernel_rows) || !are_short(output, kernel_rows) {
+        return Err(parts);
+    }
     let recorded =
         slices.iter().any(|part| part.map.device().is_autodiff()) || weight.device().is_autodiff();
     let fused = !recorded && !follow.is_nothing();
@@ -129,6 +145,10 @@ pub(super) fn conv_transpose<const R: usize>(
     }
     let input = x.dims();
     let shape = with_channels(with_spatial(input, target), weight.dims()[1]);
+    let kernel_rows = if R == 3 { 1 } else { window.kernel_size[0] + 1 };
+    if !are_short(input, kernel_rows) || !are_short(shape, kernel_rows) {
+        return Err(x);
+    }
     let pads = window
         .padding
         .iter()

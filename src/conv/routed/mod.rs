@@ -221,3 +221,83 @@ pub(super) use kernels::moments;
 
 #[cfg(feature = "kernels")]
 mod kernels;
+
+#[cfg(all(test, feature = "kernels"))]
+mod tests {
+    use super::*;
+    use crate::Layer;
+    use crate::block::ConvNormActConfig;
+    use crate::conv::{Conv, ConvConfig, Part};
+    use burn::module::Module;
+    use burn::tensor::{Device, Distribution, Tolerance};
+
+    fn random<const R: usize>(shape: [usize; R], device: &Device) -> Tensor<R> {
+        Tensor::random(shape, Distribution::Default, device)
+    }
+
+    /// What Burn's operations make of it.
+    fn composed(conv: &Conv<3>, x: Tensor<3>) -> Tensor<3> {
+        let window = Window {
+            kernel_size: alloc::vec![3],
+            stride: alloc::vec![1],
+            dilation: alloc::vec![1],
+            ceil_mode: false,
+        };
+        let bias = conv.bias.as_ref().map(|bias| bias.val());
+        ops::conv(x, conv.weight.val(), bias, &window, &[(1, 1)], 1)
+    }
+
+    fn assert_near<const R: usize>(a: Tensor<R>, b: Tensor<R>) {
+        let near = Tolerance::<f32>::absolute(1e-5);
+        a.into_data().assert_approx_eq(&b.into_data(), near);
+    }
+
+    #[test]
+    fn long_signals_are_left_to_burn_and_short_ones_are_not() {
+        let device = Device::flex();
+        let conv: Conv<3> = ConvConfig::new([8, 4], 3).init(&device);
+        for length in [100, 40_000] {
+            let x = random([1, 8, length], &device);
+            assert_near(conv.forward(x.clone()), composed(&conv, x));
+        }
+    }
+
+    #[test]
+    fn a_constant_map_meets_weights_that_are_recorded() {
+        let device = Device::flex();
+        let recorded = device.clone().autodiff();
+        let conv: Conv<3> = ConvConfig::new([2, 3], 3).init(&recorded);
+        let x = random([1, 2, 9], &device);
+        let gradients = conv.forward(x.clone()).sum().backward();
+        let found = conv.weight.grad(&gradients).unwrap();
+        let gradients = composed(&conv, x).sum().backward();
+        assert_near(found, conv.weight.grad(&gradients).unwrap());
+    }
+
+    #[test]
+    fn maps_that_do_not_lie_in_order_are_read_in_order() {
+        let device = Device::flex();
+        let conv: Conv<3> = ConvConfig::new([2, 3], 3).init(&device);
+        let x = random([1, 9, 2], &device).swap_dims(1, 2);
+        assert_near(conv.forward(x.clone()), composed(&conv, x));
+    }
+
+    #[test]
+    fn a_norm_of_parts_takes_the_statistics_of_all_of_them_once() {
+        let device = Device::flex().autodiff();
+        let config =
+            ConvNormActConfig::new([5, 3], 3).with_order(crate::block::LayerOrder::NormActConv);
+        let conv = config.init::<4>(&device);
+        let [a, b] = [2, 3].map(|channels| random([2, channels, 6, 7], &device));
+        let parts = Parts::new(alloc::vec![Part::new(a.clone()), Part::new(b.clone())]);
+        let other = conv.clone().fork(&device);
+        let found = conv.forward_parts(parts).into_tensor();
+        let wanted = other.forward(Tensor::cat(alloc::vec![a, b], 1));
+        assert_near(found, wanted);
+        let running = |block: &crate::block::ConvNormAct| match &block.norm {
+            Some(burn::nn::norm::Normalization::Batch(norm)) => norm.running_mean.value_sync(),
+            _ => unreachable!("it has a batch norm"),
+        };
+        assert_near(running(&conv), running(&other));
+    }
+}
