@@ -11,8 +11,7 @@ use crate::conv::{
     Conv, ConvConfig, Follow, Part, Parts, affine_of, batch_norm, can_follow, norm_of_parts,
     pending_norm,
 };
-use crate::layer::Layer;
-use crate::merge::Merge;
+use crate::layer::{Layer, check_residual};
 use crate::norm::NormConfig;
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, expect};
@@ -211,7 +210,9 @@ impl<const R: usize> ConvNormAct<R> {
             false => Layer::forward(activation, y),
         };
         let affine = match &self.norm {
-            Some(Normalization::Batch(norm)) if can_follow(&parts) => Some(affine_of(norm)),
+            Some(Normalization::Batch(norm)) if can_follow(&parts, &self.conv.weight.val()) => {
+                Some(affine_of(norm, &self.conv.weight.device()))
+            }
             None => None,
             Some(Normalization::Batch(norm)) => {
                 let y = self.conv.forward_with(parts, Follow::default());
@@ -284,8 +285,7 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
         residual: Tensor<R>,
         activation: &Option<Activation>,
     ) -> Tensor<R> {
-        let output = expect(self.output_shape(parts.dims()));
-        expect(Merge::Add.output_shape(&[output, residual.dims()]));
+        check_residual(self, &parts, &residual);
         if self.order == LayerOrder::ConvNormAct && self.activation.is_none() {
             return self
                 .conv_norm(parts, Some(residual), activation)

@@ -9,6 +9,7 @@ use burn::nn::activation::Activation;
 use burn::tensor::Tensor;
 
 use crate::conv::Parts;
+use crate::merge::Merge;
 use crate::shape::{ShapeError, expect};
 
 /// A module that takes one feature map and returns one, and that knows the shape of its output
@@ -68,6 +69,7 @@ pub trait Layer<const R: usize = 4>: Module + ModuleDisplay {
         residual: Tensor<R>,
         activation: &Option<Activation>,
     ) -> Tensor<R> {
+        check_residual(self, &parts, &residual);
         let y = self.forward_parts(parts).into_tensor();
         activation.forward(y + residual)
     }
@@ -77,6 +79,16 @@ pub trait Layer<const R: usize = 4>: Module + ModuleDisplay {
     /// # Errors
     /// When such an input does not fit the layer.
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError>;
+}
+
+/// Panics where the input does not fit the layer, or the residual its output.
+pub(crate) fn check_residual<const R: usize>(
+    layer: &impl Layer<R>,
+    parts: &Parts<R>,
+    residual: &Tensor<R>,
+) {
+    let output = expect(layer.output_shape(parts.dims()));
+    expect(Merge::Add.output_shape(&[output, residual.dims()]));
 }
 
 impl<const R: usize, L: Layer<R>> Layer<R> for Option<L> {
@@ -118,7 +130,7 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
         residual: Tensor<R>,
         activation: &Option<Activation>,
     ) -> Tensor<R> {
-        expect(self.output_shape(parts.dims()));
+        check_residual(self, &parts, &residual);
         match self.split_last() {
             Some((last, first)) => {
                 last.forward_add(chain_forward(first, parts), residual, activation)

@@ -81,8 +81,8 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
                 }
             }
         }
-        let [to_weight, to_bias] =
-            [0, 1].map(|n| parents.get(spec.sources_len() + n).copied().flatten());
+        let parent = |n: usize| parents.get(spec.sources_len() + n).copied().flatten();
+        let (to_weight, to_bias) = (parent(0), parent(1).filter(|_| spec.bias));
         if to_weight.is_some() {
             let sources: Vec<_> = read.iter().map(Read::source).collect();
             let values =
@@ -262,6 +262,7 @@ fn convolve_recorded<B: KernelBackend + Slices, C: CheckpointStrategy, const N: 
     spec: ConvSpec,
 ) -> FloatTensor<Autodiff<B, C>> {
     let constant = <Autodiff<B, C> as AutodiffBackend>::from_inner(inputs[0].primitive().clone());
+    debug_assert!(!spec.affine && !spec.residual && !spec.relu);
     let nodes = core::array::from_fn(|index| inputs.get(index).unwrap_or(&constant).node());
     let prepared = Backward::<B, N>::prepare::<C>(ConvBackward, nodes)
         .compute_bound()

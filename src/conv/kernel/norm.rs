@@ -1,5 +1,5 @@
 //! Batch norm with what follows it, `y = act(scale x + shift + residual)`, in two passes over the map;
-//! its gradient in two more. Sums are kept in f64.
+//! its gradient in two more. Sums go on in f64 after every block.
 
 use alloc::{vec, vec::Vec};
 

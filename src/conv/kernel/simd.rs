@@ -21,7 +21,10 @@ pub(super) struct Offsets {
 
 impl Offsets {
     pub(super) fn new(values: Vec<u32>) -> Self {
-        let end = values.iter().max().map_or(0, |&most| most as usize + 1);
+        let end = values
+            .iter()
+            .max()
+            .map_or(0, |&most| (most as usize).saturating_add(1));
         Self { values, end }
     }
 
@@ -31,7 +34,7 @@ impl Offsets {
 
     fn check(&self, read: &[f32], len: usize) {
         assert!(
-            self.end + len <= read.len() + 1,
+            self.end.saturating_add(len) <= read.len() + 1,
             "a tile reads past what is staged"
         );
     }

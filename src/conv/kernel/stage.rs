@@ -154,9 +154,11 @@ impl Staging {
                     read(from, first, stride[1], source.up[1], inside);
                     if let Some(prologue) = &source.prologue {
                         if prologue.relu {
+                            // (Not `max`, which would hide a NaN.)
+                            let relu = |v: f32| if v < 0.0 { 0.0 } else { v };
                             inside
                                 .iter_mut()
-                                .for_each(|v| *v = (*v * scale + shift).max(0.0));
+                                .for_each(|v| *v = relu(*v * scale + shift));
                         } else {
                             inside.iter_mut().for_each(|v| *v = *v * scale + shift);
                         }

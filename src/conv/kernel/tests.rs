@@ -295,6 +295,17 @@ fn cases() -> Vec<Case> {
         plain,
         1,
     ));
+    for pad in [[0, 0], [2, 2], [1, 0], [0, 1]] {
+        let one = [1, 1];
+        cases.push(Case::new(
+            1,
+            vec![(40, [2, 2]), (32, one)],
+            [34, 36],
+            32,
+            [[3, 3], one, one, pad],
+            1,
+        ));
+    }
     // Enough positions for weights that are summed.
     let mut enlarged = |sources, size, geometry| {
         cases.push(Case::new(1, sources, size, 5, geometry, 1));

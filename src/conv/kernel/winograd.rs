@@ -1,8 +1,8 @@
 //! Winograd's F(2x2, 3x3) (arXiv:1509.09308): 16 products for four outputs instead of 36.
 //!
 //! A tile of 4x4 values becomes 16 components, whose products with those of the kernel are sums of four
-//! outputs. Where a map is read doubled, the two middle values of a tile are one, so that 7 of its 16
-//! components vanish.
+//! outputs. Where a map is read doubled, and padded by an odd number as it mostly is, the two middle values of
+//! a tile are one, so that 7 of its 16 components vanish.
 
 use alloc::vec::Vec;
 
@@ -28,7 +28,9 @@ pub(super) fn is_worth_it(
     batch: usize,
     geometry: &Geometry,
 ) -> bool {
-    let readable = |source: &Source| source.up == [1, 1] || source.up == [2, 2];
+    // The middle values of a tile are one where the tile begins with the second half of a cell.
+    let odd = geometry.pad.iter().all(|pad| pad.rem_euclid(2) == 1);
+    let readable = |source: &Source| source.up == [1, 1] || (source.up == [2, 2] && odd);
     geometry.kernel == [3, 3]
         && geometry.stride == [1, 1]
         && geometry.dilation == [1, 1]

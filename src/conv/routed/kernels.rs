@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 
 use super::*;
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
 
 use crate::conv::Part;
 use crate::conv::extension::{
@@ -34,15 +34,27 @@ pub(super) fn are_for<const R: usize>(x: &Tensor<R>) -> bool {
     }
 }
 
-/// Floats of the rows that a window sees, up to which a thread lays them out: more are left to Burn.
-const LARGEST: usize = 1 << 20;
+/// Floats that one row of windows sees, up to which a thread lays them out: more are left to Burn.
+const LARGEST: usize = 1 << 22;
 
-/// Whether the rows that a window sees are so short that a thread can lay them out. A map of one axis is one
-/// row, which threads do not share.
-fn are_short<const R: usize>(shape: [usize; R], kernel_rows: usize) -> bool {
-    let row = shape[1].saturating_mul(shape[R - 1]);
-    let largest = if R == 3 { LARGEST / 4 } else { LARGEST };
-    row.saturating_mul(kernel_rows) <= largest
+/// Whether what a row of windows sees is so little that a thread can lay it out, forward and backward. A map of
+/// one axis is one row, which threads do not share.
+fn is_small<const R: usize>(
+    shapes: [[usize; R]; 2],
+    kernel_size: &[usize],
+    dilation: &[usize],
+) -> bool {
+    let largest = if R == 3 { LARGEST / 16 } else { LARGEST };
+    let most = |axis: usize| shapes[0][axis].max(shapes[1][axis]);
+    let reach = |n: usize| (kernel_size[n] - 1).saturating_mul(dilation[n]);
+    let last = R - 3;
+    let columns = most(R - 1).saturating_add(reach(last));
+    let rows = if R == 3 {
+        1
+    } else {
+        reach(0).saturating_add(1)
+    };
+    most(1).saturating_mul(columns).saturating_mul(rows) <= largest
 }
 
 /// Two numbers, of which the first is `one` where there is one axis only.
@@ -75,18 +87,37 @@ pub(super) fn conv<const R: usize>(
     {
         return Err(parts);
     }
+    // A weight of another shape than it was built with is Burn's to refuse.
     let input = parts.dims();
+    let built = core::iter::once(input[1] / groups).chain(window.kernel_size.iter().copied());
+    let outputs = weight.dims()[0];
+    let is_vector =
+        |numbers: &Tensor<1>| numbers.dtype() == DType::F32 && numbers.dims() == [outputs];
+    if !weight.dims()[1..].iter().copied().eq(built)
+        || !bias
+            .iter()
+            .chain(follow.affine.iter().flatten())
+            .all(is_vector)
+        || follow
+            .residual
+            .iter()
+            .any(|residual| residual.dtype() != DType::F32)
+    {
+        return Err(parts);
+    }
     let Ok(output) = window.output_shape("Conv", input, pads) else {
         return Err(parts);
     };
-    let output = with_channels(output, weight.dims()[0]);
-    // A row for each tap and one more, forward and backward.
-    let kernel_rows = if R == 3 { 1 } else { window.kernel_size[0] + 1 };
-    if !are_short(input, kernel_rows) || !are_short(output, kernel_rows) {
+    let output = with_channels(output, outputs);
+    if !is_small([input, output], &window.kernel_size, &window.dilation) {
         return Err(parts);
     }
-    let recorded =
-        slices.iter().any(|part| part.map.device().is_autodiff()) || weight.device().is_autodiff();
+    let maps = slices.iter().map(|part| &part.map).chain([weight]);
+    let mut vectors = bias.iter().chain(follow.affine.iter().flatten());
+    let recorded = maps
+        .chain(&follow.residual)
+        .any(|map| map.device().is_autodiff())
+        || vectors.any(|numbers| numbers.device().is_autodiff());
     let fused = !recorded && !follow.is_nothing();
     let geometry = Geometry {
         kernel: two(window.kernel_size.iter().copied(), 1),
@@ -139,14 +170,18 @@ pub(super) fn conv_transpose<const R: usize>(
     if R > 4
         || !are_for(&x)
         || weight.dtype() != DType::F32
+        || weight.dims()[0] != x.dims()[1]
+        || weight.dims()[2..] != window.kernel_size[..]
+        || !bias
+            .iter()
+            .all(|bias| bias.dtype() == DType::F32 && bias.dims() == [weight.dims()[1]])
         || window.stride.iter().any(|&stride| stride > MAX_STEP)
     {
         return Err(x);
     }
     let input = x.dims();
     let shape = with_channels(with_spatial(input, target), weight.dims()[1]);
-    let kernel_rows = if R == 3 { 1 } else { window.kernel_size[0] + 1 };
-    if !are_short(input, kernel_rows) || !are_short(shape, kernel_rows) {
+    if !is_small([input, shape], &window.kernel_size, &window.dilation) {
         return Err(x);
     }
     let pads = window
@@ -204,6 +239,25 @@ pub(super) fn normalize<const R: usize>(
     norm: &PendingNorm,
     residual: Option<Tensor<R>>,
 ) -> Tensor<R> {
+    // (A residual of another type is Burn's to refuse.)
+    if let Some(residual) = residual
+        .clone()
+        .filter(|residual| residual.dtype() != DType::F32)
+    {
+        return Follow {
+            affine: None,
+            residual: Some(residual),
+            relu: norm.relu,
+        }
+        .apply(normalize(
+            x,
+            &PendingNorm {
+                relu: false,
+                ..norm.clone()
+            },
+            None,
+        ));
+    }
     let mut tensors = vec![x.into_dispatch()];
     tensors.extend(norm.numbers.clone().map(Tensor::into_dispatch));
     tensors.extend(residual.map(Tensor::into_dispatch));
@@ -216,7 +270,13 @@ pub(super) fn norm_of_parts<const R: usize>(
     parts: Parts<R>,
     relu: bool,
 ) -> Parts<R> {
-    let device = parts.as_slice()[0].map.device();
+    // That of the concatenation: it is recorded if one of its parts is.
+    let devices = parts.as_slice().iter().map(|part| part.map.device());
+    let device = devices
+        .clone()
+        .find(Device::is_autodiff)
+        .or(devices.clone().next());
+    let device = device.unwrap_or_else(|| unreachable!("there is a part"));
     let of_batch = device.is_autodiff() && norm.training.is_enabled();
     let mut parts = parts.into_inner();
     let moments: Vec<[Tensor<1>; 2]> = if of_batch {

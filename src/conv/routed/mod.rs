@@ -4,7 +4,7 @@
 //! the feature of that backend. Everything else is composed of Burn's operations, with the same result.
 
 use burn::nn::BatchNorm;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::{Parts, TransposedWindow, ops};
 use crate::window::Window;
@@ -193,26 +193,29 @@ pub(crate) fn norm_of_parts<const R: usize>(
     Err(parts)
 }
 
-/// Whether a convolution of the parts takes an affine map of each channel along: there are kernels for
-/// them, and nothing is recorded.
-pub(crate) fn can_follow<const R: usize>(parts: &Parts<R>) -> bool {
+/// Whether a convolution of the parts by `weight` takes an affine map of each channel along: there are
+/// kernels for them, and nothing is recorded.
+pub(crate) fn can_follow<const R: usize>(parts: &Parts<R>, weight: &Tensor<R>) -> bool {
     #[cfg(feature = "kernels")]
     return parts
         .as_slice()
         .iter()
-        .all(|part| kernels::are_for(&part.map) && !part.map.device().is_autodiff());
+        .map(|part| &part.map)
+        .chain([weight])
+        .all(|map| kernels::are_for(map) && !map.device().is_autodiff());
     #[cfg(not(feature = "kernels"))]
     {
-        let _ = parts;
+        let _ = (parts, weight);
         false
     }
 }
 
 /// Scale and shift of a batch norm by its running statistics.
-pub(crate) fn affine_of(norm: &BatchNorm) -> [Tensor<1>; 2] {
-    let deviation = (norm.running_var.value() + norm.epsilon).sqrt();
-    let scale = norm.gamma.val() / deviation;
-    let shift = norm.beta.val() - norm.running_mean.value() * scale.clone();
+pub(crate) fn affine_of(norm: &BatchNorm, device: &Device) -> [Tensor<1>; 2] {
+    let [mean, variance] =
+        [&norm.running_mean, &norm.running_var].map(|running| running.value().to_device(device));
+    let scale = norm.gamma.val() / (variance + norm.epsilon).sqrt();
+    let shift = norm.beta.val() - mean * scale.clone();
     [scale, shift]
 }
 
@@ -272,6 +275,51 @@ mod tests {
         let found = conv.weight.grad(&gradients).unwrap();
         let gradients = composed(&conv, x).sum().backward();
         assert_near(found, conv.weight.grad(&gradients).unwrap());
+    }
+
+    #[test]
+    fn a_constant_map_meets_a_norm_that_is_recorded() {
+        let device = Device::flex();
+        let config = ConvNormActConfig::new([2, 3], 3);
+        let block = config.init::<4>(&device.clone().autodiff());
+        let x = random([2, 2, 5, 6], &device);
+        let y = block.forward(x.clone()).inner();
+        let Some(burn::nn::norm::Normalization::Batch(norm)) = &block.norm else {
+            unreachable!("it has a batch norm")
+        };
+        let conv = block.conv.forward(x).inner();
+        let mean = conv.clone().mean_dims(&[0, 2, 3]);
+        let running = norm.running_mean.value_sync().to_device(&device);
+        assert_near(running, mean.clone().reshape([3]) * 0.1);
+        let off = conv - mean;
+        let variance = (off.clone() * off.clone()).mean_dims(&[0, 2, 3]);
+        assert_near(
+            y,
+            burn::tensor::activation::relu(off / (variance + 1e-5).sqrt()),
+        );
+    }
+
+    #[test]
+    fn a_residual_that_is_recorded_gets_its_gradient() {
+        let device = Device::flex();
+        let config = ConvNormActConfig::new([2, 3], 3).with_activation(None);
+        let block = config.init::<4>(&device);
+        let x = random([1, 2, 5, 6], &device);
+        let residual = random([1, 3, 5, 6], &device.autodiff()).require_grad();
+        let relu = Some(burn::nn::activation::Activation::Relu(burn::nn::Relu::new()));
+        let y = block.forward_add(x.into(), residual.clone(), &relu);
+        let passed = y.clone().inner().greater_elem(0.0).float();
+        let gradients = y.sum().backward();
+        assert_near(residual.grad(&gradients).unwrap(), passed);
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_weight_of_another_shape_is_refused() {
+        let device = Device::flex();
+        let mut conv: Conv<3> = ConvConfig::new([2, 3], 3).init(&device);
+        conv.weight = burn::module::Param::from_tensor(random([3, 4, 3], &device));
+        conv.forward(random([1, 2, 9], &device));
     }
 
     #[test]
