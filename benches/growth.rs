@@ -157,6 +157,9 @@ fn draw_on(pixels: &mut [u8], panels: &[Panel]) -> Result<()> {
         chart
             .configure_mesh()
             .x_desc(panel.axis)
+            .x_labels(4)
+            .y_labels(4)
+            .x_label_formatter(&|size| format!("{size:.0}"))
             .y_desc("milliseconds")
             .label_style((font::FONT, 13))
             .axis_desc_style((font::FONT, 14))
