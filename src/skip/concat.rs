@@ -125,9 +125,10 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipConcat<M> {
 
     fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
         let input = parts.dims();
-        expect(self.output_shape(input));
+        let output = expect(self.output_shape(input));
         let deep = self.block.forward_parts(parts.clone());
-        if deep.dims()[2..] == input[2..] {
+        // (A target of its own may be another size than that of both.)
+        if deep.dims()[2..] == input[2..] && input[2..] == output[2..] {
             return match self.config.order {
                 Order::DeepFirst => deep.then(parts),
                 Order::SkipFirst => parts.then(deep),
@@ -164,6 +165,20 @@ mod tests {
     use alloc::string::ToString;
     use burn::nn::{Relu, pool::MaxPool1dConfig};
     use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn a_target_that_both_maps_miss_is_not_ignored() {
+        let config = SkipConcatConfig::new()
+            .with_fit(Fit::crop())
+            .with_target(Target::Size(alloc::vec![2]));
+        let skip = config.init(burn::nn::Identity::new());
+        let x = Tensor::from_floats([[[1.0, 2.0, 3.0, 4.0]]], &burn::tensor::Device::flex());
+        let y = Layer::<3>::forward(&skip, x);
+        y.to_data().assert_eq(
+            &burn::tensor::TensorData::from([[[2.0f32, 3.0], [2.0, 3.0]]]),
+            true,
+        );
+    }
 
     #[test]
     fn the_block_comes_first_and_the_input_after() {

@@ -178,8 +178,9 @@ fn read(from: &[f32], first: usize, step: usize, up: usize, into: &mut [f32]) {
     if step == up {
         into.copy_from_slice(&from[first / up..][..into.len()]);
     } else if (step, up) == (2, 1) {
-        let (last, most) = (into.len() - 1, into.len() - 1);
-        for (v, pair) in into[..most].iter_mut().zip(from[first..].chunks_exact(2)) {
+        // (Pairs become vectors; the last value may have none beside it.)
+        let last = into.len() - 1;
+        for (v, pair) in into[..last].iter_mut().zip(from[first..].chunks_exact(2)) {
             *v = pair[0];
         }
         into[last] = from[first + 2 * last];
