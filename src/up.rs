@@ -313,11 +313,9 @@ fn icnr<const R: usize>(
         side_by_side: order == BlockOrder::ChannelMajor,
         fans: [input, output * cell],
     };
-    Conv {
-        weight: rows.param(&config.initializer, shape, device),
-        bias: Some(rows.param(&config.initializer, [shape[0]], device)),
-        config,
-    }
+    let weight = rows.param(&config.initializer, shape, device);
+    let bias = rows.param(&config.initializer, [shape[0]], device);
+    config.with_parameters(weight, Some(bias))
 }
 
 /// The mean of each position and the ones before it, the edge repeated: it keeps the size.

@@ -8,6 +8,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::kept::KeptWeight;
 use super::{Follow, Parts, default_initializer, init_weights, routed};
 use crate::layer::Layer;
 use crate::setters::setters;
@@ -129,10 +130,20 @@ impl ConvConfig {
             self.bias.then_some(output),
             device,
         );
+        self.clone().with_parameters(weight, bias)
+    }
+
+    /// The layer with these parameters.
+    pub(crate) fn with_parameters<const R: usize>(
+        self,
+        weight: Param<Tensor<R>>,
+        bias: Option<Param<Tensor<1>>>,
+    ) -> Conv<R> {
         Conv {
             weight,
             bias,
-            config: self.clone(),
+            config: self,
+            kept: KeptWeight::default(),
         }
     }
 }
@@ -166,6 +177,8 @@ pub struct Conv<const R: usize = 4> {
     /// The options that the layer was built with.
     #[module(skip)]
     pub config: ConvConfig,
+    #[module(skip)]
+    kept: KeptWeight,
 }
 
 impl<const R: usize> Conv<R> {
@@ -177,7 +190,13 @@ impl<const R: usize> Conv<R> {
         let pads = expect(window.pads(NAME, input, &self.config.padding));
         let bias = self.bias.as_ref().map(|bias| bias.val());
         let numbers = (&window, &pads[..], self.config.groups);
-        routed::conv(parts, self.weight.val(), bias, numbers, follow)
+        routed::conv(
+            parts,
+            (self.weight.val(), &self.kept),
+            bias,
+            numbers,
+            follow,
+        )
     }
 }
 

@@ -6,6 +6,7 @@ mod convolution;
 #[cfg(feature = "kernels")]
 #[allow(deprecated)] // ndarray is deprecated upstream, and supported here
 mod extension;
+mod kept;
 #[cfg(feature = "kernels")]
 mod kernel;
 mod ops;

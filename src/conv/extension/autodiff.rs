@@ -14,7 +14,7 @@ use burn::tensor::Shape;
 use super::forward::{self, Read, ReadNorm, dims_of, map_of};
 use super::{ConvSpec, KernelBackend, NormSpec, Slices, SourceSpec, Tensors, TransposedSpec};
 use crate::conv::kernel::norm::Cut;
-use crate::conv::kernel::{self, Epilogue, Source, Wanted};
+use crate::conv::kernel::{self, Epilogue, Source, Wanted, Weight};
 
 /// Nodes that an operation has at most. An unused one stands for a constant.
 pub(crate) const MAX_TENSORS: usize = 192;
@@ -142,7 +142,7 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
             prologue: None,
         };
         if let Some(parent) = to_x {
-            let weight = (&kernel[..], inputs);
+            let weight = Weight::new(&kernel, inputs);
             let found = kernel::forward(
                 &[source],
                 batch,

@@ -1,12 +1,13 @@
 //! The operations on slices.
 
-use alloc::{borrow::Cow, vec, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, vec, vec::Vec};
+use core::any::Any;
 
 use burn::backend::{TensorMetadata, tensor::FloatTensor};
 use burn::tensor::Shape;
 
 use super::{ConvSpec, NormSpec, Slices, SourceSpec, Tensors, TransposedSpec};
-use crate::conv::kernel::{self, Epilogue, Prologue, Source};
+use crate::conv::kernel::{self, Epilogue, Keep, Prologue, Source, Weight};
 
 /// `[batch, channels, height, width]`; a map of one axis is of one row.
 pub(super) fn dims_of(shape: &Shape) -> [usize; 4] {
@@ -98,9 +99,15 @@ impl<'a> Read<'a> {
     }
 }
 
+/// Whether a clone of the tensor has its values at the same place.
+fn is_shared<B: Slices>(tensor: &FloatTensor<B>) -> bool {
+    B::read(tensor).as_ptr() == B::read(&tensor.clone()).as_ptr()
+}
+
 pub(super) fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -> FloatTensor<B> {
     let (sources, rest) = tensors.split_at(spec.sources_len());
-    let outputs = rest[0].shape()[0];
+    let weight_tensor = &rest[0];
+    let outputs = weight_tensor.shape()[0];
     let mut rest = rest.iter().map(B::read);
     let mut next = |wanted: bool| if wanted { rest.next() } else { None };
     let weight = next(true).unwrap_or_default();
@@ -129,13 +136,17 @@ pub(super) fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -
     let read = Read::all::<B>(sources, &spec.sources);
     let sources: Vec<_> = read.iter().map(Read::source).collect();
     let batch = read[0].dims[0];
-    let values = kernel::forward(
-        &sources,
-        batch,
-        (&weight, outputs),
-        &spec.geometry,
-        epilogue,
-    );
+    let hold = || -> Box<dyn Any + Send> { Box::new(weight_tensor.clone()) };
+    let keep = spec.kept.as_ref().filter(|_| {
+        // A clone has the same values at the same place, unless they had to be put in order.
+        matches!(weight, Cow::Borrowed(_)) && is_shared::<B>(weight_tensor)
+    });
+    let weight = Weight {
+        values: &weight,
+        outputs,
+        keep: keep.map(|kept| Keep { kept, hold: &hold }),
+    };
+    let values = kernel::forward(&sources, batch, weight, &spec.geometry, epilogue);
     B::write(values, Shape::from(spec.shape.clone()))
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::conv::kernel::Geometry;
+use crate::conv::kernel::{Geometry, Kept};
 
 /// A batch norm, and perhaps ReLU, that a map is read or written through.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,8 @@ pub struct ConvSpec {
     pub(crate) geometry: Geometry,
     /// The shape of the output.
     pub(crate) shape: Vec<usize>,
+    /// Where the layer keeps what is made of its weight, unless that changes with every step.
+    pub(crate) kept: Option<Kept>,
 }
 
 impl ConvSpec {

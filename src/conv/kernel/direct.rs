@@ -4,16 +4,13 @@ use alloc::{borrow::Cow, vec::Vec};
 
 use pulp::Simd;
 
-use super::simd::{self, Offsets, Rows};
+use super::raw::simd::{self, Offsets, Rows};
 use super::sink::{Output, Task};
 use super::stage::{Source, Staging, channels_of};
 use super::threads::{Scratch, Work, grow};
 
 /// Steps of a sum between which the values that they read stay in the nearest cache.
 const CHUNK: usize = 192;
-
-/// The largest step of columns.
-pub(crate) const MAX_STEP: usize = 4;
 
 /// Panels that share a reading of the weight, which may not stay in the second cache.
 const PANELS: usize = 4;

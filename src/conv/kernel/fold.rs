@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::simd::{self, Offsets, Rows};
+use super::raw::simd::{self, Offsets, Rows};
 use super::threads::{self, Scratch, Work, grow};
 
 /// Kernels that are mapped at once.

@@ -5,7 +5,9 @@ use core::ops::Range;
 
 use super::direct::{Direct, Phase};
 use super::fold::{self, Fold};
+use super::kept::Weight;
 use super::plan::{self, Geometry};
+use super::raw::blank::Blank;
 use super::sink::{Epilogue, Output, Sink};
 use super::stage::{Source, Staging, Window};
 use super::weight_gradient::plain_weight_gradient;
@@ -37,9 +39,9 @@ pub(crate) fn input_gradient(
 ) -> Vec<Option<Vec<f32>>> {
     let inputs: usize = sources.iter().map(|source| source.channels).sum();
     let mut gradients: Vec<Option<Vec<f32>>> = Vec::new();
-    let mut plain = Vec::new();
+    let (mut plain, mut blanks) = (Vec::new(), Vec::new());
     let mut channel = 0;
-    for source in sources {
+    for (index, source) in sources.iter().enumerate() {
         let channels = channel..channel + source.channels;
         channel = channels.end;
         gradients.push(match (source.wanted, source.is_enlarged()) {
@@ -52,7 +54,7 @@ pub(crate) fn input_gradient(
                 };
                 let weight = enlarged.folded(weight, [outputs, inputs], channels);
                 let from = as_source(gradient, outputs, geometry.size);
-                let weight = (&weight[..], source.channels);
+                let weight = Weight::new(&weight, source.channels);
                 Some(plan::forward(
                     &[from],
                     batch,
@@ -63,39 +65,31 @@ pub(crate) fn input_gradient(
             }
             (true, false) => {
                 plain.push(channels);
-                Some(vec![
-                    0.0;
-                    batch
-                        * source.channels
-                        * source.size[0]
-                        * source.size[1]
-                ])
+                let len = batch * source.channels * source.size[0] * source.size[1];
+                blanks.push((index, Blank::new(len)));
+                None
             }
         });
     }
-    let kept = sources
-        .iter()
-        .zip(&mut gradients)
-        .filter(|(source, _)| !source.is_enlarged());
-    let mut size = [0, 0];
-    let sinks = kept.filter_map(|(source, values)| {
-        size = source.size;
-        Some(Sink {
-            values: values.as_mut()?,
-            channels: source.channels,
-        })
-    });
-    let sinks: Vec<_> = sinks.collect();
-    if !sinks.is_empty() {
+    if let Some(&(first, _)) = blanks.first() {
+        let [height, width] = sources[first].size;
+        let sinks = blanks.iter_mut().map(|(index, values)| Sink {
+            values,
+            channels: sources[*index].channels,
+        });
+        let sinks = sinks.collect();
         plain_gradient(
             gradient,
             batch,
             (weight, outputs),
             geometry,
-            [inputs, size[0], size[1]],
+            [inputs, height, width],
             &plain,
             (sinks, Epilogue::default()),
         );
+    }
+    for (index, values) in blanks {
+        gradients[index] = Some(values.finish());
     }
     gradients
 }
@@ -120,7 +114,7 @@ pub(crate) fn transposed(
     (outputs, size): (usize, [usize; 2]),
     epilogue: Epilogue,
 ) -> Vec<f32> {
-    let mut values = vec![0.0; batch * outputs * size[0] * size[1]];
+    let mut values = Blank::new(batch * outputs * size[0] * size[1]);
     let sink = Sink {
         values: &mut values,
         channels: outputs,
@@ -136,7 +130,7 @@ pub(crate) fn transposed(
         core::slice::from_ref(&all),
         (vec![sink], epilogue),
     );
-    values
+    values.finish()
 }
 
 /// The gradient to `wanted` channels of a map of `[inputs, height, width]`.
@@ -158,7 +152,7 @@ fn plain_gradient(
         ..geometry.clone()
     };
     let least = wanted.iter().map(Range::len).min().unwrap_or(0);
-    if winograd::is_worth_it(&[source], least, batch, &mirrored) {
+    if winograd::is_worth_it(&[source], least, batch, &mirrored, false) {
         for (range, sink) in wanted.iter().zip(sinks) {
             let components = fold::components(weight, [outputs, inputs], range.clone(), true);
             let output = Output {

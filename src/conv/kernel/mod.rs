@@ -1,7 +1,7 @@
 //! Convolution on the CPU, in f32, over several sources that are never concatenated nor upsampled.
 //!
 //! Every thread takes some rows of the output. It lays out what their windows see ([`stage`]), so that a
-//! tap of the kernel is one offset, multiplies ([`simd`]) in an order that keeps values in the nearest
+//! tap of the kernel is one offset, multiplies ([`raw::simd`]) in an order that keeps values in the nearest
 //! cache ([`direct`], [`winograd`]), and writes the result once ([`sink`]), with batch norm, residual and ReLU on the
 //! way. The gradient to the sources is such a convolution of the gradient; that to the weight is a
 //! product of both maps ([`weight_gradient`]).
@@ -11,9 +11,10 @@
 mod direct;
 mod fold;
 mod gradient;
+mod kept;
 pub(crate) mod norm;
 mod plan;
-mod simd;
+mod raw;
 mod sink;
 mod stage;
 mod threads;
@@ -23,8 +24,9 @@ mod winograd;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use direct::MAX_STEP;
 pub(crate) use gradient::{Wanted, input_gradient, transposed, weight_gradient};
+pub(crate) use kept::{Keep, Kept, Weight};
 pub(crate) use plan::{Geometry, bias_gradient, forward};
+pub(crate) use raw::blank::MAX_STEP;
 pub(crate) use sink::Epilogue;
 pub(crate) use stage::{Prologue, Source};

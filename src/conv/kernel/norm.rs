@@ -5,6 +5,7 @@ use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
 
+use super::raw::blank::{Blank, Piece};
 use super::threads::{self, Scratch, Work};
 
 /// Values that are added in f32 before they go on in f64.
@@ -81,13 +82,9 @@ impl<'a> Map<'a> {
 }
 
 /// The planes of a map that is written, by channels.
-fn planes_by_channel(
-    values: &mut [f32],
-    channels: usize,
-    positions: usize,
-) -> Vec<Vec<&mut [f32]>> {
-    let mut planes: Vec<Vec<&mut [f32]>> = (0..channels).map(|_| Vec::new()).collect();
-    for (index, plane) in values.chunks_exact_mut(positions).enumerate() {
+fn planes_by_channel(values: &mut Blank, channels: usize, positions: usize) -> Vec<Vec<Piece<'_>>> {
+    let mut planes: Vec<Vec<Piece>> = (0..channels).map(|_| Vec::new()).collect();
+    for (index, _, plane) in values.pieces([positions; 2], [positions, 1]) {
         planes[index % channels].push(plane);
     }
     planes
@@ -144,9 +141,9 @@ pub(crate) fn affine(
         residual: Option<Map<'a>>,
         relu: bool,
     }
-    impl Work<(usize, Vec<&mut [f32]>)> for Affine<'_> {
+    impl Work<(usize, Vec<Piece<'_>>)> for Affine<'_> {
         #[inline(always)]
-        fn run<S: Simd>(&self, _: S, (channel, planes): (usize, Vec<&mut [f32]>), _: &mut Scratch) {
+        fn run<S: Simd>(&self, _: S, (channel, planes): (usize, Vec<Piece>), _: &mut Scratch) {
             let (scale, shift) = (self.scale[channel], self.shift[channel]);
             let low = if self.relu { 0.0 } else { f32::NEG_INFINITY };
             let finish = |v: f32| if v < low { low } else { v };
@@ -154,20 +151,17 @@ pub(crate) fn affine(
             for (x, y) in self.x.planes(channel).zip(planes) {
                 match residuals.as_mut().and_then(Iterator::next) {
                     Some(residual) => {
-                        for (y, (x, r)) in y.iter_mut().zip(x.iter().zip(residual)) {
-                            *y = finish(x * scale + shift + r);
-                        }
+                        let both = x.iter().zip(residual);
+                        y.fill(both.map(|(x, r)| finish(x * scale + shift + r)));
                     }
                     None => {
-                        for (y, x) in y.iter_mut().zip(x) {
-                            *y = finish(x * scale + shift);
-                        }
+                        y.fill(x.iter().map(|x| finish(x * scale + shift)));
                     }
                 }
             }
         }
     }
-    let mut y = vec![0.0; x.values.len()];
+    let mut y = Blank::new(x.values.len());
     let planes = planes_by_channel(&mut y, x.channels, x.positions);
     let residual = residual.map(|values| Map { values, ..x });
     let work = Affine {
@@ -178,7 +172,7 @@ pub(crate) fn affine(
         relu,
     };
     threads::run(&work, planes.into_iter().enumerate().collect());
-    y
+    y.finish()
 }
 
 /// What a gradient that comes to `y = act(scale x + shift + residual)` passes on, where `scale` and
@@ -255,46 +249,49 @@ pub(crate) fn backward(
         index: usize,
         gamma: &'a mut f32,
         beta: &'a mut f32,
-        x: Vec<&'a mut [f32]>,
-        residual: Option<Vec<&'a mut [f32]>>,
+        x: Vec<Piece<'a>>,
+        residual: Option<Vec<Piece<'a>>>,
     }
     impl Work<Channel<'_>> for Backward<'_> {
         #[inline(always)]
-        fn run<S: Simd>(&self, _: S, mut channel: Channel, _: &mut Scratch) {
+        fn run<S: Simd>(&self, _: S, channel: Channel, _: &mut Scratch) {
             let c = channel.index;
             let (mean, inverse) = (self.norm.mean[c], self.norm.inverse_deviation[c]);
             let (scale, shift) = (self.scale[c], self.shift[c]);
             // First the gradient behind the activation, with its sums; then what comes of them.
             let mut totals = [0.0f64; 2];
             let mut outputs = self.output.map(|output| output.planes(c));
-            let planes = self
-                .x
-                .planes(c)
-                .zip(self.gradient.planes(c))
-                .zip(&mut channel.x);
+            let planes = self.x.planes(c).zip(self.gradient.planes(c)).zip(channel.x);
+            let mut behind = Vec::new();
             for ((x, gradient), into) in planes {
-                match outputs.as_mut().and_then(Iterator::next) {
+                let g = gradient.iter();
+                let into = match outputs.as_mut().and_then(Iterator::next) {
                     Some(output) => {
-                        for ((into, g), y) in into.iter_mut().zip(gradient).zip(output) {
-                            *into = if *y > 0.0 { *g } else { 0.0 };
-                        }
+                        let passes = output.iter().map(|y| *y > 0.0);
+                        into.fill(
+                            g.zip(passes)
+                                .map(|(g, passes)| if passes { *g } else { 0.0 }),
+                        )
                     }
                     None if self.cut_by_input => {
-                        for ((into, g), x) in into.iter_mut().zip(gradient).zip(x) {
-                            *into = if x * scale + shift > 0.0 { *g } else { 0.0 };
-                        }
+                        let passes = x.iter().map(|x| x * scale + shift > 0.0);
+                        into.fill(
+                            g.zip(passes)
+                                .map(|(g, passes)| if passes { *g } else { 0.0 }),
+                        )
                     }
-                    None => into.copy_from_slice(gradient),
-                }
-                let into = &**into;
-                let more = sums(x.len(), |i| [into[i], into[i] * ((x[i] - mean) * inverse)]);
+                    None => into.fill(g.copied()),
+                };
+                let seen = &*into;
+                let more = sums(x.len(), |i| [seen[i], seen[i] * ((x[i] - mean) * inverse)]);
                 totals = [totals[0] + more[0], totals[1] + more[1]];
+                behind.push(into);
             }
             *channel.beta = totals[0] as f32;
             *channel.gamma = totals[1] as f32;
-            if let Some(residual) = &mut channel.residual {
-                for (into, g) in residual.iter_mut().zip(&channel.x) {
-                    into.copy_from_slice(g);
+            if let Some(residual) = channel.residual {
+                for (into, g) in residual.into_iter().zip(&behind) {
+                    into.fill(g.iter().copied());
                 }
             }
             let count = self.x.of_a_channel();
@@ -302,19 +299,16 @@ pub(crate) fn backward(
                 true => totals.map(|total| (total / count) as f32),
                 false => [0.0; 2],
             };
-            for (x, into) in self.x.planes(c).zip(&mut channel.x) {
+            for (x, into) in self.x.planes(c).zip(behind) {
                 for (g, x) in into.iter_mut().zip(x) {
                     *g = scale * (*g - mean_g - (x - mean) * inverse * mean_gx);
                 }
             }
         }
     }
-    let mut gradients = Gradients {
-        x: vec![0.0; x.values.len()],
-        gamma: vec![0.0; x.channels],
-        beta: vec![0.0; x.channels],
-        residual: residual.then(|| vec![0.0; x.values.len()]),
-    };
+    let [mut gamma, mut beta] = [(); 2].map(|()| vec![0.0; x.channels]);
+    let mut to_x = Blank::new(x.values.len());
+    let mut to_residual = residual.then(|| Blank::new(x.values.len()));
     let (scale, shift) = norm.affine();
     let work = Backward {
         x,
@@ -331,12 +325,11 @@ pub(crate) fn backward(
         scale,
         shift,
     };
-    let mut residuals = gradients
-        .residual
+    let mut residuals = to_residual
         .as_mut()
         .map(|values| planes_by_channel(values, x.channels, x.positions).into_iter());
-    let planes = planes_by_channel(&mut gradients.x, x.channels, x.positions);
-    let numbers = gradients.gamma.iter_mut().zip(&mut gradients.beta);
+    let planes = planes_by_channel(&mut to_x, x.channels, x.positions);
+    let numbers = gamma.iter_mut().zip(&mut beta);
     let tasks = planes
         .into_iter()
         .zip(numbers)
@@ -348,6 +341,13 @@ pub(crate) fn backward(
             x,
             residual: residuals.as_mut().and_then(Iterator::next),
         });
-    threads::run(&work, tasks.collect());
-    gradients
+    let tasks = tasks.collect();
+    drop(residuals);
+    threads::run(&work, tasks);
+    Gradients {
+        x: to_x.finish(),
+        gamma,
+        beta,
+        residual: to_residual.map(Blank::finish),
+    }
 }

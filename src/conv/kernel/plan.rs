@@ -2,8 +2,10 @@
 
 use alloc::{borrow::Cow, vec, vec::Vec};
 
-use super::direct::{Direct, MAX_STEP, Phase};
+use super::direct::{Direct, Phase};
 use super::fold::{self, Fold, Phased};
+use super::kept::{Form, Weight};
+use super::raw::blank::{Blank, MAX_STEP};
 use super::sink::{Epilogue, Output, Sink, split};
 use super::stage::{Source, Staging, Window, channels_of};
 use super::threads;
@@ -132,16 +134,20 @@ pub(super) fn rows_of_a_task(
         }
         rows += 1;
     }
-    rows
+    // Blocks of one size.
+    height.div_ceil(height.div_ceil(rows))
 }
 
-/// Output channels of a task: all, unless there are too few tasks for the threads.
+/// Output channels of a task: all, unless there are too few tasks to keep all threads at work. (Every task
+/// lays out all of its inputs, so that there should not be too many.)
 fn channels_of_a_task(tasks: usize, channels: usize, groups: usize) -> usize {
     let of_a_group = channels / groups;
-    let pieces = threads::parts()
-        .div_ceil(tasks * groups)
-        .min(of_a_group.div_ceil(8))
-        .max(1);
+    let busy = |&pieces: &usize| {
+        let tasks = tasks * groups * pieces;
+        tasks >= threads::parts() || tasks.is_multiple_of(threads::count())
+    };
+    let pieces = (1..).find(busy).unwrap_or(1);
+    let pieces = pieces.min(of_a_group.div_ceil(8)).max(1);
     // A task has channels of one group only.
     let mut some = of_a_group
         .div_ceil(pieces)
@@ -162,11 +168,12 @@ pub(super) fn is_worth_folding(batch: usize, geometry: &Geometry) -> bool {
 pub(crate) fn forward(
     sources: &[Source],
     batch: usize,
-    (weight, outputs): (&[f32], usize),
+    weight: Weight,
     geometry: &Geometry,
     epilogue: Epilogue,
 ) -> Vec<f32> {
-    let mut values = vec![0.0; batch * outputs * geometry.size[0] * geometry.size[1]];
+    let outputs = weight.outputs;
+    let mut values = Blank::new(batch * outputs * geometry.size[0] * geometry.size[1]);
     let output = Output {
         channels: outputs,
         size: geometry.size,
@@ -176,16 +183,25 @@ pub(crate) fn forward(
         values: &mut values,
         channels: outputs,
     };
-    if winograd::is_worth_it(sources, outputs, batch, geometry) {
+    if winograd::is_worth_it(sources, outputs, batch, geometry, weight.keep.is_some()) {
         let inputs = channels_of(sources);
-        let components = fold::components(weight, [outputs, inputs], 0..inputs, false);
-        by_components(sources, &components, geometry, output, vec![sink], batch);
-        return values;
+        let components = weight.made(Form::new(true, geometry, sources), || {
+            let weight = weight.values;
+            vec![fold::components(
+                weight,
+                [outputs, inputs],
+                0..inputs,
+                false,
+            )]
+        });
+        by_components(sources, &components[0], geometry, output, vec![sink], batch);
+        return values.finish();
     }
     // Where a map is enlarged, the outputs at each position modulo its factor need fewer products.
     let step = match sources.iter().find(|source| source.up != [1, 1]) {
         Some(source)
-            if source.up.iter().all(|&up| up <= MAX_STEP) && is_worth_folding(batch, geometry) =>
+            if source.up.iter().all(|&up| up <= MAX_STEP)
+                && (weight.keep.is_some() || is_worth_folding(batch, geometry)) =>
         {
             source.up
         }
@@ -223,19 +239,23 @@ pub(crate) fn forward(
         }
         offsets
     };
-    let weights: Vec<Cow<[f32]>> = if enlarged {
-        let phased = |(source, patterns): (&Source, &Vec<Pattern>)| {
-            phased(of_a_group(source), geometry.taps(), patterns)
-        };
-        let phased: Vec<_> = sources.iter().zip(&patterns).map(phased).collect();
-        let phases = step[0] * step[1];
-        let weights = fold::phased(weight, outputs, geometry.taps(), &phased, phases);
-        weights.into_iter().map(Cow::Owned).collect()
+    let made;
+    let weights: Vec<&[f32]> = if enlarged {
+        made = weight.made(Form::new(false, geometry, sources), || {
+            let phased = |(source, patterns): (&Source, &Vec<Pattern>)| {
+                phased(of_a_group(source), geometry.taps(), patterns)
+            };
+            let phased: Vec<_> = sources.iter().zip(&patterns).map(phased).collect();
+            let phases = step[0] * step[1];
+            fold::phased(weight.values, outputs, geometry.taps(), &phased, phases)
+        });
+        made.iter().map(|weight| &weight[..]).collect()
     } else {
-        vec![Cow::Borrowed(weight)]
+        vec![weight.values]
     };
     let phases = weights.into_iter().enumerate();
-    let phases = phases.map(|(phase, weight)| Phase::new(weight, &offsets_of(phase)));
+    let phases =
+        phases.map(|(phase, weight)| Phase::new(Cow::Borrowed(weight), &offsets_of(phase)));
     let work = Direct {
         sources,
         groups: geometry.groups,
@@ -245,7 +265,7 @@ pub(crate) fn forward(
         output,
     };
     run(&work, vec![sink], batch, rows);
-    values
+    values.finish()
 }
 
 /// A convolution of 3x3 by the components of its weight.
@@ -263,7 +283,10 @@ pub(super) fn by_components(
     let work = Winograd::new(sources, weight, window, rows, output);
     let tasks = batch * height.div_ceil(rows);
     let channels = channels_of_a_task(tasks, output.channels, 1);
-    threads::run(&work, split(sinks, batch, output.size, 2 * rows, channels));
+    threads::run(
+        &work,
+        split(sinks, batch, output.size, [2 * rows, 2], channels),
+    );
 }
 
 /// Does the work, `rows` steps of rows to a task.
@@ -272,6 +295,7 @@ pub(super) fn run(work: &Direct, sinks: Vec<Sink>, batch: usize, rows: usize) {
     let rows = rows * work.step[0];
     let tasks = batch * size[0].div_ceil(rows);
     let channels = channels_of_a_task(tasks, channels, work.groups);
+    let rows = [rows, work.step[0]];
     threads::run(work, split(sinks, batch, size, rows, channels));
 }
 

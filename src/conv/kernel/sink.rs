@@ -1,11 +1,14 @@
 //! What is written: the channels of an output, split among tasks.
 
+use alloc::vec::Vec;
 use core::ops::Range;
+
+use super::raw::blank::{Blank, Piece};
 
 /// A map that is written.
 pub(super) struct Sink<'a> {
     /// `[batch, channels, height, width]`
-    pub(super) values: &'a mut [f32],
+    pub(super) values: &'a mut Blank,
     pub(super) channels: usize,
 }
 
@@ -25,15 +28,15 @@ pub(super) struct Task<'a> {
     pub(super) rows: Range<usize>,
     pub(super) channels: Range<usize>,
     /// The rows of each of the channels.
-    pub(super) planes: Vec<&'a mut [f32]>,
+    pub(super) planes: Vec<Piece<'a>>,
 }
 
-/// Splits the sinks to tasks of `rows` rows and `channels` channels.
+/// Splits the sinks to tasks of `rows` rows and `channels` channels, which write `step` rows side by side.
 pub(super) fn split<'a>(
     sinks: Vec<Sink<'a>>,
     batch: usize,
     size: [usize; 2],
-    rows: usize,
+    [rows, step]: [usize; 2],
     channels: usize,
 ) -> Vec<Task<'a>> {
     let total: usize = sinks.iter().map(|sink| sink.channels).sum();
@@ -51,12 +54,11 @@ pub(super) fn split<'a>(
         .collect();
     let mut first = 0;
     for sink in sinks {
-        for (index, values) in sink.values.chunks_exact_mut(size[0] * size[1]).enumerate() {
+        let cut = [size[0] * size[1], rows * size[1]];
+        for (index, block, piece) in sink.values.pieces(cut, [size[1], step]) {
             let (batch, channel) = (index / sink.channels, first + index % sink.channels);
-            for (block, values) in values.chunks_mut(rows * size[1]).enumerate() {
-                let index = (batch * blocks + block) * groups + channel / channels;
-                tasks[index].planes.push(values);
-            }
+            let index = (batch * blocks + block) * groups + channel / channels;
+            tasks[index].planes.push(piece);
         }
         first += sink.channels;
     }
@@ -84,8 +86,10 @@ impl Task<'_> {
             for row_phase in 0..row_phases {
                 let y = self.rows.start + row * row_phases + row_phase;
                 if start < stop && y < self.rows.end {
-                    let columns: [&[f32]; N] =
-                        core::array::from_fn(|n| &of(row_phase, n)[start - first..stop - first]);
+                    let mut columns: [&[f32]; N] = [&[]; N];
+                    for (n, columns) in columns.iter_mut().enumerate() {
+                        *columns = &of(row_phase, n)[start - first..stop - first];
+                    }
                     self.write(index, y, start - row * pitch, columns, output);
                 }
             }
@@ -107,8 +111,6 @@ impl Task<'_> {
         let width = output.size[1];
         let start = N * first;
         let end = width.min(start + N * phases[0].len());
-        let row_in_task = (row - self.rows.start) * width;
-        let into = &mut self.planes[index][row_in_task + start..row_in_task + end];
         let channel = self.channels.start + index;
         let Epilogue {
             scale,
@@ -120,58 +122,16 @@ impl Task<'_> {
         let shift = shift.map_or(0.0, |shift| shift[channel]);
         let low = if relu { 0.0 } else { f32::NEG_INFINITY };
         // (Not `max`, which would hide a NaN.)
-        let finish = |v: f32| if v < low { low } else { v };
+        let finish = |sum: f32, residual: f32| {
+            let v = sum * scale + shift + residual;
+            if v < low { low } else { v }
+        };
         let residual = residual.map(|residual| {
             let plane = (self.batch * output.channels + channel) * output.size[0];
             &residual[(plane + row) * width..][start..end]
         });
-        match (N, residual) {
-            (1, None) => {
-                for (v, x) in into.iter_mut().zip(phases[0]) {
-                    *v = finish(x * scale + shift);
-                }
-            }
-            (1, Some(residual)) => {
-                for (v, (x, r)) in into.iter_mut().zip(phases[0].iter().zip(residual)) {
-                    *v = finish(x * scale + shift + r);
-                }
-            }
-            (2, None) => {
-                let half = into.len() / 2;
-                let (a, b) = (&phases[0][..half], &phases[1][..half]);
-                let (pairs, rest) = into.split_at_mut(2 * half);
-                for (v, (a, b)) in pairs.chunks_exact_mut(2).zip(a.iter().zip(b)) {
-                    v[0] = finish(a * scale + shift);
-                    v[1] = finish(b * scale + shift);
-                }
-                if let Some(v) = rest.first_mut() {
-                    *v = finish(phases[0][half] * scale + shift);
-                }
-            }
-            (2, Some(residual)) => {
-                let half = into.len() / 2;
-                let (a, b) = (&phases[0][..half], &phases[1][..half]);
-                let (pairs, rest) = into.split_at_mut(2 * half);
-                let residuals = residual.chunks_exact(2);
-                for ((v, r), (a, b)) in pairs
-                    .chunks_exact_mut(2)
-                    .zip(residuals)
-                    .zip(a.iter().zip(b))
-                {
-                    v[0] = finish(a * scale + shift + r[0]);
-                    v[1] = finish(b * scale + shift + r[1]);
-                }
-                if let Some(v) = rest.first_mut() {
-                    *v = finish(phases[0][half] * scale + shift + residual[2 * half]);
-                }
-            }
-            _ => {
-                for (x, v) in into.iter_mut().enumerate() {
-                    let more = residual.map_or(0.0, |r| r[x]);
-                    *v = finish(phases[x % N][x / N] * scale + shift + more);
-                }
-            }
-        }
+        let row = row - self.rows.start;
+        self.planes[index].write(row, [start, end], phases, residual, finish);
     }
 }
 

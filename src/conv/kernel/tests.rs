@@ -377,7 +377,7 @@ fn forward_of_all_cases() {
         let got = forward(
             &sources,
             case.batch,
-            (&weight, case.outputs),
+            Weight::new(&weight, case.outputs),
             &case.geometry,
             Epilogue::default(),
         );
@@ -451,7 +451,7 @@ fn what_follows_is_applied_once() {
             relu: true,
         };
         let sources = case.sources(&values);
-        let weight = (&weight[..], case.outputs);
+        let weight = Weight::new(&weight, case.outputs);
         assert_near(
             &forward(&sources, case.batch, weight, &case.geometry, epilogue),
             &wanted,
@@ -474,7 +474,7 @@ fn a_source_is_read_through_its_norm() {
         let normed = vec![values[0].iter().enumerate().map(read).collect::<Vec<f32>>()];
         with_all_instructions(|| {
             let run = |sources: &[Source]| {
-                let weight = (&weight[..], case.outputs);
+                let weight = Weight::new(&weight, case.outputs);
                 let none = Epilogue::default();
                 forward(sources, case.batch, weight, &case.geometry, none)
             };
@@ -513,7 +513,7 @@ fn a_nan_is_not_hidden() {
         ..Epilogue::default()
     };
     with_all_instructions(|| {
-        let y = forward(&[source], 1, (&[1.0], 1), &geometry, relu);
+        let y = forward(&[source], 1, Weight::new(&[1.0], 1), &geometry, relu);
         assert!(y[0].is_nan());
         assert_eq!(y[1], 0.0);
     });

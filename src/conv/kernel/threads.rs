@@ -57,9 +57,14 @@ pub(super) fn instructions() -> Arch {
 #[cfg(test)]
 pub(super) use chosen::{instructions, with};
 
+/// The threads of the pool.
+pub(super) fn count() -> usize {
+    rayon::current_num_threads()
+}
+
 /// As many parts as keep all threads at work to the end.
 pub(super) fn parts() -> usize {
-    match rayon::current_num_threads() {
+    match count() {
         1 => 1,
         threads => 3 * threads,
     }

@@ -9,7 +9,7 @@ use alloc::{vec, vec::Vec};
 use pulp::Simd;
 
 use super::plan::Geometry;
-use super::simd::{self, Offsets, Rows};
+use super::raw::simd::{self, Offsets, Rows};
 use super::stage::{Source, Staging, Window};
 use super::threads::{self, Scratch, Work, grow};
 

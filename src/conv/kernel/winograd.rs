@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use pulp::Simd;
 
 use super::plan::Geometry;
-use super::simd::{self, Offsets, Rows};
+use super::raw::simd::{self, Offsets, Rows};
 use super::sink::{Output, Task};
 use super::stage::{Source, Staging, Window, channels_of};
 use super::threads::{Scratch, Work, grow};
@@ -21,12 +21,13 @@ const CHUNK: usize = 192;
 const GAP: usize = 16;
 
 /// Whether it pays (measured): there are products enough for the transforms of both maps, and positions
-/// enough for that of the weight.
+/// enough for that of the weight, of which fewer do where its components are kept.
 pub(super) fn is_worth_it(
     sources: &[Source],
     outputs: usize,
     batch: usize,
     geometry: &Geometry,
+    is_kept: bool,
 ) -> bool {
     // The middle values of a tile are one where the tile begins with the second half of a cell.
     let odd = geometry.pad.iter().all(|pad| pad.rem_euclid(2) == 1);
@@ -37,8 +38,8 @@ pub(super) fn is_worth_it(
         && geometry.groups == 1
         && sources.iter().all(readable)
         && channels_of(sources) >= 32
-        && outputs >= if channels_of(sources) > 96 { 48 } else { 32 }
-        && batch * geometry.size[0] * geometry.size[1] >= 512
+        && outputs >= 32
+        && batch * geometry.size[0] * geometry.size[1] >= if is_kept { 256 } else { 512 }
         && geometry.size[0] > 1
 }
 

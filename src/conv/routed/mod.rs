@@ -6,6 +6,7 @@
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor};
 
+use super::kept::KeptWeight;
 use super::{Parts, TransposedWindow, ops};
 use crate::window::Window;
 
@@ -44,17 +45,24 @@ impl<const R: usize> Follow<R> {
 /// A convolution over a concatenation, and what follows.
 pub(crate) fn conv<const R: usize>(
     parts: Parts<R>,
-    weight: Tensor<R>,
+    (weight, kept): (Tensor<R>, &KeptWeight),
     bias: Option<Tensor<1>>,
     (window, pads, groups): (&Window, &[(usize, usize)], usize),
     follow: Follow<R>,
 ) -> Tensor<R> {
     #[cfg(feature = "kernels")]
-    let parts = match kernels::conv(parts, &weight, &bias, (window, pads, groups), &follow) {
+    let parts = match kernels::conv(
+        parts,
+        (&weight, kept),
+        &bias,
+        (window, pads, groups),
+        &follow,
+    ) {
         Ok((y, true)) => return y,
         Ok((y, false)) => return follow.apply(y),
         Err(parts) => parts,
     };
+    let _ = kept;
     follow.apply(ops::conv(
         parts.into_tensor(),
         weight,

@@ -1,9 +1,5 @@
 //! The innermost loops, for the instruction set that `pulp` finds when the program runs: AVX-512, AVX2
 //! with FMA, NEON, or one value at a time.
-//!
-//! This is the only module of the crate with `unsafe` code: loads and stores whose bounds were checked
-//! once for a whole tile.
-#![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop)] // indices of registers: unrolled, and clearer so
 
 use alloc::vec::Vec;
@@ -13,14 +9,14 @@ use pulp::Simd;
 /// Where the steps of a sum read. Kept with the end of what they read, so that one check of a tile
 /// covers all of its loads.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Offsets {
+pub(in super::super) struct Offsets {
     values: Vec<u32>,
     /// One more than the largest.
     end: usize,
 }
 
 impl Offsets {
-    pub(super) fn new(values: Vec<u32>) -> Self {
+    pub(in super::super) fn new(values: Vec<u32>) -> Self {
         let end = values
             .iter()
             .max()
@@ -28,7 +24,7 @@ impl Offsets {
         Self { values, end }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.values.len()
     }
 
@@ -41,12 +37,12 @@ impl Offsets {
 }
 
 /// Outputs that are computed at once; the registers hold as many rows of sums.
-pub(super) const fn rows<S: Simd>() -> usize {
+pub(in super::super) const fn rows<S: Simd>() -> usize {
     if S::F32_LANES >= 16 { 8 } else { 4 }
 }
 
 /// Columns that are computed at once.
-pub(super) const fn panel<S: Simd>() -> usize {
+pub(in super::super) const fn panel<S: Simd>() -> usize {
     if S::F32_LANES >= 16 {
         3 * S::F32_LANES
     } else {
@@ -79,10 +75,10 @@ unsafe fn store<S: Simd>(into: &mut [f32], at: usize, value: S::f32s) {
 
 /// A matrix in memory, by rows.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub(super) values: &'a [f32],
+pub(in super::super) struct Rows<'a> {
+    pub(in super::super) values: &'a [f32],
     /// From a row to the next.
-    pub(super) step: usize,
+    pub(in super::super) step: usize,
 }
 
 /// `M` rows and `N` vectors of columns of [`product`].
@@ -158,7 +154,7 @@ fn product_rows<S: Simd, const M: usize>(
 /// `out[m][p] = sum_i a[m][i] b[offset_i + p]`, for `rows` rows and `columns` columns, a multiple of
 /// the lanes; added to what is there where `add`.
 #[inline(always)]
-pub(super) fn product<S: Simd>(
+pub(in super::super) fn product<S: Simd>(
     simd: S,
     [count, columns]: [usize; 2],
     a: Rows,
@@ -260,7 +256,7 @@ fn inner_rows<S: Simd, const M: usize>(
 
 /// `out[m][i] += sum_p a[m][p] b[offset_i + p]` over `len` values, a multiple of the lanes.
 #[inline(always)]
-pub(super) fn inner_products<S: Simd>(
+pub(in super::super) fn inner_products<S: Simd>(
     simd: S,
     count: usize,
     a: Rows,
@@ -289,7 +285,7 @@ pub(super) fn inner_products<S: Simd>(
 /// `B^T d B` of Winograd's F(2x2, 3x3), for a vector of tiles: `d` lies at the 16 `places`, and the
 /// components go to every `step`-th place of `into`.
 #[inline(always)]
-pub(super) fn components_of_tiles<S: Simd>(
+pub(in super::super) fn components_of_tiles<S: Simd>(
     simd: S,
     from: &[f32],
     places: &[[usize; 4]; 4],
@@ -337,7 +333,7 @@ pub(super) fn components_of_tiles<S: Simd>(
 
 /// `A^T m A`, back from the components at every `step`-th place to the four outputs of each tile.
 #[inline(always)]
-pub(super) fn tiles_of_components<S: Simd>(
+pub(in super::super) fn tiles_of_components<S: Simd>(
     simd: S,
     from: &[f32],
     step: usize,
