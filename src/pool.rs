@@ -6,15 +6,11 @@ use alloc::{string::ToString, vec::Vec};
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay};
-use burn::tensor::{
-    Tensor,
-    module::{avg_pool2d, max_pool2d},
-    ops::{AvgPoolOptions, MaxPoolOptions},
-};
+use burn::tensor::{Tensor, module::avg_pool2d, ops::AvgPoolOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::axis_map::{around, select};
-use crate::conv::reinterpret;
+use crate::conv::{max_pool, reinterpret};
 use crate::layer::Layer;
 use crate::resize::{ResizeMode, bins, resize};
 use crate::setters::setters;
@@ -161,13 +157,14 @@ impl<const R: usize> Layer<R> for Pool {
             kernel: window.kernel_size[n].min(shape[2 + n] + pads[n].0 + pads[n].1),
             stride: window.stride[n],
             pads: pads[n],
+            output: output[2 + n],
         };
         let pool = |x, axes| self.config.pool2d(x, axes);
         let [batch, channels] = [shape[0], shape[1]];
         match R {
             3 => pool(
-                x.reshape([batch, channels, shape[2], 1]),
-                [on(0), AxisWindow::NONE],
+                x.reshape([batch, channels, 1, shape[2]]),
+                [AxisWindow::none(1), on(0)],
             )
             .reshape(output),
             4 => reinterpret(pool(reinterpret(x), [on(0), on(1)])),
@@ -176,7 +173,7 @@ impl<const R: usize> Layer<R> for Pool {
                 let planes = x.reshape([batch, channels * depth, height, width]);
                 let planes = pool(planes, [on(1), on(2)]);
                 let columns = planes.reshape([batch, channels, depth, output[3] * output[4]]);
-                pool(columns, [on(0), AxisWindow::NONE]).reshape(output)
+                pool(columns, [on(0), AxisWindow::none(output[3] * output[4])]).reshape(output)
             }
         }
     }
@@ -191,15 +188,20 @@ struct AxisWindow {
     kernel: usize,
     stride: usize,
     pads: (usize, usize),
+    /// The positions after it.
+    output: usize,
 }
 
 impl AxisWindow {
-    /// The window that leaves its axis as it is.
-    const NONE: Self = Self {
-        kernel: 1,
-        stride: 1,
-        pads: (0, 0),
-    };
+    /// The window that leaves an axis of so many positions as it is.
+    fn none(output: usize) -> Self {
+        Self {
+            kernel: 1,
+            stride: 1,
+            pads: (0, 0),
+            output,
+        }
+    }
 }
 
 impl PoolConfig {
@@ -208,13 +210,10 @@ impl PoolConfig {
         let stride = [axes[0].stride, axes[1].stride];
         let pads = [axes[0].pads, axes[1].pads];
         match self.kind {
-            PoolKind::Max => max_pool2d(
-                x,
-                MaxPoolOptions::new(kernel)
-                    .with_stride(stride)
-                    .with_padding_pairs(pads)
-                    .with_ceil_mode(self.ceil_mode),
-            ),
+            PoolKind::Max => {
+                let size = [axes[0].output, axes[1].output];
+                max_pool(x, [kernel, stride, size], pads, self.ceil_mode)
+            }
             PoolKind::Avg | PoolKind::AvgWithPadding => avg_pool2d(
                 x,
                 AvgPoolOptions::new(kernel)

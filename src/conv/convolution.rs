@@ -178,7 +178,7 @@ pub struct Conv<const R: usize = 4> {
     #[module(skip)]
     pub config: ConvConfig,
     #[module(skip)]
-    kept: KeptWeight,
+    pub(super) kept: KeptWeight,
 }
 
 impl<const R: usize> Conv<R> {

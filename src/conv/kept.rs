@@ -8,8 +8,23 @@ pub(crate) struct KeptWeight {
     pub(super) kept: super::kernel::Kept,
 }
 
+impl KeptWeight {
+    /// Forgets it.
+    pub(super) fn clear(&self) {
+        #[cfg(feature = "kernels")]
+        self.kept.clear();
+    }
+}
+
 impl Clone for KeptWeight {
     fn clone(&self) -> Self {
         Self::default()
+    }
+}
+
+#[cfg(all(test, feature = "kernels"))]
+impl KeptWeight {
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
     }
 }

@@ -20,7 +20,9 @@ pub use parts::{Part, Parts};
 pub use transposed::{ConvTranspose, ConvTransposeConfig};
 
 pub(crate) use ops::reinterpret;
-pub(crate) use routed::{Follow, affine_of, batch_norm, can_follow, norm_of_parts, pending_norm};
+pub(crate) use routed::{
+    Follow, affine_of, batch_norm, can_follow, max_pool, norm_of_parts, pending_norm,
+};
 pub use solve::TransposedPadding;
 pub(crate) use solve::{TransposedWindow, transposed_size};
 

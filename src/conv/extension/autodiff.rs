@@ -12,7 +12,9 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata, tensor::FloatTens
 use burn::tensor::Shape;
 
 use super::forward::{self, Read, ReadNorm, dims_of, map_of};
-use super::{ConvSpec, KernelBackend, NormSpec, Slices, SourceSpec, Tensors, TransposedSpec};
+use super::{
+    ConvSpec, KernelBackend, NormSpec, PoolSpec, Slices, SourceSpec, Tensors, TransposedSpec,
+};
 use crate::conv::kernel::norm::Cut;
 use crate::conv::kernel::{self, Epilogue, Source, Wanted, Weight};
 
@@ -193,6 +195,21 @@ impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
     }
 }
 
+#[derive(Debug)]
+struct PoolBackward;
+
+impl<B: KernelBackend + Slices> Backward<B, 1> for PoolBackward {
+    type State = (FloatTensor<B>, PoolSpec);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (x, spec) = ops.state;
+        let [parent] = ops.parents.map(|parent| parent.map(|parent| parent.id));
+        let found = kernel::max_pool::backward(&B::read(&x), &B::read(&gradient), &spec.0);
+        register::<B>(parent, Some(found), x.shape(), grads);
+    }
+}
+
 impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodiff<B, C> {
     fn convolve(inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self> {
         if inputs.0.len() <= 8 {
@@ -250,6 +267,19 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
                 }
                 prepared.finish((tensors, spec), output)
             }
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+
+    fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {
+        let prepared = PoolBackward
+            .prepare::<C>([x.node()])
+            .compute_bound()
+            .stateful();
+        let x = x.into_primitive();
+        let output = forward::max_pool::<B>(&x, &spec);
+        match prepared {
+            OpsKind::Tracked(prepared) => prepared.finish((x, spec), output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }

@@ -6,7 +6,7 @@ use core::any::Any;
 use burn::backend::{TensorMetadata, tensor::FloatTensor};
 use burn::tensor::Shape;
 
-use super::{ConvSpec, NormSpec, Slices, SourceSpec, Tensors, TransposedSpec};
+use super::{ConvSpec, NormSpec, PoolSpec, Slices, SourceSpec, Tensors, TransposedSpec};
 use crate::conv::kernel::{self, Epilogue, Keep, Prologue, Source, Weight};
 
 /// `[batch, channels, height, width]`; a map of one axis is of one row.
@@ -191,6 +191,13 @@ pub(super) fn normalize<B: Slices>(tensors: &[FloatTensor<B>], spec: NormSpec) -
     let x = map_of(&values, &shape);
     let y = kernel::norm::affine(x, &norm.scale, &norm.shift, residual.as_deref(), spec.relu);
     B::write(y, shape)
+}
+
+pub(super) fn max_pool<B: Slices>(x: &FloatTensor<B>, spec: &PoolSpec) -> FloatTensor<B> {
+    let [batch, channels, ..] = dims_of(&x.shape());
+    let values = kernel::max_pool::forward(&B::read(x), &spec.0);
+    let [height, width] = spec.0.size;
+    B::write(values, Shape::from([batch, channels, height, width]))
 }
 
 pub(super) fn map_of<'a>(values: &'a [f32], shape: &Shape) -> kernel::norm::Map<'a> {

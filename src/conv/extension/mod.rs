@@ -11,7 +11,7 @@ use burn::backend::{Backend, backend_extension};
 
 pub(crate) use autodiff::MAX_TENSORS;
 pub use slices::Slices;
-pub use specs::{ConvSpec, NormSpec, SourceSpec, TransposedSpec};
+pub use specs::{ConvSpec, NormSpec, PoolSpec, SourceSpec, TransposedSpec};
 pub use tensors::Tensors;
 
 /// The operations of this crate that have kernels.
@@ -32,6 +32,9 @@ pub trait KernelBackend: Backend {
 
     /// `act(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
     fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self>;
+
+    /// The largest value of each window.
+    fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self>;
 }
 
 #[cfg(feature = "flex")]
@@ -51,6 +54,10 @@ impl KernelBackend for burn::backend::Flex {
     fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
         forward::normalize::<Self>(&inputs.0, spec)
     }
+
+    fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {
+        forward::max_pool::<Self>(&x, &spec)
+    }
 }
 
 #[cfg(feature = "ndarray")]
@@ -69,5 +76,9 @@ impl KernelBackend for burn::backend::NdArray {
 
     fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
         forward::normalize::<Self>(&inputs.0, spec)
+    }
+
+    fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {
+        forward::max_pool::<Self>(&x, &spec)
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::conv::kernel::{Geometry, Kept};
+use crate::conv::kernel::{Geometry, Kept, max_pool::Pooling};
 
 /// A batch norm, and perhaps ReLU, that a map is read or written through.
 #[derive(Clone, Copy, Debug)]
@@ -65,3 +65,7 @@ pub struct TransposedSpec {
     /// The shape of the output.
     pub(crate) shape: Vec<usize>,
 }
+
+/// A max pool.
+#[derive(Clone, Debug)]
+pub struct PoolSpec(pub(crate) Pooling);

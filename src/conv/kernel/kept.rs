@@ -49,6 +49,11 @@ impl Kept {
         *self.lock() = None;
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_none()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,10 +61,9 @@ impl Kept {
 
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.lock().as_ref().map_or(0, |entry| {
-            4 * entry.made.iter().map(Vec::len).sum::<usize>()
-        });
-        write!(f, "Kept({bytes} bytes)")
+        let values = |entry: &Entry| entry.made.iter().map(Vec::len).sum();
+        let count: usize = self.lock().as_ref().map_or(0, values);
+        write!(f, "Kept({count} values)")
     }
 }
 

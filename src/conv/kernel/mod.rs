@@ -12,6 +12,7 @@ mod direct;
 mod fold;
 mod gradient;
 mod kept;
+pub(crate) mod max_pool;
 pub(crate) mod norm;
 mod plan;
 mod raw;

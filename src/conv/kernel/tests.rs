@@ -1,7 +1,8 @@
 //! The kernels beside sums that are written as the formulas are.
 
 use super::*;
-use alloc::{vec, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
+use core::any::Any;
 
 use pulp::Arch;
 
@@ -576,4 +577,41 @@ fn norms_and_their_gradients() {
             }
         }
     });
+}
+
+#[test]
+fn what_is_made_of_a_weight_is_kept_until_it_is_another() {
+    // Summed for a map that is read doubled, and in Winograd's components.
+    for (channels, size) in [(3, 6), (32, 24)] {
+        let plain = [[3, 3], [1, 1], [1, 1], [1, 1]];
+        let sources = vec![(channels, [1, 1]), (4, [2, 2])];
+        let case = Case::new(1, sources, [size; 2], 32, plain, 1);
+        let values = case.values();
+        let sources = case.sources(&values);
+        let kept = Kept::default();
+        let run = |weight: &Arc<Vec<f32>>| {
+            let hold = || -> Box<dyn Any + Send> { Box::new(weight.clone()) };
+            let keep = Keep {
+                kept: &kept,
+                hold: &hold,
+            };
+            let weight = Weight {
+                keep: Some(keep),
+                ..Weight::new(weight, case.outputs)
+            };
+            let none = Epilogue::default();
+            forward(&sources, case.batch, weight, &case.geometry, none)
+        };
+        let weight = Arc::new(case.weight());
+        let first = run(&weight);
+        assert_eq!(Arc::strong_count(&weight), 2);
+        assert_eq!(first, run(&weight));
+        let halves = Arc::new(weight.iter().map(|w| w / 2.0).collect::<Vec<_>>());
+        let found = run(&halves);
+        assert_eq!(Arc::strong_count(&weight), 1);
+        let wanted: Vec<f64> = first.iter().map(|&y| f64::from(y) / 2.0).collect();
+        assert_near(&found, &wanted);
+        kept.clear();
+        assert_eq!(Arc::strong_count(&halves), 1);
+    }
 }

@@ -8,9 +8,9 @@ use burn::tensor::{DType, Device};
 
 use crate::conv::Part;
 use crate::conv::extension::{
-    ConvSpec, KernelBackend, MAX_TENSORS, NormSpec, SourceSpec, Tensors, TransposedSpec,
+    ConvSpec, KernelBackend, MAX_TENSORS, NormSpec, PoolSpec, SourceSpec, Tensors, TransposedSpec,
 };
-use crate::conv::kernel::{Geometry, MAX_STEP};
+use crate::conv::kernel::{Geometry, MAX_STEP, max_pool::Pooling};
 use crate::shape::{spatial, with_channels, with_spatial};
 
 /// Whether there are kernels for such tensors.
@@ -120,7 +120,7 @@ pub(super) fn conv<const R: usize>(
         || vectors.any(|numbers| numbers.device().is_autodiff());
     let fused = !recorded && !follow.is_nothing();
     if recorded {
-        kept.kept.clear();
+        kept.clear();
     }
     let geometry = Geometry {
         kernel: two(window.kernel_size.iter().copied(), 1),
@@ -209,6 +209,26 @@ pub(super) fn conv_transpose<const R: usize>(
     tensors.extend(bias.clone().map(Tensor::into_dispatch));
     let output = <Dispatch as KernelBackend>::convolve_transposed(Tensors(tensors), spec);
     Ok(Tensor::from_dispatch(output))
+}
+
+/// The largest value of each window; None where there is no kernel.
+pub(super) fn max_pool(
+    x: &Tensor<4>,
+    [kernel, stride, pad, size]: [[usize; 2]; 4],
+) -> Option<Tensor<4>> {
+    let [_, _, height, width] = x.dims();
+    if !are_for(x) || size.contains(&0) || [height, width].contains(&0) {
+        return None;
+    }
+    let spec = PoolSpec(Pooling {
+        kernel,
+        stride,
+        pad,
+        map: [height, width],
+        size,
+    });
+    let y = <Dispatch as KernelBackend>::max_pool(x.clone().into_dispatch(), spec);
+    Some(Tensor::from_dispatch(y))
 }
 
 fn source_spec<const R: usize>(part: &Part<R>) -> SourceSpec {

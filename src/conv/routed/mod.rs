@@ -4,7 +4,7 @@
 //! the feature of that backend. Everything else is composed of Burn's operations, with the same result.
 
 use burn::nn::BatchNorm;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, module::max_pool2d, ops::MaxPoolOptions};
 
 use super::kept::KeptWeight;
 use super::{Parts, TransposedWindow, ops};
@@ -62,7 +62,7 @@ pub(crate) fn conv<const R: usize>(
         Ok((y, false)) => return follow.apply(y),
         Err(parts) => parts,
     };
-    let _ = kept;
+    kept.clear();
     follow.apply(ops::conv(
         parts.into_tensor(),
         weight,
@@ -227,6 +227,25 @@ pub(crate) fn affine_of(norm: &BatchNorm, device: &Device) -> [Tensor<1>; 2] {
     [scale, shift]
 }
 
+/// The largest value of each window of `kernel`, `stride` apart, with `pads` positions around the map.
+pub(crate) fn max_pool(
+    x: Tensor<4>,
+    [kernel, stride, size]: [[usize; 2]; 3],
+    pads: [(usize, usize); 2],
+    ceil_mode: bool,
+) -> Tensor<4> {
+    #[cfg(feature = "kernels")]
+    if let Some(y) = kernels::max_pool(&x, [kernel, stride, pads.map(|pad| pad.0), size]) {
+        return y;
+    }
+    let _ = size;
+    let options = MaxPoolOptions::new(kernel).with_stride(stride);
+    max_pool2d(
+        x,
+        options.with_padding_pairs(pads).with_ceil_mode(ceil_mode),
+    )
+}
+
 #[cfg(feature = "kernels")]
 pub(super) use kernels::moments;
 
@@ -328,6 +347,24 @@ mod tests {
         let mut conv: Conv<3> = ConvConfig::new([2, 3], 3).init(&device);
         conv.weight = burn::module::Param::from_tensor(random([3, 4, 3], &device));
         conv.forward(random([1, 2, 9], &device));
+    }
+
+    #[test]
+    #[allow(deprecated)]
+    fn a_weight_that_changes_is_used_as_it_is() {
+        for device in [Device::flex(), Device::ndarray()] {
+            let mut conv: Conv = ConvConfig::new([32, 32], 3).with_bias(false).init(&device);
+            let x = random([1, 32, 24, 24], &device);
+            let first = conv.forward(x.clone());
+            assert!(!conv.kept.is_empty());
+            conv.weight = conv.weight.map(|weight| weight * 2.0);
+            assert_near(conv.forward(x.clone()), first.clone() * 2.0);
+            // In training, nothing is kept.
+            let x = Tensor::from_data(x.into_data(), &device.autodiff());
+            let y = conv.forward(x).inner();
+            assert_near(y, first * 2.0);
+            assert!(conv.kept.is_empty());
+        }
     }
 
     #[test]
