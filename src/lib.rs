@@ -1,7 +1,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
-#![deny(unsafe_code)] // allowed in conv/kernel/simd.rs alone
+#![deny(unsafe_code)] // allowed in conv/kernel/raw alone
 #![doc = include_str!("../docs/tour.md")]
 
 extern crate alloc;

@@ -138,16 +138,12 @@ pub(super) fn rows_of_a_task(
     height.div_ceil(height.div_ceil(rows))
 }
 
-/// Output channels of a task: all, unless there are too few tasks to keep all threads at work. (Every task
-/// lays out all of its inputs, so that there should not be too many.)
+/// Output channels of a task: all, unless there are too few tasks to keep all threads at work.
 fn channels_of_a_task(tasks: usize, channels: usize, groups: usize) -> usize {
     let of_a_group = channels / groups;
-    let busy = |&pieces: &usize| {
-        let tasks = tasks * groups * pieces;
-        tasks >= threads::parts() || tasks.is_multiple_of(threads::count())
-    };
-    let pieces = (1..).find(busy).unwrap_or(1);
-    let pieces = pieces.min(of_a_group.div_ceil(8)).max(1);
+    let pieces = threads::pieces(tasks * groups)
+        .min(of_a_group.div_ceil(8))
+        .max(1);
     // A task has channels of one group only.
     let mut some = of_a_group
         .div_ceil(pieces)

@@ -57,17 +57,32 @@ pub(super) fn instructions() -> Arch {
 #[cfg(test)]
 pub(super) use chosen::{instructions, with};
 
-/// The threads of the pool.
-pub(super) fn count() -> usize {
-    rayon::current_num_threads()
-}
-
 /// As many parts as keep all threads at work to the end.
 pub(super) fn parts() -> usize {
-    match count() {
+    match rayon::current_num_threads() {
         1 => 1,
         threads => 3 * threads,
     }
+}
+
+/// As many tasks as `most`, or some less, so that every thread has the same number of them.
+pub(super) fn even(most: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    if most < threads {
+        most
+    } else {
+        most / threads * threads
+    }
+}
+
+/// The least number of pieces that each of some tasks is to be cut into to keep all threads at work. (Every
+/// piece lays out the inputs of its task anew.)
+pub(super) fn pieces(tasks: usize) -> usize {
+    let busy = |&pieces: &usize| {
+        let tasks = tasks * pieces;
+        tasks >= parts() || tasks.is_multiple_of(rayon::current_num_threads())
+    };
+    (1..=parts()).find(busy).unwrap_or(1)
 }
 
 /// Makes `scratch` hold `len` values at least.

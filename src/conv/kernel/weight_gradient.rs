@@ -232,13 +232,12 @@ pub(super) fn plain_weight_gradient(
     };
     // First the blocks of the maps are shared among the threads, as far as a weight for each is small; then
     // the outputs.
-    let parts = threads::parts();
     let of_a_group = outputs / geometry.groups;
     let blocks = batch * height.div_ceil(rows);
     let len = outputs * channels * geometry.taps();
-    let shares = (SHARED / len).clamp(1, parts.min(blocks));
+    let shares = threads::even((SHARED / len).clamp(1, threads::parts().min(blocks)));
     let mut some = outputs
-        .div_ceil(parts.div_ceil(shares))
+        .div_ceil(threads::pieces(shares))
         .next_multiple_of(8)
         .min(of_a_group);
     while geometry.groups > 1 && !of_a_group.is_multiple_of(some) {
