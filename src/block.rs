@@ -13,6 +13,7 @@ use crate::conv::{
 };
 use crate::layer::{Layer, check_residual};
 use crate::norm::NormConfig;
+use crate::plan::{Map, Planner, Trace};
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, expect};
 use crate::style::check_activation;
@@ -165,6 +166,46 @@ impl ConvNormActConfig {
     }
 }
 
+impl<const R: usize> Trace<R> for ConvNormActConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("ConvNormAct", &[x], |planner| {
+            self.validate::<R>()?;
+            let ConvStyle {
+                norm, activation, ..
+            } = &self.style;
+            in_order(self.style.order, x, |part, x| match part {
+                Step::Conv => self.conv().trace(planner.at("conv"), x),
+                Step::Norm => norm.trace(planner.at("norm"), x),
+                Step::Activation => activation.trace(planner.at("activation"), x),
+            })
+        })
+    }
+}
+
+/// The parts of a [`ConvNormAct`].
+#[derive(Clone, Copy)]
+enum Step {
+    Conv,
+    Norm,
+    Activation,
+}
+
+/// What the parts make of `x`, in their order.
+fn in_order<const R: usize>(
+    order: LayerOrder,
+    x: &Map<R>,
+    mut part: impl FnMut(Step, &Map<R>) -> Result<Map<R>, ShapeError>,
+) -> Result<Map<R>, ShapeError> {
+    let parts = match order {
+        LayerOrder::ConvNormAct => [Step::Conv, Step::Norm, Step::Activation],
+        LayerOrder::ConvActNorm => [Step::Conv, Step::Activation, Step::Norm],
+        LayerOrder::NormActConv => [Step::Norm, Step::Activation, Step::Conv],
+    };
+    parts
+        .into_iter()
+        .try_fold(x.clone(), |x, name| part(name, &x))
+}
+
 /// A convolution, a norm and an activation: `y = act(norm(conv(x)))`, or in another
 /// [order](LayerOrder). Norm and activation may be absent.
 ///
@@ -308,6 +349,16 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
         activation.map_err(|e| e.within("activation"))?;
         Ok(output)
     }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("ConvNormAct", &[x], |planner| {
+            in_order(self.order, x, |part, x| match part {
+                Step::Conv => self.conv.trace(planner.at("conv"), x),
+                Step::Norm => self.norm.trace(planner.at("norm"), x),
+                Step::Activation => self.activation.trace(planner.at("activation"), x),
+            })
+        })
+    }
 }
 
 /// Configuration of [`DoubleConv`].
@@ -387,6 +438,16 @@ impl DoubleConvConfig {
     }
 }
 
+impl<const R: usize> Trace<R> for DoubleConvConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("DoubleConv", &[x], |planner| {
+            let [first, second] = self.convs();
+            let mid = first.trace(planner.at("first"), x)?;
+            second.trace(planner.at("second"), &mid)
+        })
+    }
+}
+
 /// Two [`ConvNormAct`], one after the other: the block of a U-Net (arXiv:1505.04597).
 ///
 /// # Shapes
@@ -429,6 +490,13 @@ impl<const R: usize> Layer<R> for DoubleConv<R> {
         self.second
             .output_shape(mid)
             .map_err(|e| e.within("second"))
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("DoubleConv", &[x], |planner| {
+            let mid = self.first.trace(planner.at("first"), x)?;
+            self.second.trace(planner.at("second"), &mid)
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::axis_map::AxisMap;
 use crate::conv::{Conv, ConvConfig};
 use crate::layer::Layer;
 use crate::pixel_shuffle::{BlockOrder, pixel_unshuffle};
+use crate::plan::{Map, Planner, Trace};
 use crate::pool::{Pool, PoolConfig, PoolKind};
 use crate::shape::{
     PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
@@ -200,6 +201,32 @@ impl DownConfig {
     }
 }
 
+impl<const R: usize> Trace<R> for DownConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[x], |planner| {
+            let output = self.output_shape(x.shape)?;
+            let grid = match self {
+                Self::Pool(pool) => return pool.trace(planner.at("pool"), x),
+                Self::Conv {
+                    kernel_size,
+                    stride,
+                } => return strided(x.shape[1], kernel_size, stride).trace(planner.at("conv"), x),
+                Self::Blur { taps, stride } => {
+                    let stride = stride.resolve_positive(R, NAME, "stride")?;
+                    x.regrid(|n, grid| {
+                        grid.window([*taps, stride[n], 1, blur_padding(*taps, stride[n])])
+                    })
+                }
+                Self::PixelUnshuffle { scale, .. } => {
+                    let scale = scale.resolve_positive(R, NAME, "scale")?;
+                    x.regrid(|n, grid| grid.window([scale[n], scale[n], 1, 0]))
+                }
+            };
+            Ok(planner.map(output, grid))
+        })
+    }
+}
+
 /// Beyond so many, the binomial coefficients leave the range in which they are exact.
 const MOST_TAPS: usize = 50;
 
@@ -313,6 +340,11 @@ impl<const R: usize> Layer<R> for Down<R> {
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         check_channels(NAME, input, self.channels)?;
         self.config.output_shape(input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        check_channels(NAME, x.shape, self.channels)?;
+        self.config.trace(planner, x)
     }
 }
 

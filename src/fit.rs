@@ -7,8 +7,9 @@ use alloc::{format, string::String, vec::Vec};
 use burn::tensor::{Tensor, ops};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::{Cost, Map, Planner};
 use crate::pool::{AdaptiveKind, adaptive_pool};
-use crate::resize::{ResizeMode, resize, resize_shape};
+use crate::resize::{ResizeMode, regrid, resize, resize_shape};
 use crate::shape::{PerAxis, ShapeError, axis_name, expect, spatial, with_spatial};
 
 /// What the positions that padding adds hold.
@@ -132,6 +133,31 @@ impl Fit {
             })?;
         }
         Ok(with_spatial(input, target))
+    }
+
+    /// Tells the planner of the map that is given the spatial size `target`.
+    pub(crate) fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        target: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        if spatial(&x.shape) == target {
+            return Ok(x.clone());
+        }
+        let grid = match *self {
+            Self::Exact => None,
+            Self::Resize(mode) => regrid(x, target, mode),
+            Self::Pool(_) => regrid(x, target, ResizeMode::Area),
+            Self::Pad { anchor, .. } | Self::Crop { anchor } | Self::PadOrCrop { anchor, .. } => x
+                .regrid(|n, grid| {
+                    let (from, to) = (x.shape[2 + n], target[n]);
+                    let added = anchor.split(to.saturating_sub(from)).0 as isize;
+                    grid.padded(added - anchor.split(from.saturating_sub(to)).0 as isize)
+                }),
+        };
+        let output = self.output_shape(x.shape, target);
+        planner.leaf(NAME, &[x], Cost::default(), output, grid)
     }
 
     fn check_axis(&self, from: usize, to: usize) -> Result<(), (String, &str)> {

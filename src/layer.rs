@@ -2,7 +2,7 @@
 
 mod burn_layers;
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use burn::module::{Module, ModuleDisplay};
 use burn::nn::activation::Activation;
@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 
 use crate::conv::Parts;
 use crate::merge::Merge;
+use crate::plan::{Map, Plan, Planner};
 use crate::shape::{ShapeError, expect};
 
 /// A module that takes one feature map and returns one, and that knows the shape of its output
@@ -79,6 +80,31 @@ pub trait Layer<const R: usize = 4>: Module + ModuleDisplay {
     /// # Errors
     /// When such an input does not fit the layer.
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError>;
+
+    /// Tells the planner of every part, in the order in which a map goes through them.
+    ///
+    /// By default the layer is told of as one part, by its shapes and its parameters.
+    ///
+    /// # Errors
+    /// When the map does not fit: as [`output_shape`](Self::output_shape).
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        let output = self.output_shape(x.shape);
+        planner.opaque(type_name::<Self>(), x, Module::num_params(self), output)
+    }
+
+    /// The [plan](crate::plan) for an input of shape `input`.
+    fn plan(&self, input: [usize; R]) -> Plan {
+        Plan::new(input, |planner, x| {
+            self.trace(planner, x).map(|map| vec![map])
+        })
+    }
+}
+
+/// The name of a type, without its path and its parameters.
+fn type_name<T: ?Sized>() -> &'static str {
+    let name = core::any::type_name::<T>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
 }
 
 /// Panics where the input does not fit the layer, or the residual its output.
@@ -112,6 +138,13 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Option<L> {
             None => Ok(input),
         }
     }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        match self {
+            Some(layer) => layer.trace(planner, x),
+            None => Ok(x.clone()),
+        }
+    }
 }
 
 impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
@@ -141,6 +174,10 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         chain_shape(self, input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.sequence(self, x, L::trace)
     }
 }
 
@@ -175,6 +212,10 @@ impl<const R: usize, const N: usize, L: Layer<R>> Layer<R> for [L; N] {
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         chain_shape(self, input)
     }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.sequence(self, x, L::trace)
+    }
 }
 
 /// Implements [`Layer`] for tuples of layers, which apply their members from left to right.
@@ -205,6 +246,14 @@ macro_rules! layer_for_tuple {
             fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
                 $(let input = self.$index.output_shape(input).map_err(|e| e.within($index))?;)+
                 self.$last.output_shape(input).map_err(|e| e.within($last))
+            }
+
+            fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+                planner.node("Sequence", &[x], |planner| {
+                    let x = x.clone();
+                    $(let x = self.$index.trace(planner.at($index), &x)?;)+
+                    self.$last.trace(planner.at($last), &x)
+                })
             }
         }
     };

@@ -18,6 +18,7 @@ pub mod net;
 pub mod norm;
 mod param;
 mod pixel_shuffle;
+pub mod plan;
 pub mod pool;
 pub mod resize;
 mod setters;

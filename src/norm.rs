@@ -6,6 +6,7 @@ use burn::nn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, norm::Norma
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::{Cost, Map, Planner, Trace};
 use crate::shape::{ShapeError, check_not_empty, expect};
 
 /// A norm over the channels of a map. The number of channels comes from the layer that it follows.
@@ -34,6 +35,23 @@ pub enum NormConfig {
         /// Whether scale and shift are learned. PyTorch's default is no.
         affine: bool,
     },
+}
+
+impl<const R: usize> Trace<R> for NormConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        let learns = !matches!(self, Self::Instance { affine: false, .. });
+        let cost = scale_and_shift(x, learns);
+        planner.pointwise(self.name(), x, cost, self.output_shape(x.shape))
+    }
+}
+
+/// The cost of a scale and a shift of each channel, if they are learned.
+pub(crate) fn scale_and_shift<const R: usize>(x: &Map<R>, learned: bool) -> Cost {
+    let parameters = if learned { 2 * x.shape[1] } else { 0 };
+    Cost {
+        parameters,
+        mult_adds: (parameters * x.shape[0]) as u64,
+    }
 }
 
 impl NormConfig {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::axis_map::{around, select};
 use crate::conv::{max_pool, reinterpret};
 use crate::layer::Layer;
+use crate::plan::{Map, Planner, Trace};
 use crate::resize::{ResizeMode, bins, resize};
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, expect};
@@ -116,6 +117,20 @@ impl PoolConfig {
     }
 }
 
+impl<const R: usize> Trace<R> for PoolConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        let kind = match self.kind {
+            PoolKind::Max => "MaxPool",
+            PoolKind::Avg | PoolKind::AvgWithPadding => "AvgPool",
+        };
+        planner.node(kind, &[x], |planner| {
+            let output = self.output_shape(x.shape)?;
+            let (window, pads) = self.padded_window(x.shape)?;
+            Ok(planner.map(output, window.regrid(x, &pads)))
+        })
+    }
+}
+
 /// Max or average pooling over one, two or three spatial axes.
 ///
 /// # Shapes
@@ -180,6 +195,10 @@ impl<const R: usize> Layer<R> for Pool {
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         self.config.output_shape(input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace(planner, x)
     }
 }
 

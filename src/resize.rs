@@ -11,6 +11,7 @@ use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::axis_map::{AxisMap, repeats, select};
+use crate::plan::{Grid, Map};
 use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with_spatial};
 
 /// How the positions of the output lie on the input.
@@ -90,6 +91,38 @@ pub fn resize<const R: usize>(x: Tensor<R>, size: &[usize], mode: ResizeMode) ->
     axes.sort_by_key(|&n| size[n] > x.dims()[2 + n]);
     axes.into_iter()
         .fold(x, |x, n| resize_axis(x, 2 + n, size[n], mode, precision))
+}
+
+/// Where the positions of a map lie after [`resize`].
+pub(crate) fn regrid<const R: usize>(
+    x: &Map<R>,
+    size: &[usize],
+    mode: ResizeMode,
+) -> Option<Vec<Grid>> {
+    x.regrid(|n, grid| {
+        let (from, to) = (x.shape[2 + n], size[n]);
+        if from == to {
+            return grid;
+        }
+        let shrink = from.div_ceil(to);
+        match mode {
+            ResizeMode::Nearest => grid.resized_by_floor(from, to),
+            ResizeMode::NearestExact => grid.resized(from, to, 1),
+            ResizeMode::Area => grid.resized(from, to, shrink),
+            ResizeMode::Linear(sampling) | ResizeMode::Cubic(sampling) => {
+                let taps = if let ResizeMode::Linear(_) = mode {
+                    2
+                } else {
+                    4
+                };
+                match sampling {
+                    Sampling::HalfPixel => grid.resized(from, to, taps),
+                    Sampling::AlignCorners => grid.resized_by_corners(from, to, taps),
+                    Sampling::Antialias => grid.resized(from, to, taps * shrink),
+                }
+            }
+        }
+    })
 }
 
 /// The shape that [`resize`] gives.

@@ -11,8 +11,9 @@ use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Parts, T
 use crate::layer::Layer;
 use crate::param::Rows;
 use crate::pixel_shuffle::{BlockOrder, pixel_shuffle};
+use crate::plan::{Cost, Map, Planner, Trace};
 use crate::pool::{PoolConfig, PoolKind};
-use crate::resize::{ResizeMode, resize, resize_shape, whole_factors};
+use crate::resize::{ResizeMode, regrid, resize, resize_shape, whole_factors};
 use crate::shape::{
     PerAxis, ShapeError, axis_name, check_channels, check_not_huge, check_positive, expect, scaled,
     spatial, with_channels, with_spatial,
@@ -267,6 +268,50 @@ impl UpConfig {
         Ok(with_channels(with_spatial(input, target), output))
     }
 
+    /// Tells the planner of an enlargement to the spatial size `target`, or to its scale.
+    pub(crate) fn trace_to<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        channels: [usize; 2],
+        x: &Map<R>,
+        target: Option<&[usize]>,
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[x], |planner| {
+            let natural = self.natural_size(x.shape)?;
+            let target = target.unwrap_or(&natural);
+            let output = self.output_shape_to(channels, x.shape, target)?;
+            let none = Cost::default();
+            match self {
+                Self::ConvTranspose { .. } => match self.transposed([channels[0], output[1]]) {
+                    Some(config) => config.trace_to(planner.at("layer"), x, target),
+                    None => unreachable!("it has a transposed convolution"),
+                },
+                Self::Resize { mode, project, .. } => {
+                    let conv = project.then(|| ConvConfig::new(channels, 1));
+                    let x = conv.trace(planner.at("layer"), x)?;
+                    let grid = regrid(&x, target, *mode);
+                    planner.at("").leaf("Resize", &[&x], none, Ok(output), grid)
+                }
+                Self::PixelShuffle { blur, .. } => {
+                    let cell: usize = self.scale::<R>()?.iter().product();
+                    let conv = ConvConfig::new([channels[0], output[1] * cell], 1);
+                    let x = conv.trace(planner.at("layer"), x)?;
+                    let grid = x.regrid(|n, grid| {
+                        let grid = grid.resized(x.shape[2 + n], target[n], 1);
+                        if *blur {
+                            grid.window([2, 1, 1, 1])
+                        } else {
+                            grid
+                        }
+                    });
+                    planner
+                        .at("")
+                        .leaf("PixelShuffle", &[&x], none, Ok(output), grid)
+                }
+            }
+        })
+    }
+
     /// Builds the layer for maps with `channels[0]` channels; `channels[1]` are wanted, and given
     /// as far as the layer [changes them](Self::out_channels).
     ///
@@ -427,6 +472,10 @@ impl<const R: usize> Layer<R> for Up<R> {
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         self.config.output_shape(self.channels, input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace_to(planner, self.channels, x, None)
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::{format, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::{Grid, Map};
 use crate::shape::{PerAxis, ShapeError, axis_name, check_not_empty, with_spatial};
 
 /// How many zeros (for a max pool: minus infinities) surround the map before a window slides over it.
@@ -81,6 +82,23 @@ impl Window {
     /// How far the window reaches along the axis `n`.
     fn extent(&self, n: usize) -> usize {
         self.dilation[n] * (self.kernel_size[n] - 1) + 1
+    }
+
+    /// How many positions it sees.
+    pub fn taps(&self) -> usize {
+        self.kernel_size.iter().product()
+    }
+
+    /// Where the positions after it lie.
+    pub fn regrid<const R: usize>(&self, x: &Map<R>, pads: &[(usize, usize)]) -> Option<Vec<Grid>> {
+        x.regrid(|n, grid| {
+            grid.window([
+                self.kernel_size[n],
+                self.stride[n],
+                self.dilation[n],
+                pads[n].0,
+            ])
+        })
     }
 
     /// The padding before and after each spatial axis.

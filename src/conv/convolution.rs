@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::kept::KeptWeight;
 use super::{Follow, Parts, default_initializer, init_weights, routed};
 use crate::layer::Layer;
+use crate::plan::{Map, Planner, Trace, positions, weight_cost};
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, check_channels, check_positive, expect, with_channels};
 use crate::window::{Padding, Window};
@@ -148,6 +149,21 @@ impl ConvConfig {
     }
 }
 
+impl<const R: usize> Trace<R> for ConvConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[x], |planner| {
+            let output = self.output_shape(x.shape)?;
+            let window = self.window::<R>()?;
+            let pads = window.pads(NAME, x.shape, &self.padding)?;
+            let [input, outputs] = self.channels;
+            let weight = outputs * (input / self.groups) * window.taps();
+            let bias = if self.bias { outputs } else { 0 };
+            planner.pay(weight_cost(weight, bias, positions(output)));
+            Ok(planner.map(output, window.regrid(x, &pads)))
+        })
+    }
+}
+
 /// A convolution of one, two or three spatial axes (`R` = 3, 4, 5):
 /// `y[o, p] = bias[o] + sum_i sum_k weight[o, i, k] x[i, stride p + dilation k - padding]`.
 ///
@@ -211,6 +227,10 @@ impl<const R: usize> Layer<R> for Conv<R> {
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         self.config.output_shape(input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace(planner, x)
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::solve::{TransposedPadding, TransposedWindow, full_size, solve_kernel, solve_paddings};
 use super::{default_initializer, init_weights, routed};
 use crate::layer::Layer;
+use crate::plan::{Cost, Map, Planner, Trace, positions};
 use crate::resize::{check_size, resize_shape};
 use crate::setters::setters;
 use crate::shape::{
@@ -46,6 +47,15 @@ setters!(
 );
 
 impl Config for ConvTransposeConfig {}
+
+impl<const R: usize> Trace<R> for ConvTransposeConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        match self.natural_size(x.shape) {
+            Ok(size) => self.trace_to(planner, x, &size),
+            Err(error) => planner.opaque(NAME, x, 0, Err(error)),
+        }
+    }
+}
 
 impl ConvTransposeConfig {
     /// A transposed convolution with the given kernel and stride.
@@ -200,6 +210,31 @@ impl ConvTransposeConfig {
         Ok(with_channels(with_spatial(input, target), self.channels[1]))
     }
 
+    /// As [`Trace::trace`], to the spatial size `target`.
+    pub(crate) fn trace_to<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        target: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[x], |planner| {
+            let output = self.output_shape_to(x.shape, target)?;
+            let window = self.window(x.shape, target)?;
+            let taps: usize = window.kernel_size.iter().product();
+            let weight = self.channels[0] * self.channels[1] * taps;
+            let bias = if self.bias { self.channels[1] } else { 0 };
+            planner.pay(Cost {
+                parameters: weight + bias,
+                mult_adds: (weight * positions(x.shape) + bias * positions(output)) as u64,
+            });
+            let grid = x.regrid(|n, grid| {
+                let cut = window.padding[n];
+                grid.transposed([window.kernel_size[n], window.stride[n], 1, cut])
+            });
+            Ok(planner.map(output, grid))
+        })
+    }
+
     /// Builds the layer.
     ///
     /// # Panics
@@ -284,6 +319,10 @@ impl<const R: usize> Layer<R> for ConvTranspose<R> {
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         self.config.output_shape(input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace(planner, x)
     }
 }
 

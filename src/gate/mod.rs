@@ -14,6 +14,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::merge::disagreement;
+use crate::plan::{Map, Planner};
 use crate::shape::{
     ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
 };
@@ -83,6 +84,28 @@ impl GateConfig {
                 ))
             }
         }
+    }
+
+    /// Tells the planner of the gate of `x`, guided by `guide`.
+    pub(crate) fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        guide: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        let (kind, inputs) = match self {
+            Self::Attention { .. } => ("AttentionGate", &[x, guide][..]),
+            Self::Scse { .. } => ("Scse", &[x][..]),
+        };
+        planner.node(kind, inputs, |planner| {
+            self.output_shape(x.shape, guide.shape)?;
+            match *self {
+                Self::Attention { hidden_channels } => {
+                    attention::trace(planner, [x, guide], hidden_channels)
+                }
+                Self::Scse { reduction } => scse::trace(planner, x, reduction),
+            }
+        })
     }
 
     /// The shape of the output for a map of shape `x`, guided by one of shape `guide`.

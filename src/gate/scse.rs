@@ -6,6 +6,8 @@ use burn::tensor::{Device, Tensor};
 
 use crate::block::{ConvNormAct, ConvNormActConfig};
 use crate::layer::Layer;
+use crate::plan::{Cost, Map, Planner, Trace};
+use crate::shape::ShapeError;
 
 /// Concurrent spatial and channel squeeze-and-excitation (arXiv:1803.02579), as
 /// segmentation_models.pytorch's `SCSEModule`: `y = x * sigmoid(W_2 relu(W_1 mean(x))) +
@@ -23,17 +25,11 @@ pub struct Scse<const R: usize = 4> {
 
 impl<const R: usize> Scse<R> {
     pub(super) fn new(channels: usize, reduction: usize, device: &Device) -> Self {
-        let squeezed = channels / reduction;
-        let pointwise = |channels, activation: ActivationConfig| {
-            ConvNormActConfig::new(channels, 1)
-                .with_norm(None)
-                .with_activation(activation)
-                .init(device)
-        };
+        let [squeeze, excite, spatial] = convs(channels, reduction).map(|conv| conv.init(device));
         Self {
-            squeeze: pointwise([channels, squeezed], ActivationConfig::Relu),
-            excite: pointwise([squeezed, channels], ActivationConfig::Sigmoid),
-            spatial: pointwise([channels, 1], ActivationConfig::Sigmoid),
+            squeeze,
+            excite,
+            spatial,
         }
     }
 
@@ -43,4 +39,40 @@ impl<const R: usize> Scse<R> {
         let of_position = self.spatial.forward(x.clone());
         x.clone() * of_channel + x * of_position
     }
+}
+
+/// The convolutions of the channels, down and up, and of the positions.
+fn convs(channels: usize, reduction: usize) -> [ConvNormActConfig; 3] {
+    let pointwise = |channels, activation: ActivationConfig| {
+        ConvNormActConfig::new(channels, 1)
+            .with_norm(None)
+            .with_activation(activation)
+    };
+    let squeezed = channels / reduction;
+    [
+        pointwise([channels, squeezed], ActivationConfig::Relu),
+        pointwise([squeezed, channels], ActivationConfig::Sigmoid),
+        pointwise([channels, 1], ActivationConfig::Sigmoid),
+    ]
+}
+
+/// Tells the planner of the gate's parts.
+pub(super) fn trace<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    reduction: usize,
+) -> Result<Map<R>, ShapeError> {
+    let [squeeze, excite, spatial] = convs(x.shape[1], reduction);
+    let mut one = [1; R];
+    one[..2].copy_from_slice(&x.shape[..2]);
+    let none = Cost::default();
+    // A mean over all positions lies nowhere.
+    let mean = planner.at("").leaf("Mean", &[x], none, Ok(one), None)?;
+    let squeezed = squeeze.trace(planner.at("squeeze"), &mean)?;
+    let of_channel = excite.trace(planner.at("excite"), &squeezed)?;
+    let of_position = spatial.trace(planner.at("spatial"), x)?;
+    let weights = [x, &of_channel, &of_position];
+    planner
+        .at("")
+        .leaf("Weigh", &weights, none, Ok(x.shape), x.grid.clone())
 }

@@ -1,5 +1,8 @@
 //! [`Layer`] for the layers of `burn::nn`.
 
+use alloc::vec::Vec;
+
+use burn::module::Module;
 use burn::nn::{
     BatchNorm, Dropout, Gelu, GroupNorm, Identity, InstanceNorm, LeakyRelu, PRelu, PaddingConfig1d,
     PaddingConfig2d, PaddingConfig3d, Relu, Sigmoid, Tanh,
@@ -18,7 +21,8 @@ use burn::tensor::Tensor;
 
 use super::Layer;
 use crate::conv::{TransposedWindow, batch_norm, transposed_size};
-use crate::norm::check_enough_values;
+use crate::norm::{check_enough_values, scale_and_shift};
+use crate::plan::{Cost, Map, Planner, positions, weight_cost, word_of};
 use crate::shape::{
     PerAxis, ShapeError, check_channels, check_not_empty, expect, with_channels, with_spatial,
 };
@@ -34,6 +38,10 @@ macro_rules! elementwise_layers {
 
             fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
                 Ok(input)
+            }
+
+            fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+                planner.pointwise(stringify!($layer), x, Cost::default(), Ok(x.shape))
             }
         }
     )+};
@@ -112,11 +120,20 @@ impl<const R: usize> Layer<R> for Activation {
             _ => Ok(input),
         }
     }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        let parameters = self.num_params();
+        let cost = Cost {
+            parameters,
+            mult_adds: (parameters * x.shape[0]) as u64,
+        };
+        planner.pointwise(&word_of(self), x, cost, self.output_shape(x.shape))
+    }
 }
 
 /// Norms over the channels, each with its number of channels and what else a map must have.
 macro_rules! channel_norms {
-    ($($layer:ident: $self:ident => $channels:expr, $enough:ident),+ $(,)?) => {$(
+    ($($layer:ident: $self:ident => $channels:expr, $enough:ident, $learns:expr),+ $(,)?) => {$(
         impl<const R: usize> Layer<R> for $layer {
             fn forward(&self, x: Tensor<R>) -> Tensor<R> {
                 expect(Layer::<R>::output_shape(self, x.dims()));
@@ -128,14 +145,20 @@ macro_rules! channel_norms {
                 $enough(stringify!($layer), input)?;
                 Ok(input)
             }
+
+            fn trace(&$self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+                let cost = scale_and_shift(x, $learns);
+                let output = Layer::<R>::output_shape($self, x.shape);
+                planner.pointwise(stringify!($layer), x, cost, output)
+            }
         }
     )+};
 }
 
 channel_norms!(
-    BatchNorm: self => self.gamma.shape()[0], check_not_empty,
-    GroupNorm: self => self.num_channels, check_enough_values,
-    InstanceNorm: self => self.num_channels, check_enough_values,
+    BatchNorm: self => self.gamma.shape()[0], check_not_empty, true,
+    GroupNorm: self => self.num_channels, check_enough_values, self.gamma.is_some(),
+    InstanceNorm: self => self.num_channels, check_enough_values, self.gamma.is_some(),
 );
 
 impl<const R: usize> Layer<R> for Normalization {
@@ -158,6 +181,16 @@ impl<const R: usize> Layer<R> for Normalization {
                 "layer and RMS norm work on the last axis, which is spatial in a feature map",
                 "Choose batch, group or instance norm",
             )),
+        }
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        match self {
+            Self::Identity(_) => Ok(x.clone()),
+            Self::Batch(norm) => norm.trace(planner, x),
+            Self::Group(norm) => norm.trace(planner, x),
+            Self::Instance(norm) => norm.trace(planner, x),
+            _ => planner.opaque("Normalization", x, 0, self.output_shape(x.shape)),
         }
     }
 }
@@ -213,10 +246,36 @@ struct BurnWindow {
 
 impl BurnWindow {
     fn output_shape<const R: usize>(
-        self,
+        &self,
         layer: &str,
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
+        let (window, pads) = self.resolve(layer, input)?;
+        window.output_shape(layer, input, &pads)
+    }
+
+    /// The output of a layer with this window and such a cost of each output's position.
+    fn trace<const R: usize>(
+        &self,
+        layer: &str,
+        planner: &mut Planner,
+        x: &Map<R>,
+        (output, weight, bias): (Result<[usize; R], ShapeError>, usize, usize),
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(layer, &[x], |planner| {
+            let output = output?;
+            let (window, pads) = self.resolve(layer, x.shape)?;
+            planner.pay(weight_cost(weight, bias, positions(output)));
+            Ok(planner.map(output, window.regrid(x, &pads)))
+        })
+    }
+
+    /// The window, and the padding of each axis.
+    fn resolve<const R: usize>(
+        &self,
+        layer: &str,
+        input: [usize; R],
+    ) -> Result<(Window, Vec<(usize, usize)>), ShapeError> {
         let mut window = Window {
             kernel_size: self.kernel_size.resolve_positive(R, layer, "kernel_size")?,
             stride: self.stride.resolve_positive(R, layer, "stride")?,
@@ -229,7 +288,7 @@ impl BurnWindow {
             window.check_sees_the_map(layer, &pads)?;
         }
         window.dilation = self.dilation.resolve_positive(R, layer, "dilation")?;
-        window.output_shape(layer, input, &pads)
+        Ok((window, pads))
     }
 }
 
@@ -246,15 +305,29 @@ macro_rules! convolutions {
                 let layer = stringify!($layer);
                 let weight = self.weight.shape();
                 check_channels(layer, input, weight[1] * self.groups)?;
-                let window = BurnWindow {
-                    kernel_size: self.kernel_size.into(),
-                    stride: self.stride.into(),
-                    dilation: self.dilation.into(),
-                    ceil_mode: false,
-                    padding: (&self.padding).into(),
-                    pools: false,
-                };
+                let window = BurnWindow::from(self);
                 Ok(with_channels(window.output_shape(layer, input)?, weight[0]))
+            }
+
+            fn trace(&self, planner: &mut Planner, x: &Map<$rank>) -> Result<Map<$rank>, ShapeError> {
+                let weight = self.weight.shape().num_elements();
+                let bias = self.bias.iter().map(|bias| bias.shape().num_elements()).sum();
+                let window = BurnWindow::from(self);
+                let output = self.output_shape(x.shape);
+                window.trace(stringify!($layer), planner, x, (output, weight, bias))
+            }
+        }
+
+        impl From<&$layer> for BurnWindow {
+            fn from(layer: &$layer) -> Self {
+                Self {
+                    kernel_size: layer.kernel_size.into(),
+                    stride: layer.stride.into(),
+                    dilation: layer.dilation.into(),
+                    ceil_mode: false,
+                    padding: (&layer.padding).into(),
+                    pools: false,
+                }
             }
         }
     )+};
@@ -299,26 +372,37 @@ macro_rules! pools {
                 $layer::forward(self, x)
             }
 
-            fn output_shape(&$self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
-                let window = BurnWindow {
+            fn output_shape(&self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
+                BurnWindow::from(self).output_shape(stringify!($layer), input)
+            }
+
+            fn trace(&self, planner: &mut Planner, x: &Map<$rank>) -> Result<Map<$rank>, ShapeError> {
+                let output = self.output_shape(x.shape);
+                let window = BurnWindow::from(self);
+                window.trace(stringify!($layer), planner, x, (output, 0, 0))
+            }
+        }
+
+        impl From<&$layer> for BurnWindow {
+            fn from($self: &$layer) -> Self {
+                Self {
                     kernel_size: $self.kernel_size.into(),
                     stride: $self.stride.into(),
                     dilation: $dilation.into(),
                     ceil_mode: $self.ceil_mode,
                     padding: (&$self.padding).into(),
                     pools: true,
-                };
-                window.output_shape(stringify!($layer), input)
+                }
             }
         }
     )+};
 }
 
 pools!(
-    MaxPool1d 3: self => self.dilation,
-    MaxPool2d 4: self => self.dilation,
-    AvgPool1d 3: self => 1,
-    AvgPool2d 4: self => 1,
+    MaxPool1d 3: layer => layer.dilation,
+    MaxPool2d 4: layer => layer.dilation,
+    AvgPool1d 3: layer => 1,
+    AvgPool2d 4: layer => 1,
 );
 
 /// Burn's adaptive pools, each with the rank of its maps.

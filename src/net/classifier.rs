@@ -1,15 +1,107 @@
 //! [`Classifier`]: an encoder, and logits of classes.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
+use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
-use super::Encoder;
+use super::{AnyEncoder, Encoder, EncoderConfig};
+use crate::plan::{Cost, Map, Plan, Planner};
 use crate::shape::{ShapeError, check_positive, expect};
 
 const NAME: &str = "Classifier";
+
+/// Configuration of a [`Classifier`] on one of the encoders here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassifierConfig {
+    /// What makes the maps.
+    pub encoder: EncoderConfig,
+    /// The number of classes.
+    pub classes: usize,
+}
+
+impl Config for ClassifierConfig {}
+
+impl ClassifierConfig {
+    /// A classifier on `encoder`.
+    pub fn new(encoder: EncoderConfig, classes: usize) -> Self {
+        Self { encoder, classes }
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When there are no classes, or the encoder is invalid.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        check_positive(NAME, "classes", self.classes)?;
+        let encoder = self.encoder.validate::<R>();
+        encoder.map_err(|e| e.within("encoder"))
+    }
+
+    /// The shape of the logits for an image of shape `input`: `[batch, classes]`.
+    ///
+    /// # Errors
+    /// When such an image does not fit the encoder, or the configuration is invalid.
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<[usize; 2], ShapeError> {
+        self.validate::<R>()?;
+        let maps = self.encoder.feature_shapes(input);
+        maps.map_err(|e| e.within("encoder"))?;
+        Ok([input[0], self.classes])
+    }
+
+    /// The [plan](crate::plan) for an image of shape `input`.
+    pub fn plan<const R: usize>(&self, input: [usize; R]) -> Plan {
+        Plan::new(input, |planner, x| {
+            let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
+            trace(planner, x, self.classes, self.validate::<R>(), encoder)
+        })
+    }
+
+    /// Builds the network.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> Classifier<AnyEncoder<R>> {
+        expect(self.validate::<R>());
+        Classifier::new(self.encoder.init(device), self.classes, device)
+    }
+}
+
+/// Tells the planner of an encoder, and of the head on it.
+fn trace<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    classes: usize,
+    valid: Result<(), ShapeError>,
+    encoder: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<R>>, ShapeError>,
+) -> Result<Vec<Map<2>>, ShapeError> {
+    let logits = planner.node(NAME, &[x], |planner| {
+        valid?;
+        let maps = encoder(planner.at("encoder"), x)?;
+        let deepest = &maps[maps.len() - 1];
+        let [batch, channels] = [x.shape[0], deepest.shape[1]];
+        let means = Ok([batch, channels]);
+        let means = planner
+            .at("")
+            .leaf("Mean", &[deepest], Cost::default(), means, None)?;
+        let parameters = channels * classes + classes;
+        let cost = Cost {
+            parameters,
+            mult_adds: (batch * parameters) as u64,
+        };
+        planner
+            .at("head")
+            .leaf("Linear", &[&means], cost, Ok([batch, classes]), None)
+    })?;
+    Ok(vec![logits])
+}
 
 /// The mean over all positions of an encoder's deepest map, and a linear layer: `y = W mean(x) + b`.
 ///
@@ -66,6 +158,18 @@ impl<E> Classifier<E> {
         let maps = self.encoder.feature_shapes(input);
         maps.map_err(|e| e.within("encoder"))?;
         Ok([input[0], self.head.weight.lazy_shape()[1]])
+    }
+
+    /// The [plan](crate::plan) for an image of shape `input`.
+    pub fn plan<const R: usize>(&self, input: [usize; R]) -> Plan
+    where
+        E: Encoder<R>,
+    {
+        let classes = self.head.weight.lazy_shape()[1];
+        Plan::new(input, |planner, x| {
+            let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
+            trace(planner, x, classes, Ok(()), encoder)
+        })
     }
 
     /// The maps of the encoder, the finest first.

@@ -14,6 +14,7 @@ use crate::fit::{Fit, Target};
 use crate::gate::GateConfig;
 use crate::layer::Layer;
 use crate::merge::Order;
+use crate::plan::{Map, Planner, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, expect};
 use crate::skip::{UpsampleConcat, UpsampleConcatConfig};
@@ -189,6 +190,38 @@ impl UnetDecoderConfig {
         let enlarged = self.up.output_shape_to(up_channels, deep, image);
         let refined = enlarged.and_then(|enlarged| block.output_shape(enlarged));
         refined.map_err(|e| e.within("last"))
+    }
+
+    /// Tells the planner of every step, for an image of the spatial size `image`.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.node(NAME, &inputs, |planner| {
+            let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+            self.validate::<R>(&channels)?;
+            let mut deep = maps[maps.len() - 1].clone();
+            for index in (0..maps.len() - 1).rev() {
+                let step = self.step(&channels, index);
+                deep = step.trace(planner.at(format!("steps.{index}")), &deep, &maps[index])?;
+            }
+            if !self.has_last_step(&channels) {
+                return Ok(deep);
+            }
+            let (up_channels, block) = self.last_step(&channels);
+            planner.at("last").node("Sequence", &[&deep], |planner| {
+                let up = self
+                    .up
+                    .trace_to(planner.at(0), up_channels, &deep, Some(image))?;
+                block.trace(planner.at(1), &up)
+            })
+        })
     }
 
     /// Builds the decoder for the maps of an encoder, with `channels` channels.

@@ -15,6 +15,7 @@ use crate::block::{ConvNormAct, ConvNormActConfig, LayerOrder};
 use crate::layer::Layer;
 use crate::merge::Order;
 use crate::norm::NormConfig;
+use crate::plan::{Map, Planner, Trace};
 use crate::pool::{Pool, PoolConfig, PoolKind};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
@@ -201,6 +202,45 @@ impl DenseNetEncoderConfig {
         Ok(maps)
     }
 
+    /// Tells the planner of every part, and gives the maps.
+    ///
+    /// # Errors
+    /// As [`feature_shapes`](Self::feature_shapes).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        planner.nodes(NAME, &[x], |planner| {
+            self.validate::<R>()?;
+            let stem = self.stem().trace(planner.at("stem"), x)?;
+            let mut x = stem_pool().trace(planner.at("pool"), &stem)?;
+            let mut maps = vec![stem];
+            for (block, &depth) in self.depths.iter().enumerate() {
+                if block > 0 {
+                    let (conv, pool) = self.transition(x.shape[1]);
+                    let name = format!("transitions.{}", block - 1);
+                    x = planner.at(name).node("Sequence", &[&x], |planner| {
+                        let halved = conv.trace(planner.at(0), &x)?;
+                        pool.trace(planner.at(1), &halved)
+                    })?;
+                }
+                let name = format!("blocks.{block}");
+                x = planner.at(name).sequence(0..depth, &x, |_, planner, x| {
+                    let convs = self.layer(x.shape[1]);
+                    self.connection().trace_over(planner, x, |planner, x| {
+                        planner.sequence(&convs, x, ConvNormActConfig::trace)
+                    })
+                })?;
+                maps.push(x.clone());
+            }
+            let normed = self.norm.trace(planner.at("norm"), &x)?;
+            let last = maps.len() - 1;
+            maps[last] = self.activation.trace(planner.at("activation"), &normed)?;
+            Ok(maps)
+        })
+    }
+
     /// Builds the encoder.
     ///
     /// # Panics
@@ -308,6 +348,10 @@ impl<const R: usize> Encoder<R> for DenseNetEncoder<R> {
 
     fn feature_channels(&self) -> Vec<usize> {
         self.config.feature_channels()
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        self.config.trace(planner, x)
     }
 }
 

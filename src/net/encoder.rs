@@ -11,6 +11,7 @@ use super::{
     DenseNetEncoder, DenseNetEncoderConfig, PlainEncoder, PlainEncoderConfig, ResNetEncoder,
     ResNetEncoderConfig,
 };
+use crate::plan::{Cost, Map, Plan, Planner};
 use crate::pool::{PoolConfig, PoolKind};
 use crate::shape::{ShapeError, check_not_huge};
 use crate::window::Padding;
@@ -36,6 +37,29 @@ pub trait Encoder<const R: usize = 4>: Module + ModuleDisplay {
 
     /// The channels of the maps.
     fn feature_channels(&self) -> Vec<usize>;
+
+    /// Tells the planner of every part, and gives the maps. By default of the whole as one part.
+    ///
+    /// # Errors
+    /// As [`feature_shapes`](Self::feature_shapes).
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        planner.nodes("Encoder", &[x], |planner| {
+            planner.pay(Cost {
+                parameters: Module::num_params(self),
+                mult_adds: 0,
+            });
+            let shapes = self.feature_shapes(x.shape)?;
+            Ok(shapes
+                .into_iter()
+                .map(|shape| planner.map(shape, None))
+                .collect())
+        })
+    }
+
+    /// The [plan](crate::plan) for an image of shape `input`.
+    fn plan(&self, input: [usize; R]) -> Plan {
+        Plan::new(input, |planner, x| self.trace(planner, x))
+    }
 }
 
 /// Which encoder, and its options.
@@ -97,6 +121,27 @@ impl EncoderConfig {
         }
     }
 
+    /// Tells the planner of every part, and gives the maps.
+    ///
+    /// # Errors
+    /// As [`feature_shapes`](Self::feature_shapes).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        match self {
+            Self::Plain(config) => config.trace(planner, x),
+            Self::ResNet(config) => config.trace(planner, x),
+            Self::DenseNet(config) => config.trace(planner, x),
+        }
+    }
+
+    /// The [plan](crate::plan) for an image of shape `input`.
+    pub fn plan<const R: usize>(&self, input: [usize; R]) -> Plan {
+        Plan::new(input, |planner, x| self.trace(planner, x))
+    }
+
     /// Builds the encoder.
     ///
     /// # Panics
@@ -144,6 +189,14 @@ impl<const R: usize> Encoder<R> for AnyEncoder<R> {
             Self::Plain(encoder) => encoder.feature_channels(),
             Self::ResNet(encoder) => Encoder::<R>::feature_channels(encoder),
             Self::DenseNet(encoder) => Encoder::<R>::feature_channels(encoder),
+        }
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        match self {
+            Self::Plain(encoder) => encoder.trace(planner, x),
+            Self::ResNet(encoder) => encoder.trace(planner, x),
+            Self::DenseNet(encoder) => encoder.trace(planner, x),
         }
     }
 }

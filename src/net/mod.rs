@@ -1,6 +1,7 @@
 //! Whole networks, composed of the layers of this crate: encoders, a decoder, and what stands on them.
 
 mod classifier;
+mod config;
 mod decoder;
 mod densenet;
 mod encoder;
@@ -8,7 +9,8 @@ mod plain;
 mod resnet;
 mod unet;
 
-pub use classifier::Classifier;
+pub use classifier::{Classifier, ClassifierConfig};
+pub use config::NetConfig;
 pub use decoder::{UnetDecoder, UnetDecoderConfig};
 pub use densenet::{DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig};
 pub use encoder::{AnyEncoder, Encoder, EncoderConfig};

@@ -12,6 +12,7 @@ use super::encoder::check_widths;
 use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
 use crate::down::{Down, DownConfig};
 use crate::layer::Layer;
+use crate::plan::{Map, Planner, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect};
 
@@ -107,6 +108,28 @@ impl PlainEncoderConfig {
         Ok(maps)
     }
 
+    /// Tells the planner of every part, and gives the maps.
+    ///
+    /// # Errors
+    /// As [`feature_shapes`](Self::feature_shapes).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        planner.nodes(NAME, &[x], |planner| {
+            self.validate::<R>()?;
+            let mut maps = alloc::vec![self.stem().trace(planner.at("stem"), x)?];
+            for index in 0..self.depth() {
+                let path = |part: &str| format!("levels.{index}.{part}");
+                let down = self.down.trace(planner.at(path("down")), &maps[index])?;
+                let block = self.level_block::<R>(index)?;
+                maps.push(block.trace(planner.at(path("block")), &down)?);
+            }
+            Ok(maps)
+        })
+    }
+
     /// Builds the encoder.
     ///
     /// # Panics
@@ -178,5 +201,9 @@ impl<const R: usize> Encoder<R> for PlainEncoder<R> {
 
     fn feature_channels(&self) -> Vec<usize> {
         self.config.widths.clone()
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        self.config.trace(planner, x)
     }
 }

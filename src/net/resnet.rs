@@ -13,6 +13,7 @@ use super::{Classifier, Encoder};
 use crate::block::{ConvNormAct, ConvNormActConfig};
 use crate::layer::Layer;
 use crate::norm::NormConfig;
+use crate::plan::{Map, Planner, Trace};
 use crate::pool::Pool;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
@@ -227,6 +228,36 @@ impl ResNetEncoderConfig {
         Ok(maps)
     }
 
+    /// Tells the planner of every part, and gives the maps.
+    ///
+    /// # Errors
+    /// As [`feature_shapes`](Self::feature_shapes).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        planner.nodes(NAME, &[x], |planner| {
+            self.validate::<R>()?;
+            let stem = self.stem().trace(planner.at("stem"), x)?;
+            let mut x = stem_pool().trace(planner.at("pool"), &stem)?;
+            let mut maps = vec![stem];
+            for (stage, &depth) in self.depths.iter().enumerate() {
+                let blocks = (0..depth).map(|index| self.block(stage, index));
+                let name = format!("stages.{stage}");
+                x = planner
+                    .at(name)
+                    .sequence(blocks, &x, |(convs, connection), planner, x| {
+                        connection.trace_over(planner, x, |planner, x| {
+                            planner.sequence(&convs, x, ConvNormActConfig::trace)
+                        })
+                    })?;
+                maps.push(x.clone());
+            }
+            Ok(maps)
+        })
+    }
+
     /// Builds the encoder.
     ///
     /// # Panics
@@ -302,6 +333,10 @@ impl<const R: usize> Encoder<R> for ResNetEncoder<R> {
 
     fn feature_channels(&self) -> Vec<usize> {
         self.config.feature_channels()
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        self.config.trace(planner, x)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::gate::GateConfig;
 use crate::layer::Layer;
 use crate::merge::Order;
 use crate::norm::NormConfig;
+use crate::plan::{Map, Planner, Trace};
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, check_positive, expect, spatial};
 use crate::up::UpConfig;
@@ -236,6 +237,18 @@ impl UnetConfig {
     }
 }
 
+impl<const R: usize> Trace<R> for UnetConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[x], |planner| {
+            self.validate::<R>()?;
+            let maps = self.encoder.trace(planner.at("encoder"), x)?;
+            let image = spatial(&x.shape);
+            let decoded = self.decoder.trace(planner.at("decoder"), &maps, image)?;
+            self.head().trace(planner.at("head"), &decoded)
+        })
+    }
+}
+
 /// The U-Net (arXiv:1505.04597): an [`Encoder`], a [`UnetDecoder`] that meets each of its maps again, and
 /// a convolution as the head. For one, two or three spatial axes.
 ///
@@ -293,6 +306,10 @@ impl<const R: usize> Layer<R> for Unet<R> {
 
     fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
         self.config.output_shape(input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace(planner, x)
     }
 }
 

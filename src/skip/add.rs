@@ -15,6 +15,7 @@ use crate::layer::Layer;
 use crate::merge::disagreement;
 use crate::norm::NormConfig;
 use crate::param::zero_last_norm;
+use crate::plan::{Cost, Map, Planner, Trace};
 use crate::pool::{Pool, PoolConfig, PoolKind};
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, axis_name, check_channels, check_positive, expect};
@@ -177,6 +178,49 @@ impl SkipAddConfig {
         Err(ShapeError::new(NAME, problem, remedy))
     }
 
+    /// Tells the planner of the block, by `block`, of the shortcut and of the sum.
+    pub(crate) fn trace_over<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        block: impl FnOnce(&mut Planner, &Map<R>) -> Result<Map<R>, ShapeError>,
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[x], |planner| {
+            check_channels(NAME, x.shape, self.channels[0])?;
+            let mut y = block(planner.at("block"), x)?;
+            self.validate::<R>()?;
+            let shortcut = match self.projection::<R>()? {
+                None => x.clone(),
+                Some((pool, conv)) => planner.at("shortcut").node("Sequence", &[x], |planner| {
+                    let pooled = pool.trace(planner.at(0), x)?;
+                    conv.trace(planner.at(1), &pooled)
+                })?,
+            };
+            let output = self.output_shape(x.shape, y.shape)?;
+            if self.layer_scale.is_some() {
+                let parameters = self.channels[1];
+                let cost = Cost {
+                    parameters,
+                    mult_adds: (parameters * x.shape[0]) as u64,
+                };
+                y = planner
+                    .at("layer_scale")
+                    .pointwise("Scale", &y, cost, Ok(output))?;
+            }
+            if self.drop_path > 0.0 {
+                let none = Cost::default();
+                y = planner
+                    .at("drop_path")
+                    .pointwise("DropPath", &y, none, Ok(output))?;
+            }
+            let maps = [&y, &shortcut];
+            let sum = planner
+                .at("")
+                .merge("Add", &["block", "shortcut"], &maps, Ok(output))?;
+            self.activation.trace(planner.at("activation"), &sum)
+        })
+    }
+
     /// Wraps `block`.
     ///
     /// # Panics
@@ -268,6 +312,11 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipAdd<M, R> {
             .output_shape(input)
             .map_err(|e| e.within("block"))?;
         self.config.output_shape(input, block)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config
+            .trace_over(planner, x, |planner, x| self.block.trace(planner, x))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::conv::Parts;
 use crate::fit::{Fit, Target};
 use crate::layer::Layer;
 use crate::merge::Order;
+use crate::plan::{Map, Planner};
 use crate::setters::setters;
 use crate::shape::{ShapeError, expect};
 
@@ -71,6 +72,22 @@ impl SkipConcatConfig {
         let fitted = meeting.fitted(&[block_output, input], deep_and_skip)?;
         let merged = meeting.merge.output_shape(&fitted);
         merged.map_err(|e| e.told_by(NAME))
+    }
+
+    /// Tells the planner of the block, by `block`, and of the concatenation.
+    pub(crate) fn trace_over<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        block: impl FnOnce(&mut Planner, &Map<R>) -> Result<Map<R>, ShapeError>,
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[x], |planner| {
+            let deep = block(planner.at("block"), x)?;
+            let meeting = self.meeting();
+            let fitted = meeting.trace_fits(planner, &[&deep, x], deep_and_skip)?;
+            let merged = meeting.trace_merge(planner, &[&fitted[0], &fitted[1]], &["deep", "skip"]);
+            merged.map_err(|e| e.told_by(NAME))
+        })
     }
 
     /// Wraps `block`.
@@ -145,6 +162,11 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipConcat<M> {
             .output_shape(input)
             .map_err(|e| e.within("block"))?;
         self.config.output_shape(input, deep)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config
+            .trace_over(planner, x, |planner, x| self.block.trace(planner, x))
     }
 }
 

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::fit::{Fit, Target};
 use crate::merge::{Merge, Order};
+use crate::plan::{Map, Planner, word_of};
 use crate::shape::{Axis, ShapeError};
 
 /// The fits of the maps, the size that they meet at, and the merge that follows.
@@ -66,6 +67,40 @@ impl<'a> Meeting<'a> {
             fitted.map_err(|e| e.within(name(index)))
         };
         self.fits.iter().enumerate().map(fit).collect()
+    }
+
+    /// Tells the planner of the fits, and of the maps that they give.
+    pub fn trace_fits<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[&Map<R>],
+        name: impl Fn(usize) -> String,
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        self.target.validate(R)?;
+        self.merge.validate(R)?;
+        let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
+        let sizes = self.sizes(&shapes);
+        let fit = |((index, fit), &map): ((usize, &&Fit), &&Map<R>)| {
+            if self.keeps_size(fit) {
+                return Ok(map.clone());
+            }
+            fit.trace(planner.at(name(index)), map, &sizes[index])
+        };
+        self.fits.iter().enumerate().zip(maps).map(fit).collect()
+    }
+
+    /// Tells the planner of the merge of maps that have been fitted.
+    pub fn trace_merge<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[&Map<R>],
+        names: &[&str],
+    ) -> Result<Map<R>, ShapeError> {
+        let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
+        let output = self.merge.output_shape(&shapes);
+        planner
+            .at("")
+            .merge(&word_of(&self.merge), names, maps, output)
     }
 
     /// The fitted maps.

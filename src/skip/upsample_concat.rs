@@ -14,6 +14,7 @@ use crate::fit::{Fit, Target};
 use crate::gate::{Gate, GateConfig};
 use crate::layer::Layer;
 use crate::merge::Order;
+use crate::plan::{Map, Planner, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_channels, check_positive, expect, spatial};
 use crate::up::{Up, UpConfig};
@@ -183,6 +184,55 @@ impl UpsampleConcatConfig {
             .map_err(|e| e.within("block"))
     }
 
+    /// Tells the planner of the merge of both maps, and of what `block` makes of it.
+    pub(crate) fn trace_with<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        [deep, skip]: [&Map<R>; 2],
+        block: impl FnOnce(&mut Planner, &Map<R>) -> Result<Map<R>, ShapeError>,
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[deep, skip], |planner| {
+            self.validate_merge::<R>()?;
+            check_channels(NAME, skip.shape, self.skip_channels).map_err(|e| e.within("skip"))?;
+            check_channels(NAME, deep.shape, self.deep_channels).map_err(|e| e.within("deep"))?;
+            let channels = self.channels_of_up();
+            let reached;
+            let size = match (&self.target, &self.fit) {
+                (Target::Skip, Fit::Exact) => Some(spatial(&skip.shape)),
+                (Target::Skip, _) => {
+                    reached = self.up.reach(channels, deep.shape, spatial(&skip.shape))?;
+                    Some(&reached[..])
+                }
+                _ => None,
+            };
+            let deep = self.up.trace_to(planner.at("up"), channels, deep, size)?;
+            let meeting = self.meeting();
+            let fitted = meeting.trace_fits(planner, &[&deep, skip], deep_and_skip)?;
+            let [deep, skip] = [&fitted[0], &fitted[1]];
+            let gated = match &self.gate {
+                Some(gate) => &gate.trace(planner.at("gate"), skip, deep)?,
+                None => skip,
+            };
+            let merged = meeting.trace_merge(planner, &[deep, gated], &["deep", "skip"]);
+            block(planner.at("block"), &merged.map_err(|e| e.told_by(NAME))?)
+        })
+    }
+
+    /// Tells the planner of the step from `deep` to the size of `skip`.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        deep: &Map<R>,
+        skip: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        self.trace_with(planner, [deep, skip], |planner, x| {
+            self.block().trace(planner, x)
+        })
+    }
+
     /// Builds the layer with a [`DoubleConv`].
     ///
     /// # Panics
@@ -268,6 +318,20 @@ impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
         self.block
             .output_shape(merged)
             .map_err(|e| e.within("block"))
+    }
+
+    /// Tells the planner of the step from `deep` to the size of `skip`.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace(
+        &self,
+        planner: &mut Planner,
+        deep: &Map<R>,
+        skip: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        let block = |planner: &mut Planner, x: &Map<R>| self.block.trace(planner, x);
+        self.config.trace_with(planner, [deep, skip], block)
     }
 
     /// Merges `deep` into `skip`.

@@ -1,0 +1,54 @@
+//! [`NetConfig`]: every network of this crate, as data.
+
+use burn::config::Config;
+use serde::{Deserialize, Serialize};
+
+use super::{ClassifierConfig, UnetConfig};
+use crate::plan::{Plan, Trace};
+use crate::shape::ShapeError;
+
+/// Which network, and all of its options: what a file of a network holds.
+///
+/// ```
+/// use burn_skip::net::{NetConfig, UnetConfig};
+///
+/// let net = NetConfig::Unet(UnetConfig::new(3, 2, vec![16, 32]));
+/// let text = serde_json::to_string(&net).unwrap();
+/// let net: NetConfig = serde_json::from_str(&text).unwrap();
+/// assert_eq!(net.plan(&[1, 3, 45, 61]).unwrap().root.outputs[0].shape, [1, 2, 45, 61]);
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum NetConfig {
+    /// [`Unet`](super::Unet): a value for each class at each position.
+    Unet(UnetConfig),
+    /// [`Classifier`](super::Classifier): a value for each class.
+    Classifier(ClassifierConfig),
+}
+
+impl Config for NetConfig {}
+
+impl NetConfig {
+    /// The [plan](crate::plan) for an input of shape `input`, of three to five axes.
+    ///
+    /// # Errors
+    /// When it has another number of axes. (An input that does not fit is an error in the plan.)
+    pub fn plan(&self, input: &[usize]) -> Result<Plan, ShapeError> {
+        match *input {
+            [a, b, c] => Ok(self.plan_of([a, b, c])),
+            [a, b, c, d] => Ok(self.plan_of([a, b, c, d])),
+            [a, b, c, d, e] => Ok(self.plan_of([a, b, c, d, e])),
+            _ => Err(ShapeError::new(
+                "NetConfig",
+                alloc::format!("the input {input:?} has {} axes", input.len()),
+                "Give batch, channels and one to three spatial axes",
+            )),
+        }
+    }
+
+    fn plan_of<const R: usize>(&self, input: [usize; R]) -> Plan {
+        match self {
+            Self::Unet(config) => config.plan(input),
+            Self::Classifier(config) => config.plan(input),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! [`Grid`]: where the positions of a map lie on the input of the network.
+
+use serde::Serialize;
+
+/// Where the positions of a map lie on the input of the network, along one axis, in positions of the input.
+///
+/// The position `i` of the map has its centre at `offset + stride i`, where 0 is the centre of the input's
+/// first position, and depends on `field` positions of the input around it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Grid {
+    /// From the centre of a position to that of the next.
+    pub stride: f64,
+    /// The centre of the first position.
+    pub offset: f64,
+    /// The receptive field (arXiv:1603.07285): how many positions of the input one position depends on.
+    pub field: f64,
+}
+
+impl Grid {
+    /// The input itself.
+    pub const INPUT: Self = Self {
+        stride: 1.0,
+        offset: 0.0,
+        field: 1.0,
+    };
+
+    /// After a window: a convolution or a pool, padded by `pad` before the first position.
+    pub fn window(self, [kernel, stride, dilation, pad]: [usize; 4]) -> Self {
+        let reach = ((kernel - 1) * dilation) as f64;
+        Self {
+            stride: self.stride * stride as f64,
+            offset: self.offset + self.stride * (reach / 2.0 - pad as f64),
+            field: self.field + self.stride * reach,
+        }
+    }
+
+    /// After a transposed convolution whose output is cut by `cut` positions before the first.
+    pub fn transposed(self, [kernel, stride, dilation, cut]: [usize; 4]) -> Self {
+        let reach = (kernel - 1) * dilation;
+        let step = self.stride / stride as f64;
+        Self {
+            stride: step,
+            offset: self.offset + step * (cut as f64 - reach as f64 / 2.0),
+            field: self.field + self.stride * (reach / stride) as f64,
+        }
+    }
+
+    /// After a resize from `from` to `to` positions which keeps the edges of the map where they are, and
+    /// for which a position depends on `taps` of the map.
+    pub fn resized(self, from: usize, to: usize, taps: usize) -> Self {
+        let ratio = from as f64 / to as f64;
+        self.sampled(ratio, (ratio - 1.0) / 2.0, taps)
+    }
+
+    /// After a resize which keeps the centres of the first and the last position where they are.
+    pub fn resized_by_corners(self, from: usize, to: usize, taps: usize) -> Self {
+        let ratio = from.saturating_sub(1) as f64 / to.saturating_sub(1).max(1) as f64;
+        self.sampled(ratio, 0.0, taps)
+    }
+
+    /// After a resize which takes the position `floor(i from / to)`: on average it lies so much before
+    /// `i from / to` as that is rounded down by.
+    pub fn resized_by_floor(self, from: usize, to: usize) -> Self {
+        let steps = (to / divisor(from, to)) as f64;
+        self.sampled(from as f64 / to as f64, (1.0 / steps - 1.0) / 2.0, 1)
+    }
+
+    fn sampled(self, ratio: f64, first: f64, taps: usize) -> Self {
+        Self {
+            stride: self.stride * ratio,
+            offset: self.offset + self.stride * first,
+            field: self.field + self.stride * (taps - 1) as f64,
+        }
+    }
+
+    /// After `before` positions were added before the first, or cut where it is negative.
+    pub fn padded(self, before: isize) -> Self {
+        Self {
+            offset: self.offset - self.stride * before as f64,
+            ..self
+        }
+    }
+}
+
+/// The greatest common divisor.
+fn divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a.max(1) } else { divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_and_its_enlargement_meet_the_skip() {
+        let pooled = Grid::INPUT.window([2, 2, 1, 0]);
+        assert_eq!(
+            [pooled.stride, pooled.offset, pooled.field],
+            [2.0, 0.5, 2.0]
+        );
+        assert_eq!(pooled.resized(8, 16, 1).offset, 0.0);
+        assert_eq!(pooled.resized_by_floor(8, 16).offset, 0.0);
+        assert_eq!(pooled.transposed([2, 2, 1, 0]).offset, 0.0);
+        // A strided 3x3 convolution sees the even positions: what comes up lies half a position off.
+        let strided = Grid::INPUT.window([3, 2, 1, 1]);
+        assert_eq!(
+            [strided.stride, strided.offset, strided.field],
+            [2.0, 0.0, 3.0]
+        );
+        assert_eq!(strided.resized(8, 16, 1).offset, -0.5);
+        assert_eq!(strided.resized_by_corners(8, 15, 2).offset, 0.0);
+        assert_eq!(strided.resized_by_corners(8, 15, 2).stride, 1.0);
+    }
+
+    #[test]
+    fn nearest_takes_what_lies_before() {
+        // 0 0 1 1 2 2 3 3 4 4 5 5 6 6 7 of 15 positions, against 8 i / 15.
+        let grid = Grid::INPUT.resized_by_floor(8, 15);
+        let mean: f64 = (0..15)
+            .map(|i| (8 * i / 15) as f64 - 8.0 * i as f64 / 15.0)
+            .sum::<f64>()
+            / 15.0;
+        assert!((grid.offset - mean).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,231 @@
+#![doc = include_str!("../../docs/plan.md")]
+
+mod grid;
+mod planner;
+mod summary;
+
+pub use grid::Grid;
+pub use planner::{Cost, Map, Planner, Trace};
+pub use summary::{Column, Summary};
+
+pub(crate) use planner::{positions, weight_cost, word_of};
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+use core::fmt;
+
+use serde::Serialize;
+
+use crate::shape::ShapeError;
+
+/// A network, or a part of one, at one shape of input: a tree of its parts.
+///
+/// It is made by [`Trace::plan`] of a configuration or by [`Layer::plan`](crate::Layer::plan), without a
+/// tensor and without a device. Where the input does not fit, the plan reaches to the part that refuses it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The whole.
+    pub root: Node,
+    #[serde(skip)]
+    error: Option<ShapeError>,
+}
+
+/// A part: a layer, or what is made of layers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Node {
+    /// The name of the field that holds it; empty for the whole.
+    pub name: String,
+    /// What it is: the name of its type.
+    pub kind: String,
+    /// What goes in.
+    pub inputs: Vec<MapPlan>,
+    /// What comes out; nothing where an error is.
+    pub outputs: Vec<MapPlan>,
+    /// The learned parameters of its own, those of its parts not among them.
+    pub parameters: usize,
+    /// The multiply-adds of its own, of the whole batch. As torchinfo counts them: a convolution's weights and
+    /// biases once for each position of its output, those of a norm and of a linear layer once a sample. Those
+    /// of a transposed convolution are counted once for each position of its *input*.
+    pub mult_adds: u64,
+    /// The parts, in the order in which a map goes through them.
+    pub children: Vec<Node>,
+    /// Where maps are merged whose positions do not lie on each other.
+    pub misalignments: Vec<Misalignment>,
+    /// Why the input does not fit, if it is this part that says so.
+    pub error: Option<String>,
+}
+
+/// A map in a plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MapPlan {
+    /// Its number. Maps of one number are one map.
+    pub id: usize,
+    /// `[batch, channels, spatial...]`
+    pub shape: Vec<usize>,
+    /// Where its positions lie on the input, an axis each; none where a layer has not said.
+    pub grid: Option<Vec<Grid>>,
+}
+
+impl MapPlan {
+    /// The bytes of its values, in f32.
+    pub fn bytes(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
+}
+
+/// Two maps of one size that are merged, and whose positions do not lie on each other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Misalignment {
+    /// The two maps.
+    pub maps: [String; 2],
+    /// The axis.
+    pub axis: String,
+    /// How many positions the first position of the first map lies behind that of the second.
+    pub first: f64,
+    /// The same of the last.
+    pub last: f64,
+}
+
+impl fmt::Display for Misalignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ([a, b], axis) = (&self.maps, &self.axis);
+        let side = |apart: f64| if apart < 0.0 { "before" } else { "behind" };
+        let (first, last) = (self.first, self.last);
+        if (first - last).abs() < 1e-3 {
+            let side = side(first);
+            return write!(
+                f,
+                "{a} lies {:.2} positions {side} {b} along the {axis}",
+                first.abs()
+            );
+        }
+        write!(
+            f,
+            "{a} lies {:.2} positions {} {b} at the start of the {axis}, and {:.2} {} at its end",
+            first.abs(),
+            side(first),
+            last.abs(),
+            side(last),
+        )
+    }
+}
+
+impl Node {
+    fn new(name: &str, kind: &str, inputs: Vec<MapPlan>) -> Self {
+        Self {
+            name: name.into(),
+            kind: kind.into(),
+            inputs,
+            outputs: Vec::new(),
+            parameters: 0,
+            mult_adds: 0,
+            children: Vec::new(),
+            misalignments: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// The learned parameters, those of its parts among them.
+    pub fn total_parameters(&self) -> usize {
+        self.sum(&|node| node.parameters as u64) as usize
+    }
+
+    /// The multiply-adds of the whole batch, those of its parts among them.
+    pub fn total_mult_adds(&self) -> u64 {
+        self.sum(&|node| node.mult_adds)
+    }
+
+    /// The bytes of all maps that its layers give, each written once, in f32. (On the CPU not all of them
+    /// are [written](crate::fused).)
+    pub fn map_bytes(&self) -> u64 {
+        let outputs = |node: &Self| {
+            let new = node.outputs.iter();
+            let new = new.filter(|map| node.inputs.iter().all(|input| input.id != map.id));
+            new.map(|map| map.bytes() as u64).sum()
+        };
+        self.sum(&|node| {
+            if node.children.is_empty() {
+                outputs(node)
+            } else {
+                0
+            }
+        })
+    }
+
+    fn sum(&self, of: &impl Fn(&Self) -> u64) -> u64 {
+        of(self) + self.children.iter().map(|child| child.sum(of)).sum::<u64>()
+    }
+
+    /// The error of it or of a part.
+    fn find_error(&self) -> Option<&str> {
+        let own = self.error.as_deref();
+        own.or_else(|| self.children.iter().find_map(Self::find_error))
+    }
+
+    fn walk<'a>(&'a self, path: &str, visit: &mut impl FnMut(&str, &'a Self)) {
+        visit(path, self);
+        for child in &self.children {
+            let path = match (path, &child.name[..]) {
+                (path, "") => path.to_string(),
+                ("", name) => name.to_string(),
+                (path, name) => format!("{path}.{name}"),
+            };
+            child.walk(&path, visit);
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of what `trace` tells of a map of shape `input`.
+    pub fn new<const R: usize, const O: usize>(
+        input: [usize; R],
+        trace: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<O>>, ShapeError>,
+    ) -> Self {
+        let mut planner = Planner::new();
+        let map = planner.map(input, Some(vec![Grid::INPUT; R.saturating_sub(2)]));
+        let error = trace(&mut planner, &map).err();
+        let root = planner.finish();
+        Self {
+            root: root.unwrap_or_else(|| Node::new("", "Identity", Vec::new())),
+            error,
+        }
+    }
+
+    /// Why the input does not fit, if it does not.
+    pub fn error(&self) -> Option<&ShapeError> {
+        self.error.as_ref()
+    }
+
+    /// All parts with their paths, as their fields are called: `encoder.stem.conv`. A part comes before
+    /// its own parts.
+    pub fn nodes(&self) -> Vec<(String, &Node)> {
+        let mut nodes = Vec::new();
+        self.root
+            .walk("", &mut |path, node| nodes.push((path.to_string(), node)));
+        nodes
+    }
+
+    /// The merges of maps whose positions do not lie on each other, with their paths.
+    pub fn misalignments(&self) -> Vec<(String, &Misalignment)> {
+        let mut all = Vec::new();
+        for (path, node) in self.nodes() {
+            all.extend(node.misalignments.iter().map(|found| (path.clone(), found)));
+        }
+        all
+    }
+
+    /// A table of the parts.
+    pub fn summary(&self) -> Summary<'_> {
+        Summary::new(self)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.summary().fmt(f)
+    }
+}
