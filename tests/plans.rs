@@ -188,7 +188,7 @@ fn maps_that_lie_apart_are_noted() {
         .collect();
     assert_eq!(
         texts[0],
-        "decoder.steps.3: deep lies 0.50 positions before skip along the height"
+        "decoder.steps.3: deep lies 0.50 positions before skip along the height and the width"
     );
     // Corners on corners: 65, 33, 17, ... positions.
     let corners = UpConfig::resize(burn_skip::resize::ResizeMode::Linear(
@@ -212,7 +212,7 @@ fn maps_that_lie_apart_are_noted() {
         .collect();
     assert_eq!(
         texts[0],
-        "deep lies 4.00 positions behind skip along the height"
+        "deep lies 4.00 positions behind skip along the height and the width"
     );
     let _ = Padding::Same;
 }

@@ -18,6 +18,7 @@ use crate::shape::ShapeError;
 /// assert_eq!(net.plan(&[1, 3, 45, 61]).unwrap().root.outputs[0].shape, [1, 2, 45, 61]);
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant)] // a program holds few
 pub enum NetConfig {
     /// [`Unet`](super::Unet): a value for each class at each position.
     Unet(UnetConfig),

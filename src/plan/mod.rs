@@ -1,9 +1,11 @@
 #![doc = include_str!("../../docs/plan.md")]
 
+mod diagram;
 mod grid;
 mod planner;
 mod summary;
 
+pub use diagram::Diagram;
 pub use grid::Grid;
 pub use planner::{Cost, Map, Planner, Trace};
 pub use summary::{Column, Summary};
@@ -82,8 +84,8 @@ impl MapPlan {
 pub struct Misalignment {
     /// The two maps.
     pub maps: [String; 2],
-    /// The axis.
-    pub axis: String,
+    /// The axes, if it is the same on several.
+    pub axes: Vec<String>,
     /// How many positions the first position of the first map lies behind that of the second.
     pub first: f64,
     /// The same of the last.
@@ -92,7 +94,7 @@ pub struct Misalignment {
 
 impl fmt::Display for Misalignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ([a, b], axis) = (&self.maps, &self.axis);
+        let ([a, b], axis) = (&self.maps, self.axes.join(" and the "));
         let side = |apart: f64| if apart < 0.0 { "before" } else { "behind" };
         let (first, last) = (self.first, self.last);
         if (first - last).abs() < 1e-3 {
@@ -216,6 +218,11 @@ impl Plan {
             all.extend(node.misalignments.iter().map(|found| (path.clone(), found)));
         }
         all
+    }
+
+    /// A graph of the parts.
+    pub fn diagram(&self) -> Diagram<'_> {
+        Diagram::new(self)
     }
 
     /// A table of the parts.

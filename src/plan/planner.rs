@@ -239,9 +239,9 @@ impl Planner {
         trace: impl Fn(T, &mut Self, &Map<R>) -> Result<Map<R>, ShapeError>,
     ) -> Result<Map<R>, ShapeError> {
         self.node("Sequence", &[x], |planner| {
-            let parts = parts.into_iter().enumerate();
-            parts.fold(Ok(x.clone()), |x, (index, part)| {
-                trace(part, planner.at(index), &x?)
+            let mut parts = parts.into_iter().enumerate();
+            parts.try_fold(x.clone(), |x, (index, part)| {
+                trace(part, planner.at(index), &x)
             })
         })
     }
@@ -262,7 +262,9 @@ impl Planner {
             for (index, other) in maps.iter().enumerate().skip(1) {
                 found.extend(misalignments([names[0], names[index]], first, other));
             }
-            let grid = first.regrid(|n, grid| {
+            // What is merged lies as the last map does: the skip.
+            let last = maps.iter().rev().find(|map| map.grid.is_some());
+            let grid = last.unwrap_or(&first).regrid(|n, grid| {
                 let others = maps
                     .iter()
                     .filter_map(|map| Some(map.grid.as_ref()?[n].field));
@@ -304,12 +306,20 @@ fn misalignments<const R: usize>(
             .any(|apart| apart.abs() > NEAR)
             .then(|| Misalignment {
                 maps: [a.into(), b.into()],
-                axis: axis_name(2 + n, R).into(),
+                axes: vec![axis_name(2 + n, R).into()],
                 first: ends[0],
                 last: ends[1],
             })
     };
-    (0..R - 2).filter_map(axis).collect()
+    let mut found: Vec<Misalignment> = Vec::new();
+    for mut more in (0..R - 2).filter_map(axis) {
+        let same = |other: &&mut Misalignment| [other.first, other.last] == [more.first, more.last];
+        match found.iter_mut().find(same) {
+            Some(other) => other.axes.append(&mut more.axes),
+            None => found.push(more),
+        }
+    }
+    found
 }
 
 /// The name of a variant or a type: the first word that its debug text has.

@@ -74,10 +74,10 @@ impl Column {
         };
         match self {
             Self::Input => shapes(&node.inputs),
-            Self::Output => match &node.error {
-                Some(_) => "does not fit".to_string(),
-                None => shapes(&node.outputs),
-            },
+            Self::Output if node.error.is_some() || (whole && node.find_error().is_some()) => {
+                "does not fit".to_string()
+            }
+            Self::Output => shapes(&node.outputs),
             Self::Parameters if whole => number(node.total_parameters() as u64),
             Self::Parameters => number(node.parameters as u64),
             Self::MultAdds if whole => number(node.total_mult_adds()),
@@ -212,6 +212,7 @@ impl<'a> Summary<'a> {
             format!("maps: {}", with_unit(root.map_bytes(), 1024, bytes)),
         ];
         if let Some(error) = self.plan.error() {
+            notes.insert(0, "up to where it does not fit:".to_string());
             notes.push(format!("error: {error}"));
         }
         for (path, found) in self.plan.misalignments() {

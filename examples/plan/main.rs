@@ -1,0 +1,173 @@
+//! Shows a network before it runs: what comes out where, what it costs, and why it does not fit.
+//!
+//! ```text
+//! cargo run --example plan -- --template unet > net.json
+//! cargo run --example plan -- net.json --input 1x3x255x255
+//! cargo run --example plan -- net.json --input 1x3x255x255 --depth 2 --diagram net.mmd
+//! ```
+
+#[path = "../support/net_file.rs"]
+mod net_file;
+mod template;
+#[path = "../support/whole_file.rs"]
+mod whole_file;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use burn_skip::plan::{Column, Plan};
+use clap::{Parser, ValueEnum};
+
+#[derive(Parser)]
+#[command(
+    about = "Shows a network before it runs",
+    arg_required_else_help = true
+)]
+struct Cli {
+    /// The file of the network, in JSON
+    #[arg(required_unless_present = "template")]
+    net: Option<PathBuf>,
+    /// The shape of the input: batch, channels and one to three spatial axes
+    #[arg(long, value_parser = shape, required_unless_present = "template", value_name = "1x3x255x255")]
+    input: Option<Shape>,
+    /// Levels of parts to show; those below are summed up
+    #[arg(long)]
+    depth: Option<usize>,
+    /// Columns beside the names
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "output,parameters,mult-adds"
+    )]
+    columns: Vec<ColumnName>,
+    /// Characters of a line at most; the names are shortened
+    #[arg(long, env = "COLUMNS")]
+    width: Option<usize>,
+    /// What to print
+    #[arg(long, default_value = "table")]
+    format: Format,
+    /// Writes the graph of the network: .mmd for Mermaid, .dot for Graphviz
+    #[arg(long, value_name = "FILE")]
+    diagram: Option<PathBuf>,
+    /// Prints the file of a known network, and nothing else
+    #[arg(long, conflicts_with_all = ["net", "input", "diagram"])]
+    template: Option<template::Template>,
+}
+
+#[derive(Clone, Debug)]
+struct Shape(Vec<usize>);
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// A table for the terminal
+    Table,
+    /// A table in Markdown
+    Markdown,
+    /// The whole plan in JSON
+    Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ColumnName {
+    Input,
+    Output,
+    Parameters,
+    MultAdds,
+    Bytes,
+    Stride,
+    Field,
+}
+
+impl From<ColumnName> for Column {
+    fn from(name: ColumnName) -> Self {
+        match name {
+            ColumnName::Input => Self::Input,
+            ColumnName::Output => Self::Output,
+            ColumnName::Parameters => Self::Parameters,
+            ColumnName::MultAdds => Self::MultAdds,
+            ColumnName::Bytes => Self::Bytes,
+            ColumnName::Stride => Self::Stride,
+            ColumnName::Field => Self::Field,
+        }
+    }
+}
+
+/// `1x3x255x255`
+fn shape(text: &str) -> Result<Shape, String> {
+    let axes: Result<Vec<usize>, _> = text.split(['x', ',']).map(str::parse).collect();
+    match axes {
+        Ok(axes) if (3..=5).contains(&axes.len()) => Ok(Shape(axes)),
+        Ok(axes) => Err(format!(
+            "these are {} axes; give batch, channels and one to three spatial axes, such as 1x3x255x255",
+            axes.len()
+        )),
+        Err(_) => Err("give whole numbers with an x between them, such as 1x3x255x255".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = run(&Cli::parse());
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        // The plan has said why.
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether the input fits.
+fn run(cli: &Cli) -> Result<bool, String> {
+    if let Some(template) = cli.template {
+        let text = serde_json::to_string_pretty(&template.config()).map_err(|e| e.to_string())?;
+        print(&text)?;
+        return Ok(true);
+    }
+    let (Some(net), Some(Shape(input))) = (&cli.net, &cli.input) else {
+        unreachable!("clap asks for them")
+    };
+    let plan = net_file::read(net)?
+        .plan(input)
+        .map_err(|e| e.to_string())?;
+    if let Some(file) = &cli.diagram {
+        let diagram = plan.diagram().with_depth(cli.depth.unwrap_or(2));
+        let text = match file.extension().and_then(|extension| extension.to_str()) {
+            Some("mmd") => diagram.mermaid(),
+            Some("dot") => diagram.dot(),
+            _ => {
+                return Err(format!(
+                    "{} says not what it is: end it in .mmd for Mermaid or .dot for Graphviz",
+                    file.display()
+                ));
+            }
+        };
+        whole_file::write(file, text.as_bytes())?;
+    }
+    print(&text_of(&plan, cli)?)?;
+    Ok(plan.error().is_none())
+}
+
+fn text_of(plan: &Plan, cli: &Cli) -> Result<String, String> {
+    let columns: Vec<Column> = cli.columns.iter().map(|&name| name.into()).collect();
+    let summary = plan
+        .summary()
+        .with_columns(columns)
+        .with_depth(cli.depth.unwrap_or(usize::MAX))
+        .with_width(cli.width.unwrap_or(usize::MAX));
+    match cli.format {
+        Format::Table => Ok(summary.to_string()),
+        Format::Markdown => Ok(summary.markdown()),
+        Format::Json => serde_json::to_string_pretty(plan).map_err(|e| e.to_string()),
+    }
+}
+
+/// Prints, unless nobody reads on.
+fn print(text: &str) -> Result<(), String> {
+    use std::io::{ErrorKind, Write};
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(format!("cannot print: {e}")),
+        _ => Ok(()),
+    }
+}
