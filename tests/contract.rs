@@ -73,6 +73,7 @@ fn convolutions() -> Vec<Box<dyn Contract>> {
                 let n = x[0].dims()[2];
                 up.forward_to(x.remove(0), &[2 * n + 1, 3 * n])
             },
+            plan: None, // to a size that is given
             shape: |up, shapes| {
                 let n = shapes[0][2];
                 up.config.output_shape_to(shapes[0], &[2 * n + 1, 3 * n])
@@ -265,6 +266,7 @@ fn skips() -> Vec<Box<dyn Contract>> {
                 let skip = x.remove(1);
                 up.forward(x.remove(0), skip)
             },
+            plan: Some(|up, shapes| up.plan(shapes[0], shapes[1])),
             shape: |up, shapes| up.output_shape(shapes[0], shapes[1]),
             reference: |up, x| {
                 let deep = reference::linear(&x[0], x[1].spatial());
@@ -322,6 +324,7 @@ fn fusions() -> Vec<Box<dyn Contract>> {
             small: (5, [1, 2, 5, 6]),
             odd: odd_sizes(4),
             forward: |fuse, x| fuse.forward(x),
+            plan: Some(|fuse, shapes| fuse.plan(shapes)),
             shape: |fuse, shapes| fuse.output_shape(shapes),
             reference: |fuse, x| {
                 let size = x[2].spatial();
@@ -350,6 +353,7 @@ fn fusions() -> Vec<Box<dyn Contract>> {
                 let guide = x.remove(1);
                 gate.forward(x.remove(0), guide)
             },
+            plan: None,
             shape: |gate, shapes| gate.output_shape(shapes[0], shapes[1]),
             reference: |gate, x| {
                 let Gate::Attention(gate) = gate else {
@@ -374,6 +378,7 @@ fn fusions() -> Vec<Box<dyn Contract>> {
             small: (15, [1, 2, 21, 18]),
             odd: odd_sizes(4),
             forward: |sum, x| sum.forward(x),
+            plan: None,
             shape: |sum, shapes| sum.output_shape(shapes),
             reference: |_, x| {
                 let [h, w] = [x[0].shape[2], x[0].shape[3]];
@@ -400,6 +405,7 @@ fn fusions() -> Vec<Box<dyn Contract>> {
                 let second = x.remove(1);
                 layer.forward(x.remove(0), second)
             },
+            plan: None,
             shape: |layer, shapes| layer.output_shape(shapes[0], shapes[1]),
             reference: |_, x| {
                 let count = x[0].shape[2] * x[0].shape[3];
@@ -514,6 +520,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             small: (9, [2, 4, 2, 2]),
             odd: odd_sizes(4),
             forward: |encoder, mut x| deepest(encoder.features(x.remove(0))),
+            plan: Some(|encoder, shapes| Encoder::plan(encoder, shapes[0])),
             shape: |encoder, shapes| encoder.feature_shapes(shapes[0]).map(deepest),
             reference: |encoder, x| resnet(encoder, &x[0]),
             misfit: (
@@ -534,6 +541,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             small: (13, [2, 8, 4]),
             odd: odd_sizes(3),
             forward: |encoder, mut x| deepest(encoder.features(x.remove(0))),
+            plan: Some(|encoder, shapes| Encoder::plan(encoder, shapes[0])),
             shape: |encoder, shapes| encoder.feature_shapes(shapes[0]).map(deepest),
             reference: |encoder, x| resnet(encoder, &x[0]),
             misfit: (
@@ -555,6 +563,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             small: (15, [2, 6, 2, 2]),
             odd: odd_sizes(4),
             forward: |encoder, mut x| deepest(encoder.features(x.remove(0))),
+            plan: Some(|encoder, shapes| Encoder::plan(encoder, shapes[0])),
             shape: |encoder, shapes| encoder.feature_shapes(shapes[0]).map(deepest),
             reference: |encoder, x| {
                 let mut x = max_pool_3(&conv_norm_relu(&encoder.stem, &x[0]));
@@ -574,7 +583,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             },
             misfit: (
                 vec![[1, 2, 3, 15]],
-                "transitions.0.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 \
+                "transitions.0.1.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 \
                  (kernel 2, dilation 1). Use a smaller kernel, more padding, or a map of height 2 or more.",
             ),
         }),
@@ -589,6 +598,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             small: (5, [2, 5, 1, 1]),
             odd: odd_sizes(4),
             forward: |net, mut x| net.forward(x.remove(0)).unsqueeze_dims(&[2, 3]),
+            plan: Some(|net, shapes| net.plan(shapes[0])),
             shape: |net, shapes| {
                 let logits = net.output_shape(shapes[0]);
                 logits.map(|[batch, classes]| [batch, classes, 1, 1])
@@ -625,6 +635,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
                 let image = image_of(maps[0].dims());
                 decoder.forward(maps, &image)
             },
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &image_of(shapes[0]))),
             shape: |decoder, shapes| decoder.output_shape(shapes, &image_of(shapes[0])),
             reference: |decoder, maps| {
                 let up = reference::nearest(&maps[1], maps[0].spatial());
@@ -748,4 +759,9 @@ fn saved_layers_load() {
 #[test]
 fn maps_that_do_not_fit_are_refused() {
     every_row(|row| row.misfit());
+}
+
+#[test]
+fn plans_end_as_the_law_says() {
+    every_row(|row| row.plan());
 }

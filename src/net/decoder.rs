@@ -1,6 +1,6 @@
 //! [`UnetDecoder`]: back up from the deepest map, meeting every map of an encoder on the way.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
@@ -14,7 +14,7 @@ use crate::fit::{Fit, Target};
 use crate::gate::GateConfig;
 use crate::layer::Layer;
 use crate::merge::Order;
-use crate::plan::{Map, Planner, Trace};
+use crate::plan::{Map, Plan, Planner, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, expect};
 use crate::skip::{UpsampleConcat, UpsampleConcatConfig};
@@ -303,6 +303,16 @@ impl<const R: usize> UnetDecoder<R> {
         ))
     }
 
+    /// The [plan](crate::plan) for maps of shapes `maps`, of an image of the spatial size `image`.
+    pub fn plan(&self, maps: &[[usize; R]], image: &[usize]) -> Plan {
+        Plan::of_maps(maps, |planner, maps| {
+            let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
+            // (That these are the maps that it was built for, its configuration does not know.)
+            self.output_shape(&shapes, image)?;
+            self.config.trace(planner, maps, image).map(|map| vec![map])
+        })
+    }
+
     /// Decodes the maps of an image of the spatial size `image`.
     ///
     /// # Panics
@@ -335,7 +345,7 @@ impl<const R: usize> UnetDecoder<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{string::ToString, vec};
+    use alloc::string::ToString;
 
     #[test]
     fn widths_must_match_the_maps() {

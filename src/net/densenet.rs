@@ -183,7 +183,9 @@ impl DenseNetEncoderConfig {
         for (block, &depth) in self.depths.iter().enumerate() {
             if block > 0 {
                 let (conv, pool) = self.transition(shape[1]);
-                let smaller = conv.output_shape(shape).and_then(|s| pool.output_shape(s));
+                let halved = conv.output_shape(shape).map_err(|e| e.within(0));
+                let pooled = |s| pool.output_shape(s).map_err(|e| e.within(1));
+                let smaller = halved.and_then(pooled);
                 shape = smaller.map_err(|e| e.within(format!("transitions.{}", block - 1)))?;
             }
             for index in 0..depth {

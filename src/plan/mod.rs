@@ -187,9 +187,29 @@ impl Plan {
         input: [usize; R],
         trace: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<O>>, ShapeError>,
     ) -> Self {
+        Self::with(|planner| {
+            let map = planner.map(input, Some(vec![Grid::INPUT; R.saturating_sub(2)]));
+            trace(planner, &map)
+        })
+    }
+
+    /// The plan of what `trace` tells of several maps. Where they lie on each other is not known.
+    pub fn of_maps<const R: usize, const O: usize>(
+        inputs: &[[usize; R]],
+        trace: impl FnOnce(&mut Planner, &[Map<R>]) -> Result<Vec<Map<O>>, ShapeError>,
+    ) -> Self {
+        Self::with(|planner| {
+            let maps = inputs.iter().map(|&input| planner.map(input, None));
+            let maps: Vec<_> = maps.collect();
+            trace(planner, &maps)
+        })
+    }
+
+    fn with<const O: usize>(
+        trace: impl FnOnce(&mut Planner) -> Result<Vec<Map<O>>, ShapeError>,
+    ) -> Self {
         let mut planner = Planner::new();
-        let map = planner.map(input, Some(vec![Grid::INPUT; R.saturating_sub(2)]));
-        let error = trace(&mut planner, &map).err();
+        let error = trace(&mut planner).err();
         let root = planner.finish();
         Self {
             root: root.unwrap_or_else(|| Node::new("", "Identity", Vec::new())),

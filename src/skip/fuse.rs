@@ -15,6 +15,7 @@ use crate::gate::{Gate, GateConfig};
 use crate::layer::Layer;
 use crate::merge::Merge;
 use crate::norm::NormConfig;
+use crate::plan::{Map, Plan, Planner, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_channels, check_positive, expect};
 
@@ -215,6 +216,51 @@ impl FuseConfig {
         merged.map_err(|e| e.told_by(NAME))
     }
 
+    /// Tells the planner of the branches, of the merge, and of what `block` makes of it.
+    fn trace_with<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        block: impl FnOnce(&mut Planner, &Map<R>) -> Result<Map<R>, ShapeError>,
+    ) -> Result<Map<R>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.node(NAME, &inputs, |planner| {
+            let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
+            self.output_shape(&shapes)?;
+            let mut projected = Vec::new();
+            for (index, (branch, map)) in self.branches.iter().zip(maps).enumerate() {
+                let part = planner.at(format!("branches.{index}.projection"));
+                projected.push(branch.projection().trace(part, map)?);
+            }
+            let meeting = self.meeting();
+            let name = |index| format!("branches.{index}.fit");
+            let maps: Vec<&Map<R>> = projected.iter().collect();
+            let fitted = meeting.trace_fits(planner, &maps, name)?;
+            let mut gated = fitted.clone();
+            for (index, branch) in self.branches.iter().enumerate() {
+                if let Some(BranchGate { gate, guide }) = &branch.gate {
+                    let part = planner.at(format!("branches.{index}.gate"));
+                    gated[index] = gate.trace(part, &fitted[index], &fitted[*guide])?;
+                }
+            }
+            let maps: Vec<&Map<R>> = gated.iter().collect();
+            let names: Vec<_> = (0..maps.len())
+                .map(|index| format!("branch {index}"))
+                .collect();
+            let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
+            let merged = meeting.trace_merge(planner, &maps, &names)?;
+            block(planner.at("block"), &merged)
+        })
+    }
+
+    /// The [plan](crate::plan) for maps of the given shapes, without a block.
+    pub fn plan<const R: usize>(&self, inputs: &[[usize; R]]) -> Plan {
+        Plan::of_maps(inputs, |planner, maps| {
+            let map = self.trace_with(planner, maps, |_, x| Ok(x.clone()))?;
+            Ok(vec![map])
+        })
+    }
+
     /// Builds the fusion, without a block after it.
     ///
     /// # Panics
@@ -298,6 +344,15 @@ impl<const R: usize, M: Layer<R>> Fuse<R, M> {
         self.block
             .output_shape(merged)
             .map_err(|e| e.within("block"))
+    }
+
+    /// The [plan](crate::plan) for maps of the given shapes.
+    pub fn plan(&self, inputs: &[[usize; R]]) -> Plan {
+        Plan::of_maps(inputs, |planner, maps| {
+            let block = |planner: &mut Planner, x: &Map<R>| self.block.trace(planner, x);
+            let map = self.config.trace_with(planner, maps, block)?;
+            Ok(vec![map])
+        })
     }
 
     /// Fuses the maps.

@@ -14,7 +14,7 @@ use crate::fit::{Fit, Target};
 use crate::gate::{Gate, GateConfig};
 use crate::layer::Layer;
 use crate::merge::Order;
-use crate::plan::{Map, Planner, Trace};
+use crate::plan::{Map, Plan, Planner, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_channels, check_positive, expect, spatial};
 use crate::up::{Up, UpConfig};
@@ -233,6 +233,13 @@ impl UpsampleConcatConfig {
         })
     }
 
+    /// The [plan](crate::plan) for maps of shapes `deep` and `skip`.
+    pub fn plan<const R: usize>(&self, deep: [usize; R], skip: [usize; R]) -> Plan {
+        Plan::of_maps(&[deep, skip], |planner, maps| {
+            self.trace(planner, &maps[0], &maps[1]).map(|map| vec![map])
+        })
+    }
+
     /// Builds the layer with a [`DoubleConv`].
     ///
     /// # Panics
@@ -332,6 +339,13 @@ impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
     ) -> Result<Map<R>, ShapeError> {
         let block = |planner: &mut Planner, x: &Map<R>| self.block.trace(planner, x);
         self.config.trace_with(planner, [deep, skip], block)
+    }
+
+    /// The [plan](crate::plan) for maps of shapes `deep` and `skip`.
+    pub fn plan(&self, deep: [usize; R], skip: [usize; R]) -> Plan {
+        Plan::of_maps(&[deep, skip], |planner, maps| {
+            self.trace(planner, &maps[0], &maps[1]).map(|map| vec![map])
+        })
     }
 
     /// Merges `deep` into `skip`.

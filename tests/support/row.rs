@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::store::ModuleRecord;
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use burn_skip::plan::Plan;
 use burn_skip::{Layer, ShapeError};
 
 use crate::devices::devices;
@@ -12,6 +13,9 @@ use crate::reference::Array;
 
 /// The law of a layer with any number of inputs.
 pub type ShapeLaw<M, const R: usize> = fn(&M, &[[usize; R]]) -> Result<[usize; R], ShapeError>;
+
+/// The plan of a layer with any number of inputs.
+pub type PlanLaw<M, const R: usize> = fn(&M, &[[usize; R]]) -> Plan;
 
 /// A layer, inputs for it, and what it must make of them.
 pub struct Row<M, const R: usize> {
@@ -25,6 +29,8 @@ pub struct Row<M, const R: usize> {
     pub odd: Vec<usize>,
     pub forward: fn(&M, Vec<Tensor<R>>) -> Tensor<R>,
     pub shape: ShapeLaw<M, R>,
+    /// The plan, of what can be planned by itself.
+    pub plan: Option<PlanLaw<M, R>>,
     pub reference: fn(&M, &[Array]) -> Array,
     /// Inputs that do not fit, and the error's text.
     pub misfit: (Vec<[usize; R]>, &'static str),
@@ -48,6 +54,7 @@ impl<M: Layer<R>, const R: usize> Row<M, R> {
             odd: odd_sizes(R),
             forward: |layer, mut x| layer.forward(x.remove(0)),
             shape: |layer, shapes| layer.output_shape(shapes[0]),
+            plan: Some(|layer, shapes| Layer::plan(layer, shapes[0])),
             reference,
             misfit: (vec![misfit.0], misfit.1),
         }
@@ -73,6 +80,7 @@ pub trait Contract: Sync {
     fn moved_layers_are_trained(&self);
     fn save_and_load(&self);
     fn misfit(&self);
+    fn plan(&self);
 }
 
 /// Reproducible numbers in `(-1, 1)`.
@@ -422,6 +430,61 @@ impl<M: Module + Sync, const R: usize> Contract for Row<M, R> {
             let x = inputs(shapes, &device, DType::F32);
             let panicked = panic_text(|| drop((self.forward)(&module, x)));
             assert_eq!(panicked, *text, "{}: forward obeys the law", self.name);
+        }
+    }
+
+    /// A plan ends as the law says, and costs what the layer has to learn.
+    fn plan(&self) {
+        let Some(plan) = self.plan else { return };
+        let device = Device::flex().autodiff();
+        let module = (self.build)(&device);
+        for n in core::iter::once(self.small.0).chain(self.odd.iter().copied()) {
+            let shapes = (self.inputs)(n);
+            let plan = plan(&module, &shapes);
+            let wanted = (self.shape)(&module, &shapes).expect(self.name);
+            let found = plan.root.outputs.last().map(|map| &map.shape[..]);
+            // (A classifier's law has ones for the axes that its logits lack.)
+            let len = found.map_or(0, <[usize]>::len);
+            assert_eq!(found, Some(&wanted[..len]), "{} at {n}", self.name);
+        }
+        let shapes = (self.inputs)(self.small.0);
+        let root = plan(&module, &shapes).root;
+        let statistics = RunningStatistics::of(&module);
+        assert_eq!(
+            root.total_parameters() + statistics,
+            module.num_params(),
+            "{}",
+            self.name
+        );
+        let (shapes, text) = &self.misfit;
+        let plan = plan(&module, shapes);
+        let error = plan
+            .error()
+            .unwrap_or_else(|| panic!("{} is planned", self.name));
+        assert_eq!(
+            error.to_string(),
+            *text,
+            "{}: the plan obeys the law",
+            self.name
+        );
+    }
+}
+
+/// Counts what is stored and not learned: the statistics of batch norms.
+struct RunningStatistics(usize);
+
+impl RunningStatistics {
+    fn of(module: &impl Module) -> usize {
+        let mut counter = Self(0);
+        module.visit(&mut counter);
+        counter.0
+    }
+}
+
+impl ModuleVisitor for RunningStatistics {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_require_grad() {
+            self.0 += param.lazy_shape().num_elements();
         }
     }
 }
