@@ -15,6 +15,7 @@ mod whole_file;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use burn_skip::net::Advice;
 use burn_skip::plan::{Column, Plan};
 use clap::{Parser, ValueEnum};
 
@@ -49,6 +50,9 @@ struct Cli {
     /// Writes the graph of the network: .mmd for Mermaid, .dot for Graphviz
     #[arg(long, value_name = "FILE")]
     diagram: Option<PathBuf>,
+    /// Say what to change where maps do not lie on each other; what does not fit is always answered
+    #[arg(long)]
+    advice: bool,
     /// Prints the file of a known network, and nothing else
     #[arg(long, conflicts_with_all = ["net", "input", "diagram"])]
     template: Option<template::Template>,
@@ -128,9 +132,8 @@ fn run(cli: &Cli) -> Result<bool, String> {
     let (Some(net), Some(Shape(input))) = (&cli.net, &cli.input) else {
         unreachable!("clap asks for them")
     };
-    let plan = net_file::read(net)?
-        .plan(input)
-        .map_err(|e| e.to_string())?;
+    let net = net_file::read(net)?;
+    let plan = net.plan(input).map_err(|e| e.to_string())?;
     if let Some(file) = &cli.diagram {
         let diagram = plan.diagram().with_depth(cli.depth.unwrap_or(2));
         let text = match file.extension().and_then(|extension| extension.to_str()) {
@@ -146,7 +149,24 @@ fn run(cli: &Cli) -> Result<bool, String> {
         whole_file::write(file, text.as_bytes())?;
     }
     print(&text_of(&plan, cli)?)?;
-    Ok(plan.error().is_none())
+    let fits = plan.error().is_none();
+    if (cli.advice || !fits) && !matches!(cli.format, Format::Json) {
+        print_advice(&net.advice(input))?;
+    }
+    Ok(fits)
+}
+
+fn print_advice(advice: &[Advice]) -> Result<(), String> {
+    for advice in advice {
+        let changes = advice.changes.join("; ");
+        let cost = advice.mult_adds as f64 / 1e9;
+        let apart = match advice.misalignments {
+            0 => String::new(),
+            some => format!(", {some} merges still apart"),
+        };
+        print(&format!("advice: {changes} ({cost:.2} G mult-adds{apart})"))?;
+    }
+    Ok(())
 }
 
 fn text_of(plan: &Plan, cli: &Cli) -> Result<String, String> {

@@ -8,7 +8,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::kept::KeptWeight;
+use super::prepared::PreparedWeight;
 use super::{Follow, Parts, default_initializer, init_weights, routed};
 use crate::layer::Layer;
 use crate::plan::{Map, Planner, Trace, positions, weight_cost};
@@ -144,7 +144,7 @@ impl ConvConfig {
             weight,
             bias,
             config: self,
-            kept: KeptWeight::default(),
+            prepared: PreparedWeight::default(),
         }
     }
 }
@@ -194,7 +194,7 @@ pub struct Conv<const R: usize = 4> {
     #[module(skip)]
     pub config: ConvConfig,
     #[module(skip)]
-    pub(super) kept: KeptWeight,
+    pub(super) prepared: PreparedWeight,
 }
 
 impl<const R: usize> Conv<R> {
@@ -208,7 +208,7 @@ impl<const R: usize> Conv<R> {
         let numbers = (&window, &pads[..], self.config.groups);
         routed::conv(
             parts,
-            (self.weight.val(), &self.kept),
+            (self.weight.val(), &self.prepared),
             bias,
             numbers,
             follow,

@@ -6,11 +6,11 @@ mod convolution;
 #[cfg(feature = "kernels")]
 #[allow(deprecated)] // ndarray is deprecated upstream, and supported here
 mod extension;
-mod kept;
 #[cfg(feature = "kernels")]
 mod kernel;
 mod ops;
 mod parts;
+mod prepared;
 mod routed;
 mod solve;
 mod transposed;

@@ -1,5 +1,6 @@
 //! Whole networks, composed of the layers of this crate: encoders, a decoder, and what stands on them.
 
+mod advice;
 mod classifier;
 mod config;
 mod decoder;
@@ -9,6 +10,7 @@ mod plain;
 mod resnet;
 mod unet;
 
+pub use advice::Advice;
 pub use classifier::{Classifier, ClassifierConfig};
 pub use config::NetConfig;
 pub use decoder::{UnetDecoder, UnetDecoderConfig};

@@ -137,14 +137,20 @@ pub(super) fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -
     let sources: Vec<_> = read.iter().map(Read::source).collect();
     let batch = read[0].dims[0];
     let hold = || -> Box<dyn Any + Send> { Box::new(weight_tensor.clone()) };
-    let keep = spec.kept.as_ref().filter(|_| {
+    if let Some(prepared) = &spec.prepared {
+        prepared.clear_others(&weight);
+    }
+    let keep = spec.prepared.as_ref().filter(|_| {
         // A clone has the same values at the same place, unless they had to be put in order.
         matches!(weight, Cow::Borrowed(_)) && is_shared::<B>(weight_tensor)
     });
     let weight = Weight {
         values: &weight,
         outputs,
-        keep: keep.map(|kept| Keep { kept, hold: &hold }),
+        keep: keep.map(|prepared| Keep {
+            prepared,
+            hold: &hold,
+        }),
     };
     let values = kernel::forward(&sources, batch, weight, &spec.geometry, epilogue);
     B::write(values, Shape::from(spec.shape.clone()))

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::conv::kernel::{Geometry, Kept, max_pool::Pooling};
+use crate::conv::kernel::{Geometry, Prepared, max_pool::Pooling};
 
 /// A batch norm, and perhaps ReLU, that a map is read or written through.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub struct ConvSpec {
     /// The shape of the output.
     pub(crate) shape: Vec<usize>,
     /// Where the layer keeps what is made of its weight, unless that changes with every step.
-    pub(crate) kept: Option<Kept>,
+    pub(crate) prepared: Option<Prepared>,
 }
 
 impl ConvSpec {

@@ -5,8 +5,8 @@ use core::ops::Range;
 
 use super::direct::{Direct, Phase};
 use super::fold::{self, Fold};
-use super::kept::Weight;
 use super::plan::{self, Geometry};
+use super::prepared::Weight;
 use super::raw::blank::Blank;
 use super::sink::{Epilogue, Output, Sink};
 use super::stage::{Source, Staging, Window};

@@ -32,10 +32,10 @@ impl Pooling {
     }
 }
 
-/// The larger of the two; a NaN, if one is.
+/// The larger of the two, the first if they are equal; a NaN, if one is.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
-    if b >= a || b.is_nan() { b } else { a }
+    if b > a || b.is_nan() { b } else { a }
 }
 
 /// The largest value of each window, of planes one after the other.

@@ -11,10 +11,10 @@
 mod direct;
 mod fold;
 mod gradient;
-mod kept;
 pub(crate) mod max_pool;
 pub(crate) mod norm;
 mod plan;
+mod prepared;
 mod raw;
 mod sink;
 mod stage;
@@ -26,8 +26,8 @@ mod winograd;
 mod tests;
 
 pub(crate) use gradient::{Wanted, input_gradient, transposed, weight_gradient};
-pub(crate) use kept::{Keep, Kept, Weight};
 pub(crate) use plan::{Geometry, bias_gradient, forward};
+pub(crate) use prepared::{Keep, Prepared, Weight};
 pub(crate) use raw::blank::MAX_STEP;
 pub(crate) use sink::Epilogue;
 pub(crate) use stage::{Prologue, Source};

@@ -4,7 +4,7 @@ use alloc::{borrow::Cow, vec, vec::Vec};
 
 use super::direct::{Direct, Phase};
 use super::fold::{self, Fold, Phased};
-use super::kept::{Form, Weight};
+use super::prepared::{Form, Weight};
 use super::raw::blank::{Blank, MAX_STEP};
 use super::sink::{Epilogue, Output, Sink, split};
 use super::stage::{Source, Staging, Window, channels_of};
@@ -181,7 +181,7 @@ pub(crate) fn forward(
     };
     if winograd::is_worth_it(sources, outputs, batch, geometry, weight.keep.is_some()) {
         let inputs = channels_of(sources);
-        let components = weight.made(Form::new(true, geometry, sources), || {
+        let components = weight.made(Form::Components, || {
             let weight = weight.values;
             vec![fold::components(
                 weight,
@@ -237,7 +237,7 @@ pub(crate) fn forward(
     };
     let made;
     let weights: Vec<&[f32]> = if enlarged {
-        made = weight.made(Form::new(false, geometry, sources), || {
+        made = weight.made(Form::sums(geometry, sources), || {
             let phased = |(source, patterns): (&Source, &Vec<Pattern>)| {
                 phased(of_a_group(source), geometry.taps(), patterns)
             };

@@ -588,11 +588,11 @@ fn what_is_made_of_a_weight_is_kept_until_it_is_another() {
         let case = Case::new(1, sources, [size; 2], 32, plain, 1);
         let values = case.values();
         let sources = case.sources(&values);
-        let kept = Kept::default();
+        let prepared = Prepared::default();
         let run = |weight: &Arc<Vec<f32>>| {
             let hold = || -> Box<dyn Any + Send> { Box::new(weight.clone()) };
             let keep = Keep {
-                kept: &kept,
+                prepared: &prepared,
                 hold: &hold,
             };
             let weight = Weight {
@@ -611,7 +611,7 @@ fn what_is_made_of_a_weight_is_kept_until_it_is_another() {
         assert_eq!(Arc::strong_count(&weight), 1);
         let wanted: Vec<f64> = first.iter().map(|&y| f64::from(y) / 2.0).collect();
         assert_near(&found, &wanted);
-        kept.clear();
+        prepared.clear();
         assert_eq!(Arc::strong_count(&halves), 1);
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn parts() -> usize {
     }
 }
 
-/// As many tasks as `most`, or some less, so that every thread has the same number of them.
+/// As many shares as `most`, or some less, so that every thread has the same number of them.
 pub(super) fn even(most: usize) -> usize {
     let threads = rayon::current_num_threads();
     if most < threads {

@@ -21,13 +21,13 @@ const CHUNK: usize = 192;
 const GAP: usize = 16;
 
 /// Whether it pays (measured): there are products enough for the transforms of both maps, and positions
-/// enough for that of the weight, of which fewer do where its components are kept.
+/// enough for that of the weight, of which fewer do where its components are prepared.
 pub(super) fn is_worth_it(
     sources: &[Source],
     outputs: usize,
     batch: usize,
     geometry: &Geometry,
-    is_kept: bool,
+    is_prepared: bool,
 ) -> bool {
     // The middle values of a tile are one where the tile begins with the second half of a cell.
     let odd = geometry.pad.iter().all(|pad| pad.rem_euclid(2) == 1);
@@ -39,7 +39,7 @@ pub(super) fn is_worth_it(
         && sources.iter().all(readable)
         && channels_of(sources) >= 32
         && outputs >= 32
-        && batch * geometry.size[0] * geometry.size[1] >= if is_kept { 256 } else { 512 }
+        && batch * geometry.size[0] * geometry.size[1] >= if is_prepared { 256 } else { 512 }
         && geometry.size[0] > 1
 }
 

@@ -69,7 +69,7 @@ fn two<T: Copy>(numbers: impl IntoIterator<Item = T>, one: T) -> [T; 2] {
 /// The output, and whether what follows is in it; or the parts, where there is no kernel for them.
 pub(super) fn conv<const R: usize>(
     parts: Parts<R>,
-    (weight, kept): (&Tensor<R>, &KeptWeight),
+    (weight, prepared): (&Tensor<R>, &PreparedWeight),
     bias: &Option<Tensor<1>>,
     (window, pads, groups): (&Window, &[(usize, usize)], usize),
     follow: &Follow<R>,
@@ -120,7 +120,7 @@ pub(super) fn conv<const R: usize>(
         || vectors.any(|numbers| numbers.device().is_autodiff());
     let fused = !recorded && !follow.is_nothing();
     if recorded {
-        kept.clear();
+        prepared.clear();
     }
     let geometry = Geometry {
         kernel: two(window.kernel_size.iter().copied(), 1),
@@ -138,7 +138,7 @@ pub(super) fn conv<const R: usize>(
         relu: false,
         geometry,
         shape: output.to_vec(),
-        kept: (!recorded).then(|| kept.kept.clone()),
+        prepared: (!recorded).then(|| prepared.prepared.clone()),
     };
     let mut tensors = Vec::new();
     for part in parts.into_inner() {

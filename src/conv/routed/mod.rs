@@ -6,7 +6,7 @@
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, module::max_pool2d, ops::MaxPoolOptions};
 
-use super::kept::KeptWeight;
+use super::prepared::PreparedWeight;
 use super::{Parts, TransposedWindow, ops};
 use crate::window::Window;
 
@@ -45,7 +45,7 @@ impl<const R: usize> Follow<R> {
 /// A convolution over a concatenation, and what follows.
 pub(crate) fn conv<const R: usize>(
     parts: Parts<R>,
-    (weight, kept): (Tensor<R>, &KeptWeight),
+    (weight, prepared): (Tensor<R>, &PreparedWeight),
     bias: Option<Tensor<1>>,
     (window, pads, groups): (&Window, &[(usize, usize)], usize),
     follow: Follow<R>,
@@ -53,7 +53,7 @@ pub(crate) fn conv<const R: usize>(
     #[cfg(feature = "kernels")]
     let parts = match kernels::conv(
         parts,
-        (&weight, kept),
+        (&weight, prepared),
         &bias,
         (window, pads, groups),
         &follow,
@@ -62,7 +62,7 @@ pub(crate) fn conv<const R: usize>(
         Ok((y, false)) => return follow.apply(y),
         Err(parts) => parts,
     };
-    kept.clear();
+    prepared.clear();
     follow.apply(ops::conv(
         parts.into_tensor(),
         weight,
@@ -353,17 +353,32 @@ mod tests {
     #[allow(deprecated)]
     fn a_weight_that_changes_is_used_as_it_is() {
         for device in [Device::flex(), Device::ndarray()] {
-            let mut conv: Conv = ConvConfig::new([32, 32], 3).with_bias(false).init(&device);
+            let mut conv: Conv = ConvConfig::new([32, 64], 3).with_bias(false).init(&device);
             let x = random([1, 32, 24, 24], &device);
             let first = conv.forward(x.clone());
-            assert!(!conv.kept.is_empty());
+            assert!(!conv.prepared.is_empty());
             conv.weight = conv.weight.map(|weight| weight * 2.0);
             assert_near(conv.forward(x.clone()), first.clone() * 2.0);
-            // In training, nothing is kept.
+            // A part of the weight lies at its address, and is another weight.
+            let whole = conv.weight.val();
+            conv.weight = burn::module::Param::from_tensor(whole.clone().narrow(0, 0, 32));
+            conv.config.channels[1] = 32;
+            let part = first.clone().narrow(1, 0, 32) * 2.0;
+            assert_near(conv.forward(x.clone()), part);
+            conv.weight = burn::module::Param::from_tensor(whole);
+            conv.config.channels[1] = 64;
+            assert_near(conv.forward(x.clone()), first.clone() * 2.0);
+            // Where nothing is made of a weight, nothing is kept of another.
+            conv.weight = conv.weight.map(|weight| weight * 2.0);
+            conv.forward(x.clone().narrow(2, 0, 2));
+            assert!(conv.prepared.is_empty());
+            conv.weight = conv.weight.map(|weight| weight * 0.5);
+            conv.forward(x.clone());
+            // In training, nothing is prepared.
             let x = Tensor::from_data(x.into_data(), &device.autodiff());
             let y = conv.forward(x).inner();
             assert_near(y, first * 2.0);
-            assert!(conv.kept.is_empty());
+            assert!(conv.prepared.is_empty());
         }
     }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// The largest number of rows that are written side by side.
+/// The largest stride, and number of rows or columns that are computed side by side.
 pub(crate) const MAX_STEP: usize = 4;
 
 /// Values that are still to be written.
@@ -33,6 +33,8 @@ impl Blank {
         [plane, block]: [usize; 2],
         [width, step]: [usize; 2],
     ) -> impl Iterator<Item = (usize, usize, Piece<'_>)> {
+        // (Whoever cuts it anew begins anew.)
+        *self.written.get_mut() = 0;
         let written = &self.written;
         let values = &mut self.values.spare_capacity_mut()[..self.len];
         let planes = values.chunks_exact_mut(plane.max(1)).enumerate();
@@ -82,6 +84,7 @@ impl<'a> Piece<'a> {
     /// When there are fewer values than places.
     #[inline(always)]
     pub(in super::super) fn fill(mut self, values: impl Iterator<Item = f32>) -> &'a mut [f32] {
+        assert_eq!(self.done, [0; MAX_STEP], "a piece is written twice");
         let places = core::mem::take(&mut self.values);
         let mut count = 0;
         for (into, value) in places.iter_mut().zip(values) {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use pulp::Simd;
 
-/// Where the steps of a sum read. Kept with the end of what they read, so that one check of a tile
+/// Where the steps of a sum read. Prepared with the end of what they read, so that one check of a tile
 /// covers all of its loads.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Offsets {
@@ -93,11 +93,11 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
     let lanes = S::F32_LANES;
     let steps = offsets.values.len();
     assert!(
-        (M - 1) * a.step + steps <= a.values.len(),
+        (M - 1).saturating_mul(a.step).saturating_add(steps) <= a.values.len(),
         "a tile reads past the weight"
     );
     assert!(
-        (M - 1) * out_step + N * lanes <= out.len(),
+        (M - 1).saturating_mul(out_step).saturating_add(N * lanes) <= out.len(),
         "a tile writes past the sums"
     );
     offsets.check(b, N * lanes);
@@ -205,10 +205,13 @@ fn inner_tile<S: Simd, const M: usize, const N: usize>(
         .iter()
         .fold(0, |far, &offset| far.max(offset as usize));
     assert!(
-        (M - 1) * a.step + len <= a.values.len(),
+        (M - 1).saturating_mul(a.step).saturating_add(len) <= a.values.len(),
         "a tile reads past the gradient"
     );
-    assert!(far + len <= b.len(), "a tile reads past what is staged");
+    assert!(
+        far.saturating_add(len) <= b.len(),
+        "a tile reads past what is staged"
+    );
     let mut sums = [[simd.splat_f32s(0.0); N]; M];
     let mut p = 0;
     while p + lanes <= len {
@@ -298,11 +301,11 @@ pub(in super::super) fn components_of_tiles<S: Simd>(
         .iter()
         .fold(0, |far, &place| far.max(place));
     assert!(
-        far + lanes <= from.len(),
+        far.saturating_add(lanes) <= from.len(),
         "a tile reads past what is staged"
     );
     assert!(
-        15 * step + lanes <= into.len(),
+        step.saturating_mul(15).saturating_add(lanes) <= into.len(),
         "a tile writes past the components"
     );
     let mut rows = [[simd.splat_f32s(0.0); 4]; 4];
@@ -342,11 +345,11 @@ pub(in super::super) fn tiles_of_components<S: Simd>(
 ) {
     let lanes = S::F32_LANES;
     assert!(
-        15 * step + lanes <= from.len(),
+        step.saturating_mul(15).saturating_add(lanes) <= from.len(),
         "a tile reads past the components"
     );
     assert!(
-        3 * into_step + lanes <= into.len(),
+        into_step.saturating_mul(3).saturating_add(lanes) <= into.len(),
         "a tile writes past the outputs"
     );
     let both = |m: [S::f32s; 4]| {

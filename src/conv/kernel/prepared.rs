@@ -11,18 +11,21 @@ use super::stage::Source;
 
 /// Which of them, and for which sources.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Form {
-    pub(super) by_components: bool,
-    geometry: ([usize; 2], [isize; 2]),
-    sources: Vec<(usize, [usize; 2])>,
+pub(super) enum Form {
+    Components,
+    /// With the channels and the factors of each source.
+    Sums {
+        pad: [isize; 2],
+        sources: Vec<(usize, [usize; 2])>,
+    },
 }
 
 impl Form {
-    pub(super) fn new(by_components: bool, geometry: &Geometry, sources: &[Source]) -> Self {
+    /// The sums for each position of sources that are read enlarged.
+    pub(super) fn sums(geometry: &Geometry, sources: &[Source]) -> Self {
         let sources = sources.iter().map(|source| (source.channels, source.up));
-        Self {
-            by_components,
-            geometry: (geometry.kernel, geometry.pad),
+        Self::Sums {
+            pad: geometry.pad,
             sources: sources.collect(),
         }
     }
@@ -31,19 +34,26 @@ impl Form {
 /// The weights that are multiplied by, one for each phase.
 pub(super) type Made = Arc<Vec<Vec<f32>>>;
 
+/// Where the values of a weight lie, and how many. (A part of a weight may lie at the address of the whole.)
+type Place = (usize, usize);
+
+fn place_of(values: &[f32]) -> Place {
+    (values.as_ptr() as usize, values.len())
+}
+
 struct Entry {
     /// Keeps the values of the weight where they are, and what they are.
     _holder: Box<dyn Any + Send>,
-    address: usize,
+    place: Place,
     form: Form,
     made: Made,
 }
 
 /// The place where a layer keeps what was made of its weight. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Option<Entry>>>);
+pub(crate) struct Prepared(Arc<Mutex<Option<Entry>>>);
 
-impl Kept {
+impl Prepared {
     /// Forgets it.
     pub(crate) fn clear(&self) {
         *self.lock() = None;
@@ -54,24 +64,35 @@ impl Kept {
         self.lock().is_none()
     }
 
+    /// Forgets what was made of another weight.
+    pub(crate) fn clear_others(&self, weight: &[f32]) {
+        let mut entry = self.lock();
+        if entry
+            .as_ref()
+            .is_some_and(|entry| entry.place != place_of(weight))
+        {
+            *entry = None;
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let values = |entry: &Entry| entry.made.iter().map(Vec::len).sum();
         let count: usize = self.lock().as_ref().map_or(0, values);
-        write!(f, "Kept({count} values)")
+        write!(f, "Prepared({count} values)")
     }
 }
 
-/// A place, and how a weight is held there. While it is held, nothing else is at its address, and nobody
+/// Where to keep it, and how to hold the weight meanwhile: so that its memory is not used for another, and nobody
 /// changes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Keep<'a> {
-    pub(crate) kept: &'a Kept,
+    pub(crate) prepared: &'a Prepared,
     pub(crate) hold: &'a dyn Fn() -> Box<dyn Any + Send>,
 }
 
@@ -99,18 +120,18 @@ impl<'a> Weight<'a> {
         let Some(keep) = self.keep else {
             return Arc::new(make());
         };
-        let address = self.values.as_ptr() as usize;
-        if let Some(entry) = &*keep.kept.lock()
-            && entry.address == address
+        let place = place_of(self.values);
+        if let Some(entry) = &*keep.prepared.lock()
+            && entry.place == place
             && entry.form == form
         {
             return entry.made.clone();
         }
         // (Not under the lock: a thread that waits for others may take up another call of this layer.)
         let made = Arc::new(make());
-        *keep.kept.lock() = Some(Entry {
+        *keep.prepared.lock() = Some(Entry {
             _holder: (keep.hold)(),
-            address,
+            place,
             form,
             made: made.clone(),
         });

@@ -1,30 +1,30 @@
-//! [`KeptWeight`]: what a layer keeps beside its weight.
+//! [`PreparedWeight`]: what a layer keeps beside its weight.
 
 /// What the kernels made of the weight of a layer, for its next inference. It is no part of the layer: a clone
-/// begins without, a record does not have it, and another weight replaces it.
+/// begins without, a record does not have it, and the next call with another weight replaces or drops it.
 #[derive(Debug, Default)]
-pub(crate) struct KeptWeight {
+pub(crate) struct PreparedWeight {
     #[cfg(feature = "kernels")]
-    pub(super) kept: super::kernel::Kept,
+    pub(super) prepared: super::kernel::Prepared,
 }
 
-impl KeptWeight {
+impl PreparedWeight {
     /// Forgets it.
     pub(super) fn clear(&self) {
         #[cfg(feature = "kernels")]
-        self.kept.clear();
+        self.prepared.clear();
     }
 }
 
-impl Clone for KeptWeight {
+impl Clone for PreparedWeight {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
 #[cfg(all(test, feature = "kernels"))]
-impl KeptWeight {
+impl PreparedWeight {
     pub(super) fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.prepared.is_empty()
     }
 }
