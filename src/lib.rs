@@ -25,6 +25,8 @@ mod setters;
 pub mod shape;
 pub mod skip;
 mod style;
+#[cfg(feature = "std")]
+pub mod tiles;
 pub mod up;
 #[cfg(feature = "weights")]
 pub mod weights;

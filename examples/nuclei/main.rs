@@ -17,6 +17,7 @@ mod data;
 #[path = "../support/device.rs"]
 mod device;
 mod files;
+mod find;
 mod font;
 mod history;
 mod metrics;

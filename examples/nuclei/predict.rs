@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use burn_skip::Layer;
 use burn_skip::net::Unet;
 use clap::Args;
 
-use crate::batch::tensor;
 use crate::data::Sample;
 use crate::device::DeviceName;
+use crate::find::Tiles;
 use crate::metrics::Overlap;
 use crate::model::{build, check_size};
 use crate::options::load_network;
@@ -40,6 +39,9 @@ pub struct PredictArgs {
     /// Where to compute; it need not be where the model was trained
     #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
     device: DeviceName,
+
+    #[command(flatten)]
+    tiles: Tiles,
 }
 
 /// Finds the foreground of an image and writes a picture of it.
@@ -67,7 +69,7 @@ pub fn run(args: PredictArgs) -> Result<()> {
     };
     let device = args.device.open()?;
     let unet = load(&args.model, &image, &device)?;
-    let found = find(&unet, &image, &device)?;
+    let found = args.tiles.find(&unet, &image, &device)?;
 
     let picture = Picture {
         image: &image,
@@ -109,18 +111,4 @@ fn load(model: &Path, image: &Plane, device: &Device) -> Result<Unet<4>> {
     let network = load_network(&file.with_file_name("config.json"))?;
     check_size(&network, image.height, image.width)?;
     weights::load(build(&network, device)?, &file)
-}
-
-/// The pixels that the network takes for foreground: 1 there, 0 elsewhere.
-///
-/// # Errors
-/// When the device fails.
-pub fn find(unet: &Unet<4>, image: &Plane, device: &Device) -> Result<Plane> {
-    let logits = unet.forward(tensor(image, device));
-    let found = logits.greater_elem(0.0).float();
-    Ok(Plane {
-        width: image.width,
-        height: image.height,
-        values: found.try_into_vec_as::<f32>()?,
-    })
 }

@@ -7,11 +7,12 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::data::Sample;
+use crate::find::Tiles;
 use crate::history::History;
 use crate::model::Segmenter;
 use crate::picture::Picture;
 use crate::plane::Plane;
-use crate::{Result, curves, files, predict};
+use crate::{Result, curves, files};
 
 /// Prints a line.
 ///
@@ -26,7 +27,7 @@ pub fn say(line: &str) -> Result<()> {
 /// # Errors
 /// When a file cannot be written, or the device fails.
 pub fn write(out: &Path, trained: Segmenter, sample: &Sample, device: &Device) -> Result<()> {
-    let found = predict::find(&trained.unet, &sample.image, device)?;
+    let found = Tiles::default().find(&trained.unet, &sample.image, device)?;
     let left = sample.context;
     let judged = |plane: &Plane| plane.cut(left, 0, plane.width - left, plane.height);
     let picture = Picture {

@@ -1,6 +1,6 @@
 //! [`Fuse`]: the general fusion, n maps in and one out.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::{Content, Module, ModuleDisplay};
@@ -396,7 +396,7 @@ impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for Fuse<R, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{string::ToString, vec};
+    use alloc::string::ToString;
     use burn::tensor::TensorData;
 
     #[test]
