@@ -1,8 +1,10 @@
 //! A plane of numbers, and how a PNG becomes one.
 
+use std::io::Cursor;
 use std::path::Path;
 
-use image::{ColorType, DynamicImage};
+use image::codecs::png::PngEncoder;
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageEncoder};
 
 use crate::Result;
 
@@ -70,6 +72,34 @@ impl Plane {
         for value in &mut self.values {
             *value = (*value - low) / range;
         }
+    }
+
+    /// Every `step`-th pixel of every `step`-th row.
+    pub fn every(&self, step: usize) -> Self {
+        let rows = self.values.chunks_exact(self.width).step_by(step);
+        Self {
+            width: self.width.div_ceil(step),
+            height: self.height.div_ceil(step),
+            values: rows
+                .flat_map(|row| row.iter().copied().step_by(step))
+                .collect(),
+        }
+    }
+
+    /// The pixels as the bytes of a grey PNG file, 0 as black and 1 as white.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let grey = self
+            .values
+            .iter()
+            .map(|v| (v.clamp(0.0, 1.0) * 255.0) as u8);
+        let grey: Vec<u8> = grey.collect();
+        let mut bytes = Cursor::new(Vec::new());
+        let (width, height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
+        PngEncoder::new(&mut bytes).write_image(&grey, width, height, ExtendedColorType::L8)?;
+        Ok(bytes.into_inner())
     }
 
     /// The rectangle of `width` x `height` at column `left` and row `top`.

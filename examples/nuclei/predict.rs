@@ -17,6 +17,9 @@ use crate::plane::Plane;
 use crate::report::say;
 use crate::{Result, files, weights};
 
+/// Pixels of a side that a picture shows at most: it is looked at by people.
+const LARGEST: usize = 4096;
+
 /// Arguments of `nuclei predict`.
 #[derive(Args)]
 pub struct PredictArgs {
@@ -28,9 +31,13 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
 
-    /// The picture to write: a PNG
+    /// The picture to write: a PNG; of an image of more than 4096 pixels a side, every so many-th
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    /// Write what was found, too: a PNG of the image's size, white where there is something
+    #[arg(long, value_name = "FILE")]
+    mask: Option<PathBuf>,
 
     /// The true mask, to be compared with
     #[arg(long, value_name = "FILE")]
@@ -49,16 +56,14 @@ pub struct PredictArgs {
 /// # Errors
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: PredictArgs) -> Result<()> {
-    if args
-        .out
-        .extension()
-        .is_none_or(|extension| extension != "png")
-    {
-        return Err(format!(
-            "--out: the picture is a PNG file; {} should end in .png",
-            args.out.display()
-        )
-        .into());
+    let files = [("--out", Some(&args.out)), ("--mask", args.mask.as_ref())];
+    for (option, file) in files {
+        if let Some(file) = file.filter(|file| file.extension().is_none_or(|end| end != "png")) {
+            let shown = file.display();
+            return Err(
+                format!("{option}: the picture is a PNG file; {shown} should end in .png").into(),
+            );
+        }
     }
     let (image, truth) = match &args.labels {
         Some(labels) => {
@@ -71,10 +76,15 @@ pub fn run(args: PredictArgs) -> Result<()> {
     let unet = load(&args.model, &image, &device)?;
     let found = args.tiles.find(&unet, &image, &device)?;
 
+    if let Some(mask) = &args.mask {
+        files::write(mask, &found.png()?)?;
+    }
+    let step = image.width.max(image.height).div_ceil(LARGEST);
+    let shown_truth = truth.as_ref().map(|truth| truth.every(step));
     let picture = Picture {
-        image: &image,
-        truth: truth.as_ref(),
-        found: &found,
+        image: &image.every(step),
+        truth: shown_truth.as_ref(),
+        found: &found.every(step),
     };
     files::write(&args.out, &picture.png()?)?;
 
