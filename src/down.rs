@@ -343,8 +343,10 @@ impl<const R: usize> Layer<R> for Down<R> {
     }
 
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        check_channels(NAME, x.shape, self.channels)?;
-        self.config.trace(planner, x)
+        match check_channels(NAME, x.shape, self.channels) {
+            Ok(()) => self.config.trace(planner, x),
+            Err(error) => planner.opaque(NAME, x, 0, Err(error)),
+        }
     }
 }
 

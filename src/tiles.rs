@@ -60,8 +60,9 @@ impl Blend {
 /// Runs a network over an image of any size, by tiles of one size that overlap:
 /// `y(p) = sum_t w(p - t) net(x_t)(p - t) / sum_t w(p - t)`, over the tiles `t` that hold the position `p`.
 ///
-/// MONAI's `sliding_window_inference`, with its places of tiles and its weights. Where the overlap is more
-/// than the receptive field, the result is that of the whole image away from the edges of the tiles. An axis
+/// MONAI's `sliding_window_inference`, with its places of tiles and its weights. Where tiles begin at
+/// multiples of the network's stride, the result is that of the whole image, half a receptive field away from
+/// the edges of tiles and for norms that do not look at the map (batch norm). An axis
 /// that is shorter than a tile is one tile of its own size.
 ///
 /// # Example
@@ -142,7 +143,7 @@ impl TilesConfig {
                 "Choose a positive part of the tile, such as 0.125",
             );
         }
-        if image.contains(&0) {
+        if image.is_empty() || image.contains(&0) {
             return invalid(
                 format!("the image has the size {image:?}"),
                 "Every axis needs a position",
@@ -204,6 +205,7 @@ impl TilesConfig {
         let mut band: Option<Band> = None;
         for (index, &top) in starts[0].iter().enumerate() {
             let rows = read(top..top + tile[0]);
+            expect(check_rows(rows.dims(), &tile, image));
             for places in places.chunks(self.batch) {
                 let cut = |place: &Vec<usize>| {
                     let axes = place.iter().enumerate();
@@ -243,6 +245,27 @@ fn places(starts: &[Vec<usize>]) -> Vec<Vec<usize>> {
         };
         places.into_iter().flat_map(with).collect()
     })
+}
+
+/// Refuses rows that are not those that were asked for.
+fn check_rows<const R: usize>(
+    rows: [usize; R],
+    tile: &[usize],
+    image: &[usize],
+) -> Result<(), ShapeError> {
+    check_not_empty(NAME, rows)?;
+    let wanted = [&tile[..1], &image[1..]].concat();
+    if rows[2..] == wanted[..] {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        NAME,
+        format!(
+            "rows of the size {wanted:?} were asked for, and {:?} came",
+            &rows[2..]
+        ),
+        "Give these rows of the image, whole",
+    ))
 }
 
 fn check_found<const R: usize>(tile: [usize; R], found: [usize; R]) -> Result<(), ShapeError> {

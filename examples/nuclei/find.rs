@@ -47,6 +47,7 @@ impl Tiles {
         let size = [image.height, image.width];
         let tiles = TilesConfig::new(self.tile).with_overlap(self.overlap);
         let count = tiles.count(&size)?;
+        Layer::output_shape(unet, [1, 1, self.tile.min(size[0]), self.tile.min(size[1])])?;
         let bar = ProgressBar::new(count as u64);
         let look = |tile: Tensor<4>| Layer::forward(unet, tile);
         let mut values = Vec::with_capacity(image.values.len());

@@ -42,7 +42,7 @@ struct Cli {
     )]
     columns: Vec<ColumnName>,
     /// Characters of a line at most; the names are shortened
-    #[arg(long, env = "COLUMNS")]
+    #[arg(long)]
     width: Option<usize>,
     /// What to print
     #[arg(long, default_value = "table")]

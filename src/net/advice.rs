@@ -110,9 +110,15 @@ fn unet_variants(config: &UnetConfig) -> Vec<(String, UnetConfig)> {
     let ups = ups.into_iter().filter(|(_, up)| *up != config.decoder.up);
     let ups = ups.map(|(name, up)| {
         // (Channels that were asked for by name may be none that the other gives.)
+        let asked = config.decoder.up_channels.is_some();
         let mut net = config.clone().with_up(up);
         net.decoder.up_channels = None;
-        (format!("decoder.up: {name}"), net)
+        let more = if asked {
+            ", decoder.up_channels: null"
+        } else {
+            ""
+        };
+        (format!("decoder.up: {name}{more}"), net)
     });
     let fits = fits.into_iter().flat_map(|(name, fit)| {
         targets.clone().map(|target| {
@@ -144,7 +150,10 @@ fn nearest_sizes(
     let with = |size: usize| [&input[..2], &vec![size; input.len() - 2]].concat();
     let most = input[2..].iter().copied().max().unwrap_or(0);
     // What one axis may be is seen where the others work.
-    let Some(base) = (most..=most + FAR).map(with).find(|input| works(input)) else {
+    let Some(base) = (most..=most.saturating_add(FAR))
+        .map(with)
+        .find(|input| works(input))
+    else {
         return Vec::new();
     };
     let (mut smaller, mut larger) = (input.to_vec(), input.to_vec());
@@ -156,7 +165,7 @@ fn nearest_sizes(
             works(&input)
         };
         let below = (at.saturating_sub(FAR).max(1)..=at).rev().find(on_axis);
-        let above = (at..=at + FAR).find(on_axis);
+        let above = (at..=at.saturating_add(FAR)).find(on_axis);
         smaller[axis] = below.unwrap_or(0);
         larger[axis] = above.unwrap_or(0);
     }

@@ -11,7 +11,7 @@ use super::{MapPlan, Node, Plan};
 
 /// A plan as a graph: a box for each part, an arrow for each map that goes from one to another, with its shape.
 ///
-/// Boxes of one stride on the input stand on one level, so that a U-Net is a U.
+/// In Graphviz, boxes of one stride on the input stand on one level, so that a U-Net is a U.
 #[derive(Clone, Debug)]
 pub struct Diagram<'a> {
     plan: &'a Plan,
@@ -146,7 +146,7 @@ fn collect<'a>(node: &'a Node, path: String, depth: usize, boxes: &mut Vec<Box<'
 }
 
 fn label(node: &Node) -> String {
-    match &node.error {
+    match node.find_error() {
         Some(_) => format!("{}: does not fit", node.kind),
         None => node.kind.clone(),
     }

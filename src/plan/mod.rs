@@ -75,7 +75,7 @@ pub struct MapPlan {
 impl MapPlan {
     /// The bytes of its values, in f32.
     pub fn bytes(&self) -> usize {
-        4 * self.shape.iter().product::<usize>()
+        self.shape.iter().copied().fold(4, usize::saturating_mul)
     }
 }
 
@@ -147,7 +147,8 @@ impl Node {
         let outputs = |node: &Self| {
             let new = node.outputs.iter();
             let new = new.filter(|map| node.inputs.iter().all(|input| input.id != map.id));
-            new.map(|map| map.bytes() as u64).sum()
+            new.map(|map| map.bytes() as u64)
+                .fold(0, u64::saturating_add)
         };
         self.sum(&|node| {
             if node.children.is_empty() {
@@ -159,7 +160,8 @@ impl Node {
     }
 
     fn sum(&self, of: &impl Fn(&Self) -> u64) -> u64 {
-        of(self) + self.children.iter().map(|child| child.sum(of)).sum::<u64>()
+        let parts = self.children.iter().map(|child| child.sum(of));
+        parts.fold(of(self), u64::saturating_add)
     }
 
     /// The error of it or of a part.
@@ -188,6 +190,7 @@ impl Plan {
         trace: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<O>>, ShapeError>,
     ) -> Self {
         Self::with(|planner| {
+            check_countable(&input)?;
             let map = planner.map(input, Some(vec![Grid::INPUT; R.saturating_sub(2)]));
             trace(planner, &map)
         })
@@ -199,6 +202,7 @@ impl Plan {
         trace: impl FnOnce(&mut Planner, &[Map<R>]) -> Result<Vec<Map<O>>, ShapeError>,
     ) -> Self {
         Self::with(|planner| {
+            inputs.iter().try_for_each(|input| check_countable(input))?;
             let maps = inputs.iter().map(|&input| planner.map(input, None));
             let maps: Vec<_> = maps.collect();
             trace(planner, &maps)
@@ -255,4 +259,17 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.summary().fmt(f)
     }
+}
+
+/// Refuses a map that no memory holds, and whose numbers would overflow.
+fn check_countable(shape: &[usize]) -> Result<(), ShapeError> {
+    let values = shape.iter().copied().fold(1, usize::saturating_mul);
+    if values <= 1 << 48 {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        "Plan",
+        format!("a map of the shape {shape:?} has more than 2^48 values"),
+        "Give a shape that a memory can hold",
+    ))
 }

@@ -111,9 +111,16 @@ impl Planner {
         }
     }
 
-    /// What was told last, and whether it is an error's end.
+    /// What was told: one part, or several in a sequence.
     pub(super) fn finish(mut self) -> Option<Node> {
-        self.open.pop()?.children.pop()
+        let mut root = self.open.pop()?;
+        if root.children.len() > 1 {
+            root.kind = "Sequence".into();
+            root.inputs = root.children[0].inputs.clone();
+            root.outputs = root.children[root.children.len() - 1].outputs.clone();
+            return Some(root);
+        }
+        root.children.pop()
     }
 
     /// Names the part that is told of next, as its field is called.
@@ -226,8 +233,8 @@ impl Planner {
     /// Adds to the node that is open.
     pub fn pay(&mut self, cost: Cost) {
         if let Some(node) = self.open.last_mut() {
-            node.parameters += cost.parameters;
-            node.mult_adds += cost.mult_adds;
+            node.parameters = node.parameters.saturating_add(cost.parameters);
+            node.mult_adds = node.mult_adds.saturating_add(cost.mult_adds);
         }
     }
 
@@ -298,9 +305,14 @@ fn misalignments<const R: usize>(
         let last = first.shape[2 + n]
             .min(second.shape[2 + n])
             .saturating_sub(1) as f64;
-        let apart = |at: f64| {
-            (left.offset + left.stride * at - right.offset - right.stride * at) / right.stride
+        // (Where all positions are one, the other map's step is the measure.)
+        let step = match right.stride.abs().max(left.stride.abs()) {
+            0.0 => 1.0,
+            _ if right.stride != 0.0 => right.stride,
+            step => step,
         };
+        let apart =
+            |at: f64| (left.offset + left.stride * at - right.offset - right.stride * at) / step;
         let ends = [apart(0.0), apart(last)];
         ends.iter()
             .any(|apart| apart.abs() > NEAR)
@@ -330,13 +342,15 @@ pub(crate) fn word_of(value: &impl Debug) -> String {
 
 /// The multiply-adds of a window over `positions` outputs: its weight and its bias at each.
 pub(crate) fn weight_cost(weight: usize, bias: usize, positions: usize) -> Cost {
+    let parameters = weight.saturating_add(bias);
     Cost {
-        parameters: weight + bias,
-        mult_adds: (weight + bias) as u64 * positions as u64,
+        parameters,
+        mult_adds: (parameters as u64).saturating_mul(positions as u64),
     }
 }
 
 /// The positions of a map in all samples of a batch.
 pub(crate) fn positions<const R: usize>(shape: [usize; R]) -> usize {
-    shape[0] * shape[2..].iter().product::<usize>()
+    let size = shape[2..].iter().copied();
+    size.fold(shape[0], usize::saturating_mul)
 }

@@ -209,6 +209,8 @@ impl UpsampleConcatConfig {
             let meeting = self.meeting();
             let fitted = meeting.trace_fits(planner, &[&deep, skip], deep_and_skip)?;
             let [deep, skip] = [&fitted[0], &fitted[1]];
+            let merged = meeting.merge.output_shape(&[deep.shape, skip.shape]);
+            merged.map_err(|e| e.told_by(NAME))?;
             let gated = match &self.gate {
                 Some(gate) => &gate.trace(planner.at("gate"), skip, deep)?,
                 None => skip,
