@@ -6,7 +6,7 @@ use burn::nn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, norm::Norma
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Cost, Map, Planner, Trace};
+use crate::plan::{Cost, Map, Planner, Trace, weight_cost};
 use crate::shape::{ShapeError, check_not_empty, expect};
 
 /// A norm over the channels of a map. The number of channels comes from the layer that it follows.
@@ -48,10 +48,7 @@ impl<const R: usize> Trace<R> for NormConfig {
 /// The cost of a scale and a shift of each channel, if they are learned.
 pub(crate) fn scale_and_shift<const R: usize>(x: &Map<R>, learned: bool) -> Cost {
     let parameters = if learned { 2 * x.shape[1] } else { 0 };
-    Cost {
-        parameters,
-        mult_adds: (parameters * x.shape[0]) as u64,
-    }
+    weight_cost(parameters, 0, x.shape[0])
 }
 
 impl NormConfig {

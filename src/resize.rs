@@ -107,8 +107,11 @@ pub(crate) fn regrid<const R: usize>(
         let shrink = from.div_ceil(to);
         match mode {
             ResizeMode::Nearest => grid.resized_by_floor(from, to),
-            ResizeMode::NearestExact => grid.resized(from, to, 1),
-            ResizeMode::Area => grid.resized(from, to, shrink),
+            ResizeMode::NearestExact => grid.resized_by_area(from, to),
+            ResizeMode::Area => {
+                let longest = bins(from, to).map(|(start, end)| end - start).max();
+                grid.resized(from, to, longest.unwrap_or(1))
+            }
             ResizeMode::Linear(sampling) | ResizeMode::Cubic(sampling) => {
                 let taps = if let ResizeMode::Linear(_) = mode {
                     2

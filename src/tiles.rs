@@ -199,6 +199,7 @@ impl TilesConfig {
         mut net: impl FnMut(Tensor<R>) -> Tensor<R>,
         mut write: impl FnMut(Range<usize>, Tensor<R>),
     ) {
+        expect(check_rank::<R>(image));
         let Grid { tile, starts } = expect(self.grid(image));
         let weights = self.blend.weights(&tile);
         let places = places(&starts[1..]);
@@ -245,6 +246,13 @@ fn places(starts: &[Vec<usize>]) -> Vec<Vec<usize>> {
         };
         places.into_iter().flat_map(with).collect()
     })
+}
+
+/// Refuses a size of other axes than the maps have.
+fn check_rank<const R: usize>(image: &[usize]) -> Result<(), ShapeError> {
+    PerAxis::Each(image.to_vec())
+        .resolve_positive(R, NAME, "the size of the image")
+        .map(|_| ())
 }
 
 /// Refuses rows that are not those that were asked for.

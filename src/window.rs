@@ -86,7 +86,8 @@ impl Window {
 
     /// How many positions it sees.
     pub fn taps(&self) -> usize {
-        self.kernel_size.iter().product()
+        let sizes = self.kernel_size.iter().copied();
+        sizes.fold(1, usize::saturating_mul)
     }
 
     /// Where the positions after it lie.

@@ -1,6 +1,7 @@
 //! Plans: what torchinfo says of whole networks, and the laws that hold for every plan.
 
 use burn::tensor::Device;
+use burn_skip::Layer;
 use burn_skip::fit::Fit;
 use burn_skip::net::{
     ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, ResNetEncoderConfig,
@@ -8,7 +9,6 @@ use burn_skip::net::{
 };
 use burn_skip::plan::{Node, Plan, Trace};
 use burn_skip::up::UpConfig;
-use burn_skip::{Layer, Padding};
 use serde_json::Value;
 
 fn network(name: &str) -> NetConfig {
@@ -116,9 +116,25 @@ fn a_layer_is_planned_as_its_configuration() {
         .iter()
         .find(|(path, _)| path == "encoder.stem")
         .unwrap();
-    assert_eq!(stem.root.children.len(), planned.children.len());
-    assert_eq!(stem.root.total_parameters(), planned.total_parameters());
-    assert_eq!(stem.root.total_mult_adds(), planned.total_mult_adds());
+    // (The numbers of the maps begin anew.)
+    let parts = |node: &Node| -> Vec<_> {
+        let part = |node: &Node| {
+            let shape = node.outputs[0].shape.clone();
+            let grid = node.outputs[0].grid.clone();
+            (
+                node.name.clone(),
+                node.kind.clone(),
+                shape,
+                grid,
+                node.parameters,
+                node.mult_adds,
+            )
+        };
+        let below = node.children.iter().flat_map(|child| &child.children);
+        node.children.iter().chain(below).map(part).collect()
+    };
+    assert_eq!(parts(&stem.root), parts(planned));
+    assert_eq!(parts(planned).len(), 2 + 6);
 }
 
 /// The plan ends as `output_shape` does: with its shape, or with its error.
@@ -214,5 +230,117 @@ fn maps_that_lie_apart_are_noted() {
         texts[0],
         "deep lies 4.00 positions behind skip along the height and the width"
     );
-    let _ = Padding::Same;
+}
+
+/// Two parts without one around them are a sequence, and neither is lost.
+#[test]
+fn parts_that_are_told_at_the_top_are_all_there() {
+    use burn_skip::conv::ConvConfig;
+    let plan = Plan::new([1, 2, 9, 9], |planner, x| {
+        let mid = ConvConfig::new([2, 3], 3).trace(planner.at("a"), x)?;
+        let end = ConvConfig::new([3, 4], 1).trace(planner.at("b"), &mid)?;
+        Ok(vec![end])
+    });
+    assert_eq!(plan.root.total_parameters(), 3 * (2 * 9 + 1) + 4 * (3 + 1));
+    assert_eq!(plan.root.inputs[0].shape, [1, 2, 9, 9]);
+    assert_eq!(plan.root.outputs[0].shape, [1, 4, 9, 9]);
+}
+
+#[test]
+fn sizes_without_end_are_refused() {
+    let net = NetConfig::Unet(UnetConfig::new(3, 2, vec![4, 8]));
+    for input in [
+        [1, 3, usize::MAX, 64],
+        [1, 3, 1 << 32, 1 << 32],
+        [usize::MAX, 3, 1, 1],
+    ] {
+        let plan = net.plan(&input).unwrap();
+        let error = plan.error().unwrap().to_string();
+        assert!(error.contains("has more than 2^48 values"), "{error}");
+        assert!(net.advice(&input).is_empty());
+        assert!(plan.to_string().contains("error: Plan:"));
+    }
+    assert!(
+        net.plan(&[1, 3, 1 << 20, 1 << 20])
+            .unwrap()
+            .root
+            .total_mult_adds()
+            > 1 << 48
+    );
+    assert_eq!(
+        net.plan(&[1, 3]).unwrap_err().to_string(),
+        "NetConfig: the input [1, 3] has 2 axes. Give batch, channels and one to three spatial axes."
+    );
+}
+
+/// Of a map of one position, all corners are one: there is no step, and an amount nevertheless.
+#[test]
+fn a_step_of_zero_is_no_infinite_distance() {
+    use burn_skip::resize::{ResizeMode, Sampling};
+    let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18().with_width(4));
+    let corners = Fit::Resize(ResizeMode::Linear(Sampling::AlignCorners));
+    let net = UnetConfig::smp(encoder, 2)
+        .with_up(UpConfig::resize(ResizeMode::Linear(Sampling::AlignCorners)));
+    let plan = net.with_fit(corners).plan([1, 3, 1, 64]);
+    assert!(plan.error().is_none());
+    assert!(!plan.misalignments().is_empty());
+    for (_, found) in plan.misalignments() {
+        assert!(found.first.is_finite() && found.last.is_finite(), "{found}");
+    }
+}
+
+#[test]
+fn a_diagram_has_every_skip_and_marks_what_does_not_fit() {
+    let net = UnetConfig::new(3, 2, vec![4, 8, 16]);
+    let plan = net.plan([1, 3, 64, 64]);
+    let mermaid = plan.diagram().mermaid();
+    assert!(
+        mermaid.contains("n0[\"encoder.stem<br/>DoubleConv\"]"),
+        "{mermaid}"
+    );
+    // The skips of both levels, beside the way through the deepest.
+    assert!(mermaid.contains("n0 -->|1x4x64x64| n6"), "{mermaid}");
+    assert!(mermaid.contains("n2 -->|1x8x32x32| n5"), "{mermaid}");
+    assert!(mermaid.contains("n4 -->|1x16x16x16| n5"), "{mermaid}");
+    assert!(mermaid.contains("n7 -->|1x2x64x64| output"), "{mermaid}");
+    let dot = plan.diagram().dot();
+    assert!(dot.contains("{ rank=same; n0; n6; n7 }"), "{dot}");
+    assert!(dot.contains("n0 -> n6 [label=\"1x4x64x64\"]"), "{dot}");
+    let refused = net.with_up(UpConfig::pixel_shuffle()).plan([1, 3, 45, 60]);
+    let mermaid = refused.diagram().mermaid();
+    assert!(
+        mermaid.contains("decoder.steps.0<br/>UpsampleConcat: does not fit"),
+        "{mermaid}"
+    );
+}
+
+#[test]
+fn a_summary_is_a_table_with_totals() {
+    let plan = UnetConfig::new(3, 2, vec![4, 8]).plan([1, 3, 33, 20]);
+    let text = plan.summary().with_depth(1).with_width(40).to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0],
+        "layer         output             parameters  mult-adds"
+    );
+    assert!(lines[3].starts_with("  encoder: …"), "{text}");
+    // 3x3 kernels and norms: 3-4-4, 4-8-8, 12-4-4; a 1x1 kernel and its bias: 4-2.
+    let weights = 9 * (12 + 16 + 32 + 64 + 48 + 16) + 8;
+    assert_eq!(weights + 2 * (4 + 4 + 8 + 8 + 4 + 4) + 2, 1766);
+    assert!(lines.contains(&"parameters: 1,766 (6.90 KiB)"), "{text}");
+    let markdown = plan.summary().with_depth(1).markdown();
+    assert!(
+        markdown.starts_with(
+            "| layer | output | parameters | mult-adds |\n| --- | --- | ---: | ---: |\n"
+        )
+    );
+    let json: Value = serde_json::to_value(&plan).unwrap();
+    assert_eq!(
+        json["root"]["outputs"][0]["shape"],
+        serde_json::json!([1, 2, 33, 20])
+    );
+    assert_eq!(
+        "width".parse::<burn_skip::plan::Column>().unwrap_err(),
+        "there is no column width; choose of input, output, parameters, mult-adds, bytes, stride, field"
+    );
 }

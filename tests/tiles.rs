@@ -149,3 +149,17 @@ fn a_network_that_shrinks_its_tile_is_refused() {
     let x = Tensor::zeros([1, 2, 20, 20], &device);
     TilesConfig::new(8).predict(x, |tile| down.forward(tile));
 }
+
+#[test]
+#[should_panic = "Tiles: rows of the size [8, 20] were asked for, and [9, 20] came. Give these rows of the image, whole."]
+fn other_rows_than_were_asked_for_are_refused() {
+    let x = Tensor::<4>::zeros([1, 2, 9, 20], &Device::flex());
+    TilesConfig::new(8).predict_rows(&[20, 20], |_| x.clone(), |tile| tile, |_, _| ());
+}
+
+#[test]
+#[should_panic = "Tiles: the size of the image"]
+fn an_image_of_other_axes_is_refused() {
+    let x = Tensor::<4>::zeros([1, 2, 8, 8], &Device::flex());
+    TilesConfig::new(8).predict_rows(&[20], |_| x.clone(), |tile| tile, |_, _| ());
+}

@@ -34,13 +34,13 @@ struct Cli {
     /// Levels of parts to show; those below are summed up
     #[arg(long)]
     depth: Option<usize>,
-    /// Columns beside the names
+    /// Columns beside the names: input, output, parameters, mult-adds, bytes, stride, field
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "output,parameters,mult-adds"
     )]
-    columns: Vec<ColumnName>,
+    columns: Vec<Column>,
     /// Characters of a line at most; the names are shortened
     #[arg(long)]
     width: Option<usize>,
@@ -50,7 +50,7 @@ struct Cli {
     /// Writes the graph of the network: .mmd for Mermaid, .dot for Graphviz
     #[arg(long, value_name = "FILE")]
     diagram: Option<PathBuf>,
-    /// Say what to change where maps do not lie on each other; what does not fit is always answered
+    /// Say what to change where maps do not lie on each other; where a size does not fit it is said anyway
     #[arg(long)]
     advice: bool,
     /// Prints the file of a known network, and nothing else
@@ -69,31 +69,6 @@ enum Format {
     Markdown,
     /// The whole plan in JSON
     Json,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum ColumnName {
-    Input,
-    Output,
-    Parameters,
-    MultAdds,
-    Bytes,
-    Stride,
-    Field,
-}
-
-impl From<ColumnName> for Column {
-    fn from(name: ColumnName) -> Self {
-        match name {
-            ColumnName::Input => Self::Input,
-            ColumnName::Output => Self::Output,
-            ColumnName::Parameters => Self::Parameters,
-            ColumnName::MultAdds => Self::MultAdds,
-            ColumnName::Bytes => Self::Bytes,
-            ColumnName::Stride => Self::Stride,
-            ColumnName::Field => Self::Field,
-        }
-    }
 }
 
 /// `1x3x255x255`
@@ -170,10 +145,9 @@ fn print_advice(advice: &[Advice]) -> Result<(), String> {
 }
 
 fn text_of(plan: &Plan, cli: &Cli) -> Result<String, String> {
-    let columns: Vec<Column> = cli.columns.iter().map(|&name| name.into()).collect();
     let summary = plan
         .summary()
-        .with_columns(columns)
+        .with_columns(cli.columns.clone())
         .with_depth(cli.depth.unwrap_or(usize::MAX))
         .with_width(cli.width.unwrap_or(usize::MAX));
     match cli.format {

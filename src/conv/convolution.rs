@@ -156,7 +156,8 @@ impl<const R: usize> Trace<R> for ConvConfig {
             let window = self.window::<R>()?;
             let pads = window.pads(NAME, x.shape, &self.padding)?;
             let [input, outputs] = self.channels;
-            let weight = outputs * (input / self.groups) * window.taps();
+            let weight = [input / self.groups, window.taps()];
+            let weight = weight.into_iter().fold(outputs, usize::saturating_mul);
             let bias = if self.bias { outputs } else { 0 };
             planner.pay(weight_cost(weight, bias, positions(output)));
             Ok(planner.map(output, window.regrid(x, &pads)))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::solve::{TransposedPadding, TransposedWindow, full_size, solve_kernel, solve_paddings};
 use super::{default_initializer, init_weights, routed};
 use crate::layer::Layer;
-use crate::plan::{Cost, Map, Planner, Trace, positions};
+use crate::plan::{Map, Planner, Trace, positions, weight_cost};
 use crate::resize::{check_size, resize_shape};
 use crate::setters::setters;
 use crate::shape::{
@@ -220,13 +220,12 @@ impl ConvTransposeConfig {
         planner.node(NAME, &[x], |planner| {
             let output = self.output_shape_to(x.shape, target)?;
             let window = self.window(x.shape, target)?;
-            let taps: usize = window.kernel_size.iter().product();
-            let weight = self.channels[0] * self.channels[1] * taps;
+            let taps = window.kernel_size.iter().copied();
+            let factors = self.channels.into_iter().chain(taps);
+            let weight = factors.fold(1, usize::saturating_mul);
             let bias = if self.bias { self.channels[1] } else { 0 };
-            planner.pay(Cost {
-                parameters: weight + bias,
-                mult_adds: (weight * positions(x.shape) + bias * positions(output)) as u64,
-            });
+            planner.pay(weight_cost(weight, 0, positions(x.shape)));
+            planner.pay(weight_cost(0, bias, positions(output)));
             let grid = x.regrid(|n, grid| {
                 let cut = window.padding[n];
                 grid.transposed([window.kernel_size[n], window.stride[n], 1, cut])

@@ -122,11 +122,7 @@ impl<const R: usize> Layer<R> for Activation {
     }
 
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        let parameters = self.num_params();
-        let cost = Cost {
-            parameters,
-            mult_adds: (parameters * x.shape[0]) as u64,
-        };
+        let cost = weight_cost(self.num_params(), 0, x.shape[0]);
         planner.pointwise(&word_of(self), x, cost, self.output_shape(x.shape))
     }
 }

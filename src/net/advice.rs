@@ -231,6 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_changed_is_said() {
+        let net = UnetConfig::monai_basic(1, 2, [4, 4, 8, 8, 16, 4]);
+        let ups = unet_variants(&net).into_iter();
+        let ups: Vec<_> = ups
+            .filter(|(change, _)| change.starts_with("decoder.up:"))
+            .collect();
+        assert_eq!(ups.len(), 3);
+        for (change, net) in ups {
+            assert!(net.decoder.up_channels.is_none());
+            assert!(change.ends_with(", decoder.up_channels: null"), "{change}");
+        }
+    }
+
+    #[test]
     fn nothing_is_said_where_nothing_is_wrong_or_nothing_helps() {
         let net = NetConfig::Unet(UnetConfig::new(3, 2, vec![4, 8, 16]));
         assert!(net.advice(&[1, 3, 64, 64]).is_empty());

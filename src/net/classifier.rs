@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{AnyEncoder, Encoder, EncoderConfig};
-use crate::plan::{Cost, Map, Plan, Planner};
+use crate::plan::{Cost, Map, Plan, Planner, weight_cost};
 use crate::shape::{ShapeError, check_positive, expect};
 
 const NAME: &str = "Classifier";
@@ -91,11 +91,7 @@ fn trace<const R: usize>(
         let means = planner
             .at("")
             .leaf("Mean", &[deepest], Cost::default(), means, None)?;
-        let parameters = channels * classes + classes;
-        let cost = Cost {
-            parameters,
-            mult_adds: (batch * parameters) as u64,
-        };
+        let cost = weight_cost(channels.saturating_mul(classes), classes, batch);
         planner
             .at("head")
             .leaf("Linear", &[&means], cost, Ok([batch, classes]), None)

@@ -78,12 +78,12 @@ impl<'a> Diagram<'a> {
         let boxes = self.boxes();
         let mut text = String::from("flowchart TD\n  input([input])\n  output([output])\n");
         for (index, part) in boxes.iter().enumerate() {
-            let _ = writeln!(
-                text,
-                "  n{index}[\"{}<br/>{}\"]",
-                part.path,
-                label(part.node)
-            );
+            let words = words(part)
+                .iter()
+                .map(|word| escaped(word))
+                .collect::<Vec<_>>()
+                .join("<br/>");
+            let _ = writeln!(text, "  n{index}[\"{words}\"]");
         }
         for arrow in self.arrows(&boxes) {
             let [from, to] = ends(&arrow);
@@ -100,12 +100,8 @@ impl<'a> Diagram<'a> {
              input [shape=oval]\n  output [shape=oval]\n",
         );
         for (index, part) in boxes.iter().enumerate() {
-            let _ = writeln!(
-                text,
-                "  n{index} [label=\"{}\\n{}\"]",
-                part.path,
-                label(part.node)
-            );
+            let words = words(part).join("\\n").replace('"', "\\\"");
+            let _ = writeln!(text, "  n{index} [label=\"{words}\"]");
         }
         let mut levels: Vec<(String, Vec<String>)> = Vec::new();
         for (index, part) in boxes.iter().enumerate() {
@@ -145,11 +141,20 @@ fn collect<'a>(node: &'a Node, path: String, depth: usize, boxes: &mut Vec<Box<'
     }
 }
 
-fn label(node: &Node) -> String {
-    match node.find_error() {
-        Some(_) => format!("{}: does not fit", node.kind),
-        None => node.kind.clone(),
-    }
+/// The lines of a box: its path, if it has one, and what it is.
+fn words(part: &Box) -> Vec<String> {
+    let kind = match part.node.find_error() {
+        Some(_) => format!("{}: does not fit", part.node.kind),
+        None => part.node.kind.clone(),
+    };
+    let path = Some(part.path.clone()).filter(|path| !path.is_empty());
+    path.into_iter().chain([kind]).collect()
+}
+
+/// Mermaid reads HTML.
+fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('"', "&quot;");
+    text.replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn shape(map: &MapPlan) -> String {

@@ -65,6 +65,16 @@ impl Grid {
         self.sampled(from as f64 / to as f64, (1.0 / steps - 1.0) / 2.0, 1)
     }
 
+    /// After a resize which takes the position `floor((i + 1/2) from / to)`, whose area holds the centre: on
+    /// average the centre itself, unless that falls between two positions.
+    pub fn resized_by_area(self, from: usize, to: usize) -> Self {
+        let divisor = divisor(from, to);
+        let (p, q) = (from / divisor, (to / divisor) as f64);
+        let between = if p.is_multiple_of(2) { 0.5 / q } else { 0.0 };
+        let ratio = from as f64 / to as f64;
+        self.sampled(ratio, (ratio - 1.0) / 2.0 + between, 1)
+    }
+
     fn sampled(self, ratio: f64, first: f64, taps: usize) -> Self {
         Self {
             stride: self.stride * ratio,
@@ -110,6 +120,19 @@ mod tests {
         assert_eq!(strided.resized(8, 16, 1).offset, -0.5);
         assert_eq!(strided.resized_by_corners(8, 15, 2).offset, 0.0);
         assert_eq!(strided.resized_by_corners(8, 15, 2).stride, 1.0);
+    }
+
+    #[test]
+    fn nearest_exact_takes_what_holds_the_centre() {
+        for from in 1..20 {
+            for to in 1..20 {
+                let grid = Grid::INPUT.resized_by_area(from, to);
+                let taken = |i: usize| ((2 * i + 1) * from / (2 * to)) as f64;
+                let apart = |i: usize| taken(i) - (from * i) as f64 / to as f64;
+                let mean = (0..to).map(apart).sum::<f64>() / to as f64;
+                assert!((grid.offset - mean).abs() < 1e-12, "{from} to {to}: {mean}");
+            }
+        }
     }
 
     #[test]

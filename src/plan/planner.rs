@@ -83,10 +83,7 @@ impl<const R: usize> Trace<R> for ActivationConfig {
             Self::PRelu(config) => config.num_parameters,
             _ => 0,
         };
-        let cost = Cost {
-            parameters,
-            mult_adds: (parameters * x.shape[0]) as u64,
-        };
+        let cost = weight_cost(parameters, 0, x.shape[0]);
         let output = check_activation(self, x.shape[1]).map(|()| x.shape);
         planner.pointwise(&word_of(self), x, cost, output)
     }

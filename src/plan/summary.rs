@@ -7,6 +7,7 @@ use alloc::{
     vec::Vec,
 };
 use core::fmt;
+use core::str::FromStr;
 
 use super::{MapPlan, Node, Plan};
 
@@ -27,6 +28,19 @@ pub enum Column {
     Stride,
     /// The receptive field of a position of the output, an axis each.
     Field,
+}
+
+impl FromStr for Column {
+    type Err = String;
+
+    /// By its title.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|column| column.title() == text);
+        found.ok_or_else(|| {
+            let titles = Self::ALL.map(Self::title).join(", ");
+            format!("there is no column {text}; choose of {titles}")
+        })
+    }
 }
 
 impl Column {

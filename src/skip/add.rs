@@ -15,7 +15,7 @@ use crate::layer::Layer;
 use crate::merge::disagreement;
 use crate::norm::NormConfig;
 use crate::param::zero_last_norm;
-use crate::plan::{Cost, Map, Planner, Trace};
+use crate::plan::{Cost, Map, Planner, Trace, weight_cost};
 use crate::pool::{Pool, PoolConfig, PoolKind};
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, axis_name, check_channels, check_positive, expect};
@@ -198,11 +198,7 @@ impl SkipAddConfig {
             };
             let output = self.output_shape(x.shape, y.shape)?;
             if self.layer_scale.is_some() {
-                let parameters = self.channels[1];
-                let cost = Cost {
-                    parameters,
-                    mult_adds: (parameters * x.shape[0]) as u64,
-                };
+                let cost = weight_cost(self.channels[1], 0, x.shape[0]);
                 y = planner
                     .at("layer_scale")
                     .pointwise("Scale", &y, cost, Ok(output))?;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use pulp::Simd;
 
-/// Where the steps of a sum read. Prepared with the end of what they read, so that one check of a tile
+/// Where the steps of a sum read. Kept with the end of what they read, so that one check of a tile
 /// covers all of its loads.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Offsets {
