@@ -214,11 +214,12 @@ impl Plan {
     ) -> Self {
         let mut planner = Planner::new();
         let error = trace(&mut planner).err();
-        let root = planner.finish();
-        Self {
-            root: root.unwrap_or_else(|| Node::new("", "Identity", Vec::new())),
-            error,
-        }
+        // (Nothing was told: what comes in goes out, or was refused before.)
+        let root = planner.finish().unwrap_or_else(|| Node {
+            error: error.as_ref().map(|error| error.to_string()),
+            ..Node::new("", "Identity", Vec::new())
+        });
+        Self { root, error }
     }
 
     /// Why the input does not fit, if it does not.
