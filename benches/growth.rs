@@ -4,7 +4,7 @@
 //! cargo bench --bench growth -- OUT.png
 //! ```
 
-#[path = "../examples/nuclei/font.rs"]
+#[path = "../examples/segment/font.rs"]
 mod font;
 #[path = "support/mod.rs"]
 mod support;

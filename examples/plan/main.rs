@@ -6,8 +6,8 @@
 //! cargo run --example plan -- net.json --input 1x3x255x255 --depth 2 --diagram net.mmd
 //! ```
 
-#[path = "../support/net_file.rs"]
-mod net_file;
+#[path = "../support/json_file.rs"]
+mod json_file;
 mod template;
 #[path = "../support/whole_file.rs"]
 mod whole_file;
@@ -15,7 +15,7 @@ mod whole_file;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use burn_skip::net::Advice;
+use burn_skip::net::{Advice, NetConfig};
 use burn_skip::plan::{Column, Plan};
 use clap::{Parser, ValueEnum};
 
@@ -47,7 +47,7 @@ struct Cli {
     /// What to print
     #[arg(long, default_value = "table")]
     format: Format,
-    /// Writes the graph of the network: .mmd for Mermaid, .dot for Graphviz
+    /// Writes the graph of the network: .svg, .mmd for Mermaid, .dot for Graphviz
     #[arg(long, value_name = "FILE")]
     diagram: Option<PathBuf>,
     /// Say what to change where maps do not lie on each other; where a size does not fit it is said anyway
@@ -107,16 +107,17 @@ fn run(cli: &Cli) -> Result<bool, String> {
     let (Some(net), Some(Shape(input))) = (&cli.net, &cli.input) else {
         unreachable!("clap asks for them")
     };
-    let net = net_file::read(net)?;
+    let net = json_file::read::<NetConfig>(net)?;
     let plan = net.plan(input).map_err(|e| e.to_string())?;
     if let Some(file) = &cli.diagram {
         let diagram = plan.diagram().with_depth(cli.depth.unwrap_or(2));
         let text = match file.extension().and_then(|extension| extension.to_str()) {
             Some("mmd") => diagram.mermaid(),
             Some("dot") => diagram.dot(),
+            Some("svg") => diagram.svg(),
             _ => {
                 return Err(format!(
-                    "{} says not what it is: end it in .mmd for Mermaid or .dot for Graphviz",
+                    "{} says not what it is: end it in .svg, in .mmd for Mermaid or in .dot for Graphviz",
                     file.display()
                 ));
             }

@@ -6,7 +6,7 @@
 use std::panic::{self, UnwindSafe};
 use std::sync::{Arc, Mutex};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, DeviceKind, Tensor};
 use clap::ValueEnum;
 
 /// A backend, by the name that `--device` takes.
@@ -37,37 +37,47 @@ impl DeviceName {
     ///
     /// # Errors
     /// When this build lacks the backend, or the machine lacks the hardware or its driver.
+    #[allow(dead_code)] // Some examples open several.
     pub fn open(self) -> Result<Device, String> {
-        let select = self.selector().ok_or_else(|| self.missing())?;
-        quietly(|| probe(select())).map_err(|reason| self.unusable(&reason))
+        self.open_nth(0)
     }
 
-    /// How to select the device, if this build has it.
-    fn selector(self) -> Option<fn() -> Device> {
+    /// Opens the device of that number, counted from 0. (The processor is one device, by any number.)
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_nth(self, number: usize) -> Result<Device, String> {
+        let select = self.selector().ok_or_else(|| self.missing())?;
+        quietly(|| probe(select(number))).map_err(|reason| self.unusable(&reason))
+    }
+
+    /// How to select the device of a number, if this build has it.
+    fn selector(self) -> Option<fn(usize) -> Device> {
         #[allow(unreachable_patterns)] // The last arm is for what the features left out.
         match self {
-            Self::Flex => Some(Device::flex),
+            Self::Flex => Some(|_| Device::flex()),
             // Deprecated by Burn, and kept here for those who run it.
             #[allow(deprecated)]
-            Self::Ndarray => Some(Device::ndarray),
-            Self::Wgpu => Some(|| Device::wgpu(Default::default())),
+            Self::Ndarray => Some(|_| Device::ndarray()),
+            Self::Wgpu => Some(|n| Device::wgpu(gpu(n))),
             #[cfg(feature = "cuda")]
-            Self::Cuda => Some(|| Device::cuda(0)),
+            Self::Cuda => Some(|n| Device::cuda(n)),
             #[cfg(feature = "rocm")]
-            Self::Rocm => Some(|| Device::rocm(0)),
+            Self::Rocm => Some(|n| Device::rocm(n)),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => Some(|| Device::vulkan(Default::default())),
+            Self::Vulkan => Some(|n| Device::vulkan(gpu(n))),
             #[cfg(feature = "metal")]
-            Self::Metal => Some(|| Device::metal(Default::default())),
+            Self::Metal => Some(|n| Device::metal(gpu(n))),
             #[cfg(feature = "webgpu")]
-            Self::Webgpu => Some(|| Device::webgpu(Default::default())),
+            Self::Webgpu => Some(|n| Device::webgpu(gpu(n))),
             #[cfg(feature = "cpu")]
-            Self::Cpu => Some(Device::cpu),
+            Self::Cpu => Some(|_| Device::cpu()),
             _ => None,
         }
     }
 
-    fn name(self) -> String {
+    /// As `--device` takes it.
+    pub fn name(self) -> String {
         format!("{self:?}").to_lowercase()
     }
 
@@ -92,6 +102,14 @@ impl DeviceName {
              Check its driver, or take --device flex, which needs none.",
             self.name()
         )
+    }
+}
+
+/// The best GPU, or one of the others.
+fn gpu(number: usize) -> DeviceKind {
+    match number {
+        0 => DeviceKind::DefaultDevice,
+        number => DeviceKind::DiscreteGpu(number),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Files that are written whole or not at all.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Writes a file: under another name first, then renamed.
@@ -10,7 +11,7 @@ use std::path::Path;
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+    let written = write_through(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
     written.map_err(|e| {
         // Nothing more can be done if this fails too.
         let _ = fs::remove_file(&unfinished);
@@ -19,4 +20,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
             path.display()
         )
     })
+}
+
+/// The bytes are on the disk before the file has its name: a power cut between the two would leave it empty.
+fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }

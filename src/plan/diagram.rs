@@ -1,4 +1,4 @@
-//! [`Diagram`]: a plan as a graph, in the languages of Mermaid and of Graphviz.
+//! [`Diagram`]: a plan as a graph, and the graph in the languages of Mermaid and of Graphviz.
 
 use alloc::{
     format,
@@ -11,7 +11,7 @@ use super::{MapPlan, Node, Plan};
 
 /// A plan as a graph: a box for each part, an arrow for each map that goes from one to another, with its shape.
 ///
-/// In Graphviz, boxes of one stride on the input stand on one level, so that a U-Net is a U.
+/// In SVG and in Graphviz, boxes of one stride on the input stand on one level, so that a U-Net is a U.
 #[derive(Clone, Debug)]
 pub struct Diagram<'a> {
     plan: &'a Plan,
@@ -19,16 +19,16 @@ pub struct Diagram<'a> {
 }
 
 /// A part that has a box.
-struct Box<'a> {
-    path: String,
-    node: &'a Node,
+pub(super) struct Box<'a> {
+    pub(super) path: String,
+    pub(super) node: &'a Node,
 }
 
 /// An arrow: the boxes that it goes from, or the input, and to, or the output; and its map.
-struct Arrow<'a> {
-    from: Option<usize>,
-    to: Option<usize>,
-    map: &'a MapPlan,
+pub(super) struct Arrow<'a> {
+    pub(super) from: Option<usize>,
+    pub(super) to: Option<usize>,
+    pub(super) map: &'a MapPlan,
 }
 
 impl<'a> Diagram<'a> {
@@ -42,13 +42,13 @@ impl<'a> Diagram<'a> {
         self
     }
 
-    fn boxes(&self) -> Vec<Box<'a>> {
+    pub(super) fn boxes(&self) -> Vec<Box<'a>> {
         let mut boxes = Vec::new();
         collect(&self.plan.root, String::new(), self.depth, &mut boxes);
         boxes
     }
 
-    fn arrows(&self, boxes: &[Box<'a>]) -> Vec<Arrow<'a>> {
+    pub(super) fn arrows(&self, boxes: &[Box<'a>]) -> Vec<Arrow<'a>> {
         let source = |map: &MapPlan| {
             let gives = |part: &Box| part.node.outputs.iter().any(|output| output.id == map.id);
             // (A part without anything of its own gives what it was given: the last before it made that.)
@@ -142,7 +142,7 @@ fn collect<'a>(node: &'a Node, path: String, depth: usize, boxes: &mut Vec<Box<'
 }
 
 /// The lines of a box: its path, if it has one, and what it is.
-fn words(part: &Box) -> Vec<String> {
+pub(super) fn words(part: &Box) -> Vec<String> {
     let kind = match part.node.find_error() {
         Some(_) => format!("{}: does not fit", part.node.kind),
         None => part.node.kind.clone(),
@@ -152,12 +152,12 @@ fn words(part: &Box) -> Vec<String> {
 }
 
 /// Mermaid reads HTML.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('"', "&quot;");
     text.replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn shape(map: &MapPlan) -> String {
+pub(super) fn shape(map: &MapPlan) -> String {
     let axes: Vec<String> = map.shape.iter().map(ToString::to_string).collect();
     axes.join("x")
 }

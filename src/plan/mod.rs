@@ -4,6 +4,7 @@ mod diagram;
 mod grid;
 mod planner;
 mod summary;
+mod svg;
 
 pub use diagram::Diagram;
 pub use grid::Grid;

@@ -1,15 +1,15 @@
-//! The file of a network.
+//! Files in JSON.
 
 use std::fs;
 use std::path::Path;
 
-use burn_skip::net::NetConfig;
+use serde::de::DeserializeOwned;
 
-/// Reads the file of a network.
+/// Reads a file in JSON.
 ///
 /// # Errors
-/// When there is no such file, or it is no network: with the place, and the name that was meant.
-pub fn read(path: &Path) -> Result<NetConfig, String> {
+/// When there is no such file, or it is of another kind: with the place, and the name that was meant.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     let shown = path.display();
     let text = fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     serde_json::from_str(&text).map_err(|e| {

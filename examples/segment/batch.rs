@@ -4,15 +4,17 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::data::Sample;
-use crate::plane::Plane;
+use crate::raster::Raster;
 
-/// Images and masks, each `[batch, 1, height, width]`.
+/// Images `[batch, channels, height, width]` and masks `[batch, 1, height, width]`.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub images: Tensor<4>,
     pub masks: Tensor<4>,
     /// The columns at the left that are not judged.
     pub context: usize,
+    /// Picks what is random in the network at this step.
+    pub seed: u64,
 }
 
 /// Stacks samples of one size.
@@ -20,20 +22,21 @@ pub struct Stack;
 
 impl Batcher<Sample, Batch> for Stack {
     fn batch(&self, samples: Vec<Sample>, device: &Device) -> Batch {
-        let stack = |plane: fn(&Sample) -> &Plane| {
-            let planes = samples.iter().map(|s| tensor(plane(s), device)).collect();
-            Tensor::cat(planes, 0)
+        let stack = |raster: fn(&Sample) -> &Raster| {
+            let rasters = samples.iter().map(|s| tensor(raster(s), device)).collect();
+            Tensor::cat(rasters, 0)
         };
         Batch {
             images: stack(|sample| &sample.image),
             masks: stack(|sample| &sample.mask),
             context: samples.first().map_or(0, |sample| sample.context),
+            seed: samples.first().map_or(0, |sample| sample.seed),
         }
     }
 }
 
-/// `[1, 1, height, width]`
-pub fn tensor(plane: &Plane, device: &Device) -> Tensor<4> {
-    let shape = [1, 1, plane.height, plane.width];
-    Tensor::from_data(TensorData::new(plane.values.clone(), shape), device)
+/// `[1, channels, height, width]`
+pub fn tensor(raster: &Raster, device: &Device) -> Tensor<4> {
+    let shape = [1, raster.channels, raster.height, raster.width];
+    Tensor::from_data(TensorData::new(raster.values.clone(), shape), device)
 }

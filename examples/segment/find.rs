@@ -9,7 +9,8 @@ use indicatif::ProgressBar;
 
 use crate::Result;
 use crate::batch::tensor;
-use crate::plane::Plane;
+use crate::model::predicted;
+use crate::raster::Raster;
 
 /// How an image is cut.
 #[derive(Args, Clone, Copy)]
@@ -38,19 +39,28 @@ impl Default for Tiles {
 }
 
 impl Tiles {
-    /// The pixels that the network takes for foreground: 1 there, 0 elsewhere. A bar shows how far it is, on a
-    /// terminal.
+    /// The class that the network gives every pixel. With `bar`, one shows how far it is, on a terminal.
     ///
     /// # Errors
     /// When the tiles cannot be cut so, or the device fails.
-    pub fn find(self, unet: &Unet<4>, image: &Plane, device: &Device) -> Result<Plane> {
+    pub fn find(
+        self,
+        unet: &Unet<4>,
+        image: &Raster,
+        device: &Device,
+        bar: bool,
+    ) -> Result<Raster> {
         let size = [image.height, image.width];
         let tiles = TilesConfig::new(self.tile).with_overlap(self.overlap);
         let count = tiles.count(&size)?;
-        Layer::output_shape(unet, [1, 1, self.tile.min(size[0]), self.tile.min(size[1])])?;
-        let bar = ProgressBar::new(count as u64);
+        let tile = size.map(|pixels| pixels.min(self.tile));
+        keeps_size(unet, image.channels, tile)?;
+        let bar = match bar {
+            true => ProgressBar::new(count as u64),
+            false => ProgressBar::hidden(),
+        };
         let look = |tile: Tensor<4>| Layer::forward(unet, tile);
-        let mut values = Vec::with_capacity(image.values.len());
+        let mut values = Vec::with_capacity(image.width * image.height);
         let mut failed = None;
         tiles.predict_rows(
             &size,
@@ -63,7 +73,7 @@ impl Tiles {
                     look(tile)
                 }
             },
-            |_, logits| match logits.greater_elem(0.0).float().try_into_vec_as::<f32>() {
+            |_, logits| match predicted(logits).try_into_vec_as::<f32>() {
                 Ok(rows) => values.extend(rows),
                 Err(error) => failed = Some(error),
             },
@@ -71,11 +81,35 @@ impl Tiles {
         bar.finish_and_clear();
         match failed {
             Some(error) => Err(error.into()),
-            None => Ok(Plane {
+            None => Ok(Raster {
+                channels: 1,
                 width: image.width,
                 height: image.height,
                 values,
             }),
         }
     }
+}
+
+/// Sees that the network takes an image of this height and width, and marks every pixel of it.
+///
+/// # Errors
+/// When it is too small for the network, or comes out with another size.
+pub fn keeps_size(
+    network: &impl Layer<4>,
+    channels: usize,
+    [height, width]: [usize; 2],
+) -> Result<()> {
+    let input = [1, channels, height, width];
+    let [_, _, out_height, out_width] = network.output_shape(input).map_err(|e| {
+        format!("the network does not suit {width} x {height} pixels (width x height): {e}")
+    })?;
+    if [out_height, out_width] != [height, width] {
+        return Err(format!(
+            "the network makes {out_width} x {out_height} pixels (width x height) of {width} x \
+             {height}; to mark every pixel it must keep the size. Change its config."
+        )
+        .into());
+    }
+    Ok(())
 }

@@ -1,16 +1,17 @@
 //! What every epoch achieved: `history.json`, which a resumed training goes on with.
 
-use burn::config::Config;
 use serde::{Deserialize, Serialize};
 
 /// The epochs of a training so far.
-#[derive(Config, Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct History {
     pub epochs: Vec<Epoch>,
 }
 
 /// One line of the history.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Epoch {
     /// Counted from 1.
     pub epoch: usize,
@@ -27,10 +28,20 @@ pub struct Epoch {
 }
 
 impl History {
-    /// The epoch with the best IoU.
+    /// The epoch with the best IoU: the first, if there are several.
     pub fn best(&self) -> Option<&Epoch> {
-        let by_iou = |a: &&Epoch, b: &&Epoch| a.iou.total_cmp(&b.iou);
-        self.epochs.iter().max_by(by_iou)
+        let best = |best: &'_ Epoch, epoch: &'_ Epoch| epoch.iou > best.iou;
+        self.epochs
+            .iter()
+            .reduce(|a, b| if best(a, b) { b } else { a })
+    }
+
+    /// Whether the IoU has not grown for so many epochs.
+    pub fn is_stuck(&self, patience: usize) -> bool {
+        match (self.best(), self.epochs.last()) {
+            (Some(best), Some(last)) => last.epoch - best.epoch >= patience,
+            _ => false,
+        }
     }
 
     /// All steps of all epochs.

@@ -1,29 +1,27 @@
-//! `nuclei predict`: a trained network, one image, and a picture of what it found.
+//! `segment predict`: a trained network, one image, and a picture of what it found.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use burn::tensor::Device;
-use burn_skip::net::Unet;
 use clap::Args;
+use serde_json::json;
 
 use crate::data::Sample;
 use crate::device::DeviceName;
 use crate::find::Tiles;
 use crate::metrics::Overlap;
-use crate::model::{build, check_size};
-use crate::options::load_network;
 use crate::picture::Picture;
-use crate::plane::Plane;
-use crate::report::say;
-use crate::{Result, files, weights};
+use crate::raster::Raster;
+use crate::talk::Talk;
+use crate::weights::Trained;
+use crate::{Result, whole_file};
 
 /// Pixels of a side that a picture shows at most: it is looked at by people.
 const LARGEST: usize = 4096;
 
-/// Arguments of `nuclei predict`.
+/// Arguments of `segment predict`.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// The folder that a training wrote, or the .bpk file in it (config.json lies beside it)
+    /// The folder that a training wrote, or a .bpk file in it
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 
@@ -35,7 +33,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// Write what was found, too: a PNG of the image's size, white where there is something
+    /// Write what was found, too: a PNG of the image's size, white where there is something; of several
+    /// classes, the number of each pixel's
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
 
@@ -49,6 +48,9 @@ pub struct PredictArgs {
 
     #[command(flatten)]
     tiles: Tiles,
+
+    #[command(flatten)]
+    talk: Talk,
 }
 
 /// Finds the foreground of an image and writes a picture of it.
@@ -65,19 +67,25 @@ pub fn run(args: PredictArgs) -> Result<()> {
             );
         }
     }
+    let device = args.device.open()?;
+    let Trained { unet, task } = Trained::open(&args.model, &device)?;
     let (image, truth) = match &args.labels {
         Some(labels) => {
-            let sample = Sample::read(&args.image, labels)?;
+            let sample = Sample::read(&args.image, labels, task)?;
             (sample.image, Some(sample.mask))
         }
-        None => (Plane::read_image(&args.image)?, None),
+        None => {
+            let image = Raster::read_image(&args.image, task.channels, task.intensities)?;
+            (image, None)
+        }
     };
-    let device = args.device.open()?;
-    let unet = load(&args.model, &image, &device)?;
-    let found = args.tiles.find(&unet, &image, &device)?;
+    let found = args
+        .tiles
+        .find(&unet, &image, &device, args.talk.is_watched())?;
 
     if let Some(mask) = &args.mask {
-        files::write(mask, &found.png()?)?;
+        let unit = if task.classes == 1 { 255.0 } else { 1.0 };
+        whole_file::write(mask, &found.png(unit)?)?;
     }
     let step = image.width.max(image.height).div_ceil(LARGEST);
     let shown_truth = truth.as_ref().map(|truth| truth.every(step));
@@ -85,40 +93,29 @@ pub fn run(args: PredictArgs) -> Result<()> {
         image: &image.every(step),
         truth: shown_truth.as_ref(),
         found: &found.every(step),
+        classes: task.classes,
     };
-    files::write(&args.out, &picture.png()?)?;
+    whole_file::write(&args.out, &picture.png()?)?;
 
-    let foreground = found.values.iter().sum::<f32>() / found.values.len() as f32;
-    say(&format!(
+    let marked = found.values.iter().filter(|&&class| class > 0.0).count();
+    let foreground = marked as f64 / found.values.len() as f64;
+    args.talk.say(&format!(
         "foreground: {:.1} % of the pixels",
         100.0 * foreground
     ))?;
-    if let Some(truth) = &truth {
-        let overlap = Overlap::between(&found, truth);
-        say(&format!(
+    let overlap = truth.map(|truth| Overlap::between(&found, &truth, task.classes));
+    if let Some(overlap) = &overlap {
+        args.talk.say(&format!(
             "IoU {:.3}, Dice {:.3}",
             overlap.iou(),
             overlap.dice()
         ))?;
     }
-    say(&format!("wrote {}", args.out.display()))
-}
-
-/// Builds the network that config.json describes, and gives it the weights of the .bpk file.
-fn load(model: &Path, image: &Plane, device: &Device) -> Result<Unet<4>> {
-    let file = if model.is_dir() {
-        model.join("model.bpk")
-    } else {
-        model.to_path_buf()
-    };
-    if !file.is_file() {
-        return Err(format!(
-            "--model: there is no file {}. Name a folder that `nuclei train` wrote.",
-            file.display()
-        )
-        .into());
-    }
-    let network = load_network(&file.with_file_name("config.json"))?;
-    check_size(&network, image.height, image.width)?;
-    weights::load(build(&network, device)?, &file)
+    args.talk.say(&format!("wrote {}", args.out.display()))?;
+    args.talk.tell(&json!({
+        "foreground": foreground,
+        "iou": overlap.as_ref().map(Overlap::iou),
+        "dice": overlap.as_ref().map(Overlap::dice),
+        "wrote": args.out,
+    }))
 }

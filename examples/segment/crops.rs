@@ -7,18 +7,19 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::data::Sample;
-use crate::plane::Plane;
+use crate::raster::Raster;
 
 /// Squares cut out of the samples at random places, flipped and turned at random.
 ///
-/// Crop number n is a function of the seed and n alone. A training that is resumed at epoch 4
-/// starts counting where epoch 3 ended, and so sees the crops that it would have seen unbroken.
+/// A crop is a function of the seed, the epoch and its place in it alone. A training that is resumed at
+/// epoch 4 sees the crops that it would have seen unbroken, and so does one whose epochs are split over
+/// several devices.
 pub struct RandomCrops {
     samples: Vec<Sample>,
     size: usize,
     seed: u64,
-    per_epoch: usize,
-    next: AtomicU64,
+    /// For each place, the epochs in which it was asked for.
+    epochs: Vec<AtomicU64>,
 }
 
 impl RandomCrops {
@@ -30,15 +31,16 @@ impl RandomCrops {
         per_epoch: usize,
         epochs_done: usize,
     ) -> Self {
+        let done = || AtomicU64::new(epochs_done as u64);
         Self {
             samples,
             size,
             seed,
-            per_epoch,
-            next: AtomicU64::new((per_epoch * epochs_done) as u64),
+            epochs: std::iter::repeat_with(done).take(per_epoch).collect(),
         }
     }
 
+    /// The crop number n of the whole training.
     fn nth(&self, n: u64) -> Sample {
         let mut random = random(self.seed, n);
         let sample = &self.samples[random.random_range(0..self.samples.len())];
@@ -47,48 +49,39 @@ impl RandomCrops {
         // The eight ways to lay down a square.
         let [mirror, flip, transpose] = random.random::<[bool; 3]>();
 
-        let cut = |plane: &Plane| {
-            let square = plane.cut(left, top, self.size, self.size);
-            laid_down(&square, mirror, flip, transpose)
+        let last = self.size - 1;
+        let cut = |raster: &Raster| {
+            raster.picked(self.size, self.size, |mut y, mut x| {
+                if transpose {
+                    (y, x) = (x, y);
+                }
+                if flip {
+                    y = last - y;
+                }
+                if mirror {
+                    x = last - x;
+                }
+                [top + y, left + x]
+            })
         };
         Sample {
             image: cut(&sample.image),
             mask: cut(&sample.mask),
             context: 0,
+            seed: random.random(),
         }
     }
 }
 
 impl Dataset<Sample> for RandomCrops {
-    /// The next crop. The index only says how many an epoch has; the count goes on over epochs.
-    fn get(&self, _index: usize) -> Result<Sample, DatasetError> {
-        Ok(self.nth(self.next.fetch_add(1, Ordering::Relaxed)))
+    /// The crop at this place of the epoch: the next epoch's each time that it is asked for.
+    fn get(&self, index: usize) -> Result<Sample, DatasetError> {
+        let epoch = self.epochs[index].fetch_add(1, Ordering::Relaxed);
+        Ok(self.nth(epoch * self.len() as u64 + index as u64))
     }
 
     fn len(&self) -> usize {
-        self.per_epoch
-    }
-}
-
-fn laid_down(square: &Plane, mirror: bool, flip: bool, transpose: bool) -> Plane {
-    let size = square.width;
-    let source = |index: usize| {
-        let (mut y, mut x) = (index / size, index % size);
-        if transpose {
-            (y, x) = (x, y);
-        }
-        if flip {
-            y = size - 1 - y;
-        }
-        if mirror {
-            x = size - 1 - x;
-        }
-        square.values[y * size + x]
-    };
-    Plane {
-        width: size,
-        height: size,
-        values: (0..size * size).map(source).collect(),
+        self.epochs.len()
     }
 }
 

@@ -1,7 +1,7 @@
-//! The model: a U-Net whose one output channel is the logit of "this pixel is foreground".
+//! The model: a network that says of every pixel which class it is, its loss, and its steps.
 
 use burn::module::Module;
-use burn::tensor::activation::{log_sigmoid, sigmoid};
+use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
@@ -10,7 +10,7 @@ use burn_skip::net::{Unet, UnetConfig};
 
 use crate::Result;
 use crate::batch::Batch;
-use crate::metrics::{Overlap, OverlapInput};
+use crate::metrics::{Overlap, OverlapInput, foreground};
 
 /// A U-Net that can be trained.
 #[derive(Module, Debug)]
@@ -24,34 +24,31 @@ pub struct Scored {
     overlap: Tensor<1>,
 }
 
-/// More parameters than this are a slip of the finger: 2 GB of weights.
-const MOST_PARAMETERS: usize = 500_000_000;
-
-/// A network with fresh weights, which are not in memory yet.
-///
-/// # Errors
-/// When it would be too large.
-pub fn build(config: &UnetConfig, device: &Device) -> Result<Unet<4>> {
-    let unet: Unet<4> = config.init(device);
-    let parameters = unet.num_params();
-    if parameters > MOST_PARAMETERS {
-        return Err(format!(
-            "the network of widths {:?} has {parameters} parameters, and {MOST_PARAMETERS} are the \
-             most that this program takes. Use smaller widths or kernels.",
-            config.encoder.feature_channels()
-        )
-        .into());
+/// The class of every pixel, `[batch, 1, height, width]`. For a single class, 1 where its logit is above 0, that
+/// is, its probability above a half.
+pub fn predicted(logits: Tensor<4>) -> Tensor<4> {
+    match logits.dims()[1] {
+        1 => logits.greater_elem(0.0).float(),
+        _ => logits.argmax(1).float(),
     }
-    Ok(unet)
 }
 
 impl Segmenter {
-    /// A network with fresh weights.
+    /// A network with fresh weights, which are not in memory yet.
     ///
     /// # Errors
-    /// As [`build`].
+    /// When it would be too large: two gigabytes of weights are a slip of the finger.
     pub fn new(config: &UnetConfig, device: &Device) -> Result<Self> {
-        let unet = build(config, device)?;
+        const MOST: usize = 500_000_000;
+        let unet: Unet<4> = config.init(device);
+        let parameters = unet.num_params();
+        if parameters > MOST {
+            return Err(format!(
+                "the network has {parameters} parameters, and {MOST} are the most that this program takes. \
+                 Use smaller widths or kernels."
+            )
+            .into());
+        }
         Ok(Self { unet })
     }
 
@@ -69,30 +66,13 @@ impl Segmenter {
     }
 }
 
-/// Sees that the network takes an image of this size, and marks every pixel of it.
-///
-/// # Errors
-/// When it is too small for the network, or comes out with another size.
-pub fn check_size(network: &UnetConfig, height: usize, width: usize) -> Result<()> {
-    let input = [1, 1, height, width];
-    let [_, _, out_height, out_width] = network.output_shape(input).map_err(|e| {
-        format!("the network does not suit {width} x {height} pixels (width x height): {e}")
-    })?;
-    if [out_height, out_width] != [height, width] {
-        return Err(format!(
-            "the network makes {out_width} x {out_height} pixels (width x height) of {width} x \
-             {height}; to mark every pixel it must keep the size. Change its config."
-        )
-        .into());
-    }
-    Ok(())
-}
-
 impl TrainStep for Segmenter {
     type Input = Batch;
     type Output = Scored;
 
     fn step(&self, batch: Batch) -> TrainOutput<Scored> {
+        // So that a step depends on its crops alone, also in a training that was broken off and resumed.
+        batch.images.device().seed(batch.seed);
         let scored = self.score(batch);
         TrainOutput::new(self, scored.loss.backward(), scored)
     }
@@ -110,19 +90,33 @@ impl InferenceStep for Segmenter {
 /// Cross entropy, which judges every pixel, plus Dice, which judges the overlap as a whole and
 /// so does not care how much background there is.
 fn loss(logits: Tensor<4>, truth: Tensor<4>) -> Tensor<1> {
-    cross_entropy(logits.clone(), truth.clone()) + dice(sigmoid(logits), truth)
+    let classes = logits.dims()[1];
+    if classes == 1 {
+        return binary_cross_entropy(logits.clone(), truth.clone()) + dice(sigmoid(logits), truth);
+    }
+    let one_hot = |classes: std::ops::Range<usize>| {
+        let maps = classes.map(|class| truth.clone().equal_elem(class as f32).float());
+        Tensor::cat(maps.collect(), 1)
+    };
+    let log_probability = log_softmax(logits.clone(), 1) * one_hot(0..classes);
+    let cross_entropy = -log_probability.sum_dim(1).mean();
+    let judged = foreground(classes);
+    let probability = softmax(logits, 1).narrow(1, judged.start, judged.len());
+    cross_entropy + dice(probability, one_hot(judged))
 }
 
 /// `-t log s(x) - (1 - t) log(1 - s(x))`, written so that no logit overflows.
-fn cross_entropy(logits: Tensor<4>, truth: Tensor<4>) -> Tensor<1> {
+fn binary_cross_entropy(logits: Tensor<4>, truth: Tensor<4>) -> Tensor<1> {
     (logits.clone() * (-truth + 1.0) - log_sigmoid(logits)).mean()
 }
 
-/// `1 - 2 |p t| / (|p| + |t|)`, smoothed by one pixel so that an empty truth has a gradient.
+/// `1 - 2 |p t| / (|p| + |t|)`, the mean over the classes; smoothed by one pixel so that an empty truth has a
+/// gradient.
 fn dice(probability: Tensor<4>, truth: Tensor<4>) -> Tensor<1> {
-    let both = (probability.clone() * truth.clone()).sum();
-    let total = probability.sum() + truth.sum();
-    -(both * 2.0 + 1.0) / (total + 1.0) + 1.0
+    let of_class = |map: Tensor<4>| map.sum_dims(&[0, 2, 3]);
+    let both = of_class(probability.clone() * truth.clone());
+    let total = of_class(probability) + of_class(truth);
+    (-(both * 2.0 + 1.0) / (total + 1.0) + 1.0).mean()
 }
 
 impl ItemLazy for Scored {

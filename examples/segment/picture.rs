@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::Result;
 use crate::font::{self, FONT};
 use crate::metrics::Overlap;
-use crate::plane::Plane;
+use crate::raster::Raster;
 
 const MARGIN: usize = 24;
 const TITLE: usize = 44;
@@ -23,9 +23,12 @@ const FALSE: RGBColor = RGBColor(50, 130, 255);
 
 /// What to draw; without a truth, only the image and what was found.
 pub struct Picture<'a> {
-    pub image: &'a Plane,
-    pub truth: Option<&'a Plane>,
-    pub found: &'a Plane,
+    pub image: &'a Raster,
+    /// The class of every pixel, as it is.
+    pub truth: Option<&'a Raster>,
+    /// The class of every pixel, as it was found.
+    pub found: &'a Raster,
+    pub classes: usize,
 }
 
 /// One of the pictures beside each other: its title, and its colour at a pixel.
@@ -66,39 +69,51 @@ impl Picture<'_> {
     }
 
     fn panels(&self) -> Vec<Panel<'_>> {
-        let grey = |pixel: usize| self.image.values[pixel].clamp(0.0, 1.0);
-        let is = |mask: &Plane, pixel: usize| mask.values[pixel] > 0.5;
+        let grey = |pixel: usize| self.image.brightness(pixel);
         let mut panels = vec![Panel {
             title: "image".into(),
             colour: Box::new(move |pixel| blend(FOUND, grey(pixel))),
         }];
+        let of_class = |mask: &'_ Raster, pixel: usize| match mask.values[pixel] {
+            0.0 => None,
+            class => Some(self.colour(class as usize)),
+        };
         let Some(truth) = self.truth else {
             panels.push(Panel {
                 title: "prediction".into(),
-                colour: Box::new(move |pixel| {
-                    tint(grey(pixel), is(self.found, pixel).then_some(FOUND))
-                }),
+                colour: Box::new(move |pixel| tint(grey(pixel), of_class(self.found, pixel))),
             });
             return panels;
         };
         panels.push(Panel {
             title: "truth".into(),
-            colour: Box::new(move |pixel| tint(grey(pixel), is(truth, pixel).then_some(FOUND))),
+            colour: Box::new(move |pixel| tint(grey(pixel), of_class(truth, pixel))),
         });
-        let iou = Overlap::between(self.found, truth).iou();
+        let iou = Overlap::between(self.found, truth, self.classes).iou();
         panels.push(Panel {
             title: format!("prediction: IoU {iou:.3}"),
             colour: Box::new(move |pixel| {
-                let mark = match (is(self.found, pixel), is(truth, pixel)) {
-                    (true, true) => Some(FOUND),
-                    (false, true) => Some(MISSED),
-                    (true, false) => Some(FALSE),
-                    (false, false) => None,
+                let mark = match (self.found.values[pixel], truth.values[pixel]) {
+                    (0.0, 0.0) => None,
+                    (found, truth) if found == truth => of_class(self.found, pixel),
+                    (0.0, _) => Some(MISSED),
+                    _ => Some(FALSE),
                 };
                 tint(grey(pixel), mark)
             }),
         });
         panels
+    }
+
+    /// The colour of a class, where it is found.
+    fn colour(&self, class: usize) -> RGBColor {
+        match self.classes {
+            0..=2 => FOUND,
+            _ => {
+                let (r, g, b) = Palette99::pick(class - 1).to_rgba().rgb();
+                RGBColor(r, g, b)
+            }
+        }
     }
 
     /// Small images are enlarged, by a whole factor so that a pixel stays a square.

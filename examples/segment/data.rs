@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Result;
-use crate::plane::Plane;
+use crate::raster::{Intensities, Raster};
 
 /// The folder that comes with this program.
 pub const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/nuclei");
@@ -11,10 +11,23 @@ pub const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/nu
 /// An image and its mask, of one size.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    pub image: Plane,
-    pub mask: Plane,
+    pub image: Raster,
+    /// The class of every pixel.
+    pub mask: Raster,
     /// So many columns at the left are there to be seen by the network, and not to be judged.
     pub context: usize,
+    /// Picks what is random in the network when it sees this sample.
+    pub seed: u64,
+}
+
+/// What a network sees and says.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// 1: grey; 3: red, green and blue.
+    pub channels: usize,
+    /// 1: foreground or not; more: one class a pixel, of which 0 is the background.
+    pub classes: usize,
+    pub intensities: Intensities,
 }
 
 /// Beyond so many columns, a U-Net of three levels sees nothing.
@@ -31,33 +44,42 @@ impl Data {
     ///
     /// # Errors
     /// When the folder or a file cannot be read, sizes differ, or an image is too small to train on.
-    pub fn load(folder: &Path, crop: usize) -> Result<Self> {
+    pub fn load(folder: &Path, task: Task, crop: usize) -> Result<Self> {
         let mut data = Self {
             train: Vec::new(),
             valid: Vec::new(),
         };
         for (image, mask) in pairs(folder)? {
-            let sample = Sample::read(&image, &mask)?;
-            let train = sample.training_columns();
-            if train == sample.image.width {
-                return Err(format!(
-                    "{} is {} (width x height): that leaves no column for validation. Use images \
-                     of 4 columns or more.",
-                    image.display(),
-                    sample.image.size()
-                )
-                .into());
+            let sample = Sample::read(&image, &mask, task)?;
+            let (train, valid) = Self::split(&sample, &image)?;
+            if train.image.width < crop || train.image.height < crop {
+                return Err(too_small(&image, &sample.image, train.image.width, crop).into());
             }
-            if train < crop || sample.image.height < crop {
-                return Err(too_small(&image, &sample.image, train, crop).into());
-            }
-            data.train.push(sample.columns(0, train));
-            // What lies at the cut is judged as it will be used: with its surroundings.
-            let context = train.min(CONTEXT);
-            let valid = sample.columns(train - context, sample.image.width - train + context);
-            data.valid.push(Sample { context, ..valid });
+            data.train.push(train);
+            data.valid.push(valid);
         }
         Ok(data)
+    }
+
+    /// What of a sample is trained on, and what is not: that is judged as it will be used, with what lies
+    /// beside it.
+    ///
+    /// # Errors
+    /// When one of them would be empty.
+    pub fn split(sample: &Sample, file: &Path) -> Result<(Sample, Sample)> {
+        let train = sample.training_columns();
+        if train == sample.image.width {
+            return Err(format!(
+                "{} is {} (width x height): that leaves no column for validation. Use images of 4 columns or \
+                 more.",
+                file.display(),
+                sample.image.size()
+            )
+            .into());
+        }
+        let context = train.min(CONTEXT);
+        let valid = sample.columns(train - context, sample.image.width - train + context);
+        Ok((sample.columns(0, train), Sample { context, ..valid }))
     }
 }
 
@@ -65,12 +87,13 @@ impl Sample {
     /// Reads an image and its mask.
     ///
     /// # Errors
-    /// When one of them cannot be read, or their sizes differ.
-    pub fn read(image: &Path, mask: &Path) -> Result<Self> {
+    /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
+    pub fn read(image: &Path, mask: &Path, task: Task) -> Result<Self> {
         let sample = Self {
-            image: Plane::read_image(image)?,
-            mask: Plane::read_mask(mask)?,
+            image: Raster::read_image(image, task.channels, task.intensities)?,
+            mask: Raster::read_mask(mask, task.classes)?,
             context: 0,
+            seed: 0,
         };
         if sample.image.size() != sample.mask.size() {
             return Err(format!(
@@ -97,11 +120,12 @@ impl Sample {
             image: self.image.cut(left, 0, width, height),
             mask: self.mask.cut(left, 0, width, height),
             context: 0,
+            seed: 0,
         }
     }
 }
 
-fn too_small(path: &Path, image: &Plane, columns: usize, crop: usize) -> String {
+fn too_small(path: &Path, image: &Raster, columns: usize, crop: usize) -> String {
     format!(
         "{} is too small to train on: it is {} (width x height), {columns} columns of it are for \
          training, and a crop is {crop} x {crop}. Use larger images, or pass --crop {}.",
@@ -113,7 +137,7 @@ fn too_small(path: &Path, image: &Plane, columns: usize, crop: usize) -> String 
 
 /// The image and mask files of a folder: `image.png` with `labels.png`, or every `images/NAME.png`
 /// with its `masks/NAME.png`.
-fn pairs(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+pub fn pairs(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     let at = folder.display();
     if !folder.is_dir() {
         return Err(format!("--data: there is no folder {at}").into());

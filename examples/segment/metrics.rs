@@ -1,7 +1,8 @@
-//! How well the predicted foreground covers the true one: IoU and Dice, as metrics of Burn.
+//! How well the predicted classes cover the true ones: IoU and Dice, as metrics of Burn.
 //!
 //! Both are computed from pixel counts summed over all images, and not as the mean of one value
-//! an image: an image with little foreground then counts for little.
+//! an image: an image with little foreground then counts for little. Of several classes it is the mean
+//! over those that occur; the background, class 0, is none of them.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -12,22 +13,35 @@ use burn::train::metric::{
     SerializedEntry,
 };
 
-use crate::plane::Plane;
+use crate::model::predicted;
+use crate::raster::Raster;
 
-/// Foreground pixels: in both, in the prediction, in the truth.
+/// The pixels of a class: in both, in the prediction, in the truth.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Overlap {
+struct Counts {
     both: f64,
     predicted: f64,
     truth: f64,
 }
 
+/// The pixels of each class but the background.
+#[derive(Clone, Debug, Default)]
+pub struct Overlap {
+    classes: Vec<Counts>,
+}
+
 impl Overlap {
-    /// Counts on the device; a logit above 0 is a probability above 0.5. Gives `[3]`.
+    /// Counts on the device. Gives `[3 * classes]`.
     pub fn count(logits: Tensor<4>, truth: Tensor<4>) -> Tensor<1> {
-        let predicted = logits.greater_elem(0.0).float();
-        let both = predicted.clone() * truth.clone();
-        Tensor::cat(vec![both.sum(), predicted.sum(), truth.sum()], 0)
+        let classes = foreground(logits.dims()[1]);
+        let predicted = predicted(logits);
+        let counts = classes.flat_map(|class| {
+            let predicted = predicted.clone().equal_elem(class as f32).float();
+            let truth = truth.clone().equal_elem(class as f32).float();
+            let both = predicted.clone() * truth.clone();
+            [both.sum(), predicted.sum(), truth.sum()]
+        });
+        Tensor::cat(counts.collect(), 0)
     }
 
     /// Reads what [`Overlap::count`] counted.
@@ -36,43 +50,70 @@ impl Overlap {
     /// When the device fails.
     pub fn read(counts: Tensor<1>) -> Result<Self, TensorReadError> {
         let counts = counts.try_into_vec_as::<f32>()?;
-        Ok(Self {
+        let class = |counts: &[f32]| Counts {
             both: f64::from(counts[0]),
             predicted: f64::from(counts[1]),
             truth: f64::from(counts[2]),
+        };
+        Ok(Self {
+            classes: counts.chunks_exact(3).map(class).collect(),
         })
     }
 
-    /// Counts in two masks of 0 and 1.
-    pub fn between(found: &Plane, truth: &Plane) -> Self {
-        let pairs = found.values.iter().zip(&truth.values);
-        Self {
-            both: pairs.map(|(&f, &t)| f64::from(f * t)).sum(),
-            predicted: found.values.iter().map(|&f| f64::from(f)).sum(),
-            truth: truth.values.iter().map(|&t| f64::from(t)).sum(),
+    /// Counts in two masks of so many classes.
+    pub fn between(found: &Raster, truth: &Raster, classes: usize) -> Self {
+        let mut counts = vec![Counts::default(); foreground(classes).len()];
+        for (&found, &truth) in found.values.iter().zip(&truth.values) {
+            // Class 0 is the background, so that class n is in place n - 1.
+            let place = |class: f32| (class as usize).checked_sub(1);
+            if let Some(place) = place(found) {
+                counts[place].predicted += 1.0;
+                counts[place].both += f64::from(found == truth);
+            }
+            if let Some(place) = place(truth) {
+                counts[place].truth += 1.0;
+            }
         }
+        Self { classes: counts }
     }
 
     /// Intersection over union; 1 when there is no foreground at all.
     pub fn iou(&self) -> f64 {
-        ratio(self.both, self.predicted + self.truth - self.both)
+        self.mean(|c| (c.both, c.predicted + c.truth - c.both))
     }
 
     /// Twice the intersection over the sum of both sizes; 1 when there is no foreground at all.
     pub fn dice(&self) -> f64 {
-        ratio(2.0 * self.both, self.predicted + self.truth)
+        self.mean(|c| (2.0 * c.both, c.predicted + c.truth))
+    }
+
+    /// The mean, over the classes that occur, of a part of a whole.
+    fn mean(&self, score: impl Fn(&Counts) -> (f64, f64)) -> f64 {
+        let scores = self.classes.iter().map(score);
+        let occurring: Vec<f64> = scores
+            .filter(|&(_, whole)| whole > 0.0)
+            .map(|(part, whole)| part / whole)
+            .collect();
+        match occurring.len() {
+            0 => 1.0,
+            count => occurring.iter().sum::<f64>() / count as f64,
+        }
     }
 }
 
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole == 0.0 { 1.0 } else { part / whole }
+/// The classes that are judged: of one it is that one, of several all but the first.
+pub fn foreground(classes: usize) -> std::ops::Range<usize> {
+    1..classes.max(2)
 }
 
-impl AddAssign for Overlap {
-    fn add_assign(&mut self, other: Self) {
-        self.both += other.both;
-        self.predicted += other.predicted;
-        self.truth += other.truth;
+impl AddAssign<&Overlap> for Overlap {
+    fn add_assign(&mut self, other: &Self) {
+        self.classes.resize(other.classes.len(), Counts::default());
+        for (sum, counts) in self.classes.iter_mut().zip(&other.classes) {
+            sum.both += counts.both;
+            sum.predicted += counts.predicted;
+            sum.truth += counts.truth;
+        }
     }
 }
 
@@ -131,7 +172,7 @@ impl Metric for OverlapMetric {
         _metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         self.batch = Overlap::read(counts.0.clone())?;
-        self.epoch += self.batch;
+        self.epoch += &self.batch;
         Ok(self.entry(NumericEntry::Value((self.score)(&self.batch))))
     }
 

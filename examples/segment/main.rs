@@ -1,8 +1,11 @@
-//! Finds cell nuclei: trains a U-Net on an image and its mask, and draws what it predicts.
+//! Says of every pixel of an image which class it is: trains a network from its file, judges it, uses it, and
+//! gives its weights away.
 //!
 //! ```text
-//! cargo run --release --example nuclei -- train
-//! cargo run --release --example nuclei -- predict --model target/nuclei --image cells.png --out found.png
+//! cargo run --release --example segment -- train
+//! cargo run --release --example segment -- eval --model target/segment
+//! cargo run --release --example segment -- predict --model target/segment --image cells.png --out found.png
+//! cargo run --release --example segment -- export --model target/segment --out unet.safetensors
 //! ```
 //!
 //! The files, in the order to read them: `model.rs` (network, loss, steps), `train.rs` (the
@@ -16,18 +19,25 @@ mod curves;
 mod data;
 #[path = "../support/device.rs"]
 mod device;
-mod files;
+mod devices;
+mod eval;
+mod export;
 mod find;
 mod font;
 mod history;
+#[path = "../support/json_file.rs"]
+mod json_file;
 mod metrics;
 mod model;
 mod options;
+mod patience;
 mod picture;
-mod plane;
 mod predict;
 mod progress;
+mod raster;
 mod report;
+mod run_folder;
+mod talk;
 mod train;
 mod weights;
 #[path = "../support/whole_file.rs"]
@@ -42,7 +52,8 @@ pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 #[derive(Parser)]
 #[command(
-    about = "Finds cell nuclei with a U-Net",
+    about = "Says of every pixel of an image which class it is, by a network of burn-skip",
+    after_help = "Exit codes: 0 done, 1 something is wrong and was said, 2 the command line is wrong.",
     arg_required_else_help = true
 )]
 struct Cli {
@@ -52,10 +63,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a U-Net to tell nuclei from background
-    Train(options::TrainArgs),
-    /// Draw the nuclei that a trained U-Net finds in an image
+    /// Train a network to tell the classes apart
+    Train(Box<options::TrainArgs>),
+    /// Say how well a trained network finds what is known to be there
+    Eval(eval::EvalArgs),
+    /// Draw what a trained network finds in an image
     Predict(predict::PredictArgs),
+    /// Write the weights of a trained network for PyTorch
+    Export(export::ExportArgs),
 }
 
 fn main() -> ExitCode {
@@ -63,8 +78,10 @@ fn main() -> ExitCode {
     unsafe { device::default_to_flex() };
 
     let outcome = match Cli::parse().command {
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => train::run(*args),
+        Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

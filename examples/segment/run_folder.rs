@@ -1,0 +1,120 @@
+//! The folder of a training, and the files in it.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use burn_skip::net::NetConfig;
+use serde::Serialize;
+
+use crate::history::History;
+use crate::options::Options;
+use crate::{Result, json_file, whole_file};
+
+/// The folder that a training writes to.
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder of a training that was, or will be.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder that a trained model was named by: itself, or a file in it.
+    pub fn of_model(path: &Path) -> Self {
+        match path.parent() {
+            Some(parent) if path.is_file() => Self::new(parent),
+            _ => Self::new(path),
+        }
+    }
+
+    /// Makes it where it is not yet, and keeps other trainings out until the lock is dropped or this program
+    /// ends, in whatever way.
+    ///
+    /// # Errors
+    /// When that is not allowed, a file is in the way, or another training runs in it.
+    pub fn occupy(&self) -> Result<File> {
+        let shown = self.path.display();
+        fs::create_dir_all(self.checkpoints()).map_err(|e| {
+            format!(
+                "--out: cannot make the folder {shown}: {e}. Choose a folder that you may write to."
+            )
+        })?;
+        let lock = File::create(self.path.join("lock"))
+            .map_err(|e| format!("--out: cannot write to {shown}: {e}"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "--out: another training runs in {shown}. Wait for its end, or choose another folder."
+            )
+            .into()),
+            Err(TryLockError::Error(e)) => Err(format!("--out: cannot lock {shown}: {e}").into()),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The network.
+    pub fn net(&self) -> PathBuf {
+        self.path.join("net.json")
+    }
+
+    /// The options of the training.
+    pub fn options(&self) -> PathBuf {
+        self.path.join("training.json")
+    }
+
+    /// What every epoch achieved.
+    pub fn history(&self) -> PathBuf {
+        self.path.join("history.json")
+    }
+
+    /// The trained weights.
+    pub fn model(&self) -> PathBuf {
+        self.path.join("model.bpk")
+    }
+
+    pub fn prediction(&self) -> PathBuf {
+        self.path.join("prediction.png")
+    }
+
+    pub fn curves(&self) -> PathBuf {
+        self.path.join("curves.png")
+    }
+
+    /// The folder of the checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoint")
+    }
+
+    /// The network of the training, its options and its history.
+    ///
+    /// # Errors
+    /// When there was none, or a file was edited into nonsense.
+    pub fn read(&self) -> Result<(NetConfig, Options, History)> {
+        if !self.options().is_file() {
+            return Err(format!(
+                "{} holds no training: {} is missing",
+                self.path.display(),
+                self.options().display()
+            )
+            .into());
+        }
+        let options: Options = json_file::read(&self.options())?;
+        options.check(&self.options())?;
+        let net = json_file::read(&self.net())?;
+        Ok((net, options, json_file::read(&self.history())?))
+    }
+}
+
+/// Writes a value in JSON.
+///
+/// # Errors
+/// As [`whole_file::write`].
+pub fn save(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)?;
+    Ok(whole_file::write(path, text.as_bytes())?)
+}

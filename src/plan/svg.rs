@@ -1,0 +1,239 @@
+//! A diagram as a picture: each box at the height of its stride, so that a U-Net is a U.
+
+use alloc::{format, string::String, vec, vec::Vec};
+use core::fmt::Write;
+
+use super::diagram::{Arrow, Box, Diagram, escaped, shape, words};
+
+/// All lengths are in pixels.
+const HEIGHT: f64 = 46.0;
+const ROW: f64 = 132.0;
+const MARGIN: f64 = 24.0;
+/// Above the first row, for the arcs of skips.
+const HEAD: f64 = 64.0;
+const LETTER: f64 = 7.0;
+
+/// One colour for each part of the whole: an encoder, a decoder, a head.
+const FILLS: [&str; 6] = [
+    "#dbe9f6", "#fde3cf", "#dcefdc", "#ece0f3", "#f6e9c5", "#e4e4e4",
+];
+
+/// Where a box stands: its left end, its width and its row.
+#[derive(Clone, Copy)]
+struct Place {
+    left: f64,
+    width: f64,
+    row: usize,
+}
+
+impl Place {
+    fn top(&self) -> f64 {
+        MARGIN + HEAD + self.row as f64 * ROW
+    }
+
+    fn middle(&self) -> f64 {
+        self.top() + HEIGHT / 2.0
+    }
+
+    fn right(&self) -> f64 {
+        self.left + self.width
+    }
+
+    fn centre(&self) -> f64 {
+        self.left + self.width / 2.0
+    }
+}
+
+/// The picture of boxes and the arrows between them.
+pub(super) fn draw(boxes: &[Box], arrows: &[Arrow]) -> String {
+    let places = places(boxes, arrows);
+    let right = places.iter().map(Place::right).fold(0.0, f64::max) + MARGIN;
+    let rows = places.iter().map(|place| place.row).max().unwrap_or(0);
+    let bottom = MARGIN + HEAD + rows as f64 * ROW + HEIGHT + MARGIN;
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {right:.0} {bottom:.0}\" width=\"{right:.0}\" \
+         height=\"{bottom:.0}\" font-family=\"sans-serif\" font-size=\"12\" text-anchor=\"middle\">\n\
+         <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
+         orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#444\"/></marker></defs>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+    );
+    let last = places.len() - 1;
+    for arrow in arrows {
+        let from = arrow.from.map_or(0, |index| index + 1);
+        let to = arrow.to.map_or(last, |index| index + 1);
+        draw_arrow(
+            &mut text,
+            [&places[from], &places[to]],
+            to > from + 1,
+            arrow,
+        );
+    }
+    draw_end(&mut text, &places[0], "input");
+    draw_end(&mut text, &places[last], "output");
+    let mut groups: Vec<&str> = Vec::new();
+    for (part, place) in boxes.iter().zip(&places[1..]) {
+        let group = part.path.split('.').next().unwrap_or_default();
+        let index = groups.iter().position(|&other| other == group);
+        let index = index.unwrap_or_else(|| {
+            groups.push(group);
+            groups.len() - 1
+        });
+        draw_box(&mut text, part, place, FILLS[index % FILLS.len()]);
+    }
+    text.push_str("</svg>\n");
+    text
+}
+
+/// Of the input, the boxes, and the output. What follows on the same row stands to the right, what follows on
+/// another row stands to the right of the middle of the one before it.
+fn places(boxes: &[Box], arrows: &[Arrow]) -> Vec<Place> {
+    let rows = rows(boxes);
+    let width = |part: &Box| {
+        let longest = words(part).iter().map(|word| word.chars().count()).max();
+        longest.unwrap_or(0) as f64 * LETTER + 20.0
+    };
+    let label = |to: Option<usize>| {
+        let labels = arrows.iter().filter(|arrow| arrow.to == to);
+        let longest = labels.map(|arrow| shape(arrow.map).chars().count()).max();
+        longest.unwrap_or(0) as f64 * LETTER
+    };
+    let mut places = vec![Place {
+        left: MARGIN,
+        width: 64.0,
+        row: rows.first().copied().unwrap_or(0),
+    }];
+    let ends = boxes.iter().zip(&rows).enumerate();
+    let ends = ends.map(|(index, (part, &row))| (Some(index), width(part), row));
+    let last = rows.last().copied().unwrap_or(0);
+    for (to, width, row) in ends.chain([(None, 64.0, last)]) {
+        let before = &places[places.len() - 1];
+        let mut left = match row == before.row {
+            true => before.right() + label(to) + 26.0,
+            false if row > before.row => before.centre() + 34.0,
+            false => before.right() - width / 2.0 + 34.0,
+        };
+        // Not over what stands on that row already.
+        let others = places.iter().filter(|place| place.row == row);
+        left = others
+            .map(|place| place.right() + 26.0)
+            .fold(left, f64::max);
+        places.push(Place { left, width, row });
+    }
+    places
+}
+
+/// The rows of the boxes: one for each stride, the finest above. What has none stays on the row before it.
+fn rows(boxes: &[Box]) -> Vec<usize> {
+    let stride = |part: &Box| {
+        let grid = part.node.outputs.last()?.grid.as_ref()?;
+        Some(grid.first()?.stride)
+    };
+    let mut strides: Vec<f64> = boxes.iter().filter_map(stride).collect();
+    strides.sort_by(f64::total_cmp);
+    strides.dedup();
+    let mut row = 0;
+    let place = |part| {
+        let found = stride(part).and_then(|stride| strides.iter().position(|&s| s == stride));
+        row = found.unwrap_or(row);
+        row
+    };
+    boxes.iter().map(place).collect()
+}
+
+fn draw_arrow(text: &mut String, [from, to]: [&Place; 2], skips: bool, arrow: &Arrow) {
+    let label = shape(arrow.map);
+    let (colour, path, [x, y]);
+    if skips {
+        // An arc over what stands between.
+        let (start, end) = (from.right() - 14.0, to.left + 14.0);
+        let (y0, y1) = (from.top(), to.top());
+        let lift = (24.0 + (end - start) * 0.08).min(HEAD);
+        let top = y0.min(y1) - lift;
+        path = format!(
+            "M{start:.1} {y0:.1}C{:.1} {top:.1} {:.1} {top:.1} {end:.1} {y1:.1}",
+            start + (end - start) * 0.15,
+            end - (end - start) * 0.15
+        );
+        // The middle of a cubic curve: an eighth of its ends, three eighths of its controls.
+        let middle = (y0 + y1) / 8.0 + 0.75 * top;
+        (colour, [x, y]) = ("#c2571a", [(start + end) / 2.0, middle - 5.0]);
+    } else if from.row == to.row {
+        let (start, end, middle) = (from.right(), to.left, from.middle());
+        path = format!("M{start:.1} {middle:.1}H{:.1}", end - 1.0);
+        (colour, [x, y]) = ("#444", [(start + end) / 2.0, middle - 6.0]);
+    } else if to.row > from.row {
+        let (start, end) = (from.centre(), to.left);
+        let (y0, y1) = (from.top() + HEIGHT, to.middle());
+        path = format!("M{start:.1} {y0:.1}V{y1:.1}H{:.1}", end - 1.0);
+        let half = label.chars().count() as f64 * LETTER / 2.0;
+        (colour, [x, y]) = ("#444", [start + half + 6.0, (y0 + y1) / 2.0]);
+    } else {
+        let (start, end) = (from.right(), to.centre());
+        let (y0, y1) = (from.middle(), to.top() + HEIGHT);
+        path = format!("M{start:.1} {y0:.1}H{end:.1}V{:.1}", y1 + 1.0);
+        let half = label.chars().count() as f64 * LETTER / 2.0;
+        (colour, [x, y]) = ("#444", [end + half + 6.0, (y0 + y1) / 2.0]);
+    }
+    let _ = writeln!(
+        text,
+        "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.4\" marker-end=\"url(#tip)\"/>\
+         <text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" fill=\"{colour}\">{label}</text>"
+    );
+}
+
+fn draw_end(text: &mut String, place: &Place, name: &str) {
+    let (x, y) = (place.centre(), place.middle());
+    let _ = writeln!(
+        text,
+        "<ellipse cx=\"{x:.1}\" cy=\"{y:.1}\" rx=\"{:.1}\" ry=\"16\" fill=\"#fff\" stroke=\"#444\"/>\
+         <text x=\"{x:.1}\" y=\"{:.1}\">{name}</text>",
+        place.width / 2.0,
+        y + 4.0
+    );
+}
+
+/// With a red frame where the input does not fit, and a broken one where maps do not lie on each other.
+fn draw_box(text: &mut String, part: &Box, place: &Place, fill: &str) {
+    let mut is_apart = false;
+    part.node.walk("", &mut |_, node| {
+        is_apart |= !node.misalignments.is_empty()
+    });
+    let frame = match part.node.find_error() {
+        Some(_) => "stroke=\"#d0021b\" stroke-width=\"2.5\"",
+        None if is_apart => "stroke=\"#555\" stroke-dasharray=\"5 3\"",
+        None => "stroke=\"#555\"",
+    };
+    let _ = write!(
+        text,
+        "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{HEIGHT}\" rx=\"6\" fill=\"{fill}\" {frame}/>",
+        place.left,
+        place.top(),
+        place.width
+    );
+    let words = words(part);
+    let first = place.middle() + 4.0 - 8.0 * (words.len() - 1) as f64;
+    for (line, word) in words.iter().enumerate() {
+        let weight = match line {
+            0 => " font-weight=\"bold\"",
+            _ => "",
+        };
+        let _ = write!(
+            text,
+            "<text x=\"{:.1}\" y=\"{:.1}\"{weight}>{}</text>",
+            place.centre(),
+            first + 16.0 * line as f64,
+            escaped(word)
+        );
+    }
+    text.push('\n');
+}
+
+impl Diagram<'_> {
+    /// As a picture in SVG: each box at the height of its stride on the input, skips as arcs over what they
+    /// skip. A broken frame says that maps are merged there that do not lie on each other, a red one that the
+    /// input does not fit.
+    pub fn svg(&self) -> String {
+        let boxes = self.boxes();
+        draw(&boxes, &self.arrows(&boxes))
+    }
+}
