@@ -70,8 +70,8 @@ pub fn clear(folder: &RunFolder) -> Result<()> {
         folder.curves(),
     ];
     let made = made.into_iter().filter(|path| path.is_file());
-    let checkpoints = listed(&folder.checkpoints()).filter(|path| has_ending(path, "bpk"));
-    made.chain(checkpoints).try_for_each(|path| remove(&path))
+    made.chain(files(&folder.checkpoints(), "bpk"))
+        .try_for_each(|path| remove(&path))
 }
 
 /// Removes what was being written when a training was killed.
@@ -79,18 +79,19 @@ pub fn clear(folder: &RunFolder) -> Result<()> {
 /// # Errors
 /// As [`clear`].
 pub fn sweep(folder: &RunFolder) -> Result<()> {
-    let all = listed(folder.path()).chain(listed(&folder.checkpoints()));
-    all.filter(|path| has_ending(path, "tmp"))
+    let unfinished = files(folder.path(), "tmp").into_iter();
+    unfinished
+        .chain(files(&folder.checkpoints(), "tmp"))
         .try_for_each(|path| remove(&path))
 }
 
-fn listed(folder: &Path) -> impl Iterator<Item = PathBuf> {
+/// The files of a folder whose names end so.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path())
-}
-
-fn has_ending(path: &Path, ending: &str) -> bool {
-    path.extension().is_some_and(|found| found == ending)
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|found| found == ending))
+        .collect()
 }
 
 fn remove(path: &Path) -> Result<()> {

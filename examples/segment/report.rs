@@ -91,6 +91,12 @@ fn outcome(args: &TrainArgs, options: &Options, history: &History) -> Result<()>
     let (Some(best), Some(last)) = (history.best(), history.epochs.last()) else {
         return Ok(());
     };
+    if last.epoch < options.epochs {
+        args.talk.say(&format!(
+            "stopped early: the IoU has not grown since epoch {}",
+            best.epoch
+        ))?;
+    }
     args.talk.say(&format!(
         "validation IoU {:.3}, Dice {:.3} after {} steps in {:.0} s (best IoU {:.3}, epoch {})",
         last.iou,

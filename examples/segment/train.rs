@@ -89,9 +89,10 @@ pub fn run(args: TrainArgs) -> Result<()> {
         .patience
         .is_some_and(|patience| history.is_stuck(patience));
     let trained = if epochs >= options.epochs || is_stuck {
-        args.talk.say(&format!(
-            "all {epochs} epochs are done; ask for more with --epochs N"
-        ))?;
+        args.talk.say(&match is_stuck {
+            true => format!("stopped after epoch {epochs}, for the IoU no longer grew"),
+            false => format!("all {epochs} epochs are done; ask for more with --epochs N"),
+        })?;
         let newest = checkpoints::weights_file(&folder, epochs);
         weights::load(Segmenter::new(&net, &devices[0])?, &newest)?
     } else {
