@@ -11,7 +11,7 @@ use crate::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Parts, T
 use crate::layer::Layer;
 use crate::param::Rows;
 use crate::pixel_shuffle::{BlockOrder, pixel_shuffle};
-use crate::plan::{Cost, Map, Planner, Trace};
+use crate::plan::{Cost, Map, Planner, Trace, word_of};
 use crate::pool::{PoolConfig, PoolKind};
 use crate::resize::{ResizeMode, regrid, resize, resize_shape, whole_factors};
 use crate::shape::{
@@ -290,7 +290,8 @@ impl UpConfig {
                     let conv = project.then(|| ConvConfig::new(channels, 1));
                     let x = conv.trace(planner.at("layer"), x)?;
                     let grid = regrid(&x, target, *mode);
-                    planner.at("").leaf("Resize", &[&x], none, Ok(output), grid)
+                    let kind = alloc::format!("{}Resize", word_of(mode));
+                    planner.at("").leaf(&kind, &[&x], none, Ok(output), grid)
                 }
                 Self::PixelShuffle { blur, .. } => {
                     let cell: usize = self.scale::<R>()?.iter().product();

@@ -34,7 +34,7 @@ struct Cli {
     /// Levels of parts to show; those below are summed up
     #[arg(long)]
     depth: Option<usize>,
-    /// Columns beside the names: input, output, parameters, mult-adds, bytes, stride, field
+    /// Columns beside the names: input, output, parameters, mult-adds, bytes, kept, stride, field
     #[arg(
         long,
         value_delimiter = ',',

@@ -2,12 +2,14 @@
 
 mod diagram;
 mod grid;
+mod memory;
 mod planner;
 mod summary;
 mod svg;
 
 pub use diagram::Diagram;
 pub use grid::Grid;
+pub use memory::Memory;
 pub use planner::{Cost, Map, Planner, Trace};
 pub use summary::{Column, Summary};
 
@@ -33,6 +35,8 @@ use crate::shape::ShapeError;
 pub struct Plan {
     /// The whole.
     pub root: Node,
+    /// What it holds at most. (Of one that does not fit, up to there.)
+    pub memory: Memory,
     #[serde(skip)]
     error: Option<ShapeError>,
 }
@@ -54,6 +58,8 @@ pub struct Node {
     /// biases once for each position of its output, those of a norm and of a linear layer once a sample. Those
     /// of a transposed convolution are counted once for each position of its *input*.
     pub mult_adds: u64,
+    /// The bytes of what it writes that wait for the gradients in a training step, if it has no parts.
+    pub kept: u64,
     /// The parts, in the order in which a map goes through them.
     pub children: Vec<Node>,
     /// Where maps are merged whose positions do not lie on each other.
@@ -126,6 +132,7 @@ impl Node {
             outputs: Vec::new(),
             parameters: 0,
             mult_adds: 0,
+            kept: 0,
             children: Vec::new(),
             misalignments: Vec::new(),
             error: None,
@@ -158,6 +165,11 @@ impl Node {
                 0
             }
         })
+    }
+
+    /// The bytes of what waits for the gradients in a training step, those of its parts among them.
+    pub fn total_kept(&self) -> u64 {
+        self.sum(&|node| node.kept)
     }
 
     fn sum(&self, of: &impl Fn(&Self) -> u64) -> u64 {
@@ -216,11 +228,16 @@ impl Plan {
         let mut planner = Planner::new();
         let error = trace(&mut planner).err();
         // (Nothing was told: what comes in goes out, or was refused before.)
-        let root = planner.finish().unwrap_or_else(|| Node {
+        let mut root = planner.finish().unwrap_or_else(|| Node {
             error: error.as_ref().map(|error| error.to_string()),
             ..Node::new("", "Identity", Vec::new())
         });
-        Self { root, error }
+        let memory = memory::account(&mut root);
+        Self {
+            root,
+            memory,
+            error,
+        }
     }
 
     /// Why the input does not fit, if it does not.

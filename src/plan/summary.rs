@@ -24,6 +24,8 @@ pub enum Column {
     MultAdds,
     /// The bytes of what comes out, in f32.
     Bytes,
+    /// The bytes of what waits for the gradients in a training step.
+    Kept,
     /// The stride of the output on the input of the network, an axis each.
     Stride,
     /// The receptive field of a position of the output, an axis each.
@@ -45,12 +47,13 @@ impl FromStr for Column {
 
 impl Column {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Input,
         Self::Output,
         Self::Parameters,
         Self::MultAdds,
         Self::Bytes,
+        Self::Kept,
         Self::Stride,
         Self::Field,
     ];
@@ -62,13 +65,17 @@ impl Column {
             Self::Parameters => "parameters",
             Self::MultAdds => "mult-adds",
             Self::Bytes => "bytes",
+            Self::Kept => "kept",
             Self::Stride => "stride",
             Self::Field => "field",
         }
     }
 
     fn is_number(self) -> bool {
-        matches!(self, Self::Parameters | Self::MultAdds | Self::Bytes)
+        matches!(
+            self,
+            Self::Parameters | Self::MultAdds | Self::Bytes | Self::Kept
+        )
     }
 
     /// Of a part; `whole` where its own parts have no lines of their own.
@@ -98,6 +105,8 @@ impl Column {
             Self::MultAdds => number(node.mult_adds),
             Self::Bytes if whole => number(node.outputs.iter().map(|map| map.bytes() as u64).sum()),
             Self::Bytes => String::new(),
+            Self::Kept if whole => number(node.total_kept()),
+            Self::Kept => number(node.kept),
             Self::Stride => of_axes(&|grid| grid.stride),
             Self::Field => of_axes(&|grid| grid.field),
         }
@@ -224,6 +233,12 @@ impl<'a> Summary<'a> {
                 with_unit(root.total_mult_adds(), 1000, units)
             ),
             format!("maps: {}", with_unit(root.map_bytes(), 1024, bytes)),
+            format!(
+                "memory: {} in inference, {} in a training step, {} of it kept for the gradients",
+                with_unit(self.plan.memory.inference, 1024, bytes),
+                with_unit(self.plan.memory.training, 1024, bytes),
+                with_unit(self.plan.memory.kept, 1024, bytes),
+            ),
         ];
         if let Some(error) = self.plan.error() {
             notes.insert(0, "up to where it does not fit:".to_string());
