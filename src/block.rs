@@ -23,6 +23,7 @@ pub use crate::style::{ConvStyle, LayerOrder};
 
 /// Configuration of [`ConvNormAct`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConvNormActConfig {
     /// Input and output channels.
@@ -363,6 +364,7 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
 
 /// Configuration of [`DoubleConv`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DoubleConvConfig {
     /// Input and output channels.

@@ -22,6 +22,7 @@ const NAME: &str = "Down";
 
 /// How a map is made smaller. The channels come from the layer that this belongs to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum DownConfig {
     /// A max or average pool.

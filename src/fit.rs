@@ -14,6 +14,7 @@ use crate::shape::{PerAxis, ShapeError, axis_name, expect, spatial, with_spatial
 
 /// What the positions that padding adds hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PadMode {
     /// Zeros.
     #[default]
@@ -27,6 +28,7 @@ pub enum PadMode {
 
 /// Which part of a map stays where it is when positions are added or cut away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Anchor {
     /// The first positions: padding and cropping happen at the end.
     Start,
@@ -60,6 +62,7 @@ impl Anchor {
 /// assert_eq!(y.dims(), [1, 8, 9, 9]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum Fit {
     /// Not at all: another size is an error.
@@ -251,6 +254,7 @@ fn pad<const R: usize>(x: Tensor<R>, target: &[usize], mode: PadMode, anchor: An
 
 /// The spatial size that the branches of a fusion are fitted to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Target {
     /// That of the first branch, the deep map.
     Deep,

@@ -9,6 +9,7 @@ use crate::shape::{Axis, ShapeError, axis_name, check_not_empty, expect};
 
 /// In which order a concatenation takes its maps. Weights trained with one do not fit the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Order {
     /// As the branches are listed, the deep map first: `[deep, skip]`, as segmentation_models.pytorch.
     #[default]
@@ -30,6 +31,7 @@ pub enum Order {
 /// assert_eq!(merge.forward(vec![a, b]).dims(), [1, 8, 96]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum Merge {
     /// One after the other along an axis. All other axes must agree.

@@ -11,6 +11,7 @@ use crate::shape::{ShapeError, check_not_empty, expect};
 
 /// A norm over the channels of a map. The number of channels comes from the layer that it follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum NormConfig {
     /// Batch norm (arXiv:1502.03167). In training Burn keeps the biased variance of the batch in the

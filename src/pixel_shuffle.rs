@@ -10,6 +10,7 @@ use crate::axis_map::around;
 /// Which channels become one cell of `s0 x s1` positions. Weights trained with one order do not fit
 /// the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum BlockOrder {
     /// The channel `(c s0 + i0) s1 + i1` holds the offset `(i0, i1)` of the output channel `c`:
     /// `torch.nn.PixelShuffle`.

@@ -22,6 +22,7 @@ const NAME: &str = "Pool";
 
 /// What a pool makes of the positions in its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PoolKind {
     /// The largest value.
     Max,
@@ -34,6 +35,7 @@ pub enum PoolKind {
 
 /// Configuration of [`Pool`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PoolConfig {
     /// What becomes of the values in the window.
@@ -262,6 +264,7 @@ pub(crate) fn adaptive_pool<const R: usize>(
 
 /// What an adaptive pool makes of the positions in a bin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum AdaptiveKind {
     /// The largest value.
     Max,

@@ -16,6 +16,7 @@ use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with
 
 /// How the positions of the output lie on the input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Sampling {
     /// `src = (dst + 1/2) in/out - 1/2`: pixels are areas. PyTorch's `align_corners=False`, and the
     /// default here (Burn's own `interpolate` defaults to corners).
@@ -39,6 +40,7 @@ pub enum Sampling {
 /// | `Cubic` | `bicubic` (A = -3/4; antialias A = -1/2) | |
 /// | `Area` | `area` | |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ResizeMode {
     /// `src = floor(dst in/out)`, computed as PyTorch does.
     Nearest,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// An axis of a feature map that maps can be joined along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Axis {
     /// The channels, axis 1 of the tensor.
     Channels,
@@ -67,6 +68,7 @@ pub(crate) fn with_spatial<const R: usize>(mut shape: [usize; R], size: &[usize]
 ///
 /// In a configuration file it is a number or a list: `3` or `[3, 1]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "expected a number, or a list of numbers")]
 pub enum PerAxis {
     /// The same number on every spatial axis.

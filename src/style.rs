@@ -13,6 +13,7 @@ use crate::window::Padding;
 
 /// In which order convolution, norm and activation follow each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum LayerOrder {
     /// As in ResNet (arXiv:1512.03385) and most U-Nets.
     #[default]
@@ -25,6 +26,7 @@ pub enum LayerOrder {
 
 /// What the convolutions of a network have in common.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConvStyle {
     /// The padding. Default: [`Padding::Same`].
@@ -34,12 +36,17 @@ pub struct ConvStyle {
     pub norm: Option<NormConfig>,
     /// The activation, or none. Default: ReLU.
     #[serde(deserialize_with = "Option::deserialize")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<crate::net::schema::Activation>")
+    )]
     pub activation: Option<ActivationConfig>,
     /// The order of the three. Default: [`LayerOrder::ConvNormAct`].
     pub order: LayerOrder,
     /// Whether the convolution has a bias. Default: it has one where there is no norm.
     pub bias: Option<bool>,
     /// How the weights start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
     pub initializer: Initializer,
 }
 

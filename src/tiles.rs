@@ -14,6 +14,7 @@ const NAME: &str = "Tiles";
 
 /// How much a position of a tile counts where tiles overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum Blend {
     /// As much as any other.
@@ -78,6 +79,7 @@ impl Blend {
 /// assert_eq!(tiles.predict(image, |tile| Layer::forward(&net, tile)).dims(), [1, 2, 100, 70]);
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TilesConfig {
     /// The size of a tile.

@@ -23,6 +23,7 @@ const NAME: &str = "Up";
 
 /// How a map is enlarged. The channels come from the layer that the enlargement belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum UpConfig {
     /// By interpolation. Reaches every size.

@@ -9,6 +9,7 @@ use crate::shape::{PerAxis, ShapeError, axis_name, check_not_empty, with_spatial
 
 /// How many zeros (for a max pool: minus infinities) surround the map before a window slides over it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum Padding {
     /// As TensorFlow and Keras: the output has `ceil(size / stride)` positions.

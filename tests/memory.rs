@@ -62,18 +62,23 @@ struct Case {
     input: [usize; 4],
 }
 
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 fn main() {
     let mut failed = false;
     let cases = cases();
     if let Some(first) = cases.first() {
         // The threads take their own memory once.
         let device = Device::flex().autodiff();
-        let _gradients = (first.net)(&device)(Tensor::zeros(first.input, &device))
-            .remove(0)
-            .backward();
+        let before = NOW.load(Relaxed);
+        let x = Tensor::zeros(first.input, &device);
+        drop((first.net)(&device)(x).remove(0).backward());
         println!(
-            "threads: {:.1} MiB",
-            NOW.load(Relaxed) as f64 / f64::from(1 << 20)
+            "before: {:.1} MiB; the threads' own: {:.1} MiB",
+            mib(before as u64),
+            mib((NOW.load(Relaxed) - before) as u64)
         );
     }
     for case in cases {
@@ -95,7 +100,6 @@ fn main() {
             let net = (case.net)(&device);
             Box::new(move || drop(net(x.clone()).remove(0).backward()))
         });
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         for (what, planned, measured) in [
             ("inference", inference, measured_inference),
             ("training", training, measured_training),

@@ -1,14 +1,19 @@
 //! Plans: what torchinfo says of whole networks, and the laws that hold for every plan.
 
+use burn::module::Module;
+use burn::nn::activation::ActivationConfig;
+use burn::nn::{EluConfig, HardSigmoidConfig, Initializer, PReluConfig, SoftplusConfig};
 use burn::tensor::Device;
-use burn_skip::Layer;
+use burn_skip::block::ConvStyle;
 use burn_skip::fit::Fit;
+use burn_skip::gate::GateConfig;
 use burn_skip::net::{
     ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, ResNetEncoderConfig,
     UnetConfig,
 };
 use burn_skip::plan::{Node, Plan, Trace};
 use burn_skip::up::UpConfig;
+use burn_skip::{DirectSum, FlattenPadReshape, Layer};
 use serde_json::Value;
 
 fn network(name: &str) -> NetConfig {
@@ -341,6 +346,86 @@ fn a_summary_is_a_table_with_totals() {
     );
     assert_eq!(
         "width".parse::<burn_skip::plan::Column>().unwrap_err(),
-        "there is no column width; choose of input, output, parameters, mult-adds, bytes, stride, field"
+        "there is no column width; choose of input, output, parameters, mult-adds, bytes, kept, stride, field"
     );
+}
+
+/// Whether the schema takes a network's file.
+fn takes(schema: &jsonschema::Validator, net: &NetConfig) -> bool {
+    let file = serde_json::to_value(net).unwrap();
+    let errors: Vec<String> = schema.iter_errors(&file).map(|e| e.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    true
+}
+
+#[test]
+fn the_schema_takes_what_the_reader_takes_and_nothing_else() {
+    let schema = serde_json::to_value(schemars::schema_for!(NetConfig)).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let resnet = EncoderConfig::ResNet(ResNetEncoderConfig::resnet50());
+    let densenet = EncoderConfig::DenseNet(DenseNetEncoderConfig::densenet121());
+    let mut nets = vec![
+        NetConfig::Unet(UnetConfig::valid(1, 2, vec![4, 8])),
+        NetConfig::Unet(UnetConfig::smp(resnet.clone(), 3)),
+        NetConfig::Unet(UnetConfig::monai_basic(1, 2, [8, 8, 16, 32, 64, 8])),
+        NetConfig::Classifier(ClassifierConfig::new(densenet, 10)),
+    ];
+    let gates = [
+        GateConfig::Attention { hidden_channels: 3 },
+        GateConfig::Scse { reduction: 2 },
+    ];
+    let ups = [UpConfig::pixel_shuffle(), UpConfig::conv_transpose()];
+    for (gate, up) in gates.into_iter().zip(ups) {
+        let unet = UnetConfig::new(3, 2, vec![4, 8]);
+        nets.push(NetConfig::Unet(unet.with_gate(gate).with_up(up)));
+    }
+    for activation in [
+        ActivationConfig::Gelu,
+        ActivationConfig::PRelu(PReluConfig::new()),
+        ActivationConfig::HardSigmoid(HardSigmoidConfig::new()),
+        ActivationConfig::Softplus(SoftplusConfig::new()),
+        ActivationConfig::Elu(EluConfig::new()),
+    ] {
+        for initializer in [
+            Initializer::Ones,
+            Initializer::Normal {
+                mean: 0.0,
+                std: 0.1,
+            },
+        ] {
+            let mut style = ConvStyle::new().with_activation(activation.clone());
+            style.initializer = initializer;
+            nets.push(NetConfig::Unet(
+                UnetConfig::new(3, 2, vec![4, 8]).with_style(style),
+            ));
+        }
+    }
+    assert!(nets.iter().all(|net| takes(&schema, net)));
+
+    let mut file = serde_json::to_value(&nets[0]).unwrap();
+    file["Unet"]["out_chanels"] = 2.into();
+    assert!(!schema.is_valid(&file));
+    let mut file = serde_json::to_value(&nets[0]).unwrap();
+    file["Unet"]["decoder"]["fit"] = "Exactly".into();
+    assert!(!schema.is_valid(&file));
+    assert!(!schema.is_valid(&serde_json::json!({"Net": {}})));
+}
+
+#[test]
+fn layers_of_several_maps_have_plans() {
+    let plan = DirectSum::new().plan(&[[1, 8, 15, 15], [1, 8, 6, 6]]);
+    assert_eq!(plan.root.outputs[0].shape, [1, 8, 21, 21]);
+    let plan = FlattenPadReshape::new([21, 21]).plan([1, 8, 15, 15], [1, 8, 6, 6]);
+    assert_eq!(plan.root.outputs[0].shape, [1, 8, 21, 21]);
+    let plan = FlattenPadReshape::new([9, 9]).plan([1, 8, 15, 15], [1, 8, 6, 6]);
+    let error = plan.error().unwrap().to_string();
+    assert!(error.contains("225 + 36 positions do not fit"), "{error}");
+
+    let gate = GateConfig::Attention { hidden_channels: 4 };
+    let plan = gate.plan([1, 8, 15, 15], [1, 16, 15, 15]);
+    let built = gate.init::<4>(8, 16, &Device::flex());
+    assert_eq!(plan.root.outputs[0].shape, [1, 8, 15, 15]);
+    // (Those of batch norm that are not learned are counted there, and not here.)
+    assert!(plan.root.total_parameters() <= built.num_params());
+    assert!(plan.root.total_parameters() > 4 * (8 + 16));
 }

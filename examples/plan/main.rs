@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use burn_skip::net::{Advice, NetConfig};
 use burn_skip::plan::{Column, Plan};
 use clap::{Parser, ValueEnum};
+use console::{Term, style};
 
 #[derive(Parser)]
 #[command(
@@ -26,10 +27,10 @@ use clap::{Parser, ValueEnum};
 )]
 struct Cli {
     /// The file of the network, in JSON
-    #[arg(required_unless_present = "template")]
+    #[arg(required_unless_present_any = ["template", "schema"])]
     net: Option<PathBuf>,
     /// The shape of the input: batch, channels and one to three spatial axes
-    #[arg(long, value_parser = shape, required_unless_present = "template", value_name = "1x3x255x255")]
+    #[arg(long, value_parser = shape, required_unless_present_any = ["template", "schema"], value_name = "1x3x255x255")]
     input: Option<Shape>,
     /// Levels of parts to show; those below are summed up
     #[arg(long)]
@@ -41,7 +42,7 @@ struct Cli {
         default_value = "output,parameters,mult-adds"
     )]
     columns: Vec<Column>,
-    /// Characters of a line at most; the names are shortened
+    /// Characters of a line at most; the names are shortened [default: the terminal's]
     #[arg(long)]
     width: Option<usize>,
     /// What to print
@@ -56,6 +57,9 @@ struct Cli {
     /// Prints the file of a known network, and nothing else
     #[arg(long, conflicts_with_all = ["net", "input", "diagram"])]
     template: Option<template::Template>,
+    /// Prints the JSON schema of such files, by which an editor completes and checks them
+    #[arg(long, conflicts_with_all = ["net", "input", "diagram", "template"])]
+    schema: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -101,6 +105,12 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<bool, String> {
     if let Some(template) = cli.template {
         let text = serde_json::to_string_pretty(&template.config()).map_err(|e| e.to_string())?;
+        print(&text)?;
+        return Ok(true);
+    }
+    if cli.schema {
+        let schema = schemars::schema_for!(NetConfig);
+        let text = serde_json::to_string_pretty(&schema).map_err(|e| e.to_string())?;
         print(&text)?;
         return Ok(true);
     }
@@ -150,12 +160,33 @@ fn text_of(plan: &Plan, cli: &Cli) -> Result<String, String> {
         .summary()
         .with_columns(cli.columns.clone())
         .with_depth(cli.depth.unwrap_or(usize::MAX))
-        .with_width(cli.width.unwrap_or(usize::MAX));
+        .with_width(cli.width.or_else(terminal_width).unwrap_or(usize::MAX));
     match cli.format {
-        Format::Table => Ok(summary.to_string()),
+        Format::Table => Ok(coloured(&summary.to_string())),
         Format::Markdown => Ok(summary.markdown()),
         Format::Json => serde_json::to_string_pretty(plan).map_err(|e| e.to_string()),
     }
+}
+
+fn terminal_width() -> Option<usize> {
+    let terminal = Term::stdout();
+    terminal.is_term().then(|| terminal.size().1.into())
+}
+
+/// The titles bold, what is wrong red, what is to be noted yellow; only on a terminal.
+fn coloured(table: &str) -> String {
+    let lines = table.lines().enumerate().map(|(index, line)| {
+        let line = style(line);
+        let text = line.to_string();
+        match index {
+            0 => line.bold(),
+            _ if text.contains("does not fit") || text.contains("error:") => line.red(),
+            _ if text.contains("note:") => line.yellow(),
+            _ => line,
+        }
+        .to_string()
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Prints, unless nobody reads on.

@@ -147,19 +147,29 @@ impl Picture<'_> {
         let beside = style.pos(Pos::new(HPos::Left, VPos::Center));
         let y = (height - LEGEND / 2) as i32;
         let mut x = MARGIN as i32;
-        for (word, colour) in self.legend() {
+        for (word, colour) in &self.legend() {
             let square = [(x, y - 11), (x + 16, y + 5)];
             paper.draw(&Rectangle::new(square, colour.filled()))?;
-            paper.draw(&Text::new(*word, (x + 24, y), beside.clone()))?;
+            paper.draw(&Text::new(word.as_str(), (x + 24, y), beside.clone()))?;
             x += 112;
         }
         paper.present()?;
         Ok(())
     }
 
-    fn legend(&self) -> &[(&'static str, RGBColor)] {
-        let all = &[("found", FOUND), ("missed", MISSED), ("false", FALSE)];
-        if self.truth.is_some() { all } else { &all[..1] }
+    fn legend(&self) -> Vec<(String, RGBColor)> {
+        let found = match self.classes {
+            0..=2 => vec![("found".into(), FOUND)],
+            several => {
+                // As many as there is room for.
+                let classes = 1..several.min(9);
+                let entry = |class| (format!("class {class}"), self.colour(class));
+                classes.map(entry).collect()
+            }
+        };
+        let wrong = [("missed".into(), MISSED), ("false".into(), FALSE)];
+        let wrong = wrong.into_iter().filter(|_| self.truth.is_some());
+        found.into_iter().chain(wrong).collect()
     }
 }
 

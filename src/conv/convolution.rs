@@ -20,6 +20,7 @@ const NAME: &str = "Conv";
 
 /// Configuration of [`Conv`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConvConfig {
     /// Input and output channels.
@@ -37,6 +38,7 @@ pub struct ConvConfig {
     /// Whether a bias is added. Default: true.
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
     pub initializer: Initializer,
 }
 

@@ -9,6 +9,7 @@ use crate::shape::{ShapeError, axis_name, check_not_empty};
 /// Which positions of the full output of a transposed convolution are cut away, where that is larger
 /// than the output that is wanted. The full output of `n` positions has `(n - 1) stride + kernel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum TransposedPadding {
     /// PyTorch's rule, solved for the wanted size: as many at both ends, the odd one at the start.
     /// That is `padding=ceil(cut / 2), output_padding=cut % 2`. Without a wanted size: `n stride`.

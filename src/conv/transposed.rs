@@ -23,6 +23,7 @@ const NAME: &str = "ConvTranspose";
 
 /// Configuration of [`ConvTranspose`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConvTransposeConfig {
     /// Input and output channels.
@@ -36,6 +37,7 @@ pub struct ConvTransposeConfig {
     /// Whether a bias is added. Default: true.
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
     pub initializer: Initializer,
 }
 

@@ -14,7 +14,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::merge::disagreement;
-use crate::plan::{Map, Planner};
+use crate::plan::{Map, Plan, Planner};
 use crate::shape::{
     ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
 };
@@ -23,6 +23,7 @@ const NAME: &str = "Gate";
 
 /// Which gate, and how wide it is. The channels come from the layer that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum GateConfig {
     /// The additive attention gate of Attention U-Net (arXiv:1804.03999).
@@ -86,8 +87,19 @@ impl GateConfig {
         }
     }
 
+    /// The [plan](crate::plan) for a map of shape `x`, guided by one of shape `guide`.
+    pub fn plan<const R: usize>(&self, x: [usize; R], guide: [usize; R]) -> Plan {
+        Plan::of_maps(&[x, guide], |planner, maps| {
+            let map = self.trace(planner, &maps[0], &maps[1])?;
+            Ok(vec![map])
+        })
+    }
+
     /// Tells the planner of the gate of `x`, guided by `guide`.
-    pub(crate) fn trace<const R: usize>(
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace<const R: usize>(
         &self,
         planner: &mut Planner,
         x: &Map<R>,

@@ -16,6 +16,7 @@ const NAME: &str = "Classifier";
 
 /// Configuration of a [`Classifier`] on one of the encoders here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ClassifierConfig {
     /// What makes the maps.

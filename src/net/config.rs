@@ -17,7 +17,11 @@ use crate::shape::ShapeError;
 /// let net: NetConfig = serde_json::from_str(&text).unwrap();
 /// assert_eq!(net.plan(&[1, 3, 45, 61]).unwrap().root.outputs[0].shape, [1, 2, 45, 61]);
 /// ```
+///
+/// With the feature `schema` it has a JSON schema, by which an editor completes and checks such a file:
+/// `schemars::schema_for!(NetConfig)`, or `cargo run --example plan -- --schema`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(clippy::large_enum_variant)] // a program holds few
 pub enum NetConfig {
     /// [`Unet`](super::Unet): a value for each class at each position.

@@ -24,6 +24,7 @@ const NAME: &str = "UnetDecoder";
 
 /// Configuration of [`UnetDecoder`]. The channels of the maps come from the encoder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnetDecoderConfig {
     /// The channels after each step, the finest first. Of `n` maps there are `n - 1` steps to the size

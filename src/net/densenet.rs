@@ -26,6 +26,7 @@ const NAME: &str = "DenseNetEncoder";
 
 /// Configuration of [`DenseNetEncoder`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DenseNetEncoderConfig {
     /// The channels of the image. Default: 3.
@@ -41,6 +42,7 @@ pub struct DenseNetEncoderConfig {
     /// The norm. Default: [`NormConfig::batch`].
     pub norm: NormConfig,
     /// The activation. Default: ReLU.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Activation"))]
     pub activation: ActivationConfig,
 }
 

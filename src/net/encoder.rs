@@ -64,6 +64,7 @@ pub trait Encoder<const R: usize = 4>: Module + ModuleDisplay {
 
 /// Which encoder, and its options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum EncoderConfig {
     /// That of the U-Net paper.
     Plain(PlainEncoderConfig),

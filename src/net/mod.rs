@@ -8,6 +8,8 @@ mod densenet;
 mod encoder;
 mod plain;
 mod resnet;
+#[cfg(feature = "schema")]
+pub(crate) mod schema;
 mod unet;
 
 pub use advice::Advice;

@@ -20,6 +20,7 @@ const NAME: &str = "PlainEncoder";
 
 /// Configuration of [`PlainEncoder`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlainEncoderConfig {
     /// The channels of the image.

@@ -24,6 +24,7 @@ const NAME: &str = "ResNetEncoder";
 
 /// What a residual connection jumps over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ResNetBlock {
     /// Two 3x3 convolutions; the first has the stride.
     Basic,
@@ -43,6 +44,7 @@ impl ResNetBlock {
 
 /// Configuration of [`ResNetEncoder`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ResNetEncoderConfig {
     /// The channels of the image. Default: 3.
@@ -59,6 +61,7 @@ pub struct ResNetEncoderConfig {
     #[serde(deserialize_with = "Option::deserialize")] // absent is an error, and not none
     pub norm: Option<NormConfig>,
     /// The activation. Default: ReLU.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Activation"))]
     pub activation: ActivationConfig,
     /// The probability with which the last block is left out in training; it rises from 0 at the
     /// first block (arXiv:1603.09382). Default: 0.

@@ -28,6 +28,7 @@ const NAME: &str = "Unet";
 
 /// Configuration of [`Unet`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnetConfig {
     /// What makes the maps.

@@ -12,7 +12,7 @@ use super::{MapPlan, Node};
 
 /// What a network holds at most on flex and ndarray, in bytes of f32.
 ///
-/// The threads' own memory, a few MiB each, and an optimizer's numbers are not among them: Adam's are twice the
+/// The threads' own memory, some 6 MiB each, and an optimizer's numbers are not among them: Adam's are twice the
 /// weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {

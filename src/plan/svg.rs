@@ -87,7 +87,7 @@ pub(super) fn draw(boxes: &[Box], arrows: &[Arrow]) -> String {
 /// Of the input, the boxes, and the output. What follows on the same row stands to the right, what follows on
 /// another row stands to the right of the middle of the one before it.
 fn places(boxes: &[Box], arrows: &[Arrow]) -> Vec<Place> {
-    let rows = rows(boxes);
+    let (input, rows) = rows(boxes);
     let width = |part: &Box| {
         let longest = words(part).iter().map(|word| word.chars().count()).max();
         longest.unwrap_or(0) as f64 * LETTER + 20.0
@@ -100,7 +100,7 @@ fn places(boxes: &[Box], arrows: &[Arrow]) -> Vec<Place> {
     let mut places = vec![Place {
         left: MARGIN,
         width: 64.0,
-        row: rows.first().copied().unwrap_or(0),
+        row: input,
     }];
     let ends = boxes.iter().zip(&rows).enumerate();
     let ends = ends.map(|(index, (part, &row))| (Some(index), width(part), row));
@@ -122,8 +122,9 @@ fn places(boxes: &[Box], arrows: &[Arrow]) -> Vec<Place> {
     places
 }
 
-/// The rows of the boxes: one for each stride, the finest above. What has none stays on the row before it.
-fn rows(boxes: &[Box]) -> Vec<usize> {
+/// The row of the input and those of the boxes: one for each stride, the finest above. What has no stride stays on
+/// the row before it.
+fn rows(boxes: &[Box]) -> (usize, Vec<usize>) {
     let stride = |part: &Box| {
         let grid = part.node.outputs.last()?.grid.as_ref()?;
         Some(grid.first()?.stride)
@@ -131,13 +132,14 @@ fn rows(boxes: &[Box]) -> Vec<usize> {
     let mut strides: Vec<f64> = boxes.iter().filter_map(stride).collect();
     strides.sort_by(f64::total_cmp);
     strides.dedup();
-    let mut row = 0;
+    let row_of = |stride: f64| strides.iter().position(|&other| other == stride);
+    let input = row_of(1.0).unwrap_or(0);
+    let mut row = input;
     let place = |part| {
-        let found = stride(part).and_then(|stride| strides.iter().position(|&s| s == stride));
-        row = found.unwrap_or(row);
+        row = stride(part).and_then(row_of).unwrap_or(row);
         row
     };
-    boxes.iter().map(place).collect()
+    (input, boxes.iter().map(place).collect())
 }
 
 fn draw_arrow(text: &mut String, [from, to]: [&Place; 2], skips: bool, arrow: &Arrow) {

@@ -25,6 +25,7 @@ const NAME: &str = "SkipAdd";
 
 /// What projects the input where the block changes its channels or its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Shortcut {
     /// A 1x1 convolution with the block's stride (ResNet, option B).
     #[default]
@@ -37,6 +38,7 @@ pub enum Shortcut {
 
 /// Configuration of [`SkipAdd`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SkipAddConfig {
     /// Input and output channels of the block.
@@ -50,6 +52,10 @@ pub struct SkipAddConfig {
     pub norm: Option<NormConfig>,
     /// The activation of the sum, or none. Default: ReLU.
     #[serde(deserialize_with = "Option::deserialize")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<crate::net::schema::Activation>")
+    )]
     pub activation: Option<ActivationConfig>,
     /// The start of a learned scale of each channel of the block's output, or none. Default: none.
     pub layer_scale: Option<f64>,

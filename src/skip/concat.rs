@@ -20,6 +20,7 @@ const NAME: &str = "SkipConcat";
 
 /// Configuration of [`SkipConcat`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SkipConcatConfig {
     /// How the two maps are brought to one size. Default: [`Fit::Exact`].

@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Tensor, ops::PadMode};
 
 use crate::merge::Merge;
+use crate::plan::{Cost, Map, Plan, Planner};
 use crate::shape::{ShapeError, expect};
 
 /// Places maps one after the other along the diagonal of the spatial axes, zeros elsewhere: the
@@ -53,6 +54,28 @@ impl DirectSum {
             output[axis] = inputs.iter().map(|shape| shape[axis]).sum();
         }
         Ok(output)
+    }
+
+    /// Tells the planner of the layer. Where its positions lie is the affair of each map.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[&Map<R>],
+    ) -> Result<Map<R>, ShapeError> {
+        let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
+        let output = self.output_shape(&shapes);
+        planner.leaf("DirectSum", maps, Cost::default(), output, None)
+    }
+
+    /// The [plan](crate::plan) for maps of the given shapes.
+    pub fn plan<const R: usize>(&self, inputs: &[[usize; R]]) -> Plan {
+        Plan::of_maps(inputs, |planner, maps| {
+            let maps: Vec<_> = maps.iter().collect();
+            self.trace(planner, &maps).map(|map| vec![map])
+        })
     }
 
     /// Places the maps.

@@ -6,6 +6,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay};
 use burn::tensor::{Tensor, ops::PadMode};
 
 use crate::merge::Merge;
+use crate::plan::{Cost, Map, Plan, Planner};
 use crate::shape::{PerAxis, ShapeError, check_not_empty, expect, spatial, with_spatial};
 
 const NAME: &str = "FlattenPadReshape";
@@ -77,6 +78,28 @@ impl FlattenPadReshape {
             ));
         }
         Ok(with_spatial(first, &size))
+    }
+
+    /// Tells the planner of the layer. Its positions are moved, so that they lie nowhere on the input.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        first: &Map<R>,
+        second: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        let output = self.output_shape(first.shape, second.shape);
+        planner.leaf(NAME, &[first, second], Cost::default(), output, None)
+    }
+
+    /// The [plan](crate::plan) for maps of shapes `first` and `second`.
+    pub fn plan<const R: usize>(&self, first: [usize; R], second: [usize; R]) -> Plan {
+        Plan::of_maps(&[first, second], |planner, maps| {
+            let map = self.trace(planner, &maps[0], &maps[1])?;
+            Ok(vec![map])
+        })
     }
 
     /// Folds the maps.

@@ -23,6 +23,7 @@ const NAME: &str = "Fuse";
 
 /// One branch of a [`FuseConfig`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BranchConfig {
     /// The channels of the map.
@@ -47,6 +48,7 @@ setters!(
 
 /// The gate of a branch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BranchGate {
     /// The gate.
@@ -84,6 +86,7 @@ impl BranchConfig {
 
 /// Configuration of [`Fuse`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FuseConfig {
     /// The branches, from the deepest map to the skip.

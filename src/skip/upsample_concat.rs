@@ -23,6 +23,7 @@ const NAME: &str = "UpsampleConcat";
 
 /// Configuration of [`UpsampleConcat`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpsampleConcatConfig {
     /// The channels of the deep map.
