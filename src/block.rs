@@ -22,6 +22,16 @@ use crate::window::Padding;
 pub use crate::style::{ConvStyle, LayerOrder};
 
 /// Configuration of [`ConvNormAct`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{Padding, block::ConvNormActConfig};
+///
+/// let config = ConvNormActConfig::new([3, 16], 3).with_stride(2);
+/// assert_eq!(config.output_shape([1, 3, 33, 20]).unwrap(), [1, 16, 17, 10]);
+/// let config = config.with_padding(Padding::Valid);
+/// assert_eq!(config.output_shape([1, 3, 33, 20]).unwrap(), [1, 16, 16, 9]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -363,6 +373,16 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
 }
 
 /// Configuration of [`DoubleConv`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{block::DoubleConvConfig, plan::Trace};
+///
+/// let config = DoubleConvConfig::new([3, 16]);
+/// assert_eq!(config.plan([1, 3, 32, 32]).root.total_parameters(), 2_800);
+/// let narrow = config.with_mid_channels(8); // between the two convolutions
+/// assert_eq!(narrow.plan([1, 3, 32, 32]).root.total_parameters(), 1_416);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -21,6 +21,19 @@ use crate::shape::{
 const NAME: &str = "Down";
 
 /// How a map is made smaller. The channels come from the layer that this belongs to.
+///
+/// # Example
+/// ```
+/// use burn_skip::down::DownConfig;
+///
+/// // Of an odd size a pool leaves out the last row; a strided convolution rounds up.
+/// assert_eq!(DownConfig::max().output_shape([1, 4, 33, 32]).unwrap(), [1, 4, 16, 16]);
+/// assert_eq!(DownConfig::conv().output_shape([1, 4, 33, 32]).unwrap(), [1, 4, 17, 16]);
+/// // A pixel unshuffle loses nothing, and takes no odd size.
+/// let unshuffle = DownConfig::pixel_unshuffle();
+/// assert_eq!(unshuffle.output_shape([1, 4, 32, 32]).unwrap(), [1, 16, 16, 16]);
+/// assert_eq!(unshuffle.output_shape([1, 4, 33, 32]).unwrap_err().remedy, "Fit the map to 34 first");
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -13,6 +13,21 @@ use crate::resize::{ResizeMode, regrid, resize, resize_shape};
 use crate::shape::{PerAxis, ShapeError, axis_name, expect, spatial, with_spatial};
 
 /// What the positions that padding adds hold.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::fit::{Anchor, Fit, PadMode};
+///
+/// let padded = |mode| {
+///     let x = Tensor::<3>::from_floats([[[1.0, 2.0, 4.0]]], &Device::flex());
+///     let y = Fit::Pad { mode, anchor: Anchor::Center }.forward(x, &[5]);
+///     y.to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(padded(PadMode::Zero), [0.0, 1.0, 2.0, 4.0, 0.0]);
+/// assert_eq!(padded(PadMode::Edge), [1.0, 1.0, 2.0, 4.0, 4.0]);
+/// assert_eq!(padded(PadMode::Reflect), [2.0, 1.0, 2.0, 4.0, 2.0]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PadMode {
@@ -27,6 +42,21 @@ pub enum PadMode {
 }
 
 /// Which part of a map stays where it is when positions are added or cut away.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::fit::{Anchor, Fit};
+///
+/// let cropped = |anchor| {
+///     let x = Tensor::<3>::from_floats([[[1.0, 2.0, 3.0, 4.0]]], &Device::flex());
+///     let y = Fit::Crop { anchor }.forward(x, &[2]);
+///     y.to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(cropped(Anchor::Start), [1.0, 2.0]);
+/// assert_eq!(cropped(Anchor::Center), [2.0, 3.0]);
+/// assert_eq!(cropped(Anchor::End), [3.0, 4.0]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Anchor {
@@ -253,6 +283,19 @@ fn pad<const R: usize>(x: Tensor<R>, target: &[usize], mode: PadMode, anchor: An
 }
 
 /// The spatial size that the branches of a fusion are fitted to.
+///
+/// # Example
+/// ```
+/// use burn_skip::{BranchConfig, FuseConfig, fit::{Fit, Target}, merge::Merge};
+///
+/// let branches = vec![BranchConfig::new(8).with_fit(Fit::pad_or_crop()); 2];
+/// let config = FuseConfig::new(branches, Merge::Add);
+/// let maps = [[1, 8, 15, 6], [1, 8, 6, 15]]; // deep, skip
+/// let merged = |target| config.clone().with_target(target).output_shape(&maps).unwrap();
+/// assert_eq!(merged(Target::Deep), [1, 8, 15, 6]);
+/// assert_eq!(merged(Target::Skip), [1, 8, 6, 15]);
+/// assert_eq!(merged(Target::Largest), [1, 8, 15, 15]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Target {

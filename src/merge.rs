@@ -8,6 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::shape::{Axis, ShapeError, axis_name, check_not_empty, expect};
 
 /// In which order a concatenation takes its maps. Weights trained with one do not fit the other.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Axis, merge::{Merge, Order}};
+///
+/// let merged = |order| {
+///     let device = Device::flex();
+///     let [deep, skip] = [1.0, 2.0].map(|value| Tensor::<3>::from_floats([[[value]]], &device));
+///     let y = Merge::Concat { axis: Axis::Channels, order }.forward(vec![deep, skip]);
+///     y.to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(merged(Order::DeepFirst), [1.0, 2.0]);
+/// assert_eq!(merged(Order::SkipFirst), [2.0, 1.0]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Order {

@@ -10,6 +10,17 @@ use crate::plan::{Cost, Map, Planner, Trace, weight_cost};
 use crate::shape::{ShapeError, check_not_empty, expect};
 
 /// A norm over the channels of a map. The number of channels comes from the layer that it follows.
+///
+/// # Example
+/// ```
+/// use burn_skip::{norm::NormConfig, plan::Trace};
+///
+/// let learned = |norm: NormConfig| norm.plan([1, 16, 8, 8]).root.total_parameters();
+/// assert_eq!(learned(NormConfig::batch()), 32); // a scale and a shift of each channel
+/// assert_eq!(learned(NormConfig::instance()), 0);
+/// let error = NormConfig::group(4).validate(6).unwrap_err();
+/// assert_eq!(error.problem, "groups (=4) do not divide the channels (=6)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

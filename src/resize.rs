@@ -15,6 +15,19 @@ use crate::plan::{Grid, Map};
 use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with_spatial};
 
 /// How the positions of the output lie on the input.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::resize::{ResizeMode, Sampling, resize};
+///
+/// let shrunk = |sampling| {
+///     let x = Tensor::<3>::from_floats([[[0.0, 2.0, 4.0, 6.0]]], &Device::flex());
+///     resize(x, &[2], ResizeMode::Linear(sampling)).to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(shrunk(Sampling::HalfPixel), [1.0, 5.0]);
+/// assert_eq!(shrunk(Sampling::AlignCorners), [0.0, 6.0]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Sampling {
@@ -39,6 +52,20 @@ pub enum Sampling {
 /// | `Linear` | `linear`, `bilinear`, `trilinear` | `bilinear` (half-pixel) |
 /// | `Cubic` | `bicubic` (A = -3/4; antialias A = -1/2) | |
 /// | `Area` | `area` | |
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::resize::{ResizeMode, resize};
+///
+/// let shrunk = |mode| {
+///     let x = Tensor::<3>::from_floats([[[1.0, 3.0, -2.0, 4.0]]], &Device::flex());
+///     resize(x, &[2], mode).to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(shrunk(ResizeMode::Nearest), [1.0, -2.0]);
+/// assert_eq!(shrunk(ResizeMode::NearestExact), [3.0, 4.0]);
+/// assert_eq!(shrunk(ResizeMode::Area), [2.0, 1.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ResizeMode {
@@ -134,6 +161,15 @@ pub(crate) fn regrid<const R: usize>(
 ///
 /// # Errors
 /// When `size` has another number of axes than the map, or a size is zero.
+///
+/// # Example
+/// ```
+/// use burn_skip::resize::resize_shape;
+///
+/// assert_eq!(resize_shape([1, 8, 6, 6], &[15, 15]).unwrap(), [1, 8, 15, 15]);
+/// let error = resize_shape([1, 8, 6, 6], &[15]).unwrap_err();
+/// assert_eq!(error.problem, "size [15] has 1 numbers, the map has 2 spatial axes [6, 6]");
+/// ```
 pub fn resize_shape<const R: usize>(
     input: [usize; R],
     size: &[usize],

@@ -14,6 +14,16 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// An axis of a feature map that maps can be joined along.
+///
+/// # Example
+/// ```
+/// use burn_skip::{Axis, merge::{Merge, Order}};
+///
+/// let maps = [[1, 8, 6, 9], [1, 8, 6, 9]];
+/// let concat = |axis| Merge::Concat { axis, order: Order::DeepFirst }.output_shape(&maps).unwrap();
+/// assert_eq!(concat(Axis::Channels), [1, 16, 6, 9]);
+/// assert_eq!(concat(Axis::Spatial(1)), [1, 8, 6, 18]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Axis {
@@ -67,6 +77,16 @@ pub(crate) fn with_spatial<const R: usize>(mut shape: [usize; R], size: &[usize]
 /// One number for all spatial axes, or one for each: what `kernel_size`, `stride` and the like take.
 ///
 /// In a configuration file it is a number or a list: `3` or `[3, 1]`.
+///
+/// # Example
+/// ```
+/// use burn_skip::{PerAxis, conv::ConvConfig};
+///
+/// let config = ConvConfig::new([4, 4], 3).with_stride([2, 1]);
+/// assert_eq!([config.kernel_size.to_string(), config.stride.to_string()], ["3", "[2, 1]"]);
+/// assert_eq!(config.output_shape([1, 4, 32, 32]).unwrap(), [1, 4, 16, 32]);
+/// assert_eq!(serde_json::from_str::<PerAxis>("[2, 1]").unwrap(), config.stride);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "expected a number, or a list of numbers")]
@@ -159,6 +179,16 @@ impl PerAxis {
 /// numbers, and what to do about it.
 ///
 /// `forward` panics with the text of the error that `output_shape` returns.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::UnetConfig;
+///
+/// let error = UnetConfig::new(3, 2, vec![8, 16]).output_shape([1, 1, 64, 64]).unwrap_err();
+/// assert_eq!(error.layer, "encoder.stem.first.conv.Conv");
+/// assert_eq!(error.problem, "channels differ: expected 3, got 1");
+/// assert!(error.remedy.starts_with("Build the layer for 1 input channels"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShapeError {

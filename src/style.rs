@@ -12,6 +12,21 @@ use crate::shape::ShapeError;
 use crate::window::Padding;
 
 /// In which order convolution, norm and activation follow each other.
+///
+/// # Example
+/// ```
+/// use burn::{nn::Initializer, tensor::{Device, Tensor}};
+/// use burn_skip::{Layer, block::{ConvNormActConfig, ConvStyle, LayerOrder}};
+///
+/// let run = |order| { // the sum of three positions and 1, and ReLU
+///     let style = ConvStyle::new().with_norm(None).with_initializer(Initializer::Ones).with_order(order);
+///     let block = ConvNormActConfig::new([1, 1], 3).with_style(style).init::<3>(&Device::flex());
+///     let y = block.forward(Tensor::from_floats([[[-3.0, 1.0, 1.0]]], &Device::flex()));
+///     y.to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(run(LayerOrder::ConvNormAct), [0.0, 0.0, 3.0]);
+/// assert_eq!(run(LayerOrder::NormActConv), [2.0, 3.0, 3.0]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum LayerOrder {
@@ -25,6 +40,17 @@ pub enum LayerOrder {
 }
 
 /// What the convolutions of a network have in common.
+///
+/// # Example
+/// ```
+/// use burn_skip::{Padding, block::{ConvStyle, DoubleConvConfig}, plan::Trace};
+///
+/// let block = |style| DoubleConvConfig::new([3, 16]).with_style(style).plan([1, 3, 32, 32]).root;
+/// assert_eq!(block(ConvStyle::new()).total_parameters(), 2_800); // norms, and so no bias
+/// assert_eq!(block(ConvStyle::bare()).total_parameters(), 2_768); // no norm, and so a bias
+/// let unpadded = block(ConvStyle::new().with_padding(Padding::Valid));
+/// assert_eq!(unpadded.outputs[0].shape, [1, 16, 28, 28]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -13,6 +13,22 @@ use crate::shape::{PerAxis, ShapeError, check_not_empty, check_positive, expect,
 const NAME: &str = "Tiles";
 
 /// How much a position of a tile counts where tiles overlap.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::tiles::{Blend, TilesConfig};
+///
+/// // Two tiles of four positions, which overlap by two: the network gives 0 for the first, 1 for the second.
+/// let blended = |blend| {
+///     let (image, mut values) = (Tensor::<3>::zeros([1, 1, 6], &Device::flex()), 0..);
+///     let tiles = TilesConfig::new(4).with_overlap(0.5).with_blend(blend);
+///     let y = tiles.predict(image, |tile| tile.add_scalar(values.next().unwrap()));
+///     y.to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(blended(Blend::Constant), [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]);
+/// assert!(blended(Blend::gaussian())[2] < 0.02); // what counts is the tile whose centre is nearer
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -392,6 +408,19 @@ impl Band {
 
 /// The mean of what `net` makes of `x` and of its mirror images along every combination of spatial axes, turned
 /// back: `2^(R - 2)` runs.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::tiles::mirrored_mean;
+///
+/// let device = Device::flex();
+/// let x = Tensor::<3>::from_floats([[[1.0, 2.0, 3.0, 4.0]]], &device);
+/// // What sees one half of the image sees the other of the mirror image.
+/// let half = Tensor::<3>::from_floats([[[1.0, 1.0, 0.0, 0.0]]], &device);
+/// let y = mirrored_mean(x, |x| x * half.clone());
+/// assert_eq!(y.to_data().try_to_vec::<f32>().unwrap(), [0.5, 1.0, 1.5, 2.0]);
+/// ```
 pub fn mirrored_mean<const R: usize>(
     x: Tensor<R>,
     mut net: impl FnMut(Tensor<R>) -> Tensor<R>,

@@ -22,6 +22,17 @@ use crate::shape::{
 const NAME: &str = "Up";
 
 /// How a map is enlarged. The channels come from the layer that the enlargement belongs to.
+///
+/// # Example
+/// ```
+/// use burn_skip::up::UpConfig;
+///
+/// let shape = |up: UpConfig| up.output_shape_to([8, 4], [1, 8, 6, 6], &[15, 15]);
+/// assert_eq!(shape(UpConfig::linear()).unwrap(), [1, 8, 15, 15]);
+/// assert!(shape(UpConfig::pixel_shuffle()).is_err()); // it gives 12 and nothing else
+/// let solved = UpConfig::conv_transpose_between(&[6, 6], &[15, 15]).unwrap();
+/// assert_eq!(shape(solved).unwrap(), [1, 4, 15, 15]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -376,6 +387,18 @@ fn blur<const R: usize>(x: Tensor<R>) -> Tensor<R> {
 }
 
 /// What an enlargement has to learn.
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::up::{UpConfig, UpLayer};
+///
+/// let up = UpConfig::linear().init::<4>([8, 4], &Device::flex());
+/// assert!(matches!(up.layer, UpLayer::Project(None))); // nothing to learn
+/// let up = UpConfig::conv_transpose().init::<4>([8, 4], &Device::flex());
+/// let UpLayer::Transpose(layer) = up.layer else { unreachable!() };
+/// assert_eq!(layer.weight.val().dims(), [8, 4, 2, 2]);
+/// ```
 #[derive(Module, Debug)]
 pub enum UpLayer<const R: usize = 4> {
     /// A 1x1 convolution before the resize or the shuffle, or nothing.

@@ -8,6 +8,21 @@ use crate::plan::{Grid, Map};
 use crate::shape::{PerAxis, ShapeError, axis_name, check_not_empty, with_spatial};
 
 /// How many zeros (for a max pool: minus infinities) surround the map before a window slides over it.
+///
+/// # Example
+/// ```
+/// use burn::{nn::Initializer, tensor::{Device, Tensor}};
+/// use burn_skip::{Layer, Padding, conv::ConvConfig};
+///
+/// let sums = |padding| { // of three positions each, two apart
+///     let config = ConvConfig::new([1, 1], 3).with_stride(2).with_padding(padding).with_bias(false);
+///     let conv = config.with_initializer(Initializer::Ones).init::<3>(&Device::flex());
+///     let y = conv.forward(Tensor::from_floats([[[1.0, 2.0, 3.0, 4.0]]], &Device::flex()));
+///     y.to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(sums(Padding::Same), [6.0, 7.0]);
+/// assert_eq!(sums(Padding::explicit(1)), [3.0, 9.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

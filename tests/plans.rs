@@ -272,6 +272,9 @@ fn sizes_without_end_are_refused() {
             .total_mult_adds()
             > 1 << 48
     );
+    let wide = UnetConfig::new(1, 2, vec![1 << 18; 4]).with_head_kernel_size((1 << 20) - 1);
+    let plan = NetConfig::Unet(wide).plan(&[1, 1, 1 << 24, 1 << 24]);
+    assert!(plan.unwrap().memory.inference > 1 << 48);
     assert_eq!(
         net.plan(&[1, 3]).unwrap_err().to_string(),
         "NetConfig: the input [1, 3] has 2 axes. Give batch, channels and one to three spatial axes."
@@ -428,4 +431,49 @@ fn layers_of_several_maps_have_plans() {
     // (Those of batch norm that are not learned are counted there, and not here.)
     assert!(plan.root.total_parameters() <= built.num_params());
     assert!(plan.root.total_parameters() > 4 * (8 + 16));
+}
+
+/// Where the texts of a picture stand: left, right and base line.
+fn texts(svg: &str) -> Vec<[f64; 3]> {
+    let number = |text: &str, key: &str| -> f64 {
+        let rest = &text[text.find(key).unwrap() + key.len()..];
+        rest[..rest.find('"').unwrap()].parse().unwrap()
+    };
+    let texts = svg.split("<text ").skip(1);
+    texts
+        .map(|text| {
+            let word = &text[text.find('>').unwrap() + 1..text.find('<').unwrap()];
+            let half = 3.0 * word.len() as f64;
+            let x = number(text, "x=\"");
+            [x - half, x + half, number(text, "y=\"")]
+        })
+        .collect()
+}
+
+#[test]
+fn a_picture_has_every_box_and_no_word_on_another() {
+    let unet = NetConfig::Unet(UnetConfig::new(3, 2, vec![32, 64, 128, 256]));
+    for net in [unet, network("smp_unet_resnet18")] {
+        for depth in [1, 2] {
+            let plan = net.plan(&[1, 3, 64, 64]).unwrap();
+            let svg = plan.diagram().with_depth(depth).svg();
+            assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+            assert_eq!(svg.matches('<').count(), svg.matches('>').count());
+            let boxes = plan
+                .diagram()
+                .with_depth(depth)
+                .mermaid()
+                .matches("[\"")
+                .count();
+            // (One is the paper.)
+            assert_eq!(svg.matches("<rect ").count(), boxes + 1, "{svg}");
+            let texts = texts(&svg);
+            for (index, a) in texts.iter().enumerate() {
+                for b in &texts[..index] {
+                    let apart = a[1] <= b[0] || b[1] <= a[0] || (a[2] - b[2]).abs() >= 11.0;
+                    assert!(apart, "{a:?} and {b:?} at depth {depth}: {svg}");
+                }
+            }
+        }
+    }
 }

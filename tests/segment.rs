@@ -59,6 +59,11 @@ fn assert_success(output: &Output) {
     assert!(output.status.success(), "{text}");
 }
 
+fn output_of(arguments: &[String]) -> Output {
+    let output = Command::new(program()).args(arguments).output();
+    output.expect("the program runs")
+}
+
 /// What every epoch achieved, the time that it took left out.
 fn epochs(out: &Path) -> Vec<Value> {
     let text = fs::read_to_string(out.join("history.json")).expect("a history");
@@ -77,25 +82,47 @@ fn training(out: &Path) -> Vec<String> {
     options.chain([out.display().to_string()]).collect()
 }
 
-/// Runs a training, and kills it after so long, if it still runs.
-fn killed_after(time: Duration, arguments: &[String]) -> bool {
+/// How many epochs are in the history, if there is one yet.
+fn epochs_kept(out: &Path) -> usize {
+    match out.join("history.json").is_file() {
+        true => epochs(out).len(),
+        false => 0,
+    }
+}
+
+/// Runs a training, or goes on with it, and kills it after so long, if it still runs. It must go on where it was.
+fn killed_after(time: Duration, arguments: &[String], out: &Path) -> bool {
+    let kept = epochs_kept(out);
+    let talk: Vec<_> = arguments.iter().filter(|a| *a != "--quiet").collect();
     let mut child = Command::new(program())
-        .args(arguments)
+        .args(talk)
         .arg("--resume")
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
         .expect("the program runs");
     let started = Instant::now();
-    while started.elapsed() < time {
-        if let Some(status) = child.try_wait().expect("a child") {
-            assert!(status.success(), "after {:?}: {status}", started.elapsed());
-            return false;
-        }
+    let mut ended = None;
+    while started.elapsed() < time && ended.is_none() {
+        ended = child.try_wait().expect("a child");
         std::thread::sleep(Duration::from_millis(2));
     }
     child.kill().expect("a child that can be killed");
-    let status = child.wait().expect("a child");
-    !status.success()
+    let output = child.wait_with_output().expect("a child");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // (The checkpoint of the last epoch may have been on its way.)
+    let goes_on = |epoch: usize| text.contains(&format!("after epoch {epoch}\n"));
+    if kept > 1 && text.lines().count() > 1 && kept < 8 {
+        assert!(
+            goes_on(kept) || goes_on(kept - 1),
+            "after {kept} epochs: {text}"
+        );
+    }
+    match ended {
+        Some(status) => assert!(status.success(), "{text}"),
+        None => assert!(!output.status.success(), "{text}"),
+    }
+    ended.is_none()
 }
 
 #[test]
@@ -103,12 +130,7 @@ fn a_training_that_is_killed_twenty_times_ends_as_if_it_had_never_been() {
     let whole = folder("whole");
     let started = Instant::now();
     let options = training(&whole);
-    assert_success(
-        &Command::new(program())
-            .args(&options)
-            .output()
-            .expect("it runs"),
-    );
+    assert_success(&output_of(&options));
     let longest = started.elapsed();
     let expected = epochs(&whole);
     assert_eq!(expected.len(), 8);
@@ -116,18 +138,23 @@ fn a_training_that_is_killed_twenty_times_ends_as_if_it_had_never_been() {
     let out = folder("killed");
     let options = training(&out);
     let mut random = StdRng::seed_from_u64(1);
-    let mut kills = 0;
+    let (mut kills, mut in_the_middle) = (0, 0);
     while kills < 20 {
         let time = longest.mul_f64(random.random_range(0.0..0.6));
-        if killed_after(time, &options) {
+        if killed_after(time, &options, &out) {
             kills += 1;
+            in_the_middle += usize::from((1..8).contains(&epochs_kept(&out)));
             continue;
         }
         // It came to its end between two kills. The next begins anew.
         assert_eq!(epochs(&out), expected);
         fs::remove_dir_all(&out).expect("a folder that can be removed");
     }
-    assert!(!killed_after(Duration::from_secs(600), &options));
+    assert!(
+        in_the_middle > 4,
+        "{in_the_middle} of {kills} kills had something to go on from"
+    );
+    assert!(!killed_after(Duration::from_secs(600), &options, &out));
     assert_eq!(epochs(&out), expected);
     assert!(out.join("model.bpk").is_file());
 }
@@ -137,12 +164,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_taken() {
     let out = folder("damaged");
     let mut options = training(&out);
     options[3] = "2".into();
-    assert_success(
-        &Command::new(program())
-            .args(&options)
-            .output()
-            .expect("it runs"),
-    );
+    assert_success(&output_of(&options));
     let newest = out.join("checkpoint/model-2.bpk");
     fs::write(&newest, b"no weights").expect("a file that can be written");
     let shown = out.display().to_string();
@@ -154,6 +176,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_taken() {
             && text.contains("going back to epoch 1"),
         "{text}"
     );
+    assert!(text.contains("going on after epoch 1"), "{text}");
     assert_eq!(epochs(&out).len(), 2);
 }
 
@@ -183,7 +206,13 @@ fn patience_ends_a_training_and_a_resumed_one_stays_ended() {
     );
     let before = epochs(&out);
     assert!(before.len() < 40);
-    assert_success(&run(&["train", "--resume", "--quiet", "--out", &shown]));
+    let again = run(&["train", "--resume", "--out", &shown]);
+    assert_success(&again);
+    let text = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(
+        text.contains("for the IoU no longer grew") && !text.contains("train loss"),
+        "{text}"
+    );
     assert_eq!(epochs(&out), before);
 }
 
@@ -283,18 +312,127 @@ fn a_dry_run_needs_no_devices_and_writes_nothing() {
 
 #[test]
 fn several_devices_train_one_network() {
-    let out = folder("multi");
-    let mut options = training(&out);
-    options.extend(["--devices".into(), "2".into()]);
-    assert_success(
-        &Command::new(program())
-            .args(&options)
-            .output()
-            .expect("it runs"),
-    );
-    let epochs = epochs(&out);
-    let losses = epochs[0]["step_losses"].as_array().expect("losses");
-    assert_eq!((epochs.len(), losses.len()), (8, 6));
+    let losses = |name: &str, devices: &str| {
+        let out = folder(name);
+        let mut options = training(&out);
+        options.extend(["--devices".into(), devices.into()]);
+        assert_success(&output_of(&options));
+        epochs(&out)
+    };
+    let [one, two] = [losses("one", "1"), losses("two", "2")];
+    assert_eq!([one.len(), two.len()], [8, 8]);
+    // A step of two devices sees twice the crops: it is another training, and learns as well.
+    assert_ne!(one[7]["train_loss"], two[7]["train_loss"]);
     let mean = |epoch: &Value| epoch["train_loss"].as_f64().expect("a loss");
-    assert!(mean(&epochs[7]) < 0.8 * mean(&epochs[0]));
+    assert!(mean(&two[7]) < 0.8 * mean(&two[0]));
+}
+
+#[test]
+fn a_training_that_diverges_is_stopped_and_keeps_no_epoch_of_it() {
+    let out = folder("diverging");
+    let net = fs::read_to_string("examples/segment/net.json").expect("a network");
+    let mut net: Value = serde_json::from_str(&net).expect("JSON");
+    let huge = serde_json::json!({"Constant": {"value": 1e30}});
+    net["Unet"]["encoder"]["Plain"]["style"]["initializer"] = huge.clone();
+    net["Unet"]["encoder"]["Plain"]["style"]["norm"] = Value::Null;
+    let path = out.join("huge.json");
+    fs::write(&path, net.to_string()).expect("a file that can be written");
+    let (net, run) = (
+        path.display().to_string(),
+        out.join("run").display().to_string(),
+    );
+    let small = [
+        "--epochs", "2", "--steps", "2", "--batch", "1", "--crop", "32",
+    ];
+    let text = error(&[&["train", &net, "--out", &run], &small[..]].concat());
+    assert!(
+        text.contains("the loss is") && text.contains("--learning-rate"),
+        "{text}"
+    );
+    assert_eq!(epochs(&out.join("run")).len(), 0);
+}
+
+#[test]
+fn nothing_is_lost_by_a_training_in_a_folder_in_use() {
+    let out = folder("used");
+    let shown = out.display().to_string();
+    let small = [
+        "--quiet", "--epochs", "1", "--steps", "1", "--batch", "1", "--crop", "32",
+    ];
+    let train = [&["train", "--out", &shown], &small[..]].concat();
+    fs::write(out.join("net.json"), "mine").expect("a file that can be written");
+    fs::write(out.join("mine.tmp"), "mine").expect("a file that can be written");
+    assert!(error(&train).contains("net.json that the training would replace"));
+    fs::remove_file(out.join("net.json")).expect("a file that can be removed");
+    assert_success(&run(&train));
+    assert!(
+        error(&train)
+            .contains("holds a training. Go on with --resume, replace it with --overwrite")
+    );
+    assert_success(&run(&[&train[..], &["--overwrite"]].concat()));
+    assert_eq!(fs::read(out.join("mine.tmp")).expect("a file"), b"mine");
+}
+
+/// IoU of a mask that was written, counted here; of the columns from `left` on.
+fn iou(mask: &Path, labels: &Path, left: u32) -> f64 {
+    let [found, truth] = [mask, labels].map(|path| image::open(path).expect("an image").to_luma8());
+    let mut counts = [0.0; 2];
+    for (x, y, truth) in truth.enumerate_pixels().filter(|(x, ..)| *x >= left) {
+        let (found, truth) = (found.get_pixel(x, y).0[0] > 0, truth.0[0] > 0);
+        counts[0] += f64::from(u8::from(found && truth));
+        counts[1] += f64::from(u8::from(found || truth));
+    }
+    counts[0] / counts[1]
+}
+
+#[test]
+fn a_trained_network_is_judged_used_and_given_away() {
+    let out = folder("used_after");
+    let shown = |name: &str| out.join(name).display().to_string();
+    let model = shown("run");
+    let options = "--quiet --epochs 1 --steps 25 --batch 4 --crop 64";
+    let options: Vec<&str> = options.split(' ').collect();
+    assert_success(&run(&[&["train", "--out", &model], &options[..]].concat()));
+
+    let data = Path::new("examples/data/nuclei");
+    let [image, labels] = ["image.png", "labels.png"].map(|name| data.join(name));
+    let image_name = image.display().to_string();
+    let files = [
+        "--image",
+        &image_name,
+        "--out",
+        &shown("p.png"),
+        "--mask",
+        &shown("m.png"),
+    ];
+    let told = run(&[&["predict", "--json", "--model", &model], &files[..]].concat());
+    assert_success(&told);
+    let told: Value = serde_json::from_slice(&told.stdout).expect("one JSON object");
+    assert!(told["foreground"].as_f64().expect("a share") > 0.05);
+    let judged = run(&["eval", "--json", "--model", &model]);
+    assert_success(&judged);
+    let judged = String::from_utf8_lossy(&judged.stdout).into_owned();
+    let all: Value = serde_json::from_str(judged.lines().last().expect("a line")).expect("JSON");
+    let counted = iou(&out.join("m.png"), &labels, 0);
+    assert!(
+        (all["iou"].as_f64().expect("an IoU") - counted).abs() < 1e-9 && counted > 0.3,
+        "{judged} {counted}"
+    );
+
+    let weights = shown("u.safetensors");
+    assert_success(&run(&["export", "--model", &model, "--out", &weights]));
+    let bytes = fs::read(&weights).expect("a file");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let head = tensors.tensor("head.weight").expect("a head");
+    assert_eq!(head.shape(), [1, 16, 1, 1]);
+    let twice = error(&[
+        "predict",
+        "--model",
+        &model,
+        "--image",
+        &image_name,
+        "--out",
+        &image_name,
+    ]);
+    assert!(twice.contains("is named twice"), "{twice}");
 }

@@ -39,7 +39,7 @@ pub fn rewind(
         history.epochs.pop();
     }
     match damage {
-        Some(damage) => Err(format!("--resume: {damage}. Start anew without --resume.").into()),
+        Some(damage) => Err(format!("--resume: {damage}. Start anew with --overwrite.").into()),
         None => Ok(None),
     }
 }
@@ -79,10 +79,17 @@ pub fn clear(folder: &RunFolder) -> Result<()> {
 /// # Errors
 /// As [`clear`].
 pub fn sweep(folder: &RunFolder) -> Result<()> {
-    let unfinished = files(folder.path(), "tmp").into_iter();
-    unfinished
-        .chain(files(&folder.checkpoints(), "tmp"))
-        .try_for_each(|path| remove(&path))
+    let name = |path: &PathBuf| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let beside = files(folder.path(), "tmp").into_iter();
+    let beside = beside.filter(|path| folder.is_unfinished(&name(path)));
+    let checkpoints = files(&folder.checkpoints(), "tmp").into_iter();
+    let checkpoints = checkpoints.filter(|path| name(path).contains(".bpk."));
+    beside.chain(checkpoints).try_for_each(|path| remove(&path))
 }
 
 /// The files of a folder whose names end so.

@@ -30,7 +30,7 @@ pub struct Task {
     pub intensities: Intensities,
 }
 
-/// Beyond so many columns, a U-Net of three levels sees nothing.
+/// So many columns are seen beside those that are judged: as far as a U-Net of three levels sees.
 const CONTEXT: usize = 64;
 
 /// The two parts of every image: the first three quarters of its columns, and the last.

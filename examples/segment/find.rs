@@ -39,6 +39,19 @@ impl Default for Tiles {
 }
 
 impl Tiles {
+    /// Sees that the network takes the tiles of an image.
+    ///
+    /// # Errors
+    /// As [`keeps_size`].
+    pub fn check(self, unet: &Unet<4>, image: &Raster) -> Result<()> {
+        let size = [image.height, image.width];
+        keeps_size(
+            unet,
+            image.channels,
+            size.map(|pixels| pixels.min(self.tile)),
+        )
+    }
+
     /// The class that the network gives every pixel. With `bar`, one shows how far it is, on a terminal.
     ///
     /// # Errors
@@ -53,8 +66,7 @@ impl Tiles {
         let size = [image.height, image.width];
         let tiles = TilesConfig::new(self.tile).with_overlap(self.overlap);
         let count = tiles.count(&size)?;
-        let tile = size.map(|pixels| pixels.min(self.tile));
-        keeps_size(unet, image.channels, tile)?;
+        self.check(unet, image)?;
         let bar = match bar {
             true => ProgressBar::new(count as u64),
             false => ProgressBar::hidden(),

@@ -80,6 +80,10 @@ pub struct TrainArgs {
     #[arg(long)]
     pub resume: bool,
 
+    /// Replace a training that is in --out
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+
     /// Say what would be done, and do nothing: the devices need not be there
     #[arg(long)]
     pub dry_run: bool,
@@ -120,6 +124,14 @@ impl Options {
             ("crop", self.crop),
             ("patience", self.patience.unwrap_or(1)),
         ];
+        if rate(&self.learning_rate.to_string()).is_err() {
+            return Err(format!(
+                "{}: learning_rate is {}; it must be a number above 0, and no more than 1",
+                file.display(),
+                self.learning_rate
+            )
+            .into());
+        }
         match counts
             .iter()
             .find(|(_, count)| !(1..=MOST_COUNTED).contains(count))
@@ -131,6 +143,22 @@ impl Options {
             )
             .into()),
         }
+    }
+
+    /// Whether the reference in PyTorch was trained for as long on the same data, with such a network.
+    pub fn is_reference(&self, net: &UnetConfig) -> bool {
+        let bundled = json_file::read(Path::new(BUNDLED)).and_then(|bundled: NetConfig| {
+            let nets = [
+                serde_json::to_value(bundled),
+                serde_json::to_value(NetConfig::Unet(net.clone())),
+            ];
+            let [bundled, net] = nets.map(|net| net.map_err(|e| e.to_string()));
+            Ok(bundled? == net?)
+        });
+        bundled == Ok(true)
+            && self.data == Path::new(data::BUNDLED)
+            && self.intensities == Intensities::Log
+            && (self.epochs * self.steps, self.batch, self.crop) == (300, 8, 96)
     }
 
     /// What the network of these options sees and says.
@@ -203,9 +231,9 @@ impl TrainArgs {
     /// Takes everything from the saved training but the number of epochs, and lets nothing else be
     /// asked for.
     fn resolve_resumed(&self, folder: &RunFolder) -> Result<Start> {
-        let (net, mut options, history) = folder.read().map_err(|e| {
-            format!("--resume: {e}. Start anew without --resume, or name its folder with --out.")
-        })?;
+        let told = |e| format!("--resume: {e}. Start anew with --overwrite.");
+        let (net, mut options) = folder.read().map_err(told)?;
+        let history = json_file::read(&folder.history()).map_err(|e| told(e.into()))?;
         unchanged("--data", self.data()?.as_ref(), &options.data)?;
         unchanged(
             "--intensities",
@@ -231,7 +259,7 @@ impl TrainArgs {
             if serde_json::to_value(&asked)? != serde_json::to_value(&net)? {
                 return Err(format!(
                     "--resume: the network in {} differs from the one in {}. Leave it out to go on as before, \
-                     or start anew without --resume.",
+                     or start anew with --overwrite.",
                     path.display(),
                     folder.net().display()
                 )
@@ -245,13 +273,6 @@ impl TrainArgs {
         })
     }
 
-    /// Whether the reference in PyTorch was trained for as long on the same data.
-    pub fn is_reference(&self, options: &Options) -> bool {
-        self.net.is_none()
-            && options.data == Path::new(data::BUNDLED)
-            && (options.epochs * options.steps, options.batch, options.crop) == (300, 8, 96)
-    }
-
     /// The data folder that was asked for, as a resumed training will find it from anywhere.
     fn data(&self) -> Result<Option<PathBuf>> {
         Ok(self.data.as_ref().map(std::path::absolute).transpose()?)
@@ -262,7 +283,7 @@ fn unchanged<T: PartialEq + Debug>(what: &str, asked: Option<&T>, saved: &T) -> 
     match asked {
         Some(asked) if asked != saved => Err(format!(
             "--resume: {what} differs from the saved training: asked for {asked:?}, saved is \
-             {saved:?}. Leave it out to go on as before, or start anew without --resume."
+             {saved:?}. Leave it out to go on as before, or start anew with --overwrite."
         )
         .into()),
         _ => Ok(()),

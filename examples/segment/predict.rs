@@ -67,6 +67,22 @@ pub fn run(args: PredictArgs) -> Result<()> {
             );
         }
     }
+    let named = [
+        Some(&args.image),
+        args.labels.as_ref(),
+        args.mask.as_ref(),
+        Some(&args.out),
+    ];
+    let named: Vec<_> = named.into_iter().flatten().collect();
+    for (index, file) in named.iter().enumerate() {
+        if named[..index].contains(file) {
+            return Err(format!(
+                "{} is named twice: what is read and what is written are files of their own",
+                file.display()
+            )
+            .into());
+        }
+    }
     let device = args.device.open()?;
     let Trained { unet, task } = Trained::open(&args.model, &device)?;
     let (image, truth) = match &args.labels {
@@ -84,8 +100,7 @@ pub fn run(args: PredictArgs) -> Result<()> {
         .find(&unet, &image, &device, args.talk.is_watched())?;
 
     if let Some(mask) = &args.mask {
-        let unit = if task.classes == 1 { 255.0 } else { 1.0 };
-        whole_file::write(mask, &found.png(unit)?)?;
+        whole_file::write(mask, &found.mask_png(task.classes)?)?;
     }
     let step = image.width.max(image.height).div_ceil(LARGEST);
     let shown_truth = truth.as_ref().map(|truth| truth.every(step));
@@ -111,11 +126,14 @@ pub fn run(args: PredictArgs) -> Result<()> {
             overlap.dice()
         ))?;
     }
-    args.talk.say(&format!("wrote {}", args.out.display()))?;
+    let wrote: Vec<_> = args.mask.iter().chain([&args.out]).collect();
+    for file in &wrote {
+        args.talk.say(&format!("wrote {}", file.display()))?;
+    }
     args.talk.tell(&json!({
         "foreground": foreground,
         "iou": overlap.as_ref().map(Overlap::iou),
         "dice": overlap.as_ref().map(Overlap::dice),
-        "wrote": args.out,
+        "wrote": wrote,
     }))
 }

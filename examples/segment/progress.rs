@@ -114,11 +114,16 @@ impl Progress {
             bar.set_message(format!("loss {loss:.3}  {seconds:.1} s"));
         }
         if !loss.is_finite() {
-            self.interrupter.stop(Some(&format!(
-                "the loss is {loss} at step {step} of epoch {}. Try a smaller --learning-rate",
-                self.current()
-            )));
+            let epoch = self.current();
+            self.stop(&format!(
+                "the loss is {loss} at step {step} of epoch {epoch}"
+            ));
         }
+    }
+
+    fn stop(&self, reason: &str) {
+        let advice = "Start anew with a smaller --learning-rate";
+        self.interrupter.stop(Some(&format!("{reason}. {advice}")));
     }
 
     /// The epoch that is being trained, counted from 1.
@@ -130,6 +135,16 @@ impl Progress {
         let mut done = std::mem::take(&mut self.state.epoch);
         done.epoch = epoch;
         done.seconds = self.state.started.elapsed().as_secs_f64();
+        if ![done.train_loss, done.valid_loss]
+            .iter()
+            .all(|loss| loss.is_finite())
+        {
+            // JSON has no such number, and nothing can be learned from there.
+            return self.stop(&format!(
+                "the loss is {} in training and {} in validation after epoch {epoch}",
+                done.train_loss, done.valid_loss
+            ));
+        }
         let line = format!(
             "epoch {epoch}/{}  train loss {:.3}  valid loss {:.3}  IoU {:.3}  Dice {:.3}  {:.1} s",
             self.state.total_epochs,

@@ -34,7 +34,7 @@ impl Raster {
     /// very bright spots within sight of the rest.
     ///
     /// # Errors
-    /// When the file is no PNG that can be read.
+    /// When the file is no image that can be read.
     pub fn read_image(path: &Path, channels: usize, intensities: Intensities) -> Result<Self> {
         let image = decode(path)?;
         let mut raster = match channels {
@@ -56,7 +56,7 @@ impl Raster {
     /// for more, the number of the class.
     ///
     /// # Errors
-    /// When the file is no PNG that can be read, or has a class beyond `classes`: says where.
+    /// When the file is no image that can be read, or has a class beyond `classes`: says where.
     pub fn read_mask(path: &Path, classes: usize) -> Result<Self> {
         let image = decode(path)?;
         let mut mask = Self::grey(&image);
@@ -154,19 +154,35 @@ impl Raster {
         }
     }
 
-    /// The pixels as the bytes of a grey PNG file: each number times `unit`.
+    /// A mask as the bytes of a grey PNG file: a single class is white, of several each pixel has the number of
+    /// its class.
     ///
     /// # Errors
-    /// When the encoder fails.
-    pub fn png(&self, unit: f32) -> Result<Vec<u8>> {
-        let grey = self
-            .values
-            .iter()
-            .map(|v| (v * unit).clamp(0.0, 255.0) as u8);
-        let grey: Vec<u8> = grey.collect();
+    /// When the encoder fails, or there are more classes than a PNG has numbers for.
+    pub fn mask_png(&self, classes: usize) -> Result<Vec<u8>> {
         let mut bytes = Cursor::new(Vec::new());
         let (width, height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
-        PngEncoder::new(&mut bytes).write_image(&grey, width, height, ExtendedColorType::L8)?;
+        let (grey, colour): (Vec<u8>, _) = match classes {
+            1 => {
+                let white = self.values.iter().map(|&class| (class * 255.0) as u8);
+                (white.collect(), ExtendedColorType::L8)
+            }
+            2..=256 => {
+                let numbers = self.values.iter().map(|&class| class as u8);
+                (numbers.collect(), ExtendedColorType::L8)
+            }
+            257..=65536 => {
+                let numbers = self.values.iter();
+                let numbers = numbers.flat_map(|&class| (class as u16).to_ne_bytes());
+                (numbers.collect(), ExtendedColorType::L16)
+            }
+            more => {
+                return Err(
+                    format!("a mask holds 65536 classes at most, and these are {more}").into(),
+                );
+            }
+        };
+        PngEncoder::new(&mut bytes).write_image(&grey, width, height, colour)?;
         Ok(bytes.into_inner())
     }
 
@@ -210,7 +226,7 @@ fn decode(path: &Path) -> Result<DynamicImage> {
     let bytes = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     image::load_from_memory(&bytes).map_err(|e| {
         format!(
-            "{} is not a PNG image that can be read ({} bytes): {e}",
+            "{} is not an image that can be read (PNG, JPEG) ({} bytes): {e}",
             path.display(),
             bytes.len()
         )

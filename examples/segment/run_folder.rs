@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use burn_skip::net::NetConfig;
 use serde::Serialize;
 
-use crate::history::History;
 use crate::options::Options;
 use crate::{Result, json_file, whole_file};
 
@@ -90,11 +89,54 @@ impl RunFolder {
         self.path.join("checkpoint")
     }
 
-    /// The network of the training, its options and its history.
+    /// Sees that nothing is lost when a training starts here.
+    ///
+    /// # Errors
+    /// When there is a training, or a file that a training would replace.
+    pub fn check_unused(&self) -> Result<()> {
+        let shown = self.path.display();
+        if self.options().is_file() || self.model().is_file() {
+            return Err(format!(
+                "--out: {shown} holds a training. Go on with --resume, replace it with --overwrite, or choose \
+                 another folder."
+            )
+            .into());
+        }
+        let files = [self.net(), self.history(), self.prediction(), self.curves()];
+        match files.iter().find(|file| file.exists()) {
+            None => Ok(()),
+            Some(file) => Err(format!(
+                "--out: there is a file {} that the training would replace. Allow it with --overwrite, or choose \
+                 another folder.",
+                file.display()
+            )
+            .into()),
+        }
+    }
+
+    /// Whether a file of this name in the folder is one that a training was writing when it was killed.
+    pub fn is_unfinished(&self, name: &str) -> bool {
+        let known = [
+            self.net(),
+            self.options(),
+            self.history(),
+            self.model(),
+            self.prediction(),
+            self.curves(),
+        ];
+        let name = name.strip_prefix('.').unwrap_or(name);
+        name.ends_with(".tmp")
+            && known.iter().any(|file| {
+                let known = file.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with(&format!("{known}."))
+            })
+    }
+
+    /// The network of the training, and its options.
     ///
     /// # Errors
     /// When there was none, or a file was edited into nonsense.
-    pub fn read(&self) -> Result<(NetConfig, Options, History)> {
+    pub fn read(&self) -> Result<(NetConfig, Options)> {
         if !self.options().is_file() {
             return Err(format!(
                 "{} holds no training: {} is missing",
@@ -105,8 +147,7 @@ impl RunFolder {
         }
         let options: Options = json_file::read(&self.options())?;
         options.check(&self.options())?;
-        let net = json_file::read(&self.net())?;
-        Ok((net, options, json_file::read(&self.history())?))
+        Ok((json_file::read(&self.net())?, options))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::batch::{Batch, Stack};
 use crate::checkpoints;
 use crate::crops::RandomCrops;
 use crate::data::Data;
-use crate::find::keeps_size;
+use crate::find::{Tiles, keeps_size};
 use crate::history::History;
 use crate::metrics::OverlapMetric;
 use crate::model::Segmenter;
@@ -45,7 +45,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         options.crop,
         options.crop,
     ]);
-    check_size(&plan, &options)?;
+    fits_memory(&plan, &options)?;
     args.devices.check()?;
     let devices = match args.dry_run {
         true => vec![Device::flex()],
@@ -55,7 +55,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let main = devices[0].clone().autodiff();
     main.seed(options.seed);
     let model = Segmenter::new(&net, &main)?;
-    check_sizes(&model, &data, options.crop)?;
+    suits_data(&model, &data, options.crop)?;
     report::start(&args, &options, &plan, &data)?;
     if args.dry_run {
         return Ok(());
@@ -76,6 +76,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
             history
         }
         None => {
+            if !args.overwrite {
+                folder.check_unused()?;
+            }
             checkpoints::clear(&folder)?;
             save(&folder.net(), &NetConfig::Unet(net.clone()))?;
             save(&folder.history(), &History::default())?;
@@ -119,7 +122,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
 }
 
 /// Sees that a step fits into memory.
-fn check_size(plan: &Plan, options: &Options) -> Result<()> {
+fn fits_memory(plan: &Plan, options: &Options) -> Result<()> {
     const MOST: u64 = 64 << 30;
     if let Some(error) = plan.error() {
         return Err(format!(
@@ -128,11 +131,11 @@ fn check_size(plan: &Plan, options: &Options) -> Result<()> {
         )
         .into());
     }
-    let bytes = plan.root.map_bytes();
+    let bytes = plan.memory.training;
     if bytes > MOST {
         return Err(format!(
-            "a step of {} crops of {1} x {1} has maps of {2:.0} GiB, and {3} are the most that this program \
-             takes. Use a smaller --batch, --crop or network.",
+            "a step of {} crops of {1} x {1} needs {2:.0} GiB, and {3} are the most that this program takes. Use a \
+             smaller --batch, --crop or network.",
             options.batch,
             options.crop,
             bytes as f64 / f64::from(1 << 30),
@@ -144,11 +147,13 @@ fn check_size(plan: &Plan, options: &Options) -> Result<()> {
 }
 
 /// Lets the network say now, and not in the middle of the training, if a size does not suit it.
-fn check_sizes(model: &Segmenter, data: &Data, crop: usize) -> Result<()> {
+fn suits_data(model: &Segmenter, data: &Data, crop: usize) -> Result<()> {
     keeps_size(&model.unet, data.train[0].image.channels, [crop, crop])?;
     for sample in &data.valid {
         let size = [sample.image.height, sample.image.width];
         keeps_size(&model.unet, sample.image.channels, size)?;
+        // As a picture is made of the first of them at the end.
+        Tiles::default().check(&model.unet, &sample.image)?;
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ impl Trained {
     /// # Errors
     /// When a file is missing, damaged, or of another network.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        let path = &std::path::absolute(path)?;
         let mut folder = RunFolder::of_model(path);
         if path.is_file() && !folder.net().is_file() {
             // A checkpoint lies one folder deeper.
@@ -42,7 +43,7 @@ impl Trained {
             )
             .into());
         }
-        let (net, options, _) = folder.read().map_err(|e| format!("--model: {e}"))?;
+        let (net, options) = folder.read().map_err(|e| format!("--model: {e}"))?;
         let net = for_images(net, &folder.net())?;
         let task = options.task(&net);
         let Segmenter { unet } = load(Segmenter::new(&net, device)?, &file)?;

@@ -19,6 +19,15 @@ use crate::window::{Padding, Window};
 const NAME: &str = "Conv";
 
 /// Configuration of [`Conv`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{conv::ConvConfig, plan::Trace};
+///
+/// let parameters = |config: ConvConfig| config.plan([1, 64, 32, 32]).root.total_parameters();
+/// assert_eq!(parameters(ConvConfig::new([64, 64], 3)), 36_928);
+/// assert_eq!(parameters(ConvConfig::new([64, 64], 3).with_groups(64)), 640); // depthwise
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

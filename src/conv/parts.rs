@@ -9,6 +9,19 @@ use crate::resize::{ResizeMode, resize};
 use crate::shape::spatial;
 
 /// A map of a concatenation, and how it is read.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, conv::{ConvConfig, Part, Parts}};
+///
+/// let device = Device::flex();
+/// let part = Part::new(Tensor::<4>::ones([1, 4, 8, 8], &device));
+/// assert_eq!(part.dims(), [1, 4, 8, 8]);
+/// // One part is a concatenation too.
+/// let conv = ConvConfig::new([4, 2], 1).init::<4>(&device);
+/// assert_eq!(conv.forward_parts(Parts::from(part)).into_tensor().dims(), [1, 2, 8, 8]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Part<const R: usize = 4> {
     pub(super) map: Tensor<R>,

@@ -8,6 +8,21 @@ use crate::shape::{ShapeError, axis_name, check_not_empty};
 
 /// Which positions of the full output of a transposed convolution are cut away, where that is larger
 /// than the output that is wanted. The full output of `n` positions has `(n - 1) stride + kernel`.
+///
+/// # Example
+/// ```
+/// use burn::{nn::Initializer, tensor::{Device, Tensor}};
+/// use burn_skip::{Layer, conv::{ConvTransposeConfig, TransposedPadding}};
+///
+/// let enlarged = |padding| { // the full output is [1, 1, 11, 10, 10]
+///     let config = ConvTransposeConfig::new([1, 1], 3, 2).with_padding(padding).with_bias(false);
+///     let up = config.with_initializer(Initializer::Ones).init::<3>(&Device::flex());
+///     let y = up.forward(Tensor::from_floats([[[1.0, 10.0]]], &Device::flex()));
+///     y.to_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(enlarged(TransposedPadding::Solved), [1.0, 11.0, 10.0, 10.0]);
+/// assert_eq!(enlarged(TransposedPadding::Same), [1.0, 1.0, 11.0, 10.0]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum TransposedPadding {

@@ -22,6 +22,17 @@ use crate::shape::{
 const NAME: &str = "ConvTranspose";
 
 /// Configuration of [`ConvTranspose`].
+///
+/// # Example
+/// ```
+/// use burn_skip::conv::ConvTransposeConfig;
+///
+/// let config = ConvTransposeConfig::new([8, 4], 2, 2);
+/// assert_eq!(config.output_shape([1, 8, 7, 7]).unwrap(), [1, 4, 14, 14]);
+/// // The paddings are solved for the size that is wanted, if it is in reach.
+/// assert_eq!(config.output_shape_to([1, 8, 7, 7], &[15, 15]).unwrap(), [1, 4, 15, 15]);
+/// assert!(config.output_shape_to([1, 8, 7, 7], &[16, 16]).is_err());
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -12,6 +12,19 @@ use crate::shape::ShapeError;
 /// The additive gate of Attention U-Net (arXiv:1804.03999), at one size as MONAI's `AttentionBlock`:
 /// `y = x * sigmoid(psi(relu(W_x x + W_g g)))`, each a 1x1 convolution with batch norm, `psi` to one
 /// channel. Built by [`GateConfig::Attention`](super::GateConfig::Attention).
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::gate::{Gate, GateConfig};
+///
+/// // A map of 16 channels and a guide of 32 are compared in 8, and give one weight a position.
+/// let gate: Gate = GateConfig::Attention { hidden_channels: 8 }.init(16, 32, &Device::flex());
+/// let Gate::Attention(gate) = gate else { unreachable!() };
+/// assert_eq!(gate.of_map.conv.config.channels, [16, 8]);
+/// assert_eq!(gate.of_guide.conv.config.channels, [32, 8]);
+/// assert_eq!(gate.weight.conv.config.channels, [8, 1]);
+/// ```
 #[derive(Module, Debug)]
 pub struct AttentionGate<const R: usize = 4> {
     /// `W_x`

@@ -22,6 +22,17 @@ use crate::shape::{
 const NAME: &str = "Gate";
 
 /// Which gate, and how wide it is. The channels come from the layer that it belongs to.
+///
+/// # Example
+/// ```
+/// use burn_skip::gate::GateConfig;
+///
+/// let (skip, deep) = ([1, 16, 9, 9], [1, 32, 5, 5]);
+/// let error = GateConfig::Attention { hidden_channels: 8 }.output_shape(skip, deep).unwrap_err();
+/// assert_eq!(error.problem, "height differs: map 9, guide 5");
+/// // This one does not look at the guide.
+/// assert_eq!(GateConfig::Scse { reduction: 4 }.output_shape(skip, deep).unwrap(), skip);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

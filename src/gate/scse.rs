@@ -13,6 +13,19 @@ use crate::shape::ShapeError;
 /// segmentation_models.pytorch's `SCSEModule`: `y = x * sigmoid(W_2 relu(W_1 mean(x))) +
 /// x * sigmoid(W_s x)`, one weight a channel, from the mean over the positions, and one weight a
 /// position. Built by [`GateConfig::Scse`](super::GateConfig::Scse).
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::gate::{Gate, GateConfig};
+///
+/// // Of 16 channels, squeezed to 4, there is one weight a channel, and one a position.
+/// let gate: Gate = GateConfig::Scse { reduction: 4 }.init(16, 32, &Device::flex());
+/// let Gate::Scse(gate) = gate else { unreachable!() };
+/// assert_eq!(gate.squeeze.conv.config.channels, [16, 4]);
+/// assert_eq!(gate.excite.conv.config.channels, [4, 16]);
+/// assert_eq!(gate.spatial.conv.config.channels, [16, 1]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Scse<const R: usize = 4> {
     /// `relu(W_1)`

@@ -17,6 +17,18 @@ const FAR: usize = 128;
 const MOST: usize = 6;
 
 /// A change, and what it costs. It has been tried on a plan: once followed, it works.
+///
+/// # Example
+/// ```
+/// use burn_skip::{net::{NetConfig, UnetConfig}, up::UpConfig};
+///
+/// // Pixel shuffles double: the height of 45 does not fit.
+/// let net = UnetConfig::new(3, 2, vec![4, 8, 16]).with_up(UpConfig::pixel_shuffle());
+/// let advice = NetConfig::Unet(net).advice(&[1, 3, 45, 60]);
+/// let smaller = advice.iter().find(|advice| advice.changes == ["input: 1x3x44x60"]).unwrap();
+/// let plan = smaller.net.plan(&smaller.input).unwrap();
+/// assert_eq!(plan.root.outputs[0].shape, [1, 2, 44, 60]);
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Advice {
     /// What is changed, one entry a change: an option of the network, or the input.

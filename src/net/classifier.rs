@@ -15,6 +15,16 @@ use crate::shape::{ShapeError, check_positive, expect};
 const NAME: &str = "Classifier";
 
 /// Configuration of a [`Classifier`] on one of the encoders here.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::{ClassifierConfig, EncoderConfig, ResNetEncoderConfig};
+///
+/// let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+/// let config = ClassifierConfig::new(encoder, 1000);
+/// assert_eq!(config.output_shape([2, 3, 224, 224]).unwrap(), [2, 1000]);
+/// assert_eq!(config.plan([2, 3, 224, 224]).root.total_parameters(), 11_689_512); // as torchvision
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

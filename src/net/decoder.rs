@@ -23,6 +23,18 @@ use crate::up::{Up, UpConfig};
 const NAME: &str = "UnetDecoder";
 
 /// Configuration of [`UnetDecoder`]. The channels of the maps come from the encoder.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::UnetDecoderConfig;
+///
+/// // Of three maps, two widths lead to the size of the finest, and three to that of the image.
+/// let maps = [[1, 8, 17, 11], [1, 16, 9, 6], [1, 32, 5, 3]];
+/// let config = UnetDecoderConfig::new(vec![4, 8]);
+/// assert_eq!(config.output_shape(&maps, &[33, 22]).unwrap(), [1, 4, 17, 11]);
+/// let config = UnetDecoderConfig::new(vec![2, 4, 8]);
+/// assert_eq!(config.output_shape(&maps, &[33, 22]).unwrap(), [1, 2, 33, 22]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -25,6 +25,16 @@ use crate::window::Padding;
 const NAME: &str = "DenseNetEncoder";
 
 /// Configuration of [`DenseNetEncoder`].
+///
+/// # Example
+/// ```
+/// use burn_skip::net::DenseNetEncoderConfig;
+///
+/// let config = DenseNetEncoderConfig::densenet121();
+/// assert_eq!(config.feature_channels(), [64, 256, 512, 1024, 1024]);
+/// let narrow = config.with_growth(16);
+/// assert_eq!(narrow.feature_channels(), [64, 160, 272, 520, 516]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -22,6 +22,20 @@ use crate::window::Padding;
 /// # The law
 /// `feature_shapes(x.dims())` are the dims of `features(x)`, or `features` panics with the text of
 /// the error.
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::net::{Encoder, PlainEncoderConfig, ResNetEncoderConfig};
+///
+/// fn deepest(encoder: &impl Encoder) -> Option<[usize; 4]> {
+///     encoder.feature_shapes([1, 3, 64, 64]).unwrap().pop()
+/// }
+/// let plain = PlainEncoderConfig::new(3, vec![8, 16]).init::<4>(&Device::flex());
+/// assert_eq!(deepest(&plain), Some([1, 16, 32, 32]));
+/// let resnet = ResNetEncoderConfig::resnet18().with_width(8).init::<4>(&Device::flex());
+/// assert_eq!(deepest(&resnet), Some([1, 64, 2, 2]));
+/// ```
 pub trait Encoder<const R: usize = 4>: Module + ModuleDisplay {
     /// The maps, the finest first.
     ///
@@ -63,6 +77,19 @@ pub trait Encoder<const R: usize = 4>: Module + ModuleDisplay {
 }
 
 /// Which encoder, and its options.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::{EncoderConfig, PlainEncoderConfig, ResNetEncoderConfig};
+///
+/// let plain = EncoderConfig::Plain(PlainEncoderConfig::new(3, vec![16, 32, 64]));
+/// assert_eq!(plain.feature_channels(), [16, 32, 64]);
+/// let resnet = EncoderConfig::ResNet(ResNetEncoderConfig::resnet50());
+/// assert_eq!(resnet.feature_channels(), [64, 256, 512, 1024, 2048]);
+/// // The finest map has the size of the image, or half of it.
+/// assert_eq!(plain.feature_shapes([1, 3, 64, 64]).unwrap()[0], [1, 16, 64, 64]);
+/// assert_eq!(resnet.feature_shapes([1, 3, 64, 64]).unwrap()[0], [1, 64, 32, 32]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum EncoderConfig {
@@ -157,6 +184,19 @@ impl EncoderConfig {
 }
 
 /// One of the encoders of this crate, chosen at run time by its [`EncoderConfig`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::net::{AnyEncoder, Encoder, EncoderConfig, PlainEncoderConfig};
+///
+/// let device = Device::flex();
+/// let config = EncoderConfig::Plain(PlainEncoderConfig::new(3, vec![8, 16]));
+/// let encoder: AnyEncoder = config.init(&device);
+/// assert!(matches!(encoder, AnyEncoder::Plain(_)));
+/// let maps = encoder.features(Tensor::zeros([1, 3, 33, 20], &device));
+/// assert_eq!(maps[1].dims(), [1, 16, 16, 10]);
+/// ```
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant)] // a network holds one
 pub enum AnyEncoder<const R: usize = 4> {

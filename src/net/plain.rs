@@ -19,6 +19,17 @@ use crate::shape::{ShapeError, check_positive, expect};
 const NAME: &str = "PlainEncoder";
 
 /// Configuration of [`PlainEncoder`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{down::DownConfig, net::PlainEncoderConfig};
+///
+/// let config = PlainEncoderConfig::new(3, vec![8, 16]);
+/// assert_eq!(config.feature_shapes([1, 3, 33, 20]).unwrap()[1], [1, 16, 16, 10]);
+/// // A strided convolution rounds up.
+/// let config = config.with_down(DownConfig::conv());
+/// assert_eq!(config.feature_shapes([1, 3, 33, 20]).unwrap()[1], [1, 16, 17, 10]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -150,6 +161,17 @@ impl PlainEncoderConfig {
 }
 
 /// One level of a [`PlainEncoder`].
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::{Layer, net::{PlainEncoder, PlainEncoderConfig}};
+///
+/// let encoder: PlainEncoder = PlainEncoderConfig::new(3, vec![8, 16]).init(&Device::flex());
+/// let level = &encoder.levels[0];
+/// assert_eq!(level.down.output_shape([1, 8, 33, 20]).unwrap(), [1, 8, 16, 10]);
+/// assert_eq!(level.block.output_shape([1, 8, 16, 10]).unwrap(), [1, 16, 16, 10]);
+/// ```
 #[derive(Module, Debug)]
 pub struct PlainLevel<const R: usize = 4> {
     /// What leads to the level.

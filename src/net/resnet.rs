@@ -23,6 +23,15 @@ use crate::window::Padding;
 const NAME: &str = "ResNetEncoder";
 
 /// What a residual connection jumps over.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::{ResNetBlock, ResNetEncoderConfig};
+///
+/// let channels = |block| ResNetEncoderConfig::new(block, vec![2, 2]).feature_channels();
+/// assert_eq!(channels(ResNetBlock::Basic), [64, 64, 128]);
+/// assert_eq!(channels(ResNetBlock::Bottleneck), [64, 256, 512]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ResNetBlock {
@@ -43,6 +52,18 @@ impl ResNetBlock {
 }
 
 /// Configuration of [`ResNetEncoder`].
+///
+/// # Example
+/// ```
+/// use burn_skip::net::ResNetEncoderConfig;
+///
+/// let error = ResNetEncoderConfig::resnet18().feature_shapes([1, 1, 64, 64]).unwrap_err();
+/// assert_eq!(error.problem, "channels differ: expected 3, got 1");
+/// // For images of one channel, and a quarter as wide.
+/// let config = ResNetEncoderConfig::resnet18().with_in_channels(1).with_width(16);
+/// assert_eq!(config.feature_channels(), [16, 16, 32, 64, 128]);
+/// assert_eq!(config.feature_shapes([1, 1, 64, 64]).unwrap()[4], [1, 128, 2, 2]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

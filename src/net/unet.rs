@@ -27,6 +27,17 @@ use crate::up::UpConfig;
 const NAME: &str = "Unet";
 
 /// Configuration of [`Unet`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{fit::Fit, net::UnetConfig, up::UpConfig};
+///
+/// let config = UnetConfig::new(3, 2, vec![16, 32]).with_up(UpConfig::pixel_shuffle());
+/// let error = config.output_shape([1, 3, 45, 60]).unwrap_err();
+/// assert_eq!(error.problem, "a pixel shuffle takes height 22 to 44, and 45 is wanted");
+/// let config = config.with_fit(Fit::pad()); // the last row
+/// assert_eq!(config.output_shape([1, 3, 45, 60]).unwrap(), [1, 2, 45, 60]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

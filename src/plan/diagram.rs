@@ -12,6 +12,18 @@ use super::{MapPlan, Node, Plan};
 /// A plan as a graph: a box for each part, an arrow for each map that goes from one to another, with its shape.
 ///
 /// In SVG and in Graphviz, boxes of one stride on the input stand on one level, so that a U-Net is a U.
+///
+/// # Example
+/// ```
+/// use burn_skip::{net::UnetConfig, plan::Trace};
+///
+/// let plan = UnetConfig::new(3, 2, vec![8, 16]).plan([1, 3, 32, 32]);
+/// // Three boxes: the encoder, the decoder and the head.
+/// let text = plan.diagram().with_depth(1).mermaid();
+/// assert!(text.contains("input -->|1x3x32x32| n0"));
+/// assert!(text.contains("n0 -->|1x16x16x16| n1"));
+/// assert_eq!(text.lines().last().unwrap().trim(), "n2 -->|1x2x32x32| output");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Diagram<'a> {
     plan: &'a Plan,

@@ -6,6 +6,19 @@ use serde::Serialize;
 ///
 /// The position `i` of the map has its centre at `offset + stride i`, where 0 is the centre of the input's
 /// first position, and depends on `field` positions of the input around it.
+///
+/// # Example
+/// ```
+/// use burn_skip::plan::Grid;
+///
+/// // A 2x2 pool, and a strided 3x3 convolution that is padded by one.
+/// let pooled = Grid::INPUT.window([2, 2, 1, 0]);
+/// let strided = Grid::INPUT.window([3, 2, 1, 1]);
+/// assert_eq!([pooled.offset, strided.offset], [0.5, 0.0]);
+/// // Enlarged by two, the first lies on the input again, and the other half a position before it.
+/// assert_eq!(pooled.resized(8, 16, 1).offset, 0.0);
+/// assert_eq!(strided.resized(8, 16, 1).offset, -0.5);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Grid {
     /// From the centre of a position to that of the next.

@@ -10,10 +10,21 @@ use serde::Serialize;
 
 use super::{MapPlan, Node};
 
-/// What a network holds at most on flex and ndarray, in bytes of f32.
+/// What a network holds at most on the CPU, in bytes of f32: as measured on flex, for maps of one and two axes.
 ///
 /// The threads' own memory, some 6 MiB each, and an optimizer's numbers are not among them: Adam's are twice the
 /// weights.
+///
+/// # Example
+/// ```
+/// use burn_skip::{net::UnetConfig, plan::Trace};
+///
+/// let memory = |batch| UnetConfig::new(1, 1, vec![4, 8]).plan([batch, 1, 64, 64]).memory;
+/// assert_eq!(memory(1).weights, 7_012);
+/// // A larger batch has as many weights, and more maps.
+/// assert_eq!(memory(8).weights, 7_012);
+/// assert_eq!(memory(8).kept, 8 * memory(1).kept);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// The learned parameters, and the running statistics of batch norms.
@@ -30,7 +41,7 @@ pub struct Memory {
 pub(super) fn account(root: &mut Node) -> Memory {
     let weights = root.sum(&|node| {
         let running = if node.kind == "BatchNorm" { 2 } else { 1 };
-        4 * running * node.parameters as u64
+        bytes_of(node.parameters).saturating_mul(running)
     });
     let inference = Tape::of(root, false);
     let training = Tape::of(root, true);
@@ -39,9 +50,9 @@ pub(super) fn account(root: &mut Node) -> Memory {
     write_kept(root, &mut next, &training, &kept);
     Memory {
         weights,
-        inference: weights + inference.inference_peak(),
+        inference: weights.saturating_add(inference.inference_peak()),
         kept: training.sum(&kept),
-        training: weights + training.training_peak(&kept),
+        training: weights.saturating_add(training.training_peak(&kept)),
     }
 }
 
@@ -55,9 +66,21 @@ fn write_kept(node: &mut Node, next: &mut usize, tape: &Tape, kept: &[bool]) {
     }
     let made = tape.buffers.iter().zip(kept);
     let made = made.filter(|(buffer, kept)| **kept && buffer.maker == Some(*next));
-    node.kept = made.map(|(buffer, _)| buffer.bytes).sum();
+    node.kept = total(made.map(|(buffer, _)| buffer.bytes));
     *next += 1;
 }
+
+/// The bytes of so many numbers.
+fn bytes_of(numbers: usize) -> u64 {
+    (numbers as u64).saturating_mul(4)
+}
+
+fn total(bytes: impl Iterator<Item = u64>) -> u64 {
+    bytes.fold(0, u64::saturating_add)
+}
+
+/// Maps that the kernels take as one concatenation.
+const MOST_SOURCES: usize = 37;
 
 struct Buffer {
     bytes: u64,
@@ -65,9 +88,19 @@ struct Buffer {
     maker: Option<usize>,
 }
 
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Kind {
+    Convolution,
+    /// A residual that is added to what is read through a norm.
+    NormAndSum,
+    #[default]
+    Other,
+}
+
 /// One step of the tape: a kernel, or an operation of Burn's.
 #[derive(Default)]
 struct Op {
+    kind: Kind,
     reads: Vec<usize>,
     makes: usize,
     /// What its gradient needs.
@@ -175,12 +208,12 @@ impl Tape {
                 parts
             }
             ("MaxPool" | "AvgPool" | "ConvTranspose" | "Linear", maps) => {
-                let weight = 4 * node.parameters as u64;
+                let weight = bytes_of(node.parameters);
                 self.operation(maps, output, |reads, _| reads.to_vec(), weight)
             }
             (_, maps) => {
                 let both = |reads: &[usize], makes| [reads, &[makes]].concat();
-                self.operation(maps, output, both, 4 * node.parameters as u64)
+                self.operation(maps, output, both, bytes_of(node.parameters))
             }
         };
         *self.slot(output.id) = parts;
@@ -188,8 +221,13 @@ impl Tape {
 
     /// The sources of a convolution are read where they are.
     fn convolution(&mut self, node: &Node, x: &MapPlan, output: &MapPlan) -> Parts {
-        let sources = self.parts(x);
-        let weight = 4 * node.parameters as u64;
+        let mut sources = self.parts(x);
+        // What the kernels do not take is written first.
+        if x.shape.len() > 4 || sources.len() > MOST_SOURCES {
+            self.written(x);
+            sources = self.parts(x);
+        }
+        let weight = bytes_of(node.parameters);
         let reads: Vec<usize> = sources.iter().map(|part| part.buffer).collect();
         let pending = sources.iter().filter(|part| part.is_pending);
         let largest = pending.map(|part| self.buffers[part.buffer].bytes).max();
@@ -199,12 +237,13 @@ impl Tape {
         self.made(
             output,
             Op {
+                kind: Kind::Convolution,
                 keeps: reads.clone(),
                 to: reads.clone(),
                 reads,
                 weight,
                 prepared,
-                scratch: largest.unwrap_or(0) + turned,
+                scratch: turned.saturating_add(largest.unwrap_or(0)),
                 ..Op::default()
             },
         )
@@ -257,6 +296,7 @@ impl Tape {
         self.made(
             output,
             Op {
+                kind: Kind::NormAndSum,
                 reads: vec![part.buffer, residual],
                 keeps: vec![part.buffer],
                 to: vec![part.buffer, residual],
@@ -366,7 +406,8 @@ impl Tape {
     }
 
     fn is_made_by_convolution(&self, buffer: usize) -> bool {
-        self.op_of(buffer).is_some_and(|op| op.weight > 0)
+        self.op_of(buffer)
+            .is_some_and(|op| op.kind == Kind::Convolution)
     }
 
     fn is_sum_of_norm(&self, parts: &[Part]) -> bool {
@@ -374,7 +415,7 @@ impl Tape {
             return false;
         };
         let op = self.op_of(part.buffer);
-        op.is_some_and(|op| op.weight == 0 && op.reads.len() == 2 && op.keeps.len() == 1)
+        op.is_some_and(|op| op.kind == Kind::NormAndSum)
     }
 
     /// Which buffers wait for the gradients.
@@ -387,12 +428,8 @@ impl Tape {
     }
 
     fn sum(&self, which: &[bool]) -> u64 {
-        let bytes = self.buffers.iter().map(|buffer| buffer.bytes);
-        bytes
-            .zip(which)
-            .filter(|(_, which)| **which)
-            .map(|(bytes, _)| bytes)
-            .sum()
+        let buffers = self.buffers.iter().zip(which);
+        total(buffers.filter_map(|(buffer, which)| which.then_some(buffer.bytes)))
     }
 
     /// The operation after which nobody reads a buffer; for what comes in and what comes out, none.
@@ -410,14 +447,14 @@ impl Tape {
 
     /// The most that the maps and what is prepared of the weights take at once.
     fn inference_peak(&self) -> u64 {
-        let prepared: u64 = self.ops.iter().map(|op| op.prepared).sum();
+        let prepared = total(self.ops.iter().map(|op| op.prepared));
         let none = vec![false; self.buffers.len()];
-        prepared + self.forward(&none, |op| op.passing).peak
+        prepared.saturating_add(self.forward(&none, |op| op.passing).peak)
     }
 
     /// The most that a forward and a backward pass take at once.
     fn training_peak(&self, kept: &[bool]) -> u64 {
-        let mut level = self.forward(kept, |op| op.prepared + op.passing);
+        let mut level = self.forward(kept, |op| op.prepared.saturating_add(op.passing));
         // How many operations of the way back still need a buffer.
         let mut needs = vec![0; self.buffers.len()];
         for &buffer in self.ops.iter().flat_map(|op| &op.keeps) {
@@ -429,7 +466,7 @@ impl Tape {
             has_gradient[last.makes] = true;
         }
         for op in self.ops.iter().rev() {
-            let passing = op.prepared + op.passing + op.scratch;
+            let passing = total([op.prepared, op.passing, op.scratch].into_iter());
             level.take(passing);
             for &buffer in &op.to {
                 let bytes = self.buffers[buffer].bytes;
@@ -467,7 +504,7 @@ impl Tape {
         }
         let last = self.last_reads();
         for (index, op) in self.ops.iter().enumerate() {
-            level.take(self.buffers[op.makes].bytes + passing(op));
+            level.take(self.buffers[op.makes].bytes.saturating_add(passing(op)));
             level.give(passing(op));
             let mut read = op.reads.clone();
             read.sort_unstable();
@@ -510,20 +547,25 @@ fn is_enlarged(x: &MapPlan, y: &MapPlan) -> bool {
 /// sums for each position of what is read enlarged.
 fn prepared(weight: u64, sources: &[Part], [x, y]: [&MapPlan; 2], is_training: bool) -> u64 {
     let (inputs, outputs) = (x.shape[1] as u64, y.shape[1] as u64);
-    let positions: usize = y.shape[0] * y.shape[2..].iter().product::<usize>();
+    let positions = y.bytes() / 4 / y.shape[1].max(1);
     // (A bias does not make nine taps ten.)
-    let is_3x3 = x.shape.len() == 4 && weight / 4 / (inputs * outputs).max(1) == 9;
+    let is_3x3 = x.shape.len() == 4 && weight / 4 / inputs.saturating_mul(outputs).max(1) == 9;
     let is_even = x.shape[2..] == y.shape[2..];
     let is_enlarged = sources.iter().any(|part| part.is_enlarged);
     let [least, least_enlarged] = if is_training { [512, 1024] } else { [256, 0] };
     let pays = is_even && inputs >= 32 && outputs >= 32 && positions >= least
         || is_enlarged && positions >= least_enlarged;
-    if is_3x3 && pays { weight / 9 * 16 } else { 0 }
+    if is_3x3 && pays {
+        (weight / 9).saturating_mul(16)
+    } else {
+        0
+    }
 }
 
 /// What a resize holds for its time: the map between two axes, and a second output.
 fn between_axes(x: &MapPlan, y: &MapPlan) -> u64 {
     let last = x.shape.len() - 1;
     let [from, to] = [x, y].map(|map| map.shape[last].max(1) as u64);
-    x.bytes() as u64 / from * to + y.bytes() as u64
+    let between = (x.bytes() as u64 / from).saturating_mul(to);
+    between.saturating_add(y.bytes() as u64)
 }

@@ -31,6 +31,17 @@ use crate::shape::ShapeError;
 ///
 /// It is made by [`Trace::plan`] of a configuration or by [`Layer::plan`](crate::Layer::plan), without a
 /// tensor and without a device. Where the input does not fit, the plan reaches to the part that refuses it.
+///
+/// # Example
+/// ```
+/// use burn_skip::{net::UnetConfig, plan::Trace};
+///
+/// let config = UnetConfig::new(3, 2, vec![8, 16]);
+/// let plan = config.plan([1, 3, 45, 61]);
+/// assert_eq!(plan.root.outputs[0].shape, [1, 2, 45, 61]);
+/// let refused = config.plan([1, 4, 45, 61]);
+/// assert_eq!(refused.error().unwrap().layer, "encoder.stem.first.conv.Conv");
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
     /// The whole.
@@ -42,6 +53,17 @@ pub struct Plan {
 }
 
 /// A part: a layer, or what is made of layers.
+///
+/// # Example
+/// ```
+/// use burn_skip::{net::UnetConfig, plan::Trace};
+///
+/// let plan = UnetConfig::new(3, 2, vec![16, 32, 64]).plan([1, 3, 45, 61]);
+/// let stem = &plan.root.children[0].children[0];
+/// assert_eq!(stem.kind, "DoubleConv");
+/// assert_eq!(stem.total_parameters(), 2_800);
+/// assert_eq!(stem.total_mult_adds(), 7_510_384);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
     /// The name of the field that holds it; empty for the whole.
@@ -69,6 +91,18 @@ pub struct Node {
 }
 
 /// A map in a plan.
+///
+/// # Example
+/// ```
+/// use burn_skip::{net::UnetConfig, plan::Trace};
+///
+/// let plan = UnetConfig::new(3, 2, vec![8, 16]).plan([1, 3, 32, 32]);
+/// let [encoder, decoder] = [&plan.root.children[0], &plan.root.children[1]];
+/// let skip = &encoder.outputs[0];
+/// assert_eq!(skip.shape, [1, 8, 32, 32]);
+/// assert_eq!(skip.bytes(), 4 * 8 * 32 * 32);
+/// assert_eq!(decoder.inputs[0].id, skip.id); // the same map
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MapPlan {
     /// Its number. Maps of one number are one map.
@@ -87,6 +121,21 @@ impl MapPlan {
 }
 
 /// Two maps of one size that are merged, and whose positions do not lie on each other.
+///
+/// # Example
+/// ```
+/// use burn_skip::{down::DownConfig, net::{EncoderConfig, PlainEncoderConfig, UnetConfig}, plan::Trace};
+///
+/// // A strided convolution has its centres half a position behind those of a pool.
+/// let encoder = PlainEncoderConfig::new(3, vec![8, 16]).with_down(DownConfig::conv());
+/// let net = UnetConfig::new(3, 2, vec![8, 16]).with_encoder(EncoderConfig::Plain(encoder));
+/// let plan = net.plan([1, 3, 64, 64]);
+/// let (path, found) = plan.misalignments().remove(0);
+/// assert_eq!(path, "decoder.steps.0");
+/// assert_eq!([found.first, found.last], [0.5, 0.5]);
+/// let text = "deep lies 0.50 positions behind skip along the height and the width";
+/// assert_eq!(found.to_string(), text);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Misalignment {
     /// The two maps.

@@ -15,6 +15,19 @@ use crate::shape::{ShapeError, axis_name};
 use crate::style::check_activation;
 
 /// A map that need not exist: its shape, and where it lies on the input.
+///
+/// # Example
+/// ```
+/// use burn_skip::{conv::ConvConfig, plan::{Plan, Trace}};
+///
+/// let plan = Plan::new([1, 3, 32, 32], |planner, x| {
+///     let y = ConvConfig::new([3, 8], 3).with_stride(2).trace(planner, x)?;
+///     assert_eq!(y.shape, [1, 8, 16, 16]);
+///     assert_eq!(y.grid.as_ref().unwrap()[0].stride, 2.0);
+///     Ok(vec![y])
+/// });
+/// assert!(plan.error().is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map<const R: usize> {
     /// `[batch, channels, spatial...]`
@@ -43,6 +56,19 @@ impl<const R: usize> Map<R> {
 }
 
 /// What a layer has of its own.
+///
+/// # Example
+/// ```
+/// use burn_skip::plan::{Cost, Plan};
+///
+/// // A scale of each of 8 channels, once a sample.
+/// let plan = Plan::new([2, 8, 4, 4], |planner, x| {
+///     let cost = Cost { parameters: 8, mult_adds: 16 };
+///     Ok(vec![planner.pointwise("Scale", x, cost, Ok(x.shape))?])
+/// });
+/// assert_eq!(plan.root.total_parameters(), 8);
+/// assert_eq!(plan.root.total_mult_adds(), 16);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// The parameters that are learned.
@@ -53,6 +79,16 @@ pub struct Cost {
 
 /// What can be planned: every configuration of a whole layer; layers have
 /// [`Layer::trace`](crate::Layer::trace).
+///
+/// # Example
+/// ```
+/// use burn_skip::{block::ConvNormActConfig, plan::Trace};
+///
+/// let plan = ConvNormActConfig::new([3, 16], 3).with_stride(2).plan([1, 3, 33, 20]);
+/// assert_eq!(plan.root.outputs[0].shape, [1, 16, 17, 10]);
+/// assert_eq!(plan.root.children[0].parameters, 432); // the convolution
+/// assert_eq!(plan.root.children[1].parameters, 32); // the norm
+/// ```
 pub trait Trace<const R: usize> {
     /// Tells the planner of every part, in the order in which a map goes through them.
     ///
@@ -90,6 +126,21 @@ impl<const R: usize> Trace<R> for ActivationConfig {
 }
 
 /// Takes down what layers tell of themselves.
+///
+/// # Example
+/// ```
+/// use burn_skip::{conv::ConvConfig, plan::{Plan, Trace}};
+///
+/// let conv = ConvConfig::new([8, 8], 3);
+/// let plan = Plan::new([1, 8, 32, 32], |planner, x| {
+///     let residual = planner.node("Residual", &[x], |planner| {
+///         let y = conv.trace(planner.at("conv"), x)?;
+///         planner.at("").merge("Add", &["conv", "skip"], &[&y, x], Ok(x.shape))
+///     });
+///     residual.map(|map| vec![map])
+/// });
+/// assert_eq!(plan.nodes()[1].0, "conv");
+/// ```
 #[derive(Debug)]
 pub struct Planner {
     /// The nodes that are not finished, the outermost first.

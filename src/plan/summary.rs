@@ -12,6 +12,16 @@ use core::str::FromStr;
 use super::{MapPlan, Node, Plan};
 
 /// A column of a summary.
+///
+/// # Example
+/// ```
+/// use burn_skip::{net::UnetConfig, plan::{Column, Trace}};
+///
+/// let plan = UnetConfig::new(3, 2, vec![8, 16]).plan([1, 3, 32, 32]);
+/// let text = plan.summary().with_columns([Column::Output, Column::Bytes]).markdown();
+/// assert!(text.starts_with("| layer | output | bytes |"));
+/// assert_eq!("mult-adds".parse::<Column>().unwrap(), Column::MultAdds);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
     /// The shapes of what goes in.
@@ -159,6 +169,16 @@ fn with_unit(number: u64, base: u64, units: [&str; 5]) -> String {
 }
 
 /// A table of the parts of a plan. `Display` is for a terminal, [`markdown`](Self::markdown) for a page.
+///
+/// # Example
+/// ```
+/// use burn_skip::{net::UnetConfig, plan::Trace};
+///
+/// let plan = UnetConfig::new(3, 2, vec![16, 32, 64]).plan([1, 3, 45, 61]);
+/// let text = plan.summary().with_depth(1).markdown();
+/// assert!(text.contains("| &emsp;head: Conv | 1x2x45x61 | 34 | 93,330 |"));
+/// assert!(text.contains("parameters: 118,610 (463.32 KiB)"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Summary<'a> {
     plan: &'a Plan,

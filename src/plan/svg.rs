@@ -58,15 +58,20 @@ pub(super) fn draw(boxes: &[Box], arrows: &[Arrow]) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
     let last = places.len() - 1;
+    let mut drawn: Vec<[usize; 2]> = Vec::new();
     for arrow in arrows {
         let from = arrow.from.map_or(0, |index| index + 1);
         let to = arrow.to.map_or(last, |index| index + 1);
-        draw_arrow(
-            &mut text,
-            [&places[from], &places[to]],
-            to > from + 1,
-            arrow,
-        );
+        if drawn.contains(&[from, to]) {
+            continue;
+        }
+        drawn.push([from, to]);
+        // Several maps that go the same way are one arrow with several shapes.
+        let ends = (arrow.from, arrow.to);
+        let same = arrows.iter().filter(|other| (other.from, other.to) == ends);
+        let labels: Vec<String> = same.map(|arrow| shape(arrow.map)).collect();
+        let places = [&places[from], &places[to]];
+        draw_arrow(&mut text, places, to > from + 1, &labels);
     }
     draw_end(&mut text, &places[0], "input");
     draw_end(&mut text, &places[last], "output");
@@ -142,8 +147,9 @@ fn rows(boxes: &[Box]) -> (usize, Vec<usize>) {
     (input, boxes.iter().map(place).collect())
 }
 
-fn draw_arrow(text: &mut String, [from, to]: [&Place; 2], skips: bool, arrow: &Arrow) {
-    let label = shape(arrow.map);
+fn draw_arrow(text: &mut String, [from, to]: [&Place; 2], skips: bool, labels: &[String]) {
+    let longest = labels.iter().map(|label| label.chars().count()).max();
+    let half = longest.unwrap_or(0) as f64 * LETTER / 2.0;
     let (colour, path, [x, y]);
     if skips {
         // An arc over what stands between.
@@ -167,20 +173,24 @@ fn draw_arrow(text: &mut String, [from, to]: [&Place; 2], skips: bool, arrow: &A
         let (start, end) = (from.centre(), to.left);
         let (y0, y1) = (from.top() + HEIGHT, to.middle());
         path = format!("M{start:.1} {y0:.1}V{y1:.1}H{:.1}", end - 1.0);
-        let half = label.chars().count() as f64 * LETTER / 2.0;
         (colour, [x, y]) = ("#444", [start + half + 6.0, (y0 + y1) / 2.0]);
     } else {
         let (start, end) = (from.right(), to.centre());
         let (y0, y1) = (from.middle(), to.top() + HEIGHT);
         path = format!("M{start:.1} {y0:.1}H{end:.1}V{:.1}", y1 + 1.0);
-        let half = label.chars().count() as f64 * LETTER / 2.0;
         (colour, [x, y]) = ("#444", [end + half + 6.0, (y0 + y1) / 2.0]);
     }
     let _ = writeln!(
         text,
-        "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.4\" marker-end=\"url(#tip)\"/>\
-         <text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" fill=\"{colour}\">{label}</text>"
+        "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.4\" marker-end=\"url(#tip)\"/>"
     );
+    for (line, label) in labels.iter().rev().enumerate() {
+        let y = y - 13.0 * line as f64;
+        let _ = writeln!(
+            text,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" fill=\"{colour}\">{label}</text>"
+        );
+    }
 }
 
 fn draw_end(text: &mut String, place: &Place, name: &str) {

@@ -24,6 +24,21 @@ use crate::style::check_activation;
 const NAME: &str = "SkipAdd";
 
 /// What projects the input where the block changes its channels or its size.
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::{Shortcut, SkipAdd, SkipAddConfig, block::ConvNormActConfig};
+///
+/// let has_pool = |shortcut| {
+///     let block = ConvNormActConfig::new([8, 16], 3).with_stride(2).init::<4>(&Device::flex());
+///     let config = SkipAddConfig::new([8, 16]).with_stride(2).with_shortcut(shortcut);
+///     let residual: SkipAdd<_> = config.init(block, &Device::flex());
+///     residual.shortcut.unwrap().0.is_some()
+/// };
+/// assert!(!has_pool(Shortcut::Conv)); // its 1x1 convolution sees one position of four
+/// assert!(has_pool(Shortcut::PooledConv)); // it sees the mean of the four
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Shortcut {
@@ -37,6 +52,18 @@ pub enum Shortcut {
 }
 
 /// Configuration of [`SkipAdd`].
+///
+/// # Example
+/// ```
+/// use burn_skip::SkipAddConfig;
+///
+/// // The shape of the input, and of what the block makes of it.
+/// let (input, block_output) = ([1, 16, 15, 15], [1, 32, 8, 8]);
+/// let error = SkipAddConfig::new([16, 32]).output_shape(input, block_output).unwrap_err();
+/// assert_eq!(error.problem, "height differs: block 8, shortcut 15");
+/// let config = SkipAddConfig::new([16, 32]).with_stride(2);
+/// assert_eq!(config.output_shape(input, block_output).unwrap(), [1, 32, 8, 8]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

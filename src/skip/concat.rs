@@ -19,6 +19,17 @@ use crate::shape::{ShapeError, expect};
 const NAME: &str = "SkipConcat";
 
 /// Configuration of [`SkipConcat`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{SkipConcatConfig, fit::{Fit, Target}};
+///
+/// // A block takes 15 positions to 7. The input is cropped to these, or they are padded to the input.
+/// let config = SkipConcatConfig::new().with_fit(Fit::crop());
+/// assert_eq!(config.output_shape([1, 8, 15], [1, 8, 7]).unwrap(), [1, 16, 7]);
+/// let config = SkipConcatConfig::new().with_fit(Fit::pad()).with_target(Target::Skip);
+/// assert_eq!(config.output_shape([1, 8, 15], [1, 8, 7]).unwrap(), [1, 16, 15]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -22,6 +22,16 @@ use crate::shape::{ShapeError, check_channels, check_positive, expect};
 const NAME: &str = "Fuse";
 
 /// One branch of a [`FuseConfig`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{BranchConfig, FuseConfig, fit::Fit, merge::Merge};
+///
+/// // The deep map gets the channels of the skip, and then its size.
+/// let deep = BranchConfig::new(128).with_project(64).with_fit(Fit::pad());
+/// let config = FuseConfig::new(vec![deep, BranchConfig::new(64)], Merge::Add);
+/// assert_eq!(config.output_shape(&[[1, 128, 6, 6], [1, 64, 15, 15]]).unwrap(), [1, 64, 15, 15]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -47,6 +57,17 @@ setters!(
 );
 
 /// The gate of a branch.
+///
+/// # Example
+/// ```
+/// use burn_skip::{BranchConfig, FuseConfig, gate::GateConfig, merge::Merge, skip::BranchGate};
+///
+/// // The branch 0, the deep map, says what of the branch 1, the skip, counts.
+/// let gate = BranchGate { gate: GateConfig::Attention { hidden_channels: 4 }, guide: 0 };
+/// let branches = vec![BranchConfig::new(16), BranchConfig::new(8).with_gate(gate)];
+/// let config = FuseConfig::new(branches, Merge::concat());
+/// assert_eq!(config.output_shape(&[[1, 16, 9, 9], [1, 8, 9, 9]]).unwrap(), [1, 24, 9, 9]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -85,6 +106,18 @@ impl BranchConfig {
 }
 
 /// Configuration of [`Fuse`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{BranchConfig, FuseConfig, fit::{Fit, Target}, merge::Merge};
+///
+/// let branches = vec![BranchConfig::new(8).with_fit(Fit::pad_or_crop()); 3];
+/// let config = FuseConfig::new(branches, Merge::concat());
+/// let maps = [[1, 8, 5, 5], [1, 8, 9, 9], [1, 8, 17, 17]];
+/// assert_eq!(config.output_shape(&maps).unwrap(), [1, 24, 17, 17]);
+/// let config = config.with_target(Target::Size(vec![12, 12]));
+/// assert_eq!(config.output_shape(&maps).unwrap(), [1, 24, 12, 12]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -295,6 +328,17 @@ impl FuseConfig {
 }
 
 /// What a branch has to learn.
+///
+/// # Example
+/// ```
+/// use burn::{module::Module, tensor::Device};
+/// use burn_skip::{BranchConfig, Fuse, FuseConfig, merge::Merge};
+///
+/// let branches = vec![BranchConfig::new(16).with_project(8), BranchConfig::new(8)];
+/// let fuse: Fuse = FuseConfig::new(branches, Merge::Add).init(&Device::flex());
+/// assert_eq!(fuse.branches[0].num_params(), 16 * 8 + 8);
+/// assert_eq!(fuse.branches[1].num_params(), 0); // it is taken as it is
+/// ```
 #[derive(Module, Debug)]
 pub struct Branch<const R: usize = 4> {
     /// The 1x1 convolution.

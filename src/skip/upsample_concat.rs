@@ -22,6 +22,17 @@ use crate::up::{Up, UpConfig};
 const NAME: &str = "UpsampleConcat";
 
 /// Configuration of [`UpsampleConcat`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{UpsampleConcatConfig, up::UpConfig};
+///
+/// let config = UpsampleConcatConfig::new(128, 64, 32);
+/// assert_eq!(config.output_shape([1, 128, 7, 7], [1, 64, 15, 15]).unwrap(), [1, 32, 15, 15]);
+/// // A resize keeps the channels of the deep map; a transposed convolution gives those of the skip.
+/// assert_eq!(config.merged_channels(), 128 + 64);
+/// assert_eq!(config.with_up(UpConfig::conv_transpose()).merged_channels(), 64 + 64);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -8,6 +8,16 @@ use crate::net::{
 };
 
 /// A network of another library, with its sizes.
+///
+/// # Example
+/// ```
+/// use burn_skip::weights::{Architecture, WeightsFile};
+///
+/// let file = WeightsFile::open("examples/data/nuclei/monai_basic_unet.pth").unwrap();
+/// let architecture = Architecture::detect(&file).unwrap();
+/// let text = "MONAI BasicUNet over 2 axes, levels [8, 8, 16, 32, 64], 1 channels, 2 classes";
+/// assert_eq!(architecture.to_string(), text);
+/// ```
 #[derive(Clone, Debug)]
 pub enum Architecture {
     /// torchvision's ResNet: a classifier.

@@ -4,6 +4,20 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Why weights were not loaded or saved.
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::net::{Unet, UnetConfig};
+/// use burn_skip::weights::{Names, WeightsError, WeightsFile};
+///
+/// let file = WeightsFile::open("examples/data/nuclei/monai_basic_unet.pth").unwrap();
+/// let config = UnetConfig::monai_basic(1, 2, [8, 8, 16, 32, 64, 8]);
+/// let mut net: Unet = config.init(&Device::flex());
+/// let names = Names::monai_basic_unet().leaving("fc"); // MONAI calls it final_conv
+/// let error = file.load_into(&mut net, &names).unwrap_err();
+/// assert_eq!(error, WeightsError::LeftInVain { prefix: "fc".into() });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WeightsError {
     /// The file is missing, truncated, or of another kind.
@@ -40,6 +54,21 @@ pub enum WeightsError {
 }
 
 /// One tensor that does not fit.
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::net::{Unet, UnetConfig};
+/// use burn_skip::weights::{Names, WeightsError, WeightsFile};
+///
+/// let file = WeightsFile::open("examples/data/nuclei/monai_basic_unet.pth").unwrap();
+/// let config = UnetConfig::monai_basic(1, 5, [8, 8, 16, 32, 64, 8]); // the file has two classes
+/// let mut net: Unet = config.init(&Device::flex());
+/// let error = file.load_into(&mut net, &Names::monai_basic_unet()).unwrap_err();
+/// let WeightsError::Misfit { misfits, .. } = error else { unreachable!() };
+/// let text = "shape: final_conv.bias is [2] in the file, and head.bias is [5]";
+/// assert!(misfits.len() == 2 && misfits.iter().any(|misfit| misfit.to_string() == text));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misfit {
     /// The module has the tensor, and the file has it not.

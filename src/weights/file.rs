@@ -30,6 +30,15 @@ const PREFIXES: [&str; 3] = ["model.", "module.", "_orig_mod."];
 /// Of a checkpoint that holds the state dict under `state_dict`, `model_state_dict`, `model_state` or
 /// `model`, that is taken, and what Lightning, `DataParallel` and `torch.compile` put before every name
 /// is left out. Tensors are read when they are needed.
+///
+/// # Example
+/// ```
+/// use burn_skip::weights::WeightsFile;
+///
+/// let file = WeightsFile::open("examples/data/nuclei/monai_basic_unet.pth").unwrap();
+/// assert_eq!(file.tensors().count(), 82);
+/// assert_eq!(file.shape("final_conv.weight").unwrap(), [2, 8, 1, 1]);
+/// ```
 #[derive(Clone)]
 pub struct WeightsFile {
     path: PathBuf,
@@ -291,6 +300,20 @@ fn first_line(text: &str) -> String {
 }
 
 /// What was loaded.
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::net::{Unet, UnetConfig};
+/// use burn_skip::weights::{Names, WeightsFile};
+///
+/// let file = WeightsFile::open("examples/data/nuclei/monai_basic_unet.pth").unwrap();
+/// let config = UnetConfig::monai_basic(1, 2, [8, 8, 16, 32, 64, 8]);
+/// let mut net: Unet = config.init(&Device::flex());
+/// let report = file.load_into(&mut net, &Names::monai_basic_unet()).unwrap();
+/// assert_eq!((report.loaded.len(), report.values), (82, 124_634));
+/// assert!(report.left.is_empty() && report.passed_over.is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The file.

@@ -94,6 +94,20 @@ pub(super) fn settle<M: Module>(module: &M) {
 /// # Errors
 /// When the name does not end in `.safetensors`, the file cannot be written, or the table has no name
 /// for a tensor of the module.
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::net::{Unet, UnetConfig};
+/// use burn_skip::weights::{Names, WeightsFile, save};
+///
+/// let config = UnetConfig::monai_basic(1, 2, [8, 8, 16, 32, 64, 8]);
+/// let net: Unet = config.init(&Device::flex());
+/// let path = std::env::temp_dir().join("saved_in_the_docs.safetensors");
+/// save(&net, &path, &Names::monai_basic_unet()).unwrap();
+/// let file = WeightsFile::open(&path).unwrap();
+/// assert_eq!(file.shape("final_conv.weight").unwrap(), [2, 8, 1, 1]);
+/// ```
 pub fn save<M: Module>(
     module: &M,
     path: impl AsRef<Path>,
