@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use burn::tensor::{Device, Tensor};
 use burn_skip::Layer;
 use burn_skip::net::{
-    Classifier, ClassifierConfig, DenseNet, DenseNetEncoderConfig, Encoder, EncoderConfig, ResNet,
-    ResNetEncoderConfig, Unet, UnetConfig,
+    ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, ResNetEncoderConfig, Unet,
+    UnetConfig,
 };
-use burn_skip::plan::{Memory, Plan, Trace};
+use burn_skip::plan::Memory;
 use burn_skip::up::UpConfig;
 
 /// The system's allocator, which counts what is in use.
@@ -57,9 +57,26 @@ fn peak_of(build: impl FnOnce() -> Box<dyn Fn()>) -> u64 {
 
 struct Case {
     name: &'static str,
-    plan: Plan,
-    net: Box<dyn Fn(&Device) -> Box<dyn Fn(Tensor<4>) -> Vec<Tensor<1>>>>,
+    net: NetConfig,
     input: [usize; 4],
+}
+
+/// What a training step begins with.
+type Forward = Box<dyn Fn(Tensor<4>) -> Tensor<1>>;
+
+impl Case {
+    fn build(&self, device: &Device) -> Forward {
+        match &self.net {
+            NetConfig::Unet(config) => {
+                let net: Unet = config.init(device);
+                Box::new(move |x| net.forward(x).mean())
+            }
+            NetConfig::Classifier(config) => {
+                let net = config.init::<4>(device);
+                Box::new(move |x| net.forward(x).mean())
+            }
+        }
+    }
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -74,7 +91,7 @@ fn main() {
         let device = Device::flex().autodiff();
         let before = NOW.load(Relaxed);
         let x = Tensor::zeros(first.input, &device);
-        drop((first.net)(&device)(x).remove(0).backward());
+        drop(first.build(&device)(x).backward());
         println!(
             "before: {:.1} MiB; the threads' own: {:.1} MiB",
             mib(before as u64),
@@ -82,23 +99,24 @@ fn main() {
         );
     }
     for case in cases {
+        let plan = case.net.plan(&case.input).expect("an input of four axes");
         let Memory {
             inference,
             training,
             kept,
             weights,
-        } = case.plan.memory;
+        } = plan.memory;
         let device = Device::flex();
         let measured_inference = peak_of(|| {
             let x = Tensor::zeros(case.input, &device);
-            let net = (case.net)(&device);
+            let net = case.build(&device);
             Box::new(move || drop(net(x.clone())))
         });
         let device = device.autodiff();
         let measured_training = peak_of(|| {
             let x = Tensor::zeros(case.input, &device);
-            let net = (case.net)(&device);
-            Box::new(move || drop(net(x.clone()).remove(0).backward()))
+            let net = case.build(&device);
+            Box::new(move || drop(net(x.clone()).backward()))
         });
         for (what, planned, measured) in [
             ("inference", inference, measured_inference),
@@ -125,86 +143,49 @@ fn main() {
     assert!(!failed, "a plan is off by more than a tenth");
 }
 
-fn case<N: Layer<4> + 'static>(
-    name: &'static str,
-    plan: Plan,
-    input: [usize; 4],
-    init: impl Fn(&Device) -> N + 'static,
-) -> Case {
-    Case {
-        name,
-        plan,
-        input,
-        net: Box::new(move |device| {
-            let net = init(device);
-            Box::new(move |x| vec![net.forward(x).mean()])
-        }),
-    }
-}
-
-fn classifier<E: Encoder<4> + 'static>(
-    name: &'static str,
-    config: ClassifierConfig,
-    input: [usize; 4],
-    init: impl Fn(&Device) -> Classifier<E> + 'static,
-) -> Case {
-    Case {
-        name,
-        plan: config.plan(input),
-        input,
-        net: Box::new(move |device| {
-            let net = init(device);
-            Box::new(move |x| vec![net.forward(x).mean()])
-        }),
-    }
-}
-
 fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for batch in [1, 2] {
-        let unet = UnetConfig::new(3, 2, vec![32, 64, 128, 256]);
-        let input = [batch, 3, 256, 256];
-        cases.push(case(
-            "U-Net",
-            unet.plan(input),
-            input,
-            move |device| -> Unet { unet.init(device) },
-        ));
-        let unet = UnetConfig::new(1, 1, vec![16, 32, 64]).with_up(UpConfig::linear());
-        let input = [4 * batch, 1, 192, 160];
-        cases.push(case(
-            "U-Net, bilinear",
-            unet.plan(input),
-            input,
-            move |device| -> Unet { unet.init(device) },
-        ));
-        let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
-        let unet = UnetConfig::smp(encoder, 1);
-        let input = [batch, 3, 256, 256];
-        cases.push(case(
-            "U-Net on ResNet-18",
-            unet.plan(input),
-            input,
-            move |device| -> Unet { unet.init(device) },
-        ));
-        let input = [2 * batch, 3, 224, 224];
-        for (name, encoder) in [
-            ("ResNet-18", ResNetEncoderConfig::resnet18()),
-            ("ResNet-50", ResNetEncoderConfig::resnet50()),
-        ] {
-            let config = ClassifierConfig::new(EncoderConfig::ResNet(encoder.clone()), 1000);
-            cases.push(classifier(name, config, input, move |device| -> ResNet {
-                ResNet::new(encoder.init(device), 1000, device)
-            }));
-        }
-        let encoder = DenseNetEncoderConfig::densenet121();
-        let config = ClassifierConfig::new(EncoderConfig::DenseNet(encoder.clone()), 1000);
-        cases.push(classifier(
-            "DenseNet-121",
-            config,
-            input,
-            move |device| -> DenseNet { DenseNet::new(encoder.init(device), 1000, device) },
-        ));
-    }
+    let unet = |config| NetConfig::Unet(config);
+    let classifier = |encoder| NetConfig::Classifier(ClassifierConfig::new(encoder, 1000));
+    let resnet18 = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+    let resnet50 = EncoderConfig::ResNet(ResNetEncoderConfig::resnet50());
+    let densenet = EncoderConfig::DenseNet(DenseNetEncoderConfig::densenet121());
+    let linear = UnetConfig::new(1, 1, vec![16, 32, 64]).with_up(UpConfig::linear());
+    let of_batch = |batch| {
+        [
+            (
+                "U-Net",
+                unet(UnetConfig::new(3, 2, vec![32, 64, 128, 256])),
+                [batch, 3, 256, 256],
+            ),
+            (
+                "U-Net, bilinear",
+                unet(linear.clone()),
+                [4 * batch, 1, 192, 160],
+            ),
+            (
+                "U-Net on ResNet-18",
+                unet(UnetConfig::smp(resnet18.clone(), 1)),
+                [batch, 3, 256, 256],
+            ),
+            (
+                "ResNet-18",
+                classifier(resnet18.clone()),
+                [2 * batch, 3, 224, 224],
+            ),
+            (
+                "ResNet-50",
+                classifier(resnet50.clone()),
+                [2 * batch, 3, 224, 224],
+            ),
+            (
+                "DenseNet-121",
+                classifier(densenet.clone()),
+                [2 * batch, 3, 224, 224],
+            ),
+        ]
+    };
+    let cases = [1, 2].into_iter().flat_map(of_batch);
     cases
+        .map(|(name, net, input)| Case { name, net, input })
+        .collect()
 }

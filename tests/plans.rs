@@ -4,16 +4,18 @@ use burn::module::Module;
 use burn::nn::activation::ActivationConfig;
 use burn::nn::{EluConfig, HardSigmoidConfig, Initializer, PReluConfig, SoftplusConfig};
 use burn::tensor::Device;
-use burn_skip::block::ConvStyle;
+use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
+use burn_skip::down::DownConfig;
 use burn_skip::fit::Fit;
 use burn_skip::gate::GateConfig;
 use burn_skip::net::{
-    ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, ResNetEncoderConfig,
-    UnetConfig,
+    ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, PlainEncoderConfig,
+    ResNetEncoderConfig, UnetConfig,
 };
 use burn_skip::plan::{Node, Plan, Trace};
+use burn_skip::pool::{PoolConfig, PoolKind};
 use burn_skip::up::UpConfig;
-use burn_skip::{DirectSum, FlattenPadReshape, Layer};
+use burn_skip::{DirectSum, FlattenPadReshape, Layer, SkipConcat};
 use serde_json::Value;
 
 fn network(name: &str) -> NetConfig {
@@ -235,6 +237,34 @@ fn maps_that_lie_apart_are_noted() {
         texts[0],
         "deep lies 4.00 positions behind skip along the height and the width"
     );
+}
+
+#[test]
+fn an_even_kernel_and_a_pool_that_rounds_up_move_what_is_merged() {
+    let block: ConvNormAct = ConvNormActConfig::new([4, 4], 2).init(&Device::flex());
+    let plan = SkipConcat::new(block).plan([1, 4, 9, 9]);
+    let found = plan.misalignments();
+    assert_eq!(
+        [found[0].1.first, found[0].1.last].map(f64::abs),
+        [0.5, 0.5]
+    );
+
+    // 33 positions become 17, of which the last reaches beyond the map; 33 of them again lie too far apart.
+    let pool = PoolConfig::new(PoolKind::Max, 2).with_ceil_mode(true);
+    let encoder = PlainEncoderConfig::new(3, vec![4, 8]).with_down(DownConfig::Pool(pool));
+    let plan = UnetConfig::new(3, 2, vec![4, 8])
+        .with_encoder(EncoderConfig::Plain(encoder))
+        .with_up(UpConfig::linear())
+        .plan([1, 3, 33, 32]);
+    let found = plan.misalignments();
+    assert_eq!(
+        (found.len(), &found[0].1.axes[..]),
+        (1, &["height".to_string()][..])
+    );
+    // The middle of the first of 33 pixels, on 17 cells of 2: (0.5 * 17 / 33 - 0.5) * 2 + 0.5, and of the last.
+    let at = |pixel: f64| ((pixel + 0.5) * 17.0 / 33.0 - 0.5) * 2.0 + 0.5 - pixel;
+    assert!((found[0].1.first - at(0.0)).abs() < 1e-9, "{:?}", found[0]);
+    assert!((found[0].1.last - at(32.0)).abs() < 1e-9, "{:?}", found[0]);
 }
 
 /// Two parts without one around them are a sequence, and neither is lost.

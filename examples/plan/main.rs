@@ -117,6 +117,9 @@ fn run(cli: &Cli) -> Result<bool, String> {
     let (Some(net), Some(Shape(input))) = (&cli.net, &cli.input) else {
         unreachable!("clap asks for them")
     };
+    if cli.advice && matches!(cli.format, Format::Json) {
+        return Err("--advice is in words: take it with --format table or markdown".into());
+    }
     let net = json_file::read::<NetConfig>(net)?;
     let plan = net.plan(input).map_err(|e| e.to_string())?;
     if let Some(file) = &cli.diagram {

@@ -6,6 +6,7 @@ mod memory;
 mod planner;
 mod summary;
 mod svg;
+mod tape;
 
 pub use diagram::Diagram;
 pub use grid::Grid;

@@ -150,6 +150,8 @@ fn rows(boxes: &[Box]) -> (usize, Vec<usize>) {
 fn draw_arrow(text: &mut String, [from, to]: [&Place; 2], skips: bool, labels: &[String]) {
     let longest = labels.iter().map(|label| label.chars().count()).max();
     let half = longest.unwrap_or(0) as f64 * LETTER / 2.0;
+    // Beside an upright arrow they stand around its middle.
+    let down = 6.5 * (labels.len() - 1) as f64;
     let (colour, path, [x, y]);
     if skips {
         // An arc over what stands between.
@@ -173,12 +175,12 @@ fn draw_arrow(text: &mut String, [from, to]: [&Place; 2], skips: bool, labels: &
         let (start, end) = (from.centre(), to.left);
         let (y0, y1) = (from.top() + HEIGHT, to.middle());
         path = format!("M{start:.1} {y0:.1}V{y1:.1}H{:.1}", end - 1.0);
-        (colour, [x, y]) = ("#444", [start + half + 6.0, (y0 + y1) / 2.0]);
+        (colour, [x, y]) = ("#444", [start + half + 6.0, (y0 + y1) / 2.0 + down]);
     } else {
         let (start, end) = (from.right(), to.centre());
         let (y0, y1) = (from.middle(), to.top() + HEIGHT);
         path = format!("M{start:.1} {y0:.1}H{end:.1}V{:.1}", y1 + 1.0);
-        (colour, [x, y]) = ("#444", [end + half + 6.0, (y0 + y1) / 2.0]);
+        (colour, [x, y]) = ("#444", [end + half + 6.0, (y0 + y1) / 2.0 + down]);
     }
     let _ = writeln!(
         text,
