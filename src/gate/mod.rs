@@ -6,7 +6,7 @@ mod scse;
 pub use attention::AttentionGate;
 pub use scse::Scse;
 
-use alloc::format;
+use alloc::{format, vec};
 
 use burn::config::Config;
 use burn::module::Module;

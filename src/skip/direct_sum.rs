@@ -1,6 +1,6 @@
 //! [`DirectSum`]: maps along the diagonal of a larger one.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use burn::module::Module;
 use burn::tensor::{Tensor, ops::PadMode};
