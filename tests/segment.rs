@@ -373,6 +373,20 @@ fn nothing_is_lost_by_a_training_in_a_folder_in_use() {
     assert_eq!(fs::read(out.join("mine.tmp")).expect("a file"), b"mine");
 }
 
+/// Killed between its first files, a training has a network and no options yet.
+#[test]
+fn a_training_that_was_killed_as_it_began_is_resumed() {
+    let out = folder("begun");
+    let shown = out.display().to_string();
+    let net = fs::read("examples/segment/net.json").expect("a network");
+    fs::write(out.join("net.json"), net).expect("a file that can be written");
+    fs::write(out.join("history.json"), "{\"epochs\": []}").expect("a file that can be written");
+    let small = "--quiet --resume --epochs 1 --steps 1 --batch 1 --crop 32";
+    let small: Vec<&str> = small.split(' ').collect();
+    assert_success(&run(&[&["train", "--out", &shown], &small[..]].concat()));
+    assert_eq!(epochs(&out).len(), 1);
+}
+
 /// IoU of a mask that was written, counted here; of the columns from `left` on.
 fn iou(mask: &Path, labels: &Path, left: u32) -> f64 {
     let [found, truth] = [mask, labels].map(|path| image::open(path).expect("an image").to_luma8());

@@ -109,6 +109,11 @@ impl Sample {
         Ok(sample)
     }
 
+    /// What is judged of a raster of its size.
+    pub fn judged(&self, raster: &Raster) -> Raster {
+        raster.cut(self.context, 0, raster.width - self.context, raster.height)
+    }
+
     /// How many columns are trained on; the columns after them are for validation.
     fn training_columns(&self) -> usize {
         self.image.width - self.image.width / 4

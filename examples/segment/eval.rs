@@ -58,11 +58,11 @@ pub fn run(args: EvalArgs) -> Result<()> {
         let found = args
             .tiles
             .find(&unet, &sample.image, &device, args.talk.is_watched())?;
-        let left = sample.context;
-        let judged = |raster: &crate::raster::Raster| {
-            raster.cut(left, 0, raster.width - left, raster.height)
-        };
-        let overlap = Overlap::between(&judged(&found), &judged(&sample.mask), task.classes);
+        let overlap = Overlap::between(
+            &sample.judged(&found),
+            &sample.judged(&sample.mask),
+            task.classes,
+        );
         let name = image.display();
         args.talk.say(&format!(
             "{name}: IoU {:.3}, Dice {:.3}",

@@ -73,7 +73,8 @@ pub fn run(args: PredictArgs) -> Result<()> {
         args.mask.as_ref(),
         Some(&args.out),
     ];
-    let named: Vec<_> = named.into_iter().flatten().collect();
+    let named = named.into_iter().flatten().map(std::path::absolute);
+    let named = named.collect::<Result<Vec<_>, _>>()?;
     for (index, file) in named.iter().enumerate() {
         if named[..index].contains(file) {
             return Err(format!(

@@ -11,7 +11,6 @@ use crate::history::History;
 use crate::model::Segmenter;
 use crate::options::{Options, TrainArgs};
 use crate::picture::Picture;
-use crate::raster::Raster;
 use crate::run_folder::RunFolder;
 use crate::{Result, curves, json_file, whole_file};
 
@@ -71,12 +70,10 @@ pub fn write(
 
     let found =
         Tiles::default().find(&trained.unet, &sample.image, device, args.talk.is_watched())?;
-    let left = sample.context;
-    let judged = |raster: &Raster| raster.cut(left, 0, raster.width - left, raster.height);
     let picture = Picture {
-        image: &judged(&sample.image),
-        truth: Some(&judged(&sample.mask)),
-        found: &judged(&found),
+        image: &sample.judged(&sample.image),
+        truth: Some(&sample.judged(&sample.mask)),
+        found: &sample.judged(&found),
         classes: trained.unet.config.out_channels,
     };
     whole_file::write(&folder.prediction(), &picture.png()?)?;

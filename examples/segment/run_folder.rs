@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use burn_skip::net::NetConfig;
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::history::History;
 use crate::options::Options;
 use crate::{Result, json_file, whole_file};
 
@@ -89,11 +91,11 @@ impl RunFolder {
         self.path.join("checkpoint")
     }
 
-    /// Sees that nothing is lost when a training starts here.
+    /// Sees that nothing is lost when a training of `net` starts here.
     ///
     /// # Errors
-    /// When there is a training, or a file that a training would replace.
-    pub fn check_unused(&self) -> Result<()> {
+    /// When there is a training, or a file that a training would replace by another.
+    pub fn check_unused(&self, net: &NetConfig) -> Result<()> {
         let shown = self.path.display();
         if self.options().is_file() || self.model().is_file() {
             return Err(format!(
@@ -102,10 +104,23 @@ impl RunFolder {
             )
             .into());
         }
-        let files = [self.net(), self.history(), self.prediction(), self.curves()];
-        match files.iter().find(|file| file.exists()) {
+        // A training that was killed as it began leaves its first two files.
+        let [net, empty] = [
+            serde_json::to_value(net)?,
+            serde_json::to_value(History::default())?,
+        ];
+        let files = [
+            (self.net(), Some(net)),
+            (self.history(), Some(empty)),
+            (self.prediction(), None),
+            (self.curves(), None),
+        ];
+        let is_lost = |file: &Path, new: &Option<Value>| {
+            file.exists() && (new.is_none() || json_file::read(file).ok() != *new)
+        };
+        match files.iter().find(|(file, new)| is_lost(file, new)) {
             None => Ok(()),
-            Some(file) => Err(format!(
+            Some((file, _)) => Err(format!(
                 "--out: there is a file {} that the training would replace. Allow it with --overwrite, or choose \
                  another folder.",
                 file.display()

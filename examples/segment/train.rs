@@ -76,11 +76,12 @@ pub fn run(args: TrainArgs) -> Result<()> {
             history
         }
         None => {
+            let net = NetConfig::Unet(net.clone());
             if !args.overwrite {
-                folder.check_unused()?;
+                folder.check_unused(&net)?;
             }
             checkpoints::clear(&folder)?;
-            save(&folder.net(), &NetConfig::Unet(net.clone()))?;
+            save(&folder.net(), &net)?;
             save(&folder.history(), &History::default())?;
             History::default()
         }
