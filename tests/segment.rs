@@ -90,7 +90,8 @@ fn epochs_kept(out: &Path) -> usize {
     }
 }
 
-/// Runs a training, or goes on with it, and kills it after so long, if it still runs. It must go on where it was.
+/// Runs a training, or goes on with it, and kills it after so long. It must go on where it was.
+/// False if it came to its end first.
 fn killed_after(time: Duration, arguments: &[String], out: &Path) -> bool {
     let kept = epochs_kept(out);
     let talk: Vec<_> = arguments.iter().filter(|a| *a != "--quiet").collect();
@@ -118,11 +119,10 @@ fn killed_after(time: Duration, arguments: &[String], out: &Path) -> bool {
             "after {kept} epochs: {text}"
         );
     }
-    match ended {
-        Some(status) => assert!(status.success(), "{text}"),
-        None => assert!(!output.status.success(), "{text}"),
-    }
-    ended.is_none()
+    // (It may have ended between the last look at it and the signal, which then changes nothing.)
+    let whole = output.status.success();
+    assert!(whole || ended.is_none(), "{text}");
+    !whole
 }
 
 #[test]
@@ -139,7 +139,11 @@ fn a_training_that_is_killed_twenty_times_ends_as_if_it_had_never_been() {
     let options = training(&out);
     let mut random = StdRng::seed_from_u64(1);
     let (mut kills, mut in_the_middle) = (0, 0);
-    while kills < 20 {
+    while kills < 20 || in_the_middle < 5 {
+        assert!(
+            kills < 100,
+            "{in_the_middle} of {kills} kills had something to go on from"
+        );
         let time = longest.mul_f64(random.random_range(0.0..0.6));
         if killed_after(time, &options, &out) {
             kills += 1;
@@ -150,10 +154,6 @@ fn a_training_that_is_killed_twenty_times_ends_as_if_it_had_never_been() {
         assert_eq!(epochs(&out), expected);
         fs::remove_dir_all(&out).expect("a folder that can be removed");
     }
-    assert!(
-        in_the_middle > 4,
-        "{in_the_middle} of {kills} kills had something to go on from"
-    );
     assert!(!killed_after(Duration::from_secs(600), &options, &out));
     assert_eq!(epochs(&out), expected);
     assert!(out.join("model.bpk").is_file());
