@@ -360,7 +360,7 @@ fn prepared(weight: u64, sources: &[Part], [x, y]: [&MapPlan; 2], is_training: b
     let is_3x3 = x.shape.len() == 4 && weight / 4 / inputs.saturating_mul(outputs).max(1) == 9;
     let is_even = x.shape[2..] == y.shape[2..];
     let is_enlarged = sources.iter().any(|part| part.is_enlarged);
-    let [least, least_enlarged] = if is_training { [512, 1024] } else { [256, 0] };
+    let [least, least_enlarged] = if is_training { [512, 1024] } else { [32, 0] };
     let pays = is_even && inputs >= 32 && outputs >= 32 && positions >= least
         || is_enlarged && positions >= least_enlarged;
     if is_3x3 && pays {

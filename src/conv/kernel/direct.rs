@@ -4,7 +4,7 @@ use alloc::{borrow::Cow, vec::Vec};
 
 use pulp::Simd;
 
-use super::raw::simd::{self, Offsets, Rows};
+use super::raw::simd::{self, FarRows, Offsets, Rows};
 use super::sink::{Output, Task};
 use super::stage::{Source, Staging, channels_of};
 use super::threads::{Scratch, Work, grow};
@@ -14,6 +14,9 @@ const CHUNK: usize = 192;
 
 /// Panels that share a reading of the weight, which may not stay in the second cache.
 const PANELS: usize = 4;
+
+/// Floats of a weight that does not stay in a usual second cache from its last use to this one.
+const FAR: usize = 256 * 1024;
 
 /// The outputs at one position modulo the step: `y[k] = sum_i weight[k][i] x[offset_i]`.
 pub(super) struct Phase<'a> {
@@ -75,7 +78,7 @@ impl Direct<'_> {
         let count = end.next_multiple_of(S::F32_LANES);
         let channels = channels_of(self.sources) / self.groups;
         // A last vector reads past the last channel.
-        grow(staged, channels * self.staging.channel_len() + S::F32_LANES);
+        let staged = grow(staged, channels * self.staging.channel_len() + S::F32_LANES);
         let group = task.channels.start * self.groups / self.output.channels;
         let first_row = task.rows.start / self.step[0];
         let groups = [group, self.groups];
@@ -83,7 +86,7 @@ impl Direct<'_> {
             .fill_all(self.sources, groups, [task.batch, first_row], staged);
         let outputs = task.channels.len();
         let wide = PANELS * simd::panel::<S>();
-        grow(sums, self.phases.len() * outputs * wide);
+        let sums = grow(sums, self.phases.len() * outputs * wide);
         let mut first = 0;
         while first < count {
             let columns = wide.min(count - first);
@@ -94,19 +97,18 @@ impl Direct<'_> {
             {
                 let mut done = 0;
                 for chunk in &phase.chunks {
+                    let size = [outputs, columns];
                     let weight = Rows {
                         values: &phase.weight[task.channels.start * phase.steps + done..],
                         step: phase.steps,
                     };
-                    let staged = (&staged[first..], chunk);
-                    simd::product(
-                        simd,
-                        [outputs, columns],
-                        weight,
-                        staged,
-                        done > 0,
-                        (sums, wide),
-                    );
+                    let seen = (&staged[first..], chunk);
+                    let into = (&mut *sums, wide);
+                    if phase.weight.len() > FAR {
+                        simd::product(simd, size, FarRows(weight), seen, done > 0, into);
+                    } else {
+                        simd::product(simd, size, weight, seen, done > 0, into);
+                    }
                     done += chunk.len();
                 }
                 if phase.chunks.is_empty() {

@@ -6,11 +6,11 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::raw::simd::{self, Offsets, Rows};
+use super::raw::simd::{self, BLOCK, Offsets, Rows};
 use super::threads::{self, Scratch, Work, grow};
 
 /// Kernels that are mapped at once.
-const BLOCK: usize = 16;
+const KERNELS: usize = 16;
 
 /// A matrix from the taps of a kernel to others.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ pub(super) fn turned(
         ) {
             let (len, width) = (self.fold.len(), self.fold.width());
             let count = into.len() / (self.outer * len);
-            grow(mapped, BLOCK * width);
+            let mapped = grow(mapped, KERNELS * width);
             for outer in 0..self.outer {
                 let kernels = &self.weight[(outer * self.row + first) * self.fold.from..];
                 self.fold.apply(simd, kernels, count, mapped);
@@ -127,10 +127,12 @@ pub(super) fn turned(
             row,
             fold,
         };
-        let blocks = turned.chunks_mut(BLOCK * len).enumerate();
+        let blocks = turned.chunks_mut(KERNELS * len).enumerate();
         threads::run(
             &work,
-            blocks.map(|(n, into)| (first + n * BLOCK, into)).collect(),
+            blocks
+                .map(|(n, into)| (first + n * KERNELS, into))
+                .collect(),
         );
     }
     turned
@@ -171,7 +173,7 @@ pub(super) fn phased(
             let mut starts = vec![0; into.len()];
             for source in self.sources {
                 let width = source.fold.width();
-                grow(mapped, source.channels * width);
+                let mapped = grow(mapped, source.channels * width);
                 source.fold.apply(simd, kernels, source.channels, mapped);
                 kernels = &kernels[source.channels * self.taps..];
                 for mapped in mapped.chunks_exact(width).take(source.channels) {
@@ -213,8 +215,9 @@ pub(super) fn phased(
     weights
 }
 
-/// The components of every kernel, `[component, outer, inner]`; or of every kernel turned round,
-/// `[component, inner, outer]`. Of each outer row of kernels, the `inner` ones are taken.
+/// The components of every kernel, by blocks of rows: `[component, outer block, inner, BLOCK]`, or of every
+/// kernel turned round, `[component, inner block, outer, BLOCK]`. Of each outer row of kernels, the `inner`
+/// ones are taken. A last block is filled up with zeros.
 pub(super) fn components(
     weight: &[f32],
     [outer, row]: [usize; 2],
@@ -229,36 +232,38 @@ pub(super) fn components(
         fold: Fold,
         turned: bool,
     }
-    /// Some rows of the result, each in all components.
+    /// A block of rows of each component.
     struct Task<'a> {
         first: usize,
-        rows: Vec<Vec<&'a mut [f32]>>,
+        count: usize,
+        blocks: Vec<&'a mut [f32]>,
     }
     impl Work<Task<'_>> for Components<'_> {
         #[inline(always)]
         fn run<S: Simd>(&self, simd: S, mut task: Task, [mapped, ..]: &mut Scratch) {
             let (outer, inner) = (self.outer, self.inner.len());
-            grow(mapped, inner.max(BLOCK) * 16);
-            if !self.turned {
-                for (n, row) in task.rows.iter_mut().enumerate() {
-                    let kernels = (task.first + n) * self.row + self.inner.start;
-                    let kernels = &self.weight[kernels * 9..];
-                    self.fold.apply(simd, kernels, inner, mapped);
-                    for (component, row) in row.iter_mut().enumerate() {
-                        for (into, from) in row.iter_mut().zip(mapped.chunks_exact(16)) {
+            let mapped = grow(mapped, inner.max(BLOCK) * 16);
+            let kernels = |row: usize| &self.weight[(row * self.row + self.inner.start) * 9..];
+            if self.turned {
+                for place in 0..outer {
+                    let kernels = &kernels(place)[task.first * 9..];
+                    self.fold.apply(simd, kernels, task.count, mapped);
+                    for (component, block) in task.blocks.iter_mut().enumerate() {
+                        let into = &mut block[place * BLOCK..][..task.count];
+                        for (into, from) in into.iter_mut().zip(mapped.chunks_exact(16)) {
                             *into = from[component];
                         }
                     }
                 }
                 return;
             }
-            for place in 0..outer {
-                let kernels = place * self.row + self.inner.start + task.first;
-                let kernels = &self.weight[kernels * 9..];
-                self.fold.apply(simd, kernels, task.rows.len(), mapped);
-                for (row, from) in task.rows.iter_mut().zip(mapped.chunks_exact(16)) {
-                    for (row, from) in row.iter_mut().zip(from) {
-                        row[place] = *from;
+            for row in 0..task.count {
+                self.fold
+                    .apply(simd, kernels(task.first + row), inner, mapped);
+                for (component, block) in task.blocks.iter_mut().enumerate() {
+                    let into = block.chunks_exact_mut(BLOCK);
+                    for (into, from) in into.zip(mapped.chunks_exact(16)) {
+                        into[row] = from[component];
                     }
                 }
             }
@@ -269,19 +274,17 @@ pub(super) fn components(
     } else {
         [outer, inner.len()]
     };
-    let mut found = vec![0.0; 16 * rows * len];
-    let mut tasks: Vec<Task> = (0..rows)
-        .step_by(BLOCK)
-        .map(|first| Task {
-            first,
-            rows: (first..rows.min(first + BLOCK))
-                .map(|_| Vec::with_capacity(16))
-                .collect(),
+    let blocks = rows.div_ceil(BLOCK);
+    let mut found = vec![0.0; 16 * blocks * len * BLOCK];
+    let mut tasks: Vec<Task> = (0..blocks)
+        .map(|block| Task {
+            first: block * BLOCK,
+            count: BLOCK.min(rows - block * BLOCK),
+            blocks: Vec::with_capacity(16),
         })
         .collect();
-    for (index, row) in found.chunks_exact_mut(len).enumerate() {
-        let row_index = index % rows;
-        tasks[row_index / BLOCK].rows[row_index % BLOCK].push(row);
+    for (index, block) in found.chunks_exact_mut(len * BLOCK).enumerate() {
+        tasks[index % blocks].blocks.push(block);
     }
     let work = Components {
         weight,

@@ -52,9 +52,7 @@ pub(crate) fn forward(x: &[f32], pooling: &Pooling) -> Vec<f32> {
             let Pooling { stride, pad, .. } = self.0;
             let [width, outputs] = [self.0.map[1], self.0.size[1]];
             let wide = ((outputs - 1) * stride[1] + self.0.kernel[1]).max(pad[1] + width);
-            grow(seen, wide);
-            grow(found, outputs);
-            let (seen, found) = (&mut seen[..wide], &mut found[..outputs]);
+            let (seen, found) = (grow(seen, wide), grow(found, outputs));
             for row in 0..self.0.size[0] {
                 seen.fill(f32::NEG_INFINITY);
                 for y in self.0.seen(0, row) {

@@ -1,5 +1,10 @@
 //! Rows of the sources, padded and laid out so that a tap of the kernel is one offset.
 
+use super::raw::simd::prefetch;
+
+/// Channels between the one that is laid out and the one that is asked for.
+const AHEAD: usize = 2;
+
 /// A map that is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
@@ -104,9 +109,28 @@ impl Staging {
         let mut left = staged.chunks_exact_mut(self.channel_len());
         for source in sources {
             let seen = source.channels / groups;
-            for (channel, into) in (group * seen..(group + 1) * seen).zip(&mut left) {
+            let end = (group + 1) * seen;
+            for (channel, into) in (group * seen..end).zip(&mut left) {
+                if channel + AHEAD < end {
+                    self.prefetch(source, batch, channel + AHEAD, first_row);
+                }
                 self.fill(source, batch, channel, first_row, into);
             }
+        }
+    }
+
+    /// Asks for what `fill` will read.
+    #[inline(always)]
+    fn prefetch(&self, source: &Source, batch: usize, channel: usize, first_row: usize) {
+        let plane = source.plane(batch, channel);
+        let first = (first_row * self.window.stride[0]) as isize - self.window.pad[0];
+        let rows = (self.rows * self.window.stride[0]) as isize;
+        let at = |row: isize| {
+            let row = row.max(0) as usize / source.up[0];
+            (row * source.size[1]).min(plane.len())
+        };
+        for place in (at(first)..at(first + rows)).step_by(16) {
+            prefetch(plane, place);
         }
     }
 
@@ -151,17 +175,16 @@ impl Staging {
                     into[..start].fill(0.0);
                     into[end..].fill(0.0);
                     let inside = &mut into[start..end];
-                    read(from, first, stride[1], source.up[1], inside);
-                    if let Some(prologue) = &source.prologue {
-                        if prologue.relu {
-                            // (Not `max`, which would hide a NaN.)
-                            let relu = |v: f32| if v < 0.0 { 0.0 } else { v };
-                            inside
-                                .iter_mut()
-                                .for_each(|v| *v = relu(*v * scale + shift));
-                        } else {
-                            inside.iter_mut().for_each(|v| *v = *v * scale + shift);
-                        }
+                    let steps = [stride[1], source.up[1]];
+                    let affine = |v: f32| v * scale + shift;
+                    match &source.prologue {
+                        None => read(from, first, steps, inside, |v| v),
+                        // (Not `max`, which would hide a NaN.)
+                        Some(prologue) if prologue.relu => read(from, first, steps, inside, |v| {
+                            let v = affine(v);
+                            if v < 0.0 { 0.0 } else { v }
+                        }),
+                        Some(_) => read(from, first, steps, inside, affine),
                     }
                 }
             }
@@ -169,28 +192,37 @@ impl Staging {
     }
 }
 
-/// Every `step`-th value from `first` of a row that is read with each value repeated `up` times.
+/// `map` of every `step`-th value from `first` of a row that is read with each value repeated `up` times.
 #[inline(always)]
-fn read(from: &[f32], first: usize, step: usize, up: usize, into: &mut [f32]) {
+fn read(
+    from: &[f32],
+    first: usize,
+    [step, up]: [usize; 2],
+    into: &mut [f32],
+    map: impl Fn(f32) -> f32,
+) {
     if into.is_empty() {
         return;
     }
     if step == up {
-        into.copy_from_slice(&from[first / up..][..into.len()]);
+        let from = &from[first / up..][..into.len()];
+        for (v, from) in into.iter_mut().zip(from) {
+            *v = map(*from);
+        }
     } else if (step, up) == (2, 1) {
         // (Pairs become vectors; the last value may have none beside it.)
         let last = into.len() - 1;
         for (v, pair) in into[..last].iter_mut().zip(from[first..].chunks_exact(2)) {
-            *v = pair[0];
+            *v = map(pair[0]);
         }
-        into[last] = from[first + 2 * last];
+        into[last] = map(from[first + 2 * last]);
     } else if (step, up) == (1, 2) {
         for (j, v) in into.iter_mut().enumerate() {
-            *v = from[(first + j) / 2];
+            *v = map(from[(first + j) / 2]);
         }
     } else {
         for (j, v) in into.iter_mut().enumerate() {
-            *v = from[(first + j * step) / up];
+            *v = map(from[(first + j * step) / up]);
         }
     }
 }

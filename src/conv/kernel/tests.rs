@@ -288,6 +288,13 @@ fn cases() -> Vec<Case> {
         1,
     ));
     cases.push(Case::new(1, vec![(40, [2, 2])], [24, 100], 33, plain, 1));
+    // Rows of tiles that are whole vectors, and narrow ones; a sum in two parts.
+    for (channels, size, outputs) in [(33, [32, 32], 37), (32, [64, 8], 65), (520, [8, 64], 40)] {
+        let sources = vec![(channels, [1, 1])];
+        cases.push(Case::new(1, sources, size, outputs, plain, 1));
+    }
+    // A weight that does not stay in a cache.
+    cases.push(Case::new(1, vec![(520, [1, 1])], [3, 20], 60, plain, 1));
     cases.push(Case::new(
         1,
         vec![(200, [1, 1]), (200, [2, 2])],

@@ -85,11 +85,15 @@ pub(super) fn pieces(tasks: usize) -> usize {
     (1..=parts()).find(busy).unwrap_or(1)
 }
 
-/// Makes `scratch` hold `len` values at least.
-pub(super) fn grow(scratch: &mut Vec<f32>, len: usize) {
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
+/// `len` values of `scratch` that begin where a line of the caches does: vectors that lie across two lines
+/// cost a tenth of the time of a convolution.
+pub(super) fn grow(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    const LINE: usize = 64;
+    if scratch.len() < len + LINE / size_of::<f32>() {
+        scratch.resize(len + LINE / size_of::<f32>(), 0.0);
     }
+    let start = scratch.as_ptr().addr().wrapping_neg() % LINE / size_of::<f32>();
+    &mut scratch[start..start + len]
 }
 
 /// Tests choose the instructions, so that all of them are tested.

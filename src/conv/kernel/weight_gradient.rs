@@ -65,21 +65,15 @@ impl Work<Task<'_>> for WeightGradient<'_> {
         let len = self.staging.channel_len();
         let columns = (self.rows * self.flat.pitch).next_multiple_of(S::F32_LANES);
         let staged_len = self.channels * len + columns;
-        let turned_len = (len + columns) * padded(self.channels);
-        let turned_at = staged_len;
-        grow(
-            staged,
-            staged_len
-                + if by_channels(self.channels) {
-                    turned_len
-                } else {
-                    0
-                },
-        );
-        grow(flat, count * columns);
-        let sums_len = self.taps.len() * count * padded(self.channels);
-        grow(sums, sums_len);
-        sums[..sums_len].fill(0.0);
+        let turned_at = staged_len.next_multiple_of(16);
+        let turned_len = match by_channels(self.channels) {
+            true => (len + columns) * padded(self.channels),
+            false => 0,
+        };
+        let staged = grow(staged, turned_at + turned_len);
+        let flat = grow(flat, count * columns);
+        let sums = grow(sums, self.taps.len() * count * padded(self.channels));
+        sums.fill(0.0);
         let mut index = task.block;
         while index < self.batch * blocks {
             let (batch, row) = (index / blocks, index % blocks * self.rows);

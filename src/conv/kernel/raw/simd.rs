@@ -73,6 +73,22 @@ unsafe fn store<S: Simd>(into: &mut [f32], at: usize, value: S::f32s) {
     }
 }
 
+/// Floats from what a product reads of [`Blocks`] to what it asks for.
+const AHEAD: usize = 1024;
+
+/// Asks for the line of the caches at a place, to be read soon. There may be none.
+#[inline(always)]
+pub(in super::super) fn prefetch(values: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing: it has no effect where the address is not valid.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, at);
+}
+
 /// A matrix in memory, by rows.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Rows<'a> {
@@ -81,21 +97,101 @@ pub(in super::super) struct Rows<'a> {
     pub(in super::super) step: usize,
 }
 
+/// Rows that lie side by side in [`Blocks`].
+pub(in super::super) const BLOCK: usize = 8;
+
+/// A matrix in memory, `[block, step, BLOCK]`: what one tile reads lies together.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Blocks<'a> {
+    pub(in super::super) values: &'a [f32],
+    /// Steps of a row.
+    pub(in super::super) len: usize,
+}
+
+/// The left matrix of a [`product`].
+pub(in super::super) trait Left: Copy {
+    /// The values from a row on, which is the first of a tile.
+    fn from_row(&self, row: usize) -> &[f32];
+
+    /// From a row of a tile to the next, and from a step of the sum to the next.
+    fn strides(&self) -> [usize; 2];
+
+    /// Asks for what is read some time after `step` of a tile of so many rows, the values of which begin with
+    /// `values`. What comes from main memory would be waited for.
+    #[inline(always)]
+    fn ask(&self, _values: &[f32], _rows: usize, _step: usize) {}
+}
+
+impl Left for Rows<'_> {
+    #[inline(always)]
+    fn from_row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.step..]
+    }
+
+    #[inline(always)]
+    fn strides(&self) -> [usize; 2] {
+        [self.step, 1]
+    }
+}
+
+/// Rows that may be in main memory.
+#[derive(Clone, Copy)]
+pub(in super::super) struct FarRows<'a>(pub(in super::super) Rows<'a>);
+
+impl Left for FarRows<'_> {
+    #[inline(always)]
+    fn from_row(&self, row: usize) -> &[f32] {
+        self.0.from_row(row)
+    }
+
+    #[inline(always)]
+    fn strides(&self) -> [usize; 2] {
+        self.0.strides()
+    }
+
+    #[inline(always)]
+    fn ask(&self, values: &[f32], rows: usize, step: usize) {
+        if step.is_multiple_of(16) {
+            for row in rows..2 * rows {
+                prefetch(values, row * self.0.step + step);
+            }
+        }
+    }
+}
+
+impl Left for Blocks<'_> {
+    #[inline(always)]
+    fn from_row(&self, row: usize) -> &[f32] {
+        &self.values[row / BLOCK * BLOCK * self.len + row % BLOCK..]
+    }
+
+    #[inline(always)]
+    fn strides(&self) -> [usize; 2] {
+        [1, BLOCK]
+    }
+
+    #[inline(always)]
+    fn ask(&self, values: &[f32], _rows: usize, step: usize) {
+        prefetch(values, step * BLOCK + AHEAD);
+    }
+}
+
 /// `M` rows and `N` vectors of columns of [`product`].
 #[inline(always)]
 fn product_tile<S: Simd, const M: usize, const N: usize>(
     simd: S,
-    a: Rows,
+    (a, left): (&[f32], impl Left),
     (b, offsets): (&[f32], &Offsets),
     add: bool,
     (out, out_step): (&mut [f32], usize),
 ) {
     let lanes = S::F32_LANES;
     let steps = offsets.values.len();
-    assert!(
-        (M - 1).saturating_mul(a.step).saturating_add(steps) <= a.values.len(),
-        "a tile reads past the weight"
-    );
+    let [row, next] = left.strides();
+    let last = (M - 1)
+        .saturating_mul(row)
+        .saturating_add(steps.saturating_sub(1).saturating_mul(next));
+    assert!(steps == 0 || last < a.len(), "a tile reads past the weight");
     assert!(
         (M - 1).saturating_mul(out_step).saturating_add(N * lanes) <= out.len(),
         "a tile writes past the sums"
@@ -116,9 +212,10 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
             // SAFETY: `offset < offsets.end` and `n < N`; the check of the offsets.
             *column = unsafe { load::<S>(b, offset as usize + n * lanes) };
         }
+        left.ask(a, M, step);
         for m in 0..M {
             // SAFETY: `m < M` and `step < steps`; the first assertion.
-            let factor = simd.splat_f32s(unsafe { *a.values.get_unchecked(m * a.step + step) });
+            let factor = simd.splat_f32s(unsafe { *a.get_unchecked(m * row + step * next) });
             for n in 0..N {
                 sums[m][n] = simd.mul_add_e_f32s(factor, columns[n], sums[m][n]);
             }
@@ -135,7 +232,7 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
 #[inline(always)]
 fn product_rows<S: Simd, const M: usize>(
     simd: S,
-    a: Rows,
+    a: (&[f32], impl Left),
     (b, offsets): (&[f32], &Offsets),
     add: bool,
     (out, out_step): (&mut [f32], usize),
@@ -157,7 +254,7 @@ fn product_rows<S: Simd, const M: usize>(
 pub(in super::super) fn product<S: Simd>(
     simd: S,
     [count, columns]: [usize; 2],
-    a: Rows,
+    a: impl Left,
     (b, offsets): (&[f32], &Offsets),
     add: bool,
     (out, out_step): (&mut [f32], usize),
@@ -169,10 +266,7 @@ pub(in super::super) fn product<S: Simd>(
         let mut row = 0;
         while row < count {
             let some = rows::<S>().min(count - row);
-            let a = Rows {
-                values: &a.values[row * a.step..],
-                ..a
-            };
+            let a = (a.from_row(row), a);
             let out = (&mut out[row * out_step + first..], out_step);
             match some {
                 8 => product_rows::<S, 8>(simd, a, b, add, out, width),
