@@ -4,7 +4,7 @@
 //! tap of the kernel is one offset, multiplies ([`raw::simd`]) in an order that keeps values in the nearest
 //! cache ([`direct`], [`winograd`]), and writes the result once ([`sink`]), with batch norm, residual and ReLU on the
 //! way. The gradient to the sources is such a convolution of the gradient; that to the weight is a
-//! product of both maps ([`weight_gradient`]).
+//! product of both maps ([`weight_gradient`], [`winograd_gradient`]).
 //!
 //! Maps of one spatial axis are maps of one row.
 
@@ -21,6 +21,7 @@ mod stage;
 mod threads;
 mod weight_gradient;
 mod winograd;
+mod winograd_gradient;
 
 #[cfg(test)]
 mod tests;

@@ -254,6 +254,9 @@ fn cases() -> Vec<Case> {
         [[1, 1], [1, 1], [1, 1], [0, 0]],
         1,
     ));
+    // Winograd where the components are kept.
+    cases.push(Case::new(1, vec![(33, [1, 1])], [7, 7], 37, plain, 1));
+    cases.push(Case::new(3, vec![(32, [2, 2])], [4, 6], 32, plain, 1));
     if cfg!(miri) {
         cases.retain(|case| case.out_len() < 200 && case.inputs() < 8);
         return cases;
@@ -382,14 +385,23 @@ fn forward_of_all_cases() {
         let mut wanted = vec![0.0; case.out_len()];
         case.products(|out, w, s, v| wanted[out] += f64::from(weight[w] * values[s][v]));
         let sources = case.sources(&values);
-        let got = forward(
-            &sources,
-            case.batch,
-            Weight::new(&weight, case.outputs),
-            &case.geometry,
-            Epilogue::default(),
-        );
-        assert_near(&got, &wanted);
+        // (Where what is made of a weight is kept, more is made.)
+        let (prepared, hold) = (Prepared::default(), || -> Box<dyn Any + Send> {
+            Box::new(())
+        });
+        let keep = Keep {
+            prepared: &prepared,
+            hold: &hold,
+        };
+        for keep in [None, Some(keep)] {
+            let weight = Weight {
+                keep,
+                ..Weight::new(&weight, case.outputs)
+            };
+            let none = Epilogue::default();
+            let got = forward(&sources, case.batch, weight, &case.geometry, none);
+            assert_near(&got, &wanted);
+        }
     }
 }
 

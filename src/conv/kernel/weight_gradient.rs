@@ -12,6 +12,7 @@ use super::plan::Geometry;
 use super::raw::simd::{self, Offsets, Rows};
 use super::stage::{Source, Staging, Window};
 use super::threads::{self, Scratch, Work, grow};
+use super::winograd_gradient::{self, WinogradGradient};
 
 /// Floats that the staged rows of a block may take.
 const STAGED: usize = 96 * 1024;
@@ -38,11 +39,11 @@ struct WeightGradient<'a> {
 }
 
 /// Some rows of the weight, from every `step`-th block of rows of the maps.
-struct Task<'a> {
-    first: usize,
-    weight: &'a mut [f32],
-    block: usize,
-    step: usize,
+pub(super) struct Task<'a> {
+    pub(super) first: usize,
+    pub(super) weight: &'a mut [f32],
+    pub(super) block: usize,
+    pub(super) step: usize,
 }
 
 /// Whether the vectors run over the channels.
@@ -51,7 +52,7 @@ fn by_channels(channels: usize) -> bool {
 }
 
 /// Channels, filled up to whole vectors of any width.
-fn padded(channels: usize) -> usize {
+pub(super) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
@@ -167,7 +168,7 @@ impl WeightGradient<'_> {
 
 /// Positions by channels, from channels by positions: blocks of both at a time.
 #[inline(always)]
-fn turn(staged: &[f32], len: usize, channels: usize, turned: &mut [f32]) {
+pub(super) fn turn(staged: &[f32], len: usize, channels: usize, turned: &mut [f32]) {
     const BLOCK: usize = 16;
     let width = padded(channels);
     for start in (0..len).step_by(BLOCK) {
@@ -193,6 +194,11 @@ pub(super) fn plain_weight_gradient(
     let channels = sources.iter().map(|source| source.channels).sum::<usize>() / geometry.groups;
     if channels == 0 {
         return Vec::new();
+    }
+    if winograd_gradient::is_worth_it(sources, outputs, batch, geometry) {
+        let work = WinogradGradient::new(sources, gradient, batch, geometry);
+        let most = work.rows_of_a_task();
+        return share(&work, geometry, [outputs, channels], work.blocks(), most);
     }
     let window = geometry.window();
     let [height, width] = geometry.size;
@@ -224,22 +230,33 @@ pub(super) fn plain_weight_gradient(
         groups: geometry.groups,
         rows,
     };
-    // First the blocks of the maps are shared among the threads, as far as a weight for each is small; then
-    // the outputs.
-    let of_a_group = outputs / geometry.groups;
     let blocks = batch * height.div_ceil(rows);
-    let len = outputs * channels * geometry.taps();
+    share(&work, geometry, [outputs, channels], blocks, outputs)
+}
+
+/// Does the work, `most` rows of the weight to a task at most. First the blocks of the maps are shared among the
+/// threads, as far as a weight for each is small; then the outputs.
+fn share(
+    work: &impl for<'a> Work<Task<'a>>,
+    geometry: &Geometry,
+    [outputs, channels]: [usize; 2],
+    blocks: usize,
+    most: usize,
+) -> Vec<f32> {
+    let of_a_group = outputs / geometry.groups;
+    let row_len = channels * geometry.taps();
+    let len = outputs * row_len;
     let shares = threads::even((SHARED / len).clamp(1, threads::parts().min(blocks)));
     let mut some = outputs
         .div_ceil(threads::pieces(shares))
+        .min(most)
         .next_multiple_of(8)
         .min(of_a_group);
     while geometry.groups > 1 && !of_a_group.is_multiple_of(some) {
         some += 1;
     }
-    let row_len = channels * geometry.taps();
-    let mut weight = vec![0.0; outputs * row_len];
-    let mut others = vec![vec![0.0; outputs * row_len]; shares - 1];
+    let mut weight = vec![0.0; len];
+    let mut others = vec![vec![0.0; len]; shares - 1];
     let mut tasks = Vec::new();
     for (block, weight) in core::iter::once(&mut weight).chain(&mut others).enumerate() {
         for (index, weight) in weight.chunks_mut(some * row_len).enumerate() {
@@ -252,7 +269,7 @@ pub(super) fn plain_weight_gradient(
             });
         }
     }
-    threads::run(&work, tasks);
+    threads::run(work, tasks);
     for other in others {
         for (sum, more) in weight.iter_mut().zip(other) {
             *sum += more;

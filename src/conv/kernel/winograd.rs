@@ -19,7 +19,7 @@ use super::threads::{Scratch, Work, grow};
 const CHUNK: usize = 512;
 
 /// Floats between components, so that they do not fall on the same lines of the caches.
-const GAP: usize = 16;
+pub(super) const GAP: usize = 16;
 
 /// Whether it pays (measured): there are products enough for the transforms of both maps, and positions
 /// enough for that of the weight, of which fewer do where its components are prepared.

@@ -111,7 +111,7 @@ pub(in super::super) struct Blocks<'a> {
 /// The left matrix of a [`product`].
 pub(in super::super) trait Left: Copy {
     /// The values from a row on, which is the first of a tile.
-    fn from_row(&self, row: usize) -> &[f32];
+    fn at_row(&self, row: usize) -> &[f32];
 
     /// From a row of a tile to the next, and from a step of the sum to the next.
     fn strides(&self) -> [usize; 2];
@@ -124,7 +124,7 @@ pub(in super::super) trait Left: Copy {
 
 impl Left for Rows<'_> {
     #[inline(always)]
-    fn from_row(&self, row: usize) -> &[f32] {
+    fn at_row(&self, row: usize) -> &[f32] {
         &self.values[row * self.step..]
     }
 
@@ -140,8 +140,8 @@ pub(in super::super) struct FarRows<'a>(pub(in super::super) Rows<'a>);
 
 impl Left for FarRows<'_> {
     #[inline(always)]
-    fn from_row(&self, row: usize) -> &[f32] {
-        self.0.from_row(row)
+    fn at_row(&self, row: usize) -> &[f32] {
+        self.0.at_row(row)
     }
 
     #[inline(always)]
@@ -161,7 +161,7 @@ impl Left for FarRows<'_> {
 
 impl Left for Blocks<'_> {
     #[inline(always)]
-    fn from_row(&self, row: usize) -> &[f32] {
+    fn at_row(&self, row: usize) -> &[f32] {
         &self.values[row / BLOCK * BLOCK * self.len + row % BLOCK..]
     }
 
@@ -261,12 +261,17 @@ pub(in super::super) fn product<S: Simd>(
 ) {
     let mut first = 0;
     while first < columns {
-        let width = panel::<S>().min(columns - first);
+        let left = columns - first;
+        // (Twice two vectors take less time than three and one.)
+        let width = match left / S::F32_LANES {
+            4 => 2 * S::F32_LANES,
+            _ => panel::<S>().min(left),
+        };
         let b = (&b[first..], offsets);
         let mut row = 0;
         while row < count {
             let some = rows::<S>().min(count - row);
-            let a = (a.from_row(row), a);
+            let a = (a.at_row(row), a);
             let out = (&mut out[row * out_step + first..], out_step);
             match some {
                 8 => product_rows::<S, 8>(simd, a, b, add, out, width),
@@ -462,6 +467,83 @@ pub(in super::super) fn tiles_of_components<S: Simd>(
         for (n, output) in outputs.into_iter().enumerate() {
             // SAFETY: `2 m + n <= 3`; the second assertion.
             unsafe { store::<S>(into, (2 * m + n) * into_step, output) };
+        }
+    }
+}
+
+/// `A g A^T`: the components of the gradient to the four outputs of each tile, which lie at `cells`. They go to
+/// every `step`-th place of `into`.
+#[inline(always)]
+pub(in super::super) fn components_of_outputs<S: Simd>(
+    simd: S,
+    from: &[f32],
+    cells: &[usize; 4],
+    into: &mut [f32],
+    step: usize,
+) {
+    let lanes = S::F32_LANES;
+    let far = cells.iter().fold(0, |far, &cell| far.max(cell));
+    assert!(
+        far.saturating_add(lanes) <= from.len(),
+        "a tile reads past what is staged"
+    );
+    assert!(
+        step.saturating_mul(15).saturating_add(lanes) <= into.len(),
+        "a tile writes past the components"
+    );
+    let four = |[a, b]: [S::f32s; 2]| {
+        let negative = simd.sub_f32s(simd.splat_f32s(0.0), b);
+        [a, simd.add_f32s(a, b), simd.sub_f32s(a, b), negative]
+    };
+    // SAFETY: `cell <= far`; the first assertion.
+    let g = cells.map(|cell| unsafe { load::<S>(from, cell) });
+    let rows = [four([g[0], g[1]]), four([g[2], g[3]])];
+    for n in 0..4 {
+        for (m, component) in four([rows[0][n], rows[1][n]]).into_iter().enumerate() {
+            // SAFETY: `4 m + n <= 15`; the second assertion.
+            unsafe { store::<S>(into, (4 * m + n) * step, component) };
+        }
+    }
+}
+
+/// `G^T m G`, from the components at every `step`-th place to the nine taps of each kernel.
+#[inline(always)]
+pub(in super::super) fn taps_of_components<S: Simd>(
+    simd: S,
+    from: &[f32],
+    step: usize,
+    into: &mut [f32],
+    into_step: usize,
+) {
+    let lanes = S::F32_LANES;
+    assert!(
+        step.saturating_mul(15).saturating_add(lanes) <= from.len(),
+        "a tile reads past the components"
+    );
+    assert!(
+        into_step.saturating_mul(8).saturating_add(lanes) <= into.len(),
+        "a tile writes past the taps"
+    );
+    let half = simd.splat_f32s(0.5);
+    let three = |m: [S::f32s; 4]| {
+        let sum = simd.mul_f32s(half, simd.add_f32s(m[1], m[2]));
+        let difference = simd.mul_f32s(half, simd.sub_f32s(m[1], m[2]));
+        [
+            simd.add_f32s(m[0], sum),
+            difference,
+            simd.add_f32s(sum, m[3]),
+        ]
+    };
+    let mut columns = [[simd.splat_f32s(0.0); 3]; 4];
+    for (n, column) in columns.iter_mut().enumerate() {
+        // SAFETY: `4 m + n <= 15`; the first assertion.
+        *column = three([0, 1, 2, 3].map(|m| unsafe { load::<S>(from, (4 * m + n) * step) }));
+    }
+    for m in 0..3 {
+        let taps = three([columns[0][m], columns[1][m], columns[2][m], columns[3][m]]);
+        for (n, tap) in taps.into_iter().enumerate() {
+            // SAFETY: `3 m + n <= 8`; the second assertion.
+            unsafe { store::<S>(into, (3 * m + n) * into_step, tap) };
         }
     }
 }
