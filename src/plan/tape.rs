@@ -355,15 +355,19 @@ fn is_enlarged(x: &MapPlan, y: &MapPlan) -> bool {
 /// sums for each position of what is read enlarged.
 fn prepared(weight: u64, sources: &[Part], [x, y]: [&MapPlan; 2], is_training: bool) -> u64 {
     let (inputs, outputs) = (x.shape[1] as u64, y.shape[1] as u64);
+    let of_a_map: usize = y.shape[2..].iter().product();
     let positions = y.bytes() / 4 / y.shape[1].max(1);
     // (A bias does not make nine taps ten.)
     let is_3x3 = x.shape.len() == 4 && weight / 4 / inputs.saturating_mul(outputs).max(1) == 9;
     let is_even = x.shape[2..] == y.shape[2..];
     let is_enlarged = sources.iter().any(|part| part.is_enlarged);
-    let [least, least_enlarged] = if is_training { [512, 1024] } else { [32, 0] };
-    let pays = is_even && inputs >= 32 && outputs >= 32 && positions >= least
-        || is_enlarged && positions >= least_enlarged;
-    if is_3x3 && pays {
+    let [least, least_enlarged] = if is_training { [512, 1024] } else { [0, 0] };
+    let has_components = is_even && inputs >= 32 && outputs >= 32 && of_a_map >= 32;
+    if is_3x3 && has_components && positions >= least {
+        // (By blocks of eight outputs.)
+        let rows = outputs.next_multiple_of(8);
+        inputs.saturating_mul(rows).saturating_mul(16 * 4)
+    } else if is_3x3 && is_enlarged && positions >= least_enlarged {
         (weight / 9).saturating_mul(16)
     } else {
         0

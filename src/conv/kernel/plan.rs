@@ -141,7 +141,7 @@ pub(super) fn rows_of_a_task(
 /// Output channels of a task: all, unless there are too few tasks to keep all threads at work.
 fn channels_of_a_task(tasks: usize, channels: usize, groups: usize) -> usize {
     let of_a_group = channels / groups;
-    let pieces = threads::pieces(tasks * groups)
+    let pieces = threads::pieces(tasks * groups, 1)
         .min(of_a_group.div_ceil(8))
         .max(1);
     // A task has channels of one group only.

@@ -75,14 +75,14 @@ pub(super) fn even(most: usize) -> usize {
     }
 }
 
-/// The least number of pieces that each of some tasks is to be cut into to keep all threads at work. (Every
-/// piece lays out the inputs of its task anew.)
-pub(super) fn pieces(tasks: usize) -> usize {
+/// The least number of pieces, from `least` on, that each of some tasks is to be cut into to keep all threads at
+/// work. (Every piece lays out the inputs of its task anew.)
+pub(super) fn pieces(tasks: usize, least: usize) -> usize {
     let busy = |&pieces: &usize| {
         let tasks = tasks * pieces;
         tasks >= parts() || tasks.is_multiple_of(rayon::current_num_threads())
     };
-    (1..=parts()).find(busy).unwrap_or(1)
+    (least..=least + parts()).find(busy).unwrap_or(least)
 }
 
 /// `len` values of `scratch` that begin where a line of the caches does: vectors that lie across two lines

@@ -234,7 +234,7 @@ pub(super) fn plain_weight_gradient(
     share(&work, geometry, [outputs, channels], blocks, outputs)
 }
 
-/// Does the work, `most` rows of the weight to a task at most. First the blocks of the maps are shared among the
+/// Does the work, about `most` rows of the weight to a task at most. First the blocks of the maps are shared among the
 /// threads, as far as a weight for each is small; then the outputs.
 fn share(
     work: &impl for<'a> Work<Task<'a>>,
@@ -248,8 +248,7 @@ fn share(
     let len = outputs * row_len;
     let shares = threads::even((SHARED / len).clamp(1, threads::parts().min(blocks)));
     let mut some = outputs
-        .div_ceil(threads::pieces(shares))
-        .min(most)
+        .div_ceil(threads::pieces(shares, outputs.div_ceil(most)))
         .next_multiple_of(8)
         .min(of_a_group);
     while geometry.groups > 1 && !of_a_group.is_multiple_of(some) {

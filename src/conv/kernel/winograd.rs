@@ -15,14 +15,15 @@ use super::sink::{Output, Task};
 use super::stage::{Source, Staging, Window, channels_of};
 use super::threads::{Scratch, Work, grow};
 
-/// Steps of a sum between which the values that they read stay in the nearest cache.
+/// Steps of a sum at once. (What they read stays in the second cache; shorter runs of the weight, which may be in main
+/// memory, took more time.)
 const CHUNK: usize = 512;
 
 /// Floats between components, so that they do not fall on the same lines of the caches.
 pub(super) const GAP: usize = 16;
 
-/// Whether it pays (measured): there are products enough for the transforms of both maps, and positions
-/// enough for that of the weight, of which fewer do where its components are prepared.
+/// Whether it pays (measured): there are products enough for the transforms of both maps, positions enough in a map
+/// for vectors of tiles, and, unless the components are prepared, in all maps for the transform of the weight.
 pub(super) fn is_worth_it(
     sources: &[Source],
     outputs: usize,
@@ -30,6 +31,7 @@ pub(super) fn is_worth_it(
     geometry: &Geometry,
     is_prepared: bool,
 ) -> bool {
+    let positions = geometry.size[0] * geometry.size[1];
     // The middle values of a tile are one where the tile begins with the second half of a cell.
     let odd = geometry.pad.iter().all(|pad| pad.rem_euclid(2) == 1);
     let readable = |source: &Source| source.up == [1, 1] || (source.up == [2, 2] && odd);
@@ -40,7 +42,8 @@ pub(super) fn is_worth_it(
         && sources.iter().all(readable)
         && channels_of(sources) >= 32
         && outputs >= 32
-        && batch * geometry.size[0] * geometry.size[1] >= if is_prepared { 32 } else { 512 }
+        && positions >= 32
+        && (is_prepared || batch * positions >= 512)
         && geometry.size[0] > 1
 }
 
@@ -154,7 +157,8 @@ impl Columns {
             return starts.map(|at| [at, at - columns.start]).collect();
         }
         let mut vectors = Vec::new();
-        for row in columns.start / self.pitch..self.tiles[0] {
+        let rows = columns.end.div_ceil(self.pitch).min(self.tiles[0]);
+        for row in columns.start / self.pitch..rows {
             let begin = row * self.pitch;
             let seen = begin.max(columns.start)..(begin + self.pitch).min(columns.end);
             for at in seen.step_by(lanes) {
@@ -189,7 +193,7 @@ impl Work<Task<'_>> for Winograd<'_> {
             let width = PANEL.min(columns.count - first);
             let vectors = columns.vectors(first..first + width, lanes);
             // (What a vector at the end of a row has too many is written over by the next; after the last
-            // channel there is the gap.)
+            // channel there is the gap. Columns after the last tile are what they were, and are not written.)
             for channel in 0..channels {
                 for &[from, column] in &vectors {
                     let from = &staged[channel * len + from..];

@@ -12,30 +12,34 @@ use super::threads::{Scratch, Work, grow};
 use super::weight_gradient::{Task, padded, turn};
 use super::winograd::{GAP, Winograd};
 
-/// Floats that the components of a block of tiles may take.
+/// Floats that the components of a block of tiles may take, if it is more than a row.
 const SEEN: usize = 256 * 1024;
 
-/// Floats that the components of the rows of a task may take.
+/// Floats that the components of the weight's rows may take in a task, and those of their gradients.
 const SUMS: usize = 256 * 1024;
 
 /// Tiles of a block, so that what a product reads of them stays in the nearest cache.
 const TILES: usize = 128;
 
-/// Whether it pays (measured): there are products enough for the transforms of both maps, and positions enough for
-/// that of the weight. A row of tiles has to be held, so that they are not too wide.
+/// Whether it pays (measured): there are products enough for the transforms of both maps, tiles enough in a map for the
+/// sums over them, and positions enough for the transform of the weight. The components of a row of tiles have to be
+/// held, which is too much where it is long.
 pub(super) fn is_worth_it(
     sources: &[Source],
     outputs: usize,
     batch: usize,
     geometry: &Geometry,
 ) -> bool {
+    let positions = geometry.size[0] * geometry.size[1];
+    let row = 16 * geometry.size[1].div_ceil(2) * padded(channels_of(sources));
     geometry.kernel == [3, 3]
         && geometry.stride == [1, 1]
         && geometry.dilation == [1, 1]
         && geometry.groups == 1
         && geometry.size[0] > 1
-        && geometry.size[1] <= 1024
-        && batch * geometry.size[0] * geometry.size[1] >= 256
+        && positions >= 64
+        && batch * positions >= 256
+        && row <= 4 * SEEN
         && sources.iter().all(|source| source.up == [1, 1])
         && channels_of(sources) >= 32
         && outputs >= 16
@@ -89,9 +93,11 @@ impl<'a> WinogradGradient<'a> {
         self.batch * self.blocks_of_a_map()
     }
 
-    /// Rows of the weight whose components stay in the second cache.
+    /// Rows of the weight at once, so that the components of them, and of the gradients that they are made of, stay
+    /// in the second cache.
     pub(super) fn rows_of_a_task(&self) -> usize {
-        (SUMS / (16 * padded(self.channels))).max(1)
+        let each = padded(self.channels).max(self.tiles[0] * self.tiles[1]);
+        (SUMS / (16 * each)).max(1)
     }
 
     fn blocks_of_a_map(&self) -> usize {
