@@ -11,6 +11,7 @@ use pulp::Simd;
 
 use super::plan::Geometry;
 use super::raw::simd::{self, BLOCK, Blocks, Offsets};
+use super::raw::transforms;
 use super::sink::{Output, Task};
 use super::stage::{Source, Staging, Window, channels_of};
 use super::threads::{Scratch, Work, grow};
@@ -198,7 +199,7 @@ impl Work<Task<'_>> for Winograd<'_> {
                 for &[from, column] in &vectors {
                     let from = &staged[channel * len + from..];
                     let into = &mut seen[channel * PANEL + column..];
-                    simd::components_of_tiles(simd, from, &places, into, seen_step);
+                    transforms::components_of_tiles(simd, from, &places, into, seen_step);
                 }
             }
             for component in 0..16 {
@@ -223,7 +224,11 @@ impl Work<Task<'_>> for Winograd<'_> {
                 let mut column = 0;
                 while column < width {
                     let from = &sums[index * PANEL + column..];
-                    simd::tiles_of_components(simd, from, sums_step, &mut tile[column..], PANEL);
+                    transforms::tiles_of_components(
+                        simd,
+                        (from, sums_step),
+                        (&mut tile[column..], PANEL),
+                    );
                     column += lanes;
                 }
                 let tile = &tile[..];

@@ -7,6 +7,7 @@ use pulp::Simd;
 
 use super::plan::Geometry;
 use super::raw::simd::{self, Offsets, Rows};
+use super::raw::transforms;
 use super::stage::{Source, Staging, Window, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::weight_gradient::{Task, padded, turn};
@@ -143,7 +144,13 @@ impl Work<Task<'_>> for WinogradGradient<'_> {
                 let from = &turned[(row * self.seen.pitch + column) * width..];
                 for channel in (0..width).step_by(lanes) {
                     let into = &mut seen[tile * width + channel..];
-                    simd::components_of_tiles(simd, &from[channel..], &places, into, seen_step);
+                    transforms::components_of_tiles(
+                        simd,
+                        &from[channel..],
+                        &places,
+                        into,
+                        seen_step,
+                    );
                 }
             }
             for output in 0..count {
@@ -152,7 +159,13 @@ impl Work<Task<'_>> for WinogradGradient<'_> {
                     .fill(&self.gradient, batch, task.first + output, row, into);
                 for tile in (0..tiles).step_by(lanes) {
                     let into = &mut flat[output * pitch + tile..];
-                    simd::components_of_outputs(simd, &staged[tile..], &cells, into, flat_step);
+                    transforms::components_of_outputs(
+                        simd,
+                        &staged[tile..],
+                        &cells,
+                        into,
+                        flat_step,
+                    );
                 }
             }
             for component in 0..16 {
@@ -170,7 +183,11 @@ impl Work<Task<'_>> for WinogradGradient<'_> {
         for (row, into) in task.weight.chunks_exact_mut(self.channels * 9).enumerate() {
             for channel in (0..width).step_by(lanes) {
                 let from = &sums[row * width + channel..];
-                simd::taps_of_components(simd, from, sums_step, &mut taps[channel..], width);
+                transforms::taps_of_components(
+                    simd,
+                    (from, sums_step),
+                    (&mut taps[channel..], width),
+                );
             }
             for (channel, into) in into.chunks_exact_mut(9).enumerate() {
                 for (tap, into) in into.iter_mut().enumerate() {

@@ -4,3 +4,4 @@
 
 pub(super) mod blank;
 pub(super) mod simd;
+pub(super) mod transforms;
