@@ -1,4 +1,5 @@
 //! The transforms of Winograd's F(2x2, 3x3), for a vector of tiles, or of channels of one tile.
+#![allow(clippy::needless_range_loop)] // indices of registers: unrolled, and clearer so
 
 use pulp::Simd;
 
