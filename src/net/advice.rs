@@ -5,10 +5,10 @@ use alloc::{format, string::String, vec, vec::Vec};
 use serde::Serialize;
 
 use super::{NetConfig, UnetConfig};
-use crate::fit::{Fit, Target};
+use crate::fuse::fit::{Fit, Target};
+use crate::layers::resize::{ResizeMode, Sampling};
+use crate::layers::up::UpConfig;
 use crate::plan::Plan;
-use crate::resize::{ResizeMode, Sampling};
-use crate::up::UpConfig;
 
 /// How far from the size of the input another size is looked for.
 const FAR: usize = 128;

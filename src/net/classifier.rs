@@ -9,7 +9,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{AnyEncoder, Encoder, EncoderConfig};
-use crate::plan::{Cost, Map, Plan, Planner, weight_cost};
+use crate::graph::{Cost, Map, Planner, weight_cost};
+use crate::plan::Plan;
 use crate::shape::{ShapeError, check_positive, expect};
 
 const NAME: &str = "Classifier";

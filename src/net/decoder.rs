@@ -8,17 +8,18 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::encoder::check_widths;
-use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
-use crate::conv::Parts;
-use crate::fit::{Fit, Target};
-use crate::gate::GateConfig;
-use crate::layer::Layer;
-use crate::merge::Order;
-use crate::plan::{Map, Plan, Planner, Trace};
+use crate::fuse::fit::{Fit, Target};
+use crate::fuse::gate::GateConfig;
+use crate::fuse::merge::Order;
+use crate::fuse::{UpsampleConcat, UpsampleConcatConfig};
+use crate::graph::{Map, Planner};
+use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
+use crate::layers::conv::Parts;
+use crate::layers::layer::Layer;
+use crate::layers::up::{Up, UpConfig};
+use crate::plan::{Plan, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, expect};
-use crate::skip::{UpsampleConcat, UpsampleConcatConfig};
-use crate::up::{Up, UpConfig};
 
 const NAME: &str = "UnetDecoder";
 

@@ -11,16 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use super::encoder::{check_depths, stem_pool};
 use super::{Classifier, Encoder};
-use crate::block::{ConvNormAct, ConvNormActConfig, LayerOrder};
-use crate::layer::Layer;
-use crate::merge::Order;
-use crate::norm::NormConfig;
-use crate::plan::{Map, Planner, Trace};
-use crate::pool::{Pool, PoolConfig, PoolKind};
+use crate::fuse::merge::Order;
+use crate::fuse::{SkipConcat, SkipConcatConfig};
+use crate::graph::window::Padding;
+use crate::graph::{Map, Planner};
+use crate::layers::block::{ConvNormAct, ConvNormActConfig, LayerOrder};
+use crate::layers::layer::Layer;
+use crate::layers::norm::NormConfig;
+use crate::layers::pool::{Pool, PoolConfig, PoolKind};
+use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
-use crate::skip::{SkipConcat, SkipConcatConfig};
-use crate::window::Padding;
 
 const NAME: &str = "DenseNetEncoder";
 

@@ -11,10 +11,11 @@ use super::{
     DenseNetEncoder, DenseNetEncoderConfig, PlainEncoder, PlainEncoderConfig, ResNetEncoder,
     ResNetEncoderConfig,
 };
-use crate::plan::{Cost, Map, Plan, Planner};
-use crate::pool::{PoolConfig, PoolKind};
+use crate::graph::window::Padding;
+use crate::graph::{Cost, Map, Planner};
+use crate::layers::pool::{PoolConfig, PoolKind};
+use crate::plan::Plan;
 use crate::shape::{ShapeError, check_not_huge};
-use crate::window::Padding;
 
 /// A module that makes feature maps of several sizes of an image: what a decoder or a classifier
 /// stands on.

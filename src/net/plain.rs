@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Encoder;
 use super::encoder::check_widths;
-use crate::block::{ConvStyle, DoubleConv, DoubleConvConfig};
-use crate::down::{Down, DownConfig};
-use crate::layer::Layer;
-use crate::plan::{Map, Planner, Trace};
+use crate::graph::{Map, Planner};
+use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
+use crate::layers::down::{Down, DownConfig};
+use crate::layers::layer::Layer;
+use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect};
 

@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use super::encoder::{check_depths, stem_pool};
 use super::{Classifier, Encoder};
-use crate::block::{ConvNormAct, ConvNormActConfig};
-use crate::layer::Layer;
-use crate::norm::NormConfig;
-use crate::plan::{Map, Planner, Trace};
-use crate::pool::Pool;
+use crate::fuse::{Shortcut, SkipAdd, SkipAddConfig};
+use crate::graph::window::Padding;
+use crate::graph::{Map, Planner};
+use crate::layers::DropPath;
+use crate::layers::block::{ConvNormAct, ConvNormActConfig};
+use crate::layers::layer::Layer;
+use crate::layers::norm::NormConfig;
+use crate::layers::pool::Pool;
+use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
-use crate::skip::{DropPath, Shortcut, SkipAdd, SkipAddConfig};
-use crate::window::Padding;
 
 const NAME: &str = "ResNetEncoder";
 

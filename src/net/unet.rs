@@ -12,17 +12,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     AnyEncoder, Encoder, EncoderConfig, PlainEncoderConfig, UnetDecoder, UnetDecoderConfig,
 };
-use crate::block::ConvStyle;
-use crate::conv::{Conv, ConvConfig};
-use crate::fit::{Anchor, Fit, PadMode, Target};
-use crate::gate::GateConfig;
-use crate::layer::Layer;
-use crate::merge::Order;
-use crate::norm::NormConfig;
-use crate::plan::{Map, Planner, Trace};
+use crate::fuse::fit::{Anchor, Fit, PadMode, Target};
+use crate::fuse::gate::GateConfig;
+use crate::fuse::merge::Order;
+use crate::graph::{Map, Planner};
+use crate::layers::block::ConvStyle;
+use crate::layers::conv::{Conv, ConvConfig};
+use crate::layers::layer::Layer;
+use crate::layers::norm::NormConfig;
+use crate::layers::up::UpConfig;
+use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, check_positive, expect, spatial};
-use crate::up::UpConfig;
 
 const NAME: &str = "Unet";
 
@@ -328,7 +329,7 @@ impl<const R: usize> Layer<R> for Unet<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::down::DownConfig;
+    use crate::layers::down::DownConfig;
     use alloc::{string::ToString, vec};
 
     #[test]

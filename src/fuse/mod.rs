@@ -1,0 +1,20 @@
+//! Fusions: layers that merge feature maps of different shapes.
+
+mod align;
+mod direct_sum;
+pub mod fit;
+mod flatten_pad_reshape;
+#[allow(clippy::module_inception)] // the layer `Fuse`, in the folder of all fusions
+mod fuse;
+pub mod gate;
+pub mod merge;
+mod skip_add;
+mod skip_concat;
+mod upsample_concat;
+
+pub use direct_sum::DirectSum;
+pub use flatten_pad_reshape::FlattenPadReshape;
+pub use fuse::{Branch, BranchConfig, BranchGate, Fuse, FuseConfig};
+pub use skip_add::{Shortcut, SkipAdd, SkipAddConfig};
+pub use skip_concat::{SkipConcat, SkipConcatConfig};
+pub use upsample_concat::{UpsampleConcat, UpsampleConcatConfig};

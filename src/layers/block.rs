@@ -1,0 +1,652 @@
+//! [`ConvNormAct`] and [`DoubleConv`]: what refines a map between two merges.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::activation::{Activation, ActivationConfig};
+use burn::nn::norm::Normalization;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::cpu::{Follow, affine_of, batch_norm, can_follow, norm_of_parts, pending_norm};
+use crate::graph::window::Padding;
+use crate::graph::{Map, Planner};
+use crate::layers::conv::{Conv, ConvConfig, Part, Parts};
+use crate::layers::layer::{Layer, check_residual};
+use crate::layers::norm::NormConfig;
+use crate::layers::style::check_activation;
+use crate::plan::Trace;
+use crate::setters::setters;
+use crate::shape::{PerAxis, ShapeError, expect};
+
+pub use crate::layers::style::{ConvStyle, LayerOrder};
+
+/// Configuration of [`ConvNormAct`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{Padding, block::ConvNormActConfig};
+///
+/// let config = ConvNormActConfig::new([3, 16], 3).with_stride(2);
+/// assert_eq!(config.output_shape([1, 3, 33, 20]).unwrap(), [1, 16, 17, 10]);
+/// let config = config.with_padding(Padding::Valid);
+/// assert_eq!(config.output_shape([1, 3, 33, 20]).unwrap(), [1, 16, 16, 9]);
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ConvNormActConfig {
+    /// Input and output channels.
+    pub channels: [usize; 2],
+    /// The size of the kernel.
+    pub kernel_size: PerAxis,
+    /// The step of the window. Default: 1.
+    pub stride: PerAxis,
+    /// The distance between the taps of the kernel. Default: 1.
+    pub dilation: PerAxis,
+    /// The number of groups that the channels are split into. Default: 1.
+    pub groups: usize,
+    /// Padding, norm, activation, their order, and the bias.
+    pub style: ConvStyle,
+}
+
+setters!(
+    ConvNormActConfig:
+    with_stride(stride: impl Into<PerAxis>),
+    with_dilation(dilation: impl Into<PerAxis>),
+    with_groups(groups: usize),
+    with_style(style: ConvStyle),
+);
+
+impl Config for ConvNormActConfig {}
+
+impl ConvNormActConfig {
+    /// A convolution from `channels[0]` to `channels[1]` channels, batch norm and ReLU.
+    pub fn new(channels: [usize; 2], kernel_size: impl Into<PerAxis>) -> Self {
+        Self {
+            channels,
+            kernel_size: kernel_size.into(),
+            stride: 1.into(),
+            dilation: 1.into(),
+            groups: 1,
+            style: ConvStyle::new(),
+        }
+    }
+
+    /// Sets the padding of the [style](Self::style).
+    pub fn with_padding(mut self, padding: Padding) -> Self {
+        self.style.padding = padding;
+        self
+    }
+
+    /// Sets the norm of the [style](Self::style).
+    pub fn with_norm(mut self, norm: impl Into<Option<NormConfig>>) -> Self {
+        self.style.norm = norm.into();
+        self
+    }
+
+    /// Sets the activation of the [style](Self::style).
+    pub fn with_activation(mut self, activation: impl Into<Option<ActivationConfig>>) -> Self {
+        self.style.activation = activation.into();
+        self
+    }
+
+    /// Sets the order of the [style](Self::style).
+    pub fn with_order(mut self, order: LayerOrder) -> Self {
+        self.style.order = order;
+        self
+    }
+
+    /// Sets whether there is a bias, in the [style](Self::style).
+    pub fn with_bias(mut self, bias: impl Into<Option<bool>>) -> Self {
+        self.style.bias = bias.into();
+        self
+    }
+
+    fn conv(&self) -> ConvConfig {
+        ConvConfig::new(self.channels, self.kernel_size.clone())
+            .with_stride(self.stride.clone())
+            .with_dilation(self.dilation.clone())
+            .with_groups(self.groups)
+            .with_padding(self.style.padding.clone())
+            .with_bias(self.style.bias.unwrap_or(self.style.norm.is_none()))
+            .with_initializer(self.style.initializer.clone())
+    }
+
+    /// How many channels norm and activation see.
+    fn norm_channels(&self) -> usize {
+        match self.style.order {
+            LayerOrder::NormActConv => self.channels[0],
+            LayerOrder::ConvNormAct | LayerOrder::ConvActNorm => self.channels[1],
+        }
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// As [`ConvConfig::validate`], and when the groups of a group norm do not divide the channels.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        self.conv().validate::<R>().map_err(|e| e.within("conv"))?;
+        if let Some(norm) = &self.style.norm {
+            norm.validate(self.norm_channels())
+                .map_err(|e| e.within("norm"))?;
+        }
+        match &self.style.activation {
+            Some(activation) => check_activation(activation, self.norm_channels())
+                .map_err(|e| e.within("activation")),
+            None => Ok(()),
+        }
+    }
+
+    /// The shape of the output for an input of shape `input`.
+    ///
+    /// # Errors
+    /// As [`ConvConfig::output_shape`], and when the configuration is invalid.
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        self.validate::<R>()?;
+        let output = self.conv().output_shape(input);
+        let output = output.map_err(|e| e.within("conv"))?;
+        if let Some(norm) = &self.style.norm {
+            let normalised = match self.style.order {
+                LayerOrder::NormActConv => input,
+                LayerOrder::ConvNormAct | LayerOrder::ConvActNorm => output,
+            };
+            norm.output_shape(normalised)
+                .map_err(|e| e.within("norm"))?;
+        }
+        Ok(output)
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> ConvNormAct<R> {
+        expect(self.validate::<R>());
+        let norm = self.style.norm.as_ref();
+        let activation = self.style.activation.as_ref();
+        ConvNormAct {
+            conv: self.conv().init(device),
+            norm: norm.map(|norm| norm.init(self.norm_channels(), device)),
+            activation: activation.map(|activation| activation.init(device)),
+            order: self.style.order,
+        }
+    }
+}
+
+impl<const R: usize> Trace<R> for ConvNormActConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("ConvNormAct", &[x], |planner| {
+            self.validate::<R>()?;
+            let ConvStyle {
+                norm, activation, ..
+            } = &self.style;
+            in_order(self.style.order, x, |part, x| match part {
+                Step::Conv => self.conv().trace(planner.at("conv"), x),
+                Step::Norm => norm.trace(planner.at("norm"), x),
+                Step::Activation => activation.trace(planner.at("activation"), x),
+            })
+        })
+    }
+}
+
+/// The parts of a [`ConvNormAct`].
+#[derive(Clone, Copy)]
+enum Step {
+    Conv,
+    Norm,
+    Activation,
+}
+
+/// What the parts make of `x`, in their order.
+fn in_order<const R: usize>(
+    order: LayerOrder,
+    x: &Map<R>,
+    mut part: impl FnMut(Step, &Map<R>) -> Result<Map<R>, ShapeError>,
+) -> Result<Map<R>, ShapeError> {
+    let parts = match order {
+        LayerOrder::ConvNormAct => [Step::Conv, Step::Norm, Step::Activation],
+        LayerOrder::ConvActNorm => [Step::Conv, Step::Activation, Step::Norm],
+        LayerOrder::NormActConv => [Step::Norm, Step::Activation, Step::Conv],
+    };
+    parts
+        .into_iter()
+        .try_fold(x.clone(), |x, name| part(name, &x))
+}
+
+/// A convolution, a norm and an activation: `y = act(norm(conv(x)))`, or in another
+/// [order](LayerOrder). Norm and activation may be absent.
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, spatial...]`; with [`Padding::Same`] an axis of `n` positions
+///   becomes `ceil(n / stride)`
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, block::{ConvNormAct, ConvNormActConfig}};
+///
+/// let device = Device::flex();
+/// let block: ConvNormAct = ConvNormActConfig::new([3, 16], 3).with_stride(2).init(&device);
+/// assert_eq!(block.forward(Tensor::zeros([1, 3, 33, 20], &device)).dims(), [1, 16, 17, 10]);
+/// ```
+#[derive(Module, Debug)]
+pub struct ConvNormAct<const R: usize = 4> {
+    /// The convolution.
+    pub conv: Conv<R>,
+    /// The norm.
+    pub norm: Option<Normalization>,
+    /// The activation.
+    pub activation: Option<Activation>,
+    /// The order of the three.
+    #[module(skip)]
+    pub order: LayerOrder,
+}
+
+impl<const R: usize> ConvNormAct<R> {
+    /// Convolution and norm, with a residual and an activation after them: where the kernels can, in the
+    /// pass that writes the map, or in that which reads it next.
+    fn conv_norm(
+        &self,
+        parts: Parts<R>,
+        residual: Option<Tensor<R>>,
+        activation: &Option<Activation>,
+    ) -> Part<R> {
+        let relu = matches!(activation, Some(Activation::Relu(_)));
+        let act = |y| match relu {
+            true => y,
+            false => Layer::forward(activation, y),
+        };
+        let affine = match &self.norm {
+            Some(Normalization::Batch(norm)) if can_follow(&parts, &self.conv.weight.val()) => {
+                Some(affine_of(norm, &self.conv.weight.device()))
+            }
+            None => None,
+            Some(Normalization::Batch(norm)) => {
+                let y = self.conv.forward_with(parts, Follow::default());
+                let by_next = relu && residual.is_none();
+                return match by_next.then(|| pending_norm(norm, &y, relu)).flatten() {
+                    Some(norm) => Part::normed(y, norm),
+                    None => Part::new(act(batch_norm(norm, y, residual, relu))),
+                };
+            }
+            norm => {
+                let y = self.conv.forward_with(parts, Follow::default());
+                let y = Layer::forward(norm, y);
+                let y = match residual {
+                    Some(residual) => y + residual,
+                    None => y,
+                };
+                return Part::new(Layer::forward(activation, y));
+            }
+        };
+        let follow = Follow {
+            affine,
+            residual,
+            relu,
+        };
+        Part::new(act(self.conv.forward_with(parts, follow)))
+    }
+
+    /// Norm, activation and convolution: where the kernels can, what is read is normalised as it is read.
+    fn norm_conv(&self, parts: Parts<R>) -> Tensor<R> {
+        let follow = Follow::default();
+        let relu = match self.activation {
+            None => Some(false),
+            Some(Activation::Relu(_)) => Some(true),
+            _ => None,
+        };
+        let parts = match (&self.norm, relu) {
+            (Some(Normalization::Batch(norm)), Some(relu)) => {
+                match norm_of_parts(norm, parts, relu) {
+                    Ok(parts) => return self.conv.forward_with(parts, follow),
+                    Err(parts) => parts,
+                }
+            }
+            _ => parts,
+        };
+        let x = Layer::forward(&self.norm, parts.into_tensor());
+        self.conv.forward(Layer::forward(&self.activation, x))
+    }
+}
+
+impl<const R: usize> Layer<R> for ConvNormAct<R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        expect(self.output_shape(parts.dims()));
+        match self.order {
+            LayerOrder::ConvNormAct => self.conv_norm(parts, None, &self.activation).into(),
+            LayerOrder::ConvActNorm => {
+                let y = self.conv.forward_parts(parts).into_tensor();
+                Layer::forward(&self.norm, Layer::forward(&self.activation, y)).into()
+            }
+            LayerOrder::NormActConv => self.norm_conv(parts).into(),
+        }
+    }
+
+    fn forward_add(
+        &self,
+        parts: Parts<R>,
+        residual: Tensor<R>,
+        activation: &Option<Activation>,
+    ) -> Tensor<R> {
+        check_residual(self, &parts, &residual);
+        if self.order == LayerOrder::ConvNormAct && self.activation.is_none() {
+            return self
+                .conv_norm(parts, Some(residual), activation)
+                .into_tensor();
+        }
+        let y = self.forward_parts(parts).into_tensor();
+        Layer::forward(activation, y + residual)
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        let output = self.conv.output_shape(input);
+        let output = output.map_err(|e| e.within("conv"))?;
+        let normalised = match self.order {
+            LayerOrder::NormActConv => input,
+            LayerOrder::ConvNormAct | LayerOrder::ConvActNorm => output,
+        };
+        let norm = self.norm.output_shape(normalised);
+        norm.map_err(|e| e.within("norm"))?;
+        let activation = self.activation.output_shape(normalised);
+        activation.map_err(|e| e.within("activation"))?;
+        Ok(output)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("ConvNormAct", &[x], |planner| {
+            in_order(self.order, x, |part, x| match part {
+                Step::Conv => self.conv.trace(planner.at("conv"), x),
+                Step::Norm => self.norm.trace(planner.at("norm"), x),
+                Step::Activation => self.activation.trace(planner.at("activation"), x),
+            })
+        })
+    }
+}
+
+/// Configuration of [`DoubleConv`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{block::DoubleConvConfig, plan::Trace};
+///
+/// let config = DoubleConvConfig::new([3, 16]);
+/// assert_eq!(config.plan([1, 3, 32, 32]).root.total_parameters(), 2_800);
+/// let narrow = config.with_mid_channels(8); // between the two convolutions
+/// assert_eq!(narrow.plan([1, 3, 32, 32]).root.total_parameters(), 1_416);
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DoubleConvConfig {
+    /// Input and output channels.
+    pub channels: [usize; 2],
+    /// The channels between the two convolutions. Default: the output channels.
+    pub mid_channels: Option<usize>,
+    /// The size of both kernels. Default: 3.
+    pub kernel_size: PerAxis,
+    /// Padding, norm, activation, their order, and the bias of both convolutions.
+    pub style: ConvStyle,
+}
+
+setters!(
+    DoubleConvConfig:
+    with_mid_channels(mid_channels: impl Into<Option<usize>>),
+    with_kernel_size(kernel_size: impl Into<PerAxis>),
+    with_style(style: ConvStyle),
+);
+
+impl Config for DoubleConvConfig {}
+
+impl DoubleConvConfig {
+    /// Two 3x3 convolutions, the first from `channels[0]` to `channels[1]` channels.
+    pub fn new(channels: [usize; 2]) -> Self {
+        Self {
+            channels,
+            mid_channels: None,
+            kernel_size: 3.into(),
+            style: ConvStyle::new(),
+        }
+    }
+
+    fn convs(&self) -> [ConvNormActConfig; 2] {
+        let [input, output] = self.channels;
+        let mid = self.mid_channels.unwrap_or(output);
+        [[input, mid], [mid, output]].map(|channels| {
+            ConvNormActConfig::new(channels, self.kernel_size.clone())
+                .with_style(self.style.clone())
+        })
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// As [`ConvNormActConfig::validate`].
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        let [first, second] = self.convs();
+        first.validate::<R>().map_err(|e| e.within("first"))?;
+        second.validate::<R>().map_err(|e| e.within("second"))
+    }
+
+    /// The shape of the output for an input of shape `input`.
+    ///
+    /// # Errors
+    /// As [`ConvNormActConfig::output_shape`].
+    pub fn output_shape<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        let [first, second] = self.convs();
+        let mid = first.output_shape(input).map_err(|e| e.within("first"))?;
+        second.output_shape(mid).map_err(|e| e.within("second"))
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> DoubleConv<R> {
+        expect(self.validate::<R>());
+        let [first, second] = self.convs().map(|conv| conv.init(device));
+        DoubleConv { first, second }
+    }
+}
+
+impl<const R: usize> Trace<R> for DoubleConvConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("DoubleConv", &[x], |planner| {
+            let [first, second] = self.convs();
+            let mid = first.trace(planner.at("first"), x)?;
+            second.trace(planner.at("second"), &mid)
+        })
+    }
+}
+
+/// Two [`ConvNormAct`], one after the other: the block of a U-Net (arXiv:1505.04597).
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, spatial...]`; the size is kept by [`Padding::Same`] and shrinks
+///   by `2 (kernel - 1)` with [`Padding::Valid`]
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, block::{DoubleConv, DoubleConvConfig}};
+///
+/// let device = Device::flex();
+/// let block: DoubleConv<3> = DoubleConvConfig::new([3, 16]).init(&device);
+/// assert_eq!(block.forward(Tensor::zeros([1, 3, 33], &device)).dims(), [1, 16, 33]);
+/// ```
+#[derive(Module, Debug)]
+pub struct DoubleConv<const R: usize = 4> {
+    /// From the input to the channels in between.
+    pub first: ConvNormAct<R>,
+    /// From the channels in between to the output.
+    pub second: ConvNormAct<R>,
+}
+
+impl<const R: usize> Layer<R> for DoubleConv<R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        expect(self.output_shape(parts.dims()));
+        self.second.forward_parts(self.first.forward_parts(parts))
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        let mid = self
+            .first
+            .output_shape(input)
+            .map_err(|e| e.within("first"))?;
+        self.second
+            .output_shape(mid)
+            .map_err(|e| e.within("second"))
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("DoubleConv", &[x], |planner| {
+            let mid = self.first.trace(planner.at("first"), x)?;
+            self.second.trace(planner.at("second"), &mid)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use burn::nn::Initializer;
+    use burn::tensor::TensorData;
+
+    fn ones(order: LayerOrder) -> ConvNormAct<3> {
+        let style = ConvStyle::new()
+            .with_norm(None)
+            .with_order(order)
+            .with_initializer(Initializer::Ones);
+        ConvNormActConfig::new([1, 1], 3)
+            .with_style(style)
+            .init(&Device::flex())
+    }
+
+    #[test]
+    fn the_order_decides_where_the_activation_stands() {
+        let x = || Tensor::from_floats([[[-3.0, 1.0, 1.0]]], &Device::flex());
+        // relu(sum of three + bias 1), and sum of three of relu(x) + bias 1.
+        let after = ones(LayerOrder::ConvNormAct).forward(x());
+        let before = ones(LayerOrder::NormActConv).forward(x());
+        after
+            .to_data()
+            .assert_eq(&TensorData::from([[[0.0f32, 0.0, 3.0]]]), true);
+        before
+            .to_data()
+            .assert_eq(&TensorData::from([[[2.0f32, 3.0, 3.0]]]), true);
+    }
+
+    #[test]
+    fn the_norm_decides_the_bias() {
+        let device = Device::flex();
+        let with = |style| {
+            let config = ConvNormActConfig::new([2, 2], 1).with_style(style);
+            config.init::<4>(&device).conv.bias.is_some()
+        };
+        assert!(!with(ConvStyle::new()));
+        assert!(with(ConvStyle::bare()));
+        assert!(with(ConvStyle::new().with_bias(true))); // as Keras
+        assert!(!with(ConvStyle::bare().with_bias(false)));
+    }
+
+    #[test]
+    fn groups_of_a_norm_that_do_not_divide_are_refused() {
+        let config = DoubleConvConfig::new([3, 6])
+            .with_style(ConvStyle::new().with_norm(NormConfig::group(4)));
+        assert_eq!(
+            config.validate::<4>().unwrap_err().to_string(),
+            "first.norm.GroupNorm: groups (=4) do not divide the channels (=6). Choose groups that do."
+        );
+    }
+
+    #[test]
+    fn norms_and_activations_that_cannot_work_are_refused() {
+        use burn::nn::PReluConfig;
+        let text = |config: ConvNormActConfig| config.validate::<4>().unwrap_err().to_string();
+        let config = || ConvNormActConfig::new([2, 4], 3);
+        let prelu = ActivationConfig::PRelu(PReluConfig::new().with_num_parameters(3));
+        assert_eq!(
+            text(config().with_activation(prelu)),
+            "activation.Activation: PRelu has 3 parameters for 4 channels. Give it one parameter, or one for each channel."
+        );
+        let epsilon = NormConfig::Batch {
+            epsilon: -1.0,
+            momentum: 0.1,
+        };
+        assert_eq!(
+            text(config().with_norm(epsilon)),
+            "norm.BatchNorm: epsilon is -1. Choose a positive number, such as 1e-5."
+        );
+        let momentum = NormConfig::Batch {
+            epsilon: 1e-5,
+            momentum: f64::NAN,
+        };
+        assert_eq!(
+            text(config().with_norm(momentum)),
+            "norm.BatchNorm: momentum is NaN. Choose the weight of the new statistics, in [0, 1]."
+        );
+        let tiny = ConvNormActConfig::new([1, 1], 1).with_norm(NormConfig::group(1));
+        assert_eq!(
+            tiny.output_shape([1, 1, 2]).unwrap_err().to_string(),
+            "norm.GroupNorm: [1, 1, 2] has 2 values, too few to normalise. Use a larger map, or batch norm."
+        );
+        let huge = ConvNormActConfig::new([1, 1], usize::MAX).validate::<4>();
+        assert_eq!(
+            huge.unwrap_err().to_string(),
+            "conv.Conv: kernel_size is 18446744073709551615. Set kernel_size to 1048576 or less."
+        );
+        let long = ConvNormActConfig::new([1, 1], 3).with_padding(Padding::explicit([1, 1, 1]));
+        assert!(text(long).contains("padding [1, 1, 1] has 3 numbers"));
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        let text = r#"{"channels": [3, 8], "kernal_size": 3}"#;
+        let error = ConvNormActConfig::load_binary(text.as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().contains("unknown field `kernal_size`"),
+            "{error}"
+        );
+        let text = r#"{"channels": [3, 8], "kernel_size": 3}"#;
+        let error = ConvNormActConfig::load_binary(text.as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().contains("missing field `stride`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn display() {
+        let block: ConvNormAct = ConvNormActConfig::new([2, 4], 3).init(&Device::flex());
+        let expected = "\
+ConvNormAct {
+  conv: Conv {channels: [2, 4], kernel_size: 3, stride: 1, dilation: 1, groups: 1, padding: Same, params: 72}
+  norm: Batch {
+      _0: BatchNorm {num_features: 4, momentum: 0.1, epsilon: 0.00001, params: 16}
+      params: 16
+    }
+  activation: Relu {
+      _0: Relu
+    }
+  order: ConvNormAct
+  params: 88
+}";
+        assert_eq!(block.to_string(), expected);
+    }
+}

@@ -1,0 +1,267 @@
+//! [`Layer`]: what a block is to this crate, and the containers that are layers too.
+
+use alloc::{vec, vec::Vec};
+
+use burn::module::{Module, ModuleDisplay};
+use burn::nn::activation::Activation;
+use burn::tensor::Tensor;
+
+use crate::fuse::merge::Merge;
+use crate::graph::{Map, Planner};
+use crate::layers::conv::Parts;
+use crate::plan::Plan;
+use crate::shape::{ShapeError, expect};
+
+/// A module that takes one feature map and returns one, and that knows the shape of its output
+/// before it has seen its input.
+///
+/// `R` is the rank of the map: 3, 4 or 5 for maps of one, two or three spatial axes. Burn's own
+/// convolutions, norms, activations, pools, dropout and identity are layers, and so are tuples,
+/// arrays, `Vec` and `Option` of layers: they apply their members in order.
+///
+/// # The law
+/// `output_shape(x.dims())` is `Ok(y.dims())` where `y = forward(x)`, or `forward` panics with the
+/// text of the error.
+///
+/// # Example
+/// ```
+/// use burn::nn::{BatchNormConfig, PaddingConfig2d, Relu, conv::Conv2dConfig, pool::MaxPool2dConfig};
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::Layer;
+///
+/// let device = Device::flex();
+/// let block = (
+///     Conv2dConfig::new([3, 32], [3, 3]).init(&device),
+///     BatchNormConfig::new(32).init(&device),
+///     Relu::new(),
+///     MaxPool2dConfig::new([2, 2]).init(),
+/// );
+/// assert_eq!(block.output_shape([1, 3, 32, 32]).unwrap(), [1, 32, 15, 15]);
+/// assert_eq!(block.forward(Tensor::<4>::zeros([1, 3, 32, 32], &device)).dims(), [1, 32, 15, 15]);
+/// ```
+pub trait Layer<const R: usize = 4>: Module + ModuleDisplay {
+    /// Applies the layer.
+    ///
+    /// # Panics
+    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
+    fn forward(&self, x: Tensor<R>) -> Tensor<R>;
+
+    /// Applies the layer to a concatenation that need not exist, and gives what may be one again.
+    ///
+    /// By default the concatenation is written. Layers that begin with a convolution read the parts where
+    /// they are; those that end with a concatenation hand its parts on.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        self.forward(parts.into_tensor()).into()
+    }
+
+    /// Applies the layer, adds `residual` and applies `activation`: `y = activation(layer(x) + residual)`.
+    ///
+    /// Layers that end with a norm or a convolution do it in the same pass over the map.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), and when the residual is not of the output's shape.
+    fn forward_add(
+        &self,
+        parts: Parts<R>,
+        residual: Tensor<R>,
+        activation: &Option<Activation>,
+    ) -> Tensor<R> {
+        check_residual(self, &parts, &residual);
+        let y = self.forward_parts(parts).into_tensor();
+        activation.forward(y + residual)
+    }
+
+    /// The shape of the output for an input of shape `input`.
+    ///
+    /// # Errors
+    /// When such an input does not fit the layer.
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError>;
+
+    /// Tells the planner of every part, in the order in which a map goes through them.
+    ///
+    /// By default the layer is told of as one part, by its shapes and its parameters.
+    ///
+    /// # Errors
+    /// When the map does not fit: as [`output_shape`](Self::output_shape).
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        let output = self.output_shape(x.shape);
+        planner.opaque(type_name::<Self>(), x, Module::num_params(self), output)
+    }
+
+    /// The [plan](crate::plan) for an input of shape `input`.
+    fn plan(&self, input: [usize; R]) -> Plan {
+        Plan::new(input, |planner, x| {
+            self.trace(planner, x).map(|map| vec![map])
+        })
+    }
+}
+
+/// The name of a type, without its path and its parameters.
+fn type_name<T: ?Sized>() -> &'static str {
+    let name = core::any::type_name::<T>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// Panics where the input does not fit the layer, or the residual its output.
+pub(crate) fn check_residual<const R: usize>(
+    layer: &impl Layer<R>,
+    parts: &Parts<R>,
+    residual: &Tensor<R>,
+) {
+    let output = expect(layer.output_shape(parts.dims()));
+    expect(Merge::Add.output_shape(&[output, residual.dims()]));
+}
+
+impl<const R: usize, L: Layer<R>> Layer<R> for Option<L> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        match self {
+            Some(layer) => layer.forward(x),
+            None => x,
+        }
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        match self {
+            Some(layer) => layer.forward_parts(parts),
+            None => parts,
+        }
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        match self {
+            Some(layer) => layer.output_shape(input),
+            None => Ok(input),
+        }
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        match self {
+            Some(layer) => layer.trace(planner, x),
+            None => Ok(x.clone()),
+        }
+    }
+}
+
+impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        expect(self.output_shape(parts.dims()));
+        chain_forward(self, parts)
+    }
+
+    fn forward_add(
+        &self,
+        parts: Parts<R>,
+        residual: Tensor<R>,
+        activation: &Option<Activation>,
+    ) -> Tensor<R> {
+        check_residual(self, &parts, &residual);
+        match self.split_last() {
+            Some((last, first)) => {
+                last.forward_add(chain_forward(first, parts), residual, activation)
+            }
+            None => activation.forward(parts.into_tensor() + residual),
+        }
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        chain_shape(self, input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.sequence(self, x, L::trace)
+    }
+}
+
+fn chain_forward<const R: usize, L: Layer<R>>(layers: &[L], parts: Parts<R>) -> Parts<R> {
+    layers
+        .iter()
+        .fold(parts, |parts, layer| layer.forward_parts(parts))
+}
+
+fn chain_shape<const R: usize, L: Layer<R>>(
+    layers: &[L],
+    input: [usize; R],
+) -> Result<[usize; R], ShapeError> {
+    layers
+        .iter()
+        .enumerate()
+        .try_fold(input, |shape, (index, layer)| {
+            layer.output_shape(shape).map_err(|e| e.within(index))
+        })
+}
+
+impl<const R: usize, const N: usize, L: Layer<R>> Layer<R> for [L; N] {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        expect(self.output_shape(parts.dims()));
+        chain_forward(self, parts)
+    }
+
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        chain_shape(self, input)
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.sequence(self, x, L::trace)
+    }
+}
+
+/// Implements [`Layer`] for tuples of layers, which apply their members from left to right.
+macro_rules! layer_for_tuple {
+    ($($layer:ident $index:tt),+; $last:tt) => {
+        impl<const R: usize, $($layer: Layer<R>),+, Last: Layer<R>> Layer<R> for ($($layer,)+ Last) {
+            fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+                self.forward_parts(x.into()).into_tensor()
+            }
+
+            fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+                expect(self.output_shape(parts.dims()));
+                $(let parts = self.$index.forward_parts(parts);)+
+                self.$last.forward_parts(parts)
+            }
+
+            fn forward_add(
+                &self,
+                parts: Parts<R>,
+                residual: Tensor<R>,
+                activation: &Option<Activation>,
+            ) -> Tensor<R> {
+                expect(self.output_shape(parts.dims()));
+                $(let parts = self.$index.forward_parts(parts);)+
+                self.$last.forward_add(parts, residual, activation)
+            }
+
+            fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+                $(let input = self.$index.output_shape(input).map_err(|e| e.within($index))?;)+
+                self.$last.output_shape(input).map_err(|e| e.within($last))
+            }
+
+            fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+                planner.node("Sequence", &[x], |planner| {
+                    let x = x.clone();
+                    $(let x = self.$index.trace(planner.at($index), &x)?;)+
+                    self.$last.trace(planner.at($last), &x)
+                })
+            }
+        }
+    };
+}
+
+layer_for_tuple!(L0 0; 1);
+layer_for_tuple!(L0 0, L1 1; 2);
+layer_for_tuple!(L0 0, L1 1, L2 2; 3);
+layer_for_tuple!(L0 0, L1 1, L2 2, L3 3; 4);
+layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4; 5);
+layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5; 6);
+layer_for_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5, L6 6; 7);

@@ -1,0 +1,20 @@
+//! Layers that take one feature map and give one.
+
+pub(crate) mod axis_map;
+pub mod block;
+mod burn_layers;
+pub mod conv;
+pub mod down;
+mod drop_path;
+pub(crate) mod layer;
+pub mod norm;
+pub(crate) mod param;
+pub(crate) mod pixel_shuffle;
+pub mod pool;
+pub mod resize;
+pub(crate) mod style;
+pub mod up;
+
+pub use drop_path::DropPath;
+pub use layer::Layer;
+pub use pixel_shuffle::BlockOrder;
