@@ -20,7 +20,7 @@ pub mod tiles;
 pub mod weights;
 
 pub use fuse::{fit, gate, merge};
-pub use layers::{block, conv, down, norm, pool, resize, up};
+pub use layers::{activation, block, conv, down, norm, pool, resize, up};
 
 pub use fuse::{
     BranchConfig, DirectSum, FlattenPadReshape, Fuse, FuseConfig, Shortcut, SkipAdd, SkipAddConfig,
@@ -28,6 +28,7 @@ pub use fuse::{
 };
 pub use graph::window::Padding;
 pub use layers::{BlockOrder, DropPath, Layer};
+pub use plan::Trace;
 pub use shape::{Axis, PerAxis, ShapeError};
 
 #[doc = include_str!("../docs/fused.md")]

@@ -7,7 +7,10 @@ mod svg;
 mod tape;
 mod trace;
 
-pub use crate::graph::{Cost, Grid, Map, MapPlan, Misalignment, Node, Planner};
+pub use crate::graph::{
+    AxisPadding, ConvOp, Elementwise, Executor, Grid, Map, MapPlan, Misalignment, Name, Node,
+    NormKind, Op, Parameter, Planner, Record, WindowOp,
+};
 pub use diagram::Diagram;
 pub use memory::Memory;
 pub use summary::{Column, Summary};
@@ -32,7 +35,7 @@ use crate::shape::ShapeError;
 ///
 /// # Example
 /// ```
-/// use burn_skip::{net::UnetConfig, plan::Trace};
+/// use burn_skip::{net::UnetConfig, Trace};
 ///
 /// let config = UnetConfig::new(3, 2, vec![8, 16]);
 /// let plan = config.plan([1, 3, 45, 61]);
@@ -79,12 +82,12 @@ impl Plan {
     fn with<const O: usize>(
         trace: impl FnOnce(&mut Planner) -> Result<Vec<Map<O>>, ShapeError>,
     ) -> Self {
-        let mut planner = Planner::new();
+        let mut planner = Planner::recording();
         let error = trace(&mut planner).err();
         // (Nothing was told: what comes in goes out, or was refused before.)
         let mut root = planner.finish().unwrap_or_else(|| Node {
             error: error.as_ref().map(|error| error.to_string()),
-            ..Node::new("", "Identity", Vec::new())
+            ..Node::new(String::new(), "Identity", Op::Composite)
         });
         let memory = memory::account(&mut root);
         Self {
