@@ -219,8 +219,8 @@ impl ShapeError {
 }
 
 impl ShapeError {
-    /// The same error, told by the layer type `layer`, whose part the teller is.
-    pub(crate) fn told_by(mut self, layer: &str) -> Self {
+    /// The same error, as an error of the layer type `layer`.
+    pub(crate) fn with_layer(mut self, layer: &str) -> Self {
         self.layer = layer.to_string();
         self
     }

@@ -79,4 +79,15 @@ impl ResizeMode {
     pub const fn cubic() -> Self {
         Self::Cubic(Sampling::HalfPixel)
     }
+
+    /// What readers call a layer that resizes so.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Nearest => "NearestResize",
+            Self::NearestExact => "NearestExactResize",
+            Self::Linear(_) => "LinearResize",
+            Self::Cubic(_) => "CubicResize",
+            Self::Area => "AreaResize",
+        }
+    }
 }

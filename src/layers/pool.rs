@@ -10,9 +10,10 @@ use burn::tensor::{Tensor, module::avg_pool2d, ops::AvgPoolOptions};
 use serde::{Deserialize, Serialize};
 
 pub use crate::graph::{AdaptiveKind, PoolKind};
+
 use crate::cpu::max_pool;
 use crate::graph::window::{Padding, Window};
-use crate::graph::{Map, Planner};
+use crate::graph::{Map, Op, Planner, Record, WindowOp};
 use crate::layers::axis_map::{around, select};
 use crate::layers::conv::ops::reinterpret;
 use crate::layers::layer::Layer;
@@ -91,27 +92,12 @@ impl PoolConfig {
         })
     }
 
-    /// The shape of the output for an input of shape `input`.
-    ///
-    /// # Errors
-    /// When the window is larger than the padded map, or the padding as large as the window.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        let (window, pads) = self.padded_window(input)?;
-        window.output_shape(NAME, input, &pads)
-    }
-
-    /// The window, and the padding of each axis.
-    fn padded_window<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<(Window, Vec<(usize, usize)>), ShapeError> {
+    /// The window and its padding, over a map of shape `input`.
+    fn padded_window<const R: usize>(&self, input: [usize; R]) -> Result<WindowOp, ShapeError> {
         let window = self.window::<R>()?;
-        let pads = window.pads(NAME, input, &self.padding)?;
-        window.check_sees_the_map(NAME, &pads)?;
-        Ok((window, pads))
+        let padding = window.pads(NAME, input, &self.padding)?;
+        window.check_sees_the_map(NAME, &padding)?;
+        Ok(window.op(padding))
     }
 
     /// Builds the layer.
@@ -122,14 +108,19 @@ impl PoolConfig {
 
 impl<const R: usize> Trace<R> for PoolConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        let kind = match self.kind {
+        let label = match self.kind {
             PoolKind::Max => "MaxPool",
             PoolKind::Avg | PoolKind::AvgWithPadding => "AvgPool",
         };
-        planner.node(kind, &[x], |planner| {
-            let output = self.output_shape(x.shape)?;
-            let (window, pads) = self.padded_window(x.shape)?;
-            Ok(planner.map(output, window.regrid(x, &pads)))
+        planner.leaf(label, &[x], || {
+            let (window, padded) = (self.window::<R>()?, self.padded_window(x.shape)?);
+            let output = window.output_shape(NAME, x.shape, &padded.padding)?;
+            let grid = window.regrid(x, &padded.padding);
+            let op = Op::Pool {
+                kind: self.kind,
+                window: padded,
+            };
+            Ok(Record::new(op, output).on_grid(grid).dispatched())
         })
     }
 }
@@ -165,16 +156,23 @@ impl Pool {
     }
 }
 
+impl<const R: usize> Trace<R> for Pool {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace(planner, x)
+    }
+}
+
 impl<const R: usize> Layer<R> for Pool {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         let output = expect(self.output_shape(x.dims()));
-        let (window, pads) = expect(self.config.padded_window(x.dims()));
+        let window = expect(self.config.padded_window(x.dims()));
         let shape = x.dims();
         let on = |n: usize| AxisWindow {
             // With `ceil_mode` a window may be larger than the map: what hangs over sees nothing.
-            kernel: window.kernel_size[n].min(shape[2 + n] + pads[n].0 + pads[n].1),
+            kernel: window.kernel_size[n]
+                .min(shape[2 + n] + window.padding[n].start + window.padding[n].end),
             stride: window.stride[n],
-            pads: pads[n],
+            pads: (window.padding[n].start, window.padding[n].end),
             output: output[2 + n],
         };
         let pool = |x, axes| self.config.pool2d(x, axes);
@@ -194,14 +192,6 @@ impl<const R: usize> Layer<R> for Pool {
                 pool(columns, [on(0), AxisWindow::none(output[3] * output[4])]).reshape(output)
             }
         }
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        self.config.output_shape(input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config.trace(planner, x)
     }
 }
 

@@ -8,10 +8,9 @@
 use alloc::{format, vec::Vec};
 
 use burn::tensor::{DType, Tensor};
-use serde::{Deserialize, Serialize};
-
 pub use crate::graph::{ResizeMode, Sampling};
-use crate::graph::{Grid, Map};
+
+use crate::graph::{Grid, Map, Op, Planner, Record};
 use crate::layers::axis_map::{AxisMap, repeats, select};
 use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with_spatial};
 
@@ -44,8 +43,25 @@ pub fn resize<const R: usize>(x: Tensor<R>, size: &[usize], mode: ResizeMode) ->
         .fold(x, |x, n| resize_axis(x, 2 + n, size[n], mode, precision))
 }
 
+/// Records a [`resize`] of `x` to the spatial size `size`, as a part without a name of its own.
+pub(crate) fn trace_resize<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    size: &[usize],
+    mode: ResizeMode,
+) -> Result<Map<R>, ShapeError> {
+    let is_any_size = planner.is_any_size();
+    planner.leaf(mode.label(), &[x], || {
+        let output = match is_any_size {
+            true => x.shape,
+            false => resize_shape(x.shape, size)?,
+        };
+        Ok(Record::new(Op::Resize(mode), output).on_grid(regrid(x, spatial(&output), mode)))
+    })
+}
+
 /// Where the positions of a map lie after [`resize`].
-pub(crate) fn regrid<const R: usize>(
+fn regrid<const R: usize>(
     x: &Map<R>,
     size: &[usize],
     mode: ResizeMode,
@@ -59,10 +75,7 @@ pub(crate) fn regrid<const R: usize>(
         match mode {
             ResizeMode::Nearest => grid.resized_by_floor(from, to),
             ResizeMode::NearestExact => grid.resized_by_area(from, to),
-            ResizeMode::Area => {
-                let longest = bins(from, to).map(|(start, end)| end - start).max();
-                grid.resized(from, to, longest.unwrap_or(1))
-            }
+            ResizeMode::Area => grid.resized_by_bins(from, to),
             ResizeMode::Linear(sampling) | ResizeMode::Cubic(sampling) => {
                 let taps = if let ResizeMode::Linear(_) = mode {
                     2
