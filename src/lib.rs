@@ -7,6 +7,7 @@
 extern crate alloc;
 
 mod cpu;
+mod defaults;
 pub mod fuse;
 mod graph;
 mod layers;

@@ -28,13 +28,16 @@ pub enum ActivationConfig {
     /// `x` if positive, else `negative_slope x`.
     LeakyRelu {
         /// The factor of negative values. PyTorch's default: 0.01.
+        #[serde(default = "crate::defaults::activations::negative_slope")]
         negative_slope: f64,
     },
     /// `x` if positive, else `alpha x` with a learned `alpha` (arXiv:1502.01852).
     PRelu {
         /// One for all channels, or one for each.
+        #[serde(default = "crate::defaults::activations::one_parameter")]
         num_parameters: usize,
         /// The value that `alpha` starts with. PyTorch's default: 0.25.
+        #[serde(default = "crate::defaults::activations::quarter")]
         alpha: f64,
     },
     /// `x Phi(x)`, with the exact normal distribution (arXiv:1606.08415).
@@ -51,8 +54,10 @@ pub enum ActivationConfig {
     /// `min(max(alpha x + beta, 0), 1)`
     HardSigmoid {
         /// The slope. PyTorch: 1/6.
+        #[serde(default = "crate::defaults::activations::sixth")]
         alpha: f64,
         /// The value at 0. PyTorch: 1/2.
+        #[serde(default = "crate::defaults::activations::half")]
         beta: f64,
     },
     /// `1 / (1 + exp(-x))`
@@ -64,11 +69,13 @@ pub enum ActivationConfig {
     /// `x` if positive, else `alpha (exp(x) - 1)` (arXiv:1511.07289).
     Elu {
         /// The limit of negative values, negated. PyTorch's default: 1.
+        #[serde(default = "crate::defaults::activations::one")]
         alpha: f64,
     },
     /// `max(x, 0) + min(alpha (exp(x / alpha) - 1), 0)` (arXiv:1704.07483).
     Celu {
         /// PyTorch's default: 1.
+        #[serde(default = "crate::defaults::activations::one")]
         alpha: f64,
     },
     /// The scaled ELU of self-normalising networks (arXiv:1706.02515).
@@ -76,6 +83,7 @@ pub enum ActivationConfig {
     /// `ln(1 + exp(beta x)) / beta`
     Softplus {
         /// PyTorch's default: 1.
+        #[serde(default = "crate::defaults::activations::one")]
         beta: f64,
     },
     /// `x / (1 + |x|)`
@@ -83,23 +91,28 @@ pub enum ActivationConfig {
     /// `x` if greater than `alpha`, else 0.
     ThresholdedRelu {
         /// The threshold.
+        #[serde(default = "crate::defaults::activations::one")]
         alpha: f64,
     },
     /// `x` if its magnitude exceeds `lambda`, else 0.
     HardShrink {
         /// The threshold. PyTorch's default: 0.5.
+        #[serde(default = "crate::defaults::activations::half")]
         lambda: f64,
     },
     /// `x` moved towards 0 by `lambda`.
     SoftShrink {
         /// The threshold. PyTorch's default: 0.5.
+        #[serde(default = "crate::defaults::activations::half")]
         lambda: f64,
     },
     /// `x` moved towards 0 by `bias` if its magnitude exceeds `lambda`, else 0 (ONNX).
     Shrink {
         /// The threshold.
+        #[serde(default = "crate::defaults::activations::half")]
         lambda: f64,
         /// How far values are moved.
+        #[serde(default = "crate::defaults::activations::half")]
         bias: f64,
     },
 }
@@ -107,6 +120,16 @@ pub enum ActivationConfig {
 impl Config for ActivationConfig {}
 
 impl ActivationConfig {
+    /// The activation where none is named.
+    pub(crate) const fn default_activation() -> Self {
+        Self::Relu
+    }
+
+    /// The activation of a block in which none is named.
+    pub(crate) const fn some_default() -> Option<Self> {
+        Some(Self::Relu)
+    }
+
     /// The name of the activation, as in a file.
     pub const fn name(&self) -> &'static str {
         match self {

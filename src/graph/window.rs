@@ -23,7 +23,7 @@ use crate::shape::{PerAxis, ShapeError, axis_name, check_not_empty, with_spatial
 /// assert_eq!(sums(Padding::Same), [6.0, 7.0]);
 /// assert_eq!(sums(Padding::explicit(1)), [3.0, 9.0]);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum Padding {
@@ -33,6 +33,7 @@ pub enum Padding {
     /// odd one at the **end**. At stride 1 with an odd kernel this is PyTorch's `kernel / 2`; at
     /// stride 2 on an even size it is not: there PyTorch networks use
     /// [`explicit(1)`](Self::explicit).
+    #[default]
     Same,
     /// None.
     Valid,
@@ -46,6 +47,11 @@ pub enum Padding {
 }
 
 impl Padding {
+    /// No padding.
+    pub(crate) const fn valid() -> Self {
+        Self::Valid
+    }
+
     /// The same padding at both ends, as PyTorch's `padding=`.
     pub fn explicit(padding: impl Into<PerAxis>) -> Self {
         let start = padding.into();

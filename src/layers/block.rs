@@ -39,12 +39,16 @@ pub struct ConvNormActConfig {
     /// The size of the kernel.
     pub kernel_size: PerAxis,
     /// The step of the window. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub stride: PerAxis,
     /// The distance between the taps of the kernel. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub dilation: PerAxis,
     /// The number of groups that the channels are split into. Default: 1.
+    #[serde(default = "crate::defaults::groups")]
     pub groups: usize,
     /// Padding, norm, activation, their order, and the bias.
+    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
 }
 
@@ -341,10 +345,13 @@ pub struct DoubleConvConfig {
     /// Input and output channels.
     pub channels: [usize; 2],
     /// The channels between the two convolutions. Default: the output channels.
+    #[serde(default)]
     pub mid_channels: Option<usize>,
     /// The size of both kernels. Default: 3.
+    #[serde(default = "crate::defaults::three")]
     pub kernel_size: PerAxis,
     /// Padding, norm, activation, their order, and the bias of both convolutions.
+    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
 }
 

@@ -44,23 +44,29 @@ pub enum DownConfig {
     /// A convolution that keeps the channels.
     Conv {
         /// The size of the kernel; the padding is `same`.
+        #[serde(default = "crate::defaults::three")]
         kernel_size: PerAxis,
         /// The factor.
+        #[serde(default = "crate::defaults::two")]
         stride: PerAxis,
     },
     /// A binomial blur, then every `stride`-th position (arXiv:1904.11486), so that a shift of the
     /// input by one shifts the output smoothly. The map is reflected at its edges.
     Blur {
         /// The length of the filter: 3 for `[1, 2, 1] / 4`.
+        #[serde(default = "crate::defaults::taps")]
         taps: usize,
         /// The factor.
+        #[serde(default = "crate::defaults::two")]
         stride: PerAxis,
     },
     /// Each cell of `prod(scale)` positions becomes as many channels (`torch.nn.PixelUnshuffle`).
     PixelUnshuffle {
         /// The factor; it must divide the size.
+        #[serde(default = "crate::defaults::two")]
         scale: PerAxis,
         /// Which channels a cell becomes.
+        #[serde(default)]
         order: BlockOrder,
     },
 }

@@ -30,8 +30,10 @@ pub enum NormConfig {
     /// running variance, as Keras does; PyTorch keeps the unbiased one.
     Batch {
         /// Added to the variance. PyTorch 1e-5, Keras 1e-3.
+        #[serde(default = "crate::defaults::epsilon")]
         epsilon: f64,
         /// The weight of the new statistics. PyTorch 0.1, Keras 0.01 (its momentum is 1 minus this).
+        #[serde(default = "crate::defaults::momentum")]
         momentum: f64,
     },
     /// Group norm (arXiv:1803.08494).
@@ -39,13 +41,16 @@ pub enum NormConfig {
         /// How many groups the channels are split into.
         groups: usize,
         /// Added to the variance.
+        #[serde(default = "crate::defaults::epsilon")]
         epsilon: f64,
     },
     /// Instance norm (arXiv:1607.08022).
     Instance {
         /// Added to the variance.
+        #[serde(default = "crate::defaults::epsilon")]
         epsilon: f64,
         /// Whether scale and shift are learned. PyTorch's default is no.
+        #[serde(default)]
         affine: bool,
     },
 }
@@ -93,6 +98,11 @@ pub(crate) fn norm_record<const R: usize>(kind: NormKind, x: &Map<R>, affine: bo
 }
 
 impl NormConfig {
+    /// The norm of a block in which none is named.
+    pub(crate) const fn default_norm() -> Option<Self> {
+        Some(Self::batch())
+    }
+
     /// Batch norm with PyTorch's defaults.
     pub const fn batch() -> Self {
         Self::Batch {

@@ -45,16 +45,18 @@ pub struct PoolConfig {
     /// The size of the window.
     pub kernel_size: PerAxis,
     /// The step of the window. Default: its size.
-    pub stride: PerAxis,
+    #[serde(default)]
+    pub stride: Option<PerAxis>,
     /// The padding. Default: [`Padding::Valid`].
+    #[serde(default = "Padding::valid")]
     pub padding: Padding,
     /// Whether a last window may hang over the end. Default: false.
+    #[serde(default)]
     pub ceil_mode: bool,
 }
 
 setters!(
     PoolConfig:
-    with_stride(stride: impl Into<PerAxis>),
     with_padding(padding: Padding),
     with_ceil_mode(ceil_mode: bool),
 );
@@ -67,11 +69,17 @@ impl PoolConfig {
         let kernel_size = kernel_size.into();
         Self {
             kind,
-            stride: kernel_size.clone(),
+            stride: None,
             kernel_size,
             padding: Padding::Valid,
             ceil_mode: false,
         }
+    }
+
+    /// Sets [`stride`](Self::stride).
+    pub fn with_stride(mut self, stride: impl Into<PerAxis>) -> Self {
+        self.stride = Some(stride.into());
+        self
     }
 
     /// Checks the options for maps of rank `R`.
@@ -83,10 +91,15 @@ impl PoolConfig {
         self.window::<R>().map(|_| ())
     }
 
+    /// The step of the window: its size where none is given.
+    fn step(&self) -> &PerAxis {
+        self.stride.as_ref().unwrap_or(&self.kernel_size)
+    }
+
     fn window<const R: usize>(&self) -> Result<Window, ShapeError> {
         Ok(Window {
             kernel_size: self.kernel_size.resolve_positive(R, NAME, "kernel_size")?,
-            stride: self.stride.resolve_positive(R, NAME, "stride")?,
+            stride: self.step().resolve_positive(R, NAME, "stride")?,
             dilation: alloc::vec![1; R - 2],
             ceil_mode: self.ceil_mode,
         })
@@ -292,7 +305,7 @@ impl ModuleDisplay for Pool {
         content
             .add_debug_attribute("kind", &self.config.kind)
             .add("kernel_size", &self.config.kernel_size.to_string())
-            .add("stride", &self.config.stride.to_string())
+            .add("stride", &self.config.step().to_string())
             .add_debug_attribute("padding", &self.config.padding)
             .add("ceil_mode", &self.config.ceil_mode)
             .optional()

@@ -61,7 +61,7 @@ pub(crate) fn trace_resize<const R: usize>(
 }
 
 /// Where the positions of a map lie after [`resize`].
-fn regrid<const R: usize>(
+pub(crate) fn regrid<const R: usize>(
     x: &Map<R>,
     size: &[usize],
     mode: ResizeMode,

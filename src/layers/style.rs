@@ -54,19 +54,23 @@ pub enum LayerOrder {
 #[serde(deny_unknown_fields)]
 pub struct ConvStyle {
     /// The padding. Default: [`Padding::Same`].
+    #[serde(default)]
     pub padding: Padding,
     /// The norm, or none. Default: [`NormConfig::batch`].
-    #[serde(deserialize_with = "Option::deserialize")] // absent is an error, and not none
+    #[serde(default = "NormConfig::default_norm")]
     pub norm: Option<NormConfig>,
     /// The activation, or none. Default: ReLU.
-    #[serde(deserialize_with = "Option::deserialize")]
+    #[serde(default = "ActivationConfig::some_default")]
     pub activation: Option<ActivationConfig>,
     /// The order of the three. Default: [`LayerOrder::ConvNormAct`].
+    #[serde(default)]
     pub order: LayerOrder,
     /// Whether the convolution has a bias. Default: it has one where there is no norm.
+    #[serde(default)]
     pub bias: Option<bool>,
     /// How the weights start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
     #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }
 

@@ -45,28 +45,36 @@ pub enum UpConfig {
         /// The interpolation.
         mode: ResizeMode,
         /// The scale when no size is asked for.
+        #[serde(default = "crate::defaults::two")]
         scale: PerAxis,
         /// Whether a 1x1 convolution changes the channels first. Every mode is a weighted mean of
         /// pixels, so that it commutes with the 1x1 convolution, which is cheaper on the small map.
+        #[serde(default)]
         project: bool,
     },
     /// By a transposed convolution whose paddings are solved for the size that is asked for.
     ConvTranspose {
         /// The size of the kernel: a multiple of the stride overlaps evenly.
+        #[serde(default = "crate::defaults::two")]
         kernel_size: PerAxis,
         /// The scale.
+        #[serde(default = "crate::defaults::two")]
         stride: PerAxis,
         /// What is cut of the full output.
+        #[serde(default)]
         padding: TransposedPadding,
     },
     /// By a 1x1 convolution to `prod(scale)` times the channels and a pixel shuffle
     /// (arXiv:1609.05158), initialised as a nearest upsampling (ICNR, arXiv:1707.02937).
     PixelShuffle {
         /// The scale.
+        #[serde(default = "crate::defaults::two")]
         scale: PerAxis,
         /// Whether a 2x2 mean follows, which removes what checkerboard is left (arXiv:1806.02658).
+        #[serde(default)]
         blur: bool,
         /// Which channels become one cell.
+        #[serde(default)]
         order: BlockOrder,
     },
 }

@@ -38,17 +38,23 @@ pub struct ConvConfig {
     /// The size of the kernel.
     pub kernel_size: PerAxis,
     /// The step of the window. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub stride: PerAxis,
     /// The distance between the taps of the kernel. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub dilation: PerAxis,
     /// The number of groups that the channels are split into. Default: 1.
+    #[serde(default = "crate::defaults::groups")]
     pub groups: usize,
     /// The padding with zeros. Default: [`Padding::Same`].
+    #[serde(default)]
     pub padding: Padding,
     /// Whether a bias is added. Default: true.
+    #[serde(default = "crate::defaults::yes")]
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
     #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }
 

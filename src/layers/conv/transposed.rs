@@ -48,11 +48,14 @@ pub struct ConvTransposeConfig {
     /// The scale: how many output positions an input position is apart from the next.
     pub stride: PerAxis,
     /// What is cut of the full output. Default: [`TransposedPadding::Solved`].
+    #[serde(default)]
     pub padding: TransposedPadding,
     /// Whether a bias is added. Default: true.
+    #[serde(default = "crate::defaults::yes")]
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
     #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }
 
