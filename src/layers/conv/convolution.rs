@@ -8,7 +8,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Parts, default_initializer, init_weights};
+use super::{Parts, check_initializer, default_initializer, init_weights};
 use crate::cpu::{self, Follow, PreparedWeight};
 use crate::graph::window::{Padding, Window};
 use crate::graph::{ConvOp, Map, Op, Planner, Record};
@@ -111,6 +111,7 @@ impl ConvConfig {
                 ));
             }
         }
+        check_initializer(NAME, &self.initializer)?;
         self.padding.validate(R, NAME)?;
         Ok(Window {
             kernel_size: self.kernel_size.resolve_positive(R, NAME, "kernel_size")?,

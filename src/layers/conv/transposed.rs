@@ -8,7 +8,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{default_initializer, init_weights};
+use super::{check_initializer, default_initializer, init_weights};
 use crate::cpu;
 use crate::graph::{
     Map, Op, Planner, Record, TransposedPadding, TransposedWindow, full_size, solve_kernel,
@@ -143,7 +143,7 @@ impl ConvTransposeConfig {
         check_positive(NAME, "out_channels", self.channels[1])?;
         self.kernel_size.resolve_positive(R, NAME, "kernel_size")?;
         self.stride.resolve_positive(R, NAME, "stride")?;
-        Ok(())
+        check_initializer(NAME, &self.initializer)
     }
 
     /// The window that takes a map of shape `input` to the spatial size `target`.
