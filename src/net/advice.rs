@@ -269,7 +269,9 @@ fn nearest_sizes(
             input[axis] = *size;
             works(&input)
         };
-        let below = (at.saturating_sub(MAX_DISTANCE).max(1)..=at).rev().find(on_axis);
+        let below = (at.saturating_sub(MAX_DISTANCE).max(1)..=at)
+            .rev()
+            .find(on_axis);
         let above = (at..=at.saturating_add(MAX_DISTANCE)).find(on_axis);
         smaller[axis] = below.unwrap_or(0);
         larger[axis] = above.unwrap_or(0);
@@ -283,8 +285,8 @@ fn nearest_sizes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
     use crate::net::{EncoderConfig, ResNetEncoderConfig};
+    use alloc::string::ToString;
 
     fn texts(advice: &[Advice]) -> Vec<String> {
         advice
