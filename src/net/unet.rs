@@ -38,9 +38,20 @@ const NAME: &str = "Unet";
 /// let config = config.with_fit(Fit::pad()); // the last row
 /// assert_eq!(config.output_shape([1, 3, 45, 60]).unwrap(), [1, 2, 45, 60]);
 /// ```
+///
+/// In a file, `in_channels` and `widths` may stand for a plain encoder and its decoder:
+/// ```
+/// use burn_skip::{Trace, net::UnetConfig};
+///
+/// let short = r#"{"in_channels": 1, "widths": [16, 32, 64], "out_channels": 1}"#;
+/// let config: UnetConfig = serde_json::from_str(short).unwrap();
+/// assert_eq!(config.decoder.widths, [16, 32]);
+/// assert_eq!(config.output_shape([1, 1, 96, 96]).unwrap(), [1, 1, 96, 96]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "super::unet_file::UnetFile")]
+#[cfg_attr(feature = "schema", schemars(with = "super::unet_file::UnetFile"))]
 pub struct UnetConfig {
     /// The encoder.
     pub encoder: EncoderConfig,
@@ -49,7 +60,6 @@ pub struct UnetConfig {
     /// The channels of the output: one a class.
     pub out_channels: usize,
     /// The kernel of the last convolution. Default: 1. segmentation_models.pytorch: 3.
-    #[serde(default = "crate::defaults::one")]
     pub head_kernel_size: PerAxis,
 }
 
@@ -413,8 +423,7 @@ mod tests {
 
     #[test]
     fn a_config_survives_its_file() {
-        let config = UnetConfig::valid(1, 2, vec![4, 8])
-            .with_gate(GateConfig::attention(3));
+        let config = UnetConfig::valid(1, 2, vec![4, 8]).with_gate(GateConfig::attention(3));
         let text = burn::config::config_to_json(&config);
         let back = UnetConfig::load_binary(text.as_bytes()).unwrap();
         assert_eq!(burn::config::config_to_json(&back), text);
