@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn what_is_ignored() {
-        let names = Names::own().leaving("fc").leaving("layer4.2");
-        assert!(names.leaves("fc.weight") && names.leaves("layer4.2.conv1.weight"));
-        assert!(!names.leaves("fc2.weight") && !names.leaves("layer4.1.conv1.weight"));
+        let names = Names::own().ignoring("fc").ignoring("layer4.2");
+        assert!(names.ignores("fc.weight") && names.ignores("layer4.2.conv1.weight"));
+        assert!(!names.ignores("fc2.weight") && !names.ignores("layer4.1.conv1.weight"));
     }
 }
