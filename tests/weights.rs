@@ -101,7 +101,9 @@ fn the_kind_of_a_file_is_seen_by_its_content() {
     let file = Scratch::new("saved.pth");
     let error = save(&tiny([2, 3]), &file.0, &Names::own()).unwrap_err();
     assert!(
-        error.to_string().ends_with("let the name end in .safetensors."),
+        error
+            .to_string()
+            .ends_with("let the name end in .safetensors."),
         "{error}"
     );
     assert!(!file.0.exists());
@@ -229,7 +231,10 @@ fn a_file_that_inflates_to_gigabytes_is_refused() {
     bytes[entry + 24..entry + 28].copy_from_slice(&u32::to_le_bytes(4_000_000_000));
     let file = Scratch::with("inflates.pth", &bytes);
     let error = WeightsFile::open(&file.0).unwrap_err().to_string();
-    let of = format!("to {} bytes, and at most 67108864 bytes are read", bytes.len());
+    let of = format!(
+        "to {} bytes, and at most 67108864 bytes are read",
+        bytes.len()
+    );
     assert!(error.contains("compressed from 40000000"), "{error}");
     assert!(error.contains(&of), "{error}");
 }
@@ -412,7 +417,8 @@ fn damaged_and_foreign_files_are_refused() {
     };
     assert!(text(Path::new("no/such/file.pth")).starts_with("no/such/file.pth cannot be read: "));
     assert!(
-        text(&std::env::temp_dir()).contains("cannot be read: it is not a file. A whole state dict")
+        text(&std::env::temp_dir())
+            .contains("cannot be read: it is not a file. A whole state dict")
     );
     for (name, extension) in [("tiny.pth", "pth"), ("tiny.safetensors", "safetensors")] {
         let whole = std::fs::read(tiny_file(name)).unwrap();
