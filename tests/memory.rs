@@ -263,14 +263,11 @@ fn styles(batch: usize) -> Vec<Case> {
     let leaky = ActivationConfig::LeakyRelu {
         negative_slope: 0.1,
     };
-    let attention = GateConfig::Attention { hidden_channels: 8 };
+    let attention = GateConfig::attention(8);
     vec![
         Case::unet("attention gates", image, unet().with_gate(attention)),
-        Case::unet(
-            "scSE",
-            image,
-            unet().with_gate(GateConfig::Scse { reduction: 4 }),
-        ),
+        Case::unet("SE", image, unet().with_gate(GateConfig::se(4))),
+        Case::unet("scSE", image, unet().with_gate(GateConfig::scse(4))),
         Case::unet(
             "group norm, GELU",
             image,

@@ -7,9 +7,6 @@ use super::tape::{BufferId, GradientStorage, Origin, Step, Tape};
 /// The bytes of a mask, of one byte a value.
 const MASK_SHARE: u64 = 4;
 
-/// The bytes of an index, of 8 bytes, for each 4 bytes of a value.
-const INDEX_FACTOR: u64 = 2;
-
 /// A binary operation. One operand may be smaller: it is broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Binary {
@@ -129,10 +126,13 @@ impl Tape {
         self.push(bytes, step)
     }
 
-    /// A max pool saves its input, and the index of each value.
+    /// A max pool saves its input, and an index of 4 bytes of each value; they are computed in 8 bytes.
     pub(super) fn max_pool(&mut self, x: BufferId, bytes: u64) -> BufferId {
         let mut step = Step::reading(&[x]).saving(&[x]).with_new_gradients();
-        step.saved_bytes = bytes.saturating_mul(INDEX_FACTOR);
+        step.workspace = bytes.saturating_mul(2);
+        if self.buffers[x].is_tracked {
+            step.saved_bytes = bytes;
+        }
         self.push(bytes, step)
     }
 

@@ -127,11 +127,14 @@ fn elementwise(tape: &mut Tape, op: Elementwise, inputs: &[BufferId]) -> BufferI
     }
 }
 
-/// The bytes of a map on the way from one spatial size to another, after each axis that changes.
+/// The bytes of a map on the way from one spatial size to another, after each axis that changes: those that shrink come
+/// first, the last before the others.
 fn along_axes(from: &[usize], to: &[usize]) -> impl Iterator<Item = u64> {
     let mut shape = from.to_vec();
-    let changed = (2..from.len()).filter(|&axis| from[axis] != to[axis]);
-    let sizes: Vec<_> = changed.map(|axis| (axis, to[axis])).collect();
+    let changed = (2..from.len()).rev().filter(|&axis| from[axis] != to[axis]);
+    let mut axes: Vec<usize> = changed.collect();
+    axes.sort_by_key(|&axis| to[axis] > from[axis]);
+    let sizes: Vec<_> = axes.into_iter().map(|axis| (axis, to[axis])).collect();
     sizes.into_iter().map(move |(axis, size)| {
         shape[axis] = size;
         bytes_of_shape(&shape)

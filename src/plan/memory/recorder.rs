@@ -414,7 +414,7 @@ impl Recorder {
             buffer = self.tape.saving_input(buffer, bytes);
         }
         let mut shape = [&[batch, part.channels], &part.size[..]].concat();
-        for (n, &factor) in part.factors.iter().enumerate() {
+        for (n, &factor) in part.factors.iter().enumerate().rev() {
             if factor != 1 {
                 shape[2 + n] = shape[2 + n].saturating_mul(factor);
                 buffer = self.tape.moved(buffer, super::bytes_of_shape(&shape));
