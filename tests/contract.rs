@@ -22,7 +22,7 @@ use burn_skip::fuse::BranchGate;
 use burn_skip::gate::{AnyGate, Gate, GateConfig};
 use burn_skip::merge::{Merge, Order};
 use burn_skip::net::{
-    AnyEncoder, Classifier, DenseNetEncoder, DenseNetEncoderConfig, Encoder, PlainEncoder,
+    AnyEncoder, Classifier, Decoder, DenseNetEncoder, DenseNetEncoderConfig, Encoder, PlainEncoder,
     PlainEncoderConfig, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual, Unet,
     UnetConfig, UnetDecoder, UnetDecoderConfig,
 };

@@ -341,30 +341,31 @@ fn burn_block(channels: [usize; 2], device: &Device) -> BurnBlock {
     (conv.init(device), norm.init(device), Relu::new())
 }
 
+/// (Large maps of few channels: Burn's convolutions hold more for each thread that takes a part at the same time.)
 fn layers_of_burn(batch: usize) -> Vec<Case> {
     vec![
-        Case::new("Burn's own layers", [batch, 3, 64, 64], |device| {
+        Case::new("Burn's own layers", [batch, 3, 128, 128], |device| {
             let pool: MaxPool2d = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
             (
-                burn_block([3, 32], device),
+                burn_block([3, 12], device),
                 pool,
-                burn_block([32, 64], device),
+                burn_block([12, 24], device),
             )
         }),
-        Case::new("a user's Conv", [batch, 8, 64, 64], |device| {
-            let first: ConvNormAct = conv([8, 32]).init(device);
-            let own = (Conv::new([32, 32], device), Conv::new([32, 32], device));
-            (first, own, conv([32, 16]).init::<4>(device))
+        Case::new("a user's Conv", [batch, 8, 128, 128], |device| {
+            let first: ConvNormAct = conv([8, 16]).init(device);
+            let own = (Conv::new([16, 16], device), Conv::new([16, 16], device));
+            (first, own, conv([16, 16]).init::<4>(device))
         }),
         Case::new(
             "a user's Conv, Burn's norm",
-            [batch, 16, 64, 64],
+            [batch, 16, 128, 128],
             |device| {
                 let own = |channels: [usize; 2]| {
                     let norm = BatchNormConfig::new(channels[1]).init(device);
                     (Conv::new(channels, device), norm, Relu::new())
                 };
-                (own([16, 32]), own([32, 32]))
+                (own([16, 16]), own([16, 8]))
             },
         ),
     ]

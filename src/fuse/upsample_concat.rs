@@ -458,7 +458,10 @@ impl<const R: usize, M: Layer<R>, G: Gate<R>> UpsampleConcat<R, M, G> {
         let alignment = self.config.alignment();
         let mut maps = alignment.fit(vec![deep, skip]);
         if let Some(gate) = &self.gate {
-            maps[1] = gate.forward(maps[1].clone(), maps[0].clone());
+            // (Handed over, so that the gate may write over it.)
+            let skip = maps.remove(1);
+            let gated = gate.forward(skip, maps[0].clone());
+            maps.push(gated);
         }
         self.block.forward_parts(alignment.merge(maps))
     }

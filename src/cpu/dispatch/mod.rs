@@ -333,8 +333,8 @@ mod tests {
         let config = ConvNormActConfig::new([2, 3], 3).with_activation(None);
         let block = config.init::<4>(&device);
         let x = random([1, 2, 5, 6], &device);
-        let residual = random([1, 3, 5, 6], &device.autodiff()).require_grad();
-        let relu = Some(burn::nn::activation::Activation::Relu(burn::nn::Relu::new()));
+        let residual = random([1, 3, 5, 6], &device.clone().autodiff()).require_grad();
+        let relu = Some(crate::activation::ActivationConfig::Relu.init(&device));
         let y = block.forward_add(x.into(), residual.clone(), &relu);
         let passed = y.clone().inner().greater_elem(0.0).float();
         let gradients = y.sum().backward();
@@ -353,7 +353,12 @@ mod tests {
     #[test]
     #[allow(deprecated)]
     fn a_weight_that_changes_is_used_as_it_is() {
-        for device in [Device::flex(), Device::ndarray()] {
+        let devices = [
+            Device::flex(),
+            #[cfg(feature = "ndarray")]
+            Device::ndarray(),
+        ];
+        for device in devices {
             let mut conv: Conv = ConvConfig::new([32, 64], 3).with_bias(false).init(&device);
             let x = random([1, 32, 24, 24], &device);
             let first = conv.forward(x.clone());

@@ -6,7 +6,7 @@
 use alloc::{vec, vec::Vec};
 
 use super::tape::{BufferId, Origin, Step, StepKind, Tape};
-use super::{bytes_of, composed};
+use super::{bytes_of, bytes_of_shape, composed, total};
 use crate::cpu::policy::{
     self, AxisNumbers, ConvShape, Geometry, SourceGradient, SourceShape, TransposedShape, WeightUse,
 };
@@ -67,6 +67,11 @@ impl Part {
 
     fn is_plain(&self) -> bool {
         self.norm.is_none() && !self.is_enlarged()
+    }
+
+    /// The bytes of its channels, for a batch of so many maps.
+    fn bytes(&self, batch: usize) -> u64 {
+        bytes_of_shape(&[&[batch, self.channels], &self.size[..]].concat())
     }
 }
 
@@ -244,16 +249,26 @@ impl Recorder {
             has_norm: part.norm.is_some(),
         });
         let gradients: Vec<_> = gradients.collect();
+        let copies = self.copied_views(&parts, shape.batch);
         let mut step = Step::reading(&reads).saving(&reads).with_new_gradients();
         step.kind = StepKind::Convolution;
         step.parameters = composed::parameter_bytes(node);
+        step.workspace = copies;
         if self.tape.is_training {
-            step.workspace = shape.prepared_bytes(WeightUse::Once);
-            step.backward_workspace = shape.backward_bytes(&gradients);
+            let backward = shape.backward_bytes(&gradients);
+            step.backward_workspace = copies.saturating_add(backward);
+            step.workspace = copies.saturating_add(shape.prepared_bytes(WeightUse::Once));
         } else {
             step.prepared = shape.prepared_bytes(WeightUse::Kept);
         }
         vec![Part::new(self.tape.push(y.bytes(), step), y)]
+    }
+
+    /// The kernels copy views of larger buffers, such as a map that was cropped.
+    fn copied_views(&self, parts: &[Part], batch: usize) -> u64 {
+        let bytes = parts.iter().map(|part| (part, part.bytes(batch)));
+        let is_view = |(part, bytes): &(&Part, u64)| self.tape.bytes(part.buffer) > *bytes;
+        total(bytes.filter(is_view).map(|(_, bytes)| bytes))
     }
 
     fn transposed(
@@ -417,7 +432,7 @@ impl Recorder {
         for (n, &factor) in part.factors.iter().enumerate().rev() {
             if factor != 1 {
                 shape[2 + n] = shape[2 + n].saturating_mul(factor);
-                buffer = self.tape.moved(buffer, super::bytes_of_shape(&shape));
+                buffer = self.tape.moved(buffer, bytes_of_shape(&shape));
             }
         }
         buffer
