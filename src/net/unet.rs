@@ -93,7 +93,7 @@ impl UnetConfig {
     }
 
     /// The U-Net of the paper: unpadded convolutions without norm, transposed convolutions, and
-    /// skips that are cropped to what comes up.
+    /// skips cropped to the size of the upsampled maps.
     pub fn valid(in_channels: usize, out_channels: usize, widths: Vec<usize>) -> Self {
         let style = ConvStyle::new()
             .with_padding(crate::Padding::Valid)

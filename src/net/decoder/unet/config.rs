@@ -106,7 +106,7 @@ impl UnetDecoderConfig {
         before.or(channels.last()).copied().unwrap_or(0)
     }
 
-    /// Whether a last step leads to the size of the image.
+    /// Whether a last step ends at the size of the image.
     fn has_last_step(&self, channels: &[usize]) -> bool {
         self.widths.len() == channels.len()
     }

@@ -138,7 +138,7 @@ impl DenseNetEncoderConfig {
         self.depths.iter().enumerate().map(stage).collect()
     }
 
-    /// What leads from a block to the next: half the channels, and then half the size.
+    /// The transition to the next block, if there is one: halves the channels, then the size.
     fn transition(&self, stage: &Stage) -> Option<Transition> {
         let output = stage.output();
         (!stage.is_last).then(|| Transition {
@@ -268,7 +268,7 @@ impl DenseNetEncoderConfig {
 
 /// The numbers of one dense block.
 struct Stage {
-    /// The channels that come in.
+    /// The input channels.
     input: usize,
     /// How many channels each layer adds.
     growth: usize,
@@ -289,13 +289,13 @@ impl Stage {
         (0..self.depth).map(|index| self.channels(index))
     }
 
-    /// The channels that go out.
+    /// The output channels.
     fn output(&self) -> usize {
         self.channels(self.depth)
     }
 }
 
-/// What leads from a block to the next.
+/// The transition between two blocks.
 struct Transition {
     conv: ConvNormActConfig,
     pool: PoolConfig,

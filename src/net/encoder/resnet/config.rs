@@ -300,11 +300,11 @@ impl ResNetEncoderConfig {
 
 /// The numbers of one stage.
 struct Stage {
-    /// The channels that come in.
+    /// The input channels.
     input: usize,
     /// The channels within the blocks.
     inner: usize,
-    /// The channels that go out.
+    /// The output channels.
     output: usize,
     /// The stride of the first block.
     stride: usize,
