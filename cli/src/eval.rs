@@ -1,4 +1,4 @@
-//! `segment eval`: how well a trained network finds what is known to be there.
+//! `burn-skip eval`: how well a trained network segments labelled images.
 
 use std::path::PathBuf;
 
@@ -6,26 +6,28 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Result;
-use crate::data::{self, Data, Sample, pairs};
 use crate::device::DeviceName;
-use crate::find::Tiles;
-use crate::metrics::Overlap;
-use crate::report::images;
-use crate::talk::Talk;
-use crate::weights::Trained;
+use crate::files::limits::ImageLimit;
+use crate::reporter::Reporter;
+use crate::segmentation::data::Data;
+use crate::segmentation::metrics::Overlap;
+use crate::segmentation::pairs::pairs;
+use crate::segmentation::tiled_inference::Tiles;
+use crate::segmentation::trained::Trained;
+use crate::train::report::images;
 
-/// Arguments of `segment eval`.
+/// Arguments of `burn-skip eval`.
 #[derive(Args)]
 pub struct EvalArgs {
-    /// The folder that a training wrote, or a .bpk file in it
+    /// Folder that `burn-skip train` wrote, or a .bpk file in it
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 
-    /// Images and masks as `segment train` takes them [default: the image that comes with this program]
+    /// Images and masks, as for `burn-skip train` [default: an image that is built in]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Judge only the last quarter of every image's columns, which `segment train` does not train on
+    /// Use only the last quarter of every image's columns, which `burn-skip train` does not train on
     #[arg(long)]
     valid: bool,
 
@@ -37,50 +39,46 @@ pub struct EvalArgs {
     tiles: Tiles,
 
     #[command(flatten)]
-    talk: Talk,
+    limit: ImageLimit,
+
+    #[command(flatten)]
+    reporter: Reporter,
 }
 
-/// Judges every image, and all of them together.
+/// Computes the metrics of every image, and of all of them together.
 ///
 /// # Errors
 /// When a file is missing, malformed or does not fit the others.
-pub fn run(args: EvalArgs) -> Result<()> {
+pub fn run(args: &EvalArgs) -> Result<()> {
     let device = args.device.open()?;
-    let Trained { unet, task } = Trained::open(&args.model, &device)?;
-    let folder = args.data.unwrap_or_else(|| data::BUNDLED.into());
+    let Trained { unet, task, .. } = Trained::open(&args.model, &device)?;
     let mut all = Overlap::default();
-    let pairs = pairs(&folder)?;
-    for (image, mask) in &pairs {
-        let mut sample = Sample::read(image, mask, task)?;
+    let pairs = pairs(args.data.as_deref())?;
+    for pair in &pairs {
+        let mut sample = pair.read(task, args.limit)?;
         if args.valid {
-            (_, sample) = Data::split(&sample, image)?;
+            (_, sample) = Data::split(&sample, &pair.image)?;
         }
-        let found = args
-            .tiles
-            .find(&unet, &sample.image, &device, args.talk.is_watched())?;
+        let bar = args.reporter.shows_progress();
+        let predicted = args.tiles.predict(&unet, &sample.image, &device, bar)?;
         let overlap = Overlap::between(
-            &sample.judged(&found),
+            &sample.judged(&predicted),
             &sample.judged(&sample.mask),
             task.classes,
         );
-        let name = image.display();
-        args.talk.say(&format!(
-            "{name}: IoU {:.3}, Dice {:.3}",
-            overlap.iou(),
-            overlap.dice()
-        ))?;
-        args.talk.tell(&json!({
-            "image": image, "iou": overlap.iou(), "dice": overlap.dice(),
-        }))?;
+        let (iou, dice) = (overlap.iou(), overlap.dice());
+        let name = pair.image.display();
+        args.reporter
+            .line(&format!("{name}: IoU {iou:.3}, Dice {dice:.3}"))?;
+        args.reporter
+            .object(&json!({ "image": pair.image, "iou": iou, "dice": dice }))?;
         all += &overlap;
     }
-    args.talk.say(&format!(
-        "{} together: IoU {:.3}, Dice {:.3}",
-        images(pairs.len()),
-        all.iou(),
-        all.dice()
+    let (iou, dice) = (all.iou(), all.dice());
+    args.reporter.line(&format!(
+        "{} together: IoU {iou:.3}, Dice {dice:.3}",
+        images(pairs.len())
     ))?;
-    args.talk.tell(&json!({
-        "images": pairs.len(), "iou": all.iou(), "dice": all.dice(),
-    }))
+    args.reporter
+        .object(&json!({ "images": pairs.len(), "iou": iou, "dice": dice }))
 }

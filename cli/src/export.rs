@@ -1,4 +1,4 @@
-//! `segment export`: a trained network's weights, for PyTorch.
+//! `burn-skip export`: the weights of a trained network, for PyTorch.
 
 use std::path::PathBuf;
 
@@ -8,35 +8,36 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::Result;
-use crate::talk::Talk;
-use crate::weights::Trained;
+use crate::files::distinct;
+use crate::reporter::Reporter;
+use crate::segmentation::trained::Trained;
 
-/// Arguments of `segment export`.
+/// Arguments of `burn-skip export`.
 #[derive(Args)]
 pub struct ExportArgs {
-    /// The folder that a training wrote, or a .bpk file in it
+    /// Folder that `burn-skip train` wrote, or a .bpk file in it
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 
-    /// The file to write, in PyTorch's layouts: FILE.safetensors
+    /// File to write, in PyTorch's layouts: FILE.safetensors
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// What the tensors are called
+    /// Names of the tensors
     #[arg(long, value_enum, default_value = "own", value_name = "WHOSE")]
     names: Whose,
 
     #[command(flatten)]
-    talk: Talk,
+    reporter: Reporter,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Whose {
-    /// As the fields here: encoder.stem.first.conv.weight
+    /// Those of the fields in burn-skip: encoder.stem.first.conv.weight
     Own,
-    /// As in MONAI's BasicUNet
+    /// Those of MONAI's BasicUNet
     Monai,
-    /// As in segmentation_models.pytorch's Unet on a ResNet
+    /// Those of segmentation_models.pytorch's Unet on a ResNet
     Smp,
 }
 
@@ -44,24 +45,25 @@ enum Whose {
 ///
 /// # Errors
 /// When the network has a tensor that has no such name, or a file is at fault.
-pub fn run(args: ExportArgs) -> Result<()> {
+pub fn run(args: &ExportArgs) -> Result<()> {
     if args.out.extension().is_none_or(|end| end != "safetensors") {
         return Err(format!(
-            "--out: {} should end in .safetensors, which is what it will be",
+            "--out: a safetensors file is written; {} should end in .safetensors",
             args.out.display()
         )
         .into());
     }
-    let Trained { unet, .. } = Trained::open(&args.model, &Device::flex())?;
+    let Trained { unet, file, .. } = Trained::open(&args.model, &Device::flex())?;
+    distinct::check([file.as_path()], [("--out", args.out.as_path())])?;
     let names = match args.names {
         Whose::Own => Names::own(),
         Whose::Monai => Names::monai_basic_unet(),
         Whose::Smp => Names::smp_unet_resnet(),
     };
     save(&unet, &args.out, &names)?;
-    args.talk.say(&format!(
+    args.reporter.line(&format!(
         "wrote {}; in PyTorch: load_state_dict(safetensors.torch.load_file(...))",
         args.out.display()
     ))?;
-    args.talk.tell(&json!({ "wrote": args.out }))
+    args.reporter.object(&json!({ "wrote": args.out }))
 }

@@ -1,59 +1,49 @@
-//! Says of every pixel of an image which class it is: trains a network from its file, judges it, uses it, and
-//! gives its weights away.
+//! `burn-skip`: plans, trains, evaluates, applies, exports and converts networks.
 //!
 //! ```text
-//! cargo run --release --example segment -- train
-//! cargo run --release --example segment -- eval --model target/segment
-//! cargo run --release --example segment -- predict --model target/segment --image cells.png --out found.png
-//! cargo run --release --example segment -- export --model target/segment --out unet.safetensors
+//! burn-skip plan --template unet > net.json
+//! burn-skip train net.json --data FOLDER --out run
+//! burn-skip eval --model run --data FOLDER
+//! burn-skip predict --model run --image cells.png --out prediction.png
+//! burn-skip export --model run --out unet.safetensors
+//! burn-skip convert resnet50.pth --image cat.png
 //! ```
 //!
-//! The files, in the order to read them: `model.rs` (network, loss, steps), `train.rs` (the
-//! training), `data.rs` and `crops.rs` (what it sees), `metrics.rs` (IoU and Dice); the rest is
-//! the reading, showing and writing around it.
+//! One module for each subcommand. What they share: `segmentation` (the network, its data, its metrics),
+//! `raster` (images as numbers), `drawing`, `files`, `device` and `reporter`.
 
-mod batch;
-mod checkpoints;
-mod crops;
-mod curves;
-mod data;
-#[path = "../support/device.rs"]
+mod completions;
+mod convert;
 mod device;
-mod devices;
+mod drawing;
 mod eval;
 mod export;
-mod find;
-mod font;
-mod history;
-#[path = "../support/json_file.rs"]
-mod json_file;
-mod metrics;
-mod model;
-mod options;
-mod patience;
-mod picture;
+mod files;
+mod plan;
 mod predict;
-mod progress;
 mod raster;
-mod report;
-mod run_folder;
-mod talk;
+mod reporter;
+mod segmentation;
 mod train;
-mod weights;
-#[path = "../support/whole_file.rs"]
-mod whole_file;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What goes wrong is said in one sentence; nobody takes it apart.
+/// Keeps its pages. glibc's allocator returns large buffers to the system after every step of a training,
+/// and the page faults that follow can double the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An error is reported as one sentence on stderr.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 #[derive(Parser)]
 #[command(
-    about = "Says of every pixel of an image which class it is, by a network of burn-skip",
-    after_help = "Exit codes: 0 done, 1 something is wrong and was said, 2 the command line is wrong.",
+    name = "burn-skip",
+    version,
+    about = "Plans, trains, evaluates, applies and converts networks of burn-skip",
+    after_help = "Exit codes: 0 success, 1 failure with an error message, 2 invalid command line.",
     arg_required_else_help = true
 )]
 struct Cli {
@@ -63,14 +53,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a network to tell the classes apart
-    Train(Box<options::TrainArgs>),
-    /// Say how well a trained network finds what is known to be there
+    /// Show the shapes, the cost and the memory of a network before it runs
+    Plan(plan::PlanArgs),
+    /// Train a network to segment images
+    Train(Box<train::TrainArgs>),
+    /// Measure how well a trained network segments labelled images
     Eval(eval::EvalArgs),
-    /// Draw what a trained network finds in an image
+    /// Segment an image with a trained network, and draw the result
     Predict(predict::PredictArgs),
-    /// Write the weights of a trained network for PyTorch
+    /// Write the weights of a trained network to a file for PyTorch
     Export(export::ExportArgs),
+    /// Load weights of PyTorch, run the network on an image, and optionally save the weights
+    Convert(convert::ConvertArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
 }
 
 fn main() -> ExitCode {
@@ -78,16 +74,16 @@ fn main() -> ExitCode {
     unsafe { device::default_to_flex() };
 
     let outcome = match Cli::parse().command {
-        Command::Train(args) => train::run(*args),
-        Command::Eval(args) => eval::run(args),
-        Command::Predict(args) => predict::run(args),
-        Command::Export(args) => export::run(args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Train(args) => train::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Convert(args) => convert::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completions(args) => completions::run::<Cli>(args).map(|()| ExitCode::SUCCESS),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
 }

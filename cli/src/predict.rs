@@ -1,44 +1,46 @@
-//! `segment predict`: a trained network, one image, and a picture of what it found.
+//! `burn-skip predict`: a trained network segments one image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
-use crate::data::Sample;
+use crate::Result;
 use crate::device::DeviceName;
-use crate::find::Tiles;
-use crate::metrics::Overlap;
-use crate::picture::Picture;
+use crate::drawing::prediction::Picture;
+use crate::files::limits::ImageLimit;
+use crate::files::{atomic, distinct};
 use crate::raster::Raster;
-use crate::talk::Talk;
-use crate::weights::Trained;
-use crate::{Result, whole_file};
+use crate::reporter::Reporter;
+use crate::segmentation::data::{Sample, Task};
+use crate::segmentation::metrics::Overlap;
+use crate::segmentation::tiled_inference::Tiles;
+use crate::segmentation::trained::Trained;
 
-/// Pixels of a side that a picture shows at most: it is looked at by people.
-const LARGEST: usize = 4096;
+/// Pixels of a side of the picture at most: it is for people to look at.
+const MAX_PICTURE_SIDE: usize = 4096;
 
-/// Arguments of `segment predict`.
+/// Arguments of `burn-skip predict`.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// The folder that a training wrote, or a .bpk file in it
+    /// Folder that `burn-skip train` wrote, or a .bpk file in it
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 
-    /// The image to look at: a PNG of any size
+    /// Image to segment: a PNG or JPEG of any size
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
 
-    /// The picture to write: a PNG; of an image of more than 4096 pixels a side, every so many-th
+    /// Picture to write: a PNG of the image and the prediction, scaled down to 4096 pixels a side
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// Write what was found, too: a PNG of the image's size, white where there is something; of several
-    /// classes, the number of each pixel's
+    /// Mask to write: a PNG of the image's size, white on the foreground; of several classes, a pixel is the
+    /// number of its class
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
 
-    /// The true mask, to be compared with
+    /// True mask, to compare the prediction with
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
@@ -50,91 +52,92 @@ pub struct PredictArgs {
     tiles: Tiles,
 
     #[command(flatten)]
-    talk: Talk,
+    limit: ImageLimit,
+
+    #[command(flatten)]
+    reporter: Reporter,
 }
 
-/// Finds the foreground of an image and writes a picture of it.
+/// Segments an image and writes a picture of the prediction.
 ///
 /// # Errors
 /// When a file is missing, malformed or does not fit the others.
-pub fn run(args: PredictArgs) -> Result<()> {
-    let files = [("--out", Some(&args.out)), ("--mask", args.mask.as_ref())];
-    for (option, file) in files {
-        if let Some(file) = file.filter(|file| file.extension().is_none_or(|end| end != "png")) {
-            let shown = file.display();
-            return Err(
-                format!("{option}: the picture is a PNG file; {shown} should end in .png").into(),
-            );
-        }
-    }
-    let named = [
-        Some(&args.image),
-        args.labels.as_ref(),
-        args.mask.as_ref(),
-        Some(&args.out),
-    ];
-    let named = named.into_iter().flatten().map(std::path::absolute);
-    let named = named.collect::<Result<Vec<_>, _>>()?;
-    for (index, file) in named.iter().enumerate() {
-        if named[..index].contains(file) {
-            return Err(format!(
-                "{} is named twice: what is read and what is written are files of their own",
-                file.display()
-            )
-            .into());
-        }
-    }
+pub fn run(args: &PredictArgs) -> Result<()> {
+    args.check_files()?;
     let device = args.device.open()?;
-    let Trained { unet, task } = Trained::open(&args.model, &device)?;
-    let (image, truth) = match &args.labels {
-        Some(labels) => {
-            let sample = Sample::read(&args.image, labels, task)?;
-            (sample.image, Some(sample.mask))
-        }
-        None => {
-            let image = Raster::read_image(&args.image, task.channels, task.intensities)?;
-            (image, None)
-        }
-    };
-    let found = args
-        .tiles
-        .find(&unet, &image, &device, args.talk.is_watched())?;
+    let Trained { unet, task, .. } = Trained::open(&args.model, &device)?;
+    let (image, truth) = args.read(task)?;
+    let bar = args.reporter.shows_progress();
+    let predicted = args.tiles.predict(&unet, &image, &device, bar)?;
 
     if let Some(mask) = &args.mask {
-        whole_file::write(mask, &found.mask_png(task.classes)?)?;
+        atomic::write(mask, &predicted.mask_png(task.classes)?)?;
     }
-    let step = image.width.max(image.height).div_ceil(LARGEST);
+    let step = image.width.max(image.height).div_ceil(MAX_PICTURE_SIDE);
     let shown_truth = truth.as_ref().map(|truth| truth.every(step));
     let picture = Picture {
         image: &image.every(step),
         truth: shown_truth.as_ref(),
-        found: &found.every(step),
+        predicted: &predicted.every(step),
         classes: task.classes,
     };
-    whole_file::write(&args.out, &picture.png()?)?;
+    atomic::write(&args.out, &picture.png()?)?;
+    args.report(&predicted, truth.as_ref(), task.classes)
+}
 
-    let marked = found.values.iter().filter(|&&class| class > 0.0).count();
-    let foreground = marked as f64 / found.values.len() as f64;
-    args.talk.say(&format!(
-        "foreground: {:.1} % of the pixels",
-        100.0 * foreground
-    ))?;
-    let overlap = truth.map(|truth| Overlap::between(&found, &truth, task.classes));
-    if let Some(overlap) = &overlap {
-        args.talk.say(&format!(
-            "IoU {:.3}, Dice {:.3}",
-            overlap.iou(),
-            overlap.dice()
-        ))?;
+impl PredictArgs {
+    /// The files that are written, each with its option.
+    fn written(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let mask = self.mask.as_deref().map(|mask| ("--mask", mask));
+        mask.into_iter().chain([("--out", self.out.as_path())])
     }
-    let wrote: Vec<_> = args.mask.iter().chain([&args.out]).collect();
-    for file in &wrote {
-        args.talk.say(&format!("wrote {}", file.display()))?;
+
+    /// Checks that PNG files are written, and over none that is read.
+    fn check_files(&self) -> Result<()> {
+        for (option, file) in self.written() {
+            if file.extension().is_none_or(|end| end != "png") {
+                let shown = file.display();
+                return Err(
+                    format!("{option}: a PNG file is written; {shown} should end in .png").into(),
+                );
+            }
+        }
+        let read = [Some(&self.image), self.labels.as_ref(), Some(&self.model)];
+        let read = read.into_iter().flatten().map(PathBuf::as_path);
+        Ok(distinct::check(read, self.written())?)
     }
-    args.talk.tell(&json!({
-        "foreground": foreground,
-        "iou": overlap.as_ref().map(Overlap::iou),
-        "dice": overlap.as_ref().map(Overlap::dice),
-        "wrote": wrote,
-    }))
+
+    fn read(&self, task: Task) -> Result<(Raster, Option<Raster>)> {
+        let image = Raster::read_image(&self.image, task.channels, task.intensities, self.limit)?;
+        let Some(labels) = &self.labels else {
+            return Ok((image, None));
+        };
+        let mask = Raster::read_mask(labels, task.classes, self.limit)?;
+        let sample = Sample::new((image, &self.image), (mask, labels))?;
+        Ok((sample.image, Some(sample.mask)))
+    }
+
+    fn report(&self, predicted: &Raster, truth: Option<&Raster>, classes: usize) -> Result<()> {
+        let marked = predicted.values.iter().filter(|&&class| class > 0.0);
+        let foreground = marked.count() as f64 / predicted.values.len() as f64;
+        let percent = 100.0 * foreground;
+        self.reporter
+            .line(&format!("foreground: {percent:.1} % of the pixels"))?;
+        let overlap = truth.map(|truth| Overlap::between(predicted, truth, classes));
+        if let Some(overlap) = &overlap {
+            let (iou, dice) = (overlap.iou(), overlap.dice());
+            self.reporter
+                .line(&format!("IoU {iou:.3}, Dice {dice:.3}"))?;
+        }
+        let wrote: Vec<_> = self.written().map(|(_, file)| file).collect();
+        for file in &wrote {
+            self.reporter.line(&format!("wrote {}", file.display()))?;
+        }
+        self.reporter.object(&json!({
+            "foreground": foreground,
+            "iou": overlap.as_ref().map(Overlap::iou),
+            "dice": overlap.as_ref().map(Overlap::dice),
+            "wrote": wrote,
+        }))
+    }
 }

@@ -1,4 +1,4 @@
-//! What the program says: lines for people, JSON for programs, or nothing.
+//! What the program prints: lines for people, JSON for programs, or nothing.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::Result;
 
-/// How to say it.
+/// How to report.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct Talk {
+pub struct Reporter {
     /// Print one JSON object a line, instead of lines for people
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -19,12 +19,12 @@ pub struct Talk {
     quiet: bool,
 }
 
-impl Talk {
+impl Reporter {
     /// Prints a line for people.
     ///
     /// # Errors
-    /// When the disk is full. (That nobody reads on is none.)
-    pub fn say(self, line: &str) -> Result<()> {
+    /// When stdout cannot be written to. (A reader that closed the pipe is no error.)
+    pub fn line(self, line: &str) -> Result<()> {
         if self.json || self.quiet {
             return Ok(());
         }
@@ -34,22 +34,26 @@ impl Talk {
     /// Prints an object for programs.
     ///
     /// # Errors
-    /// As [`say`](Self::say).
-    pub fn tell(self, value: &impl Serialize) -> Result<()> {
+    /// As [`line`](Self::line).
+    pub fn object(self, value: &impl Serialize) -> Result<()> {
         if !self.json {
             return Ok(());
         }
         print(&serde_json::to_string(value)?)
     }
 
-    /// Whether somebody watches who would like to see bars.
-    pub fn is_watched(self) -> bool {
+    /// Whether a progress bar is of use.
+    pub fn shows_progress(self) -> bool {
         !self.json && !self.quiet && std::io::stdout().is_terminal()
     }
 }
 
-fn print(line: &str) -> Result<()> {
-    match writeln!(std::io::stdout(), "{line}") {
+/// Prints text and a line break.
+///
+/// # Errors
+/// As [`Reporter::line`].
+pub fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(format!("cannot print: {e}").into()),
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! `--architecture NAME`: a network that is told, and not found.
+//! `--architecture NAME`: a network that the user names, instead of the one that the file's tensors suggest.
 
 use burn_skip::net::{DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig, UnetConfig};
 use burn_skip::weights::Architecture;
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 /// An architecture, by the name that `--architecture` takes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum ArchitectureArg {
     #[value(name = "resnet18")]
     ResNet18,
     #[value(name = "resnet34")]
@@ -27,36 +27,36 @@ pub enum Kind {
     MonaiBasicUnet,
 }
 
-impl Kind {
-    /// The architecture, with the channels and classes of the file if one of the kind was found.
-    pub fn architecture(self, found: Option<&Architecture>) -> Architecture {
-        let resnet = |told: ResNetEncoderConfig| match found {
+impl ArchitectureArg {
+    /// The architecture, with the channels and classes of the file if one of the kind was detected.
+    pub fn architecture(self, detected: Option<&Architecture>) -> Architecture {
+        let resnet = |named: ResNetEncoderConfig| match detected {
             Some(Architecture::ResNet { encoder, classes }) => Architecture::ResNet {
-                encoder: with_blocks(encoder, told),
+                encoder: with_blocks(encoder, named),
                 classes: *classes,
             },
             _ => Architecture::ResNet {
-                encoder: told,
+                encoder: named,
                 classes: 1000,
             },
         };
-        let smp = |told: ResNetEncoderConfig| match found {
+        let smp = |named: ResNetEncoderConfig| match detected {
             Some(Architecture::SmpUnet(config)) => {
                 let encoder = match &config.encoder {
-                    EncoderConfig::ResNet(encoder) => with_blocks(encoder, told),
-                    _ => told,
+                    EncoderConfig::ResNet(encoder) => with_blocks(encoder, named),
+                    _ => named,
                 };
                 let encoder = EncoderConfig::ResNet(encoder);
                 Architecture::SmpUnet(config.clone().with_encoder(encoder))
             }
-            _ => Architecture::SmpUnet(UnetConfig::smp(EncoderConfig::ResNet(told), 1)),
+            _ => Architecture::SmpUnet(UnetConfig::smp(EncoderConfig::ResNet(named), 1)),
         };
         match self {
             Self::ResNet18 => resnet(ResNetEncoderConfig::resnet18()),
             Self::ResNet34 => resnet(ResNetEncoderConfig::resnet34()),
             Self::ResNet50 => resnet(ResNetEncoderConfig::resnet50()),
             Self::ResNet101 => resnet(ResNetEncoderConfig::resnet101()),
-            Self::DenseNet121 => match found {
+            Self::DenseNet121 => match detected {
                 Some(Architecture::DenseNet { encoder, classes }) => {
                     let mut encoder = encoder.clone();
                     encoder.depths = DenseNetEncoderConfig::densenet121().depths;
@@ -73,8 +73,8 @@ impl Kind {
             Self::SmpUnetResNet18 => smp(ResNetEncoderConfig::resnet18()),
             Self::SmpUnetResNet34 => smp(ResNetEncoderConfig::resnet34()),
             Self::SmpUnetResNet50 => smp(ResNetEncoderConfig::resnet50()),
-            Self::MonaiBasicUnet => match found {
-                Some(found @ Architecture::MonaiBasicUnet { .. }) => found.clone(),
+            Self::MonaiBasicUnet => match detected {
+                Some(detected @ Architecture::MonaiBasicUnet { .. }) => detected.clone(),
                 _ => Architecture::MonaiBasicUnet {
                     config: UnetConfig::monai_basic(1, 2, [32, 32, 64, 128, 256, 32]),
                     axes: 2,
@@ -84,9 +84,9 @@ impl Kind {
     }
 }
 
-/// The encoder that was found, with the blocks of the one that was told.
-fn with_blocks(found: &ResNetEncoderConfig, told: ResNetEncoderConfig) -> ResNetEncoderConfig {
-    let mut encoder = found.clone();
-    (encoder.block, encoder.depths) = (told.block, told.depths);
+/// The detected encoder, with the blocks of the named one.
+fn with_blocks(detected: &ResNetEncoderConfig, named: ResNetEncoderConfig) -> ResNetEncoderConfig {
+    let mut encoder = detected.clone();
+    (encoder.block, encoder.depths) = (named.block, named.depths);
     encoder
 }

@@ -1,100 +1,101 @@
-//! Weights of torchvision, segmentation_models.pytorch or MONAI in a network of this crate.
+//! `burn-skip convert`: weights of torchvision, segmentation_models.pytorch or MONAI in a network of burn-skip.
 //!
-//! ```text
-//! cargo run --release --example load_pretrained -- resnet50.pth --image cat.png
-//! ```
-//!
-//! It says which architecture the file holds, loads it, classifies or segments an image, and draws
-//! what it found. `--save` writes the weights back under the source's names, for PyTorch to load.
+//! It detects which architecture a file holds, loads it, classifies or segments an image, and draws the
+//! prediction. `--save` writes the weights back under the source's names, for PyTorch to load.
 
-#[path = "../support/device.rs"]
-mod device;
-
+mod architecture_arg;
 mod network;
 mod photo;
 mod picture;
-mod told;
-#[path = "../support/whole_file.rs"]
-mod whole_file;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
-use burn_skip::weights::{Architecture, WeightsFile};
-use clap::Parser;
+use burn_skip::weights::{Architecture, Report, WeightsFile};
+use clap::Args;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use network::{Logits, Network};
+use crate::Result;
+use crate::device::DeviceName;
+use crate::files::limits::{ImageLimit, WeightsLimit};
+use crate::files::{atomic, distinct};
+use crate::reporter::print;
+use architecture_arg::ArchitectureArg;
+use network::{Logits, Network, Prediction};
 use photo::Photo;
-use told::Kind;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-/// Loads PyTorch weights, and classifies or segments an image with them
-#[derive(Parser)]
-struct Args {
-    /// A state dict: .pth, .pt or .safetensors
+/// Arguments of `burn-skip convert`.
+#[derive(Args)]
+pub struct ConvertArgs {
+    /// State dict: .pth, .pt or .safetensors
     file: PathBuf,
-    /// The image: PNG or JPEG
-    #[arg(long, default_value = "examples/data/nuclei/image.png")]
-    image: PathBuf,
-    /// The pixels of the image's shorter side, to resize it to first
-    #[arg(long)]
+
+    /// Image to run the network on: PNG or JPEG; without one, the weights are only loaded
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+
+    /// Resize the image first, to so many pixels of its shorter side
+    #[arg(long, value_name = "PIXELS", requires = "image")]
     resize: Option<usize>,
-    /// The picture to write: the image, and what the network sees in it
-    #[arg(long, default_value = "seen.png")]
+
+    /// Picture to write: the image and the prediction, a PNG
+    #[arg(long, default_value = "prediction.png", value_name = "FILE")]
     out: PathBuf,
-    /// The architecture, if it shall not be found from the file
-    #[arg(long)]
-    architecture: Option<Kind>,
-    /// The names of the classes, one a line
-    #[arg(long)]
+
+    /// Architecture, instead of the one that the file's tensors suggest
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<ArchitectureArg>,
+
+    /// Names of the classes, one a line
+    #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    /// Lists every tensor: its name in the file, and its path in the network
+
+    /// List every tensor: its name in the file, and its path in the network
     #[arg(long)]
     list: bool,
-    /// Writes the logits to a safetensors file
-    #[arg(long)]
+
+    /// Write the logits to a safetensors file
+    #[arg(long, value_name = "FILE", requires = "image")]
     logits: Option<PathBuf>,
-    /// Writes the weights back to a safetensors file, under the names of the source
-    #[arg(long)]
+
+    /// Write the weights to a safetensors file, under the names of the source
+    #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// The backend that computes
-    #[arg(long, default_value = "flex")]
-    device: device::DeviceName,
+
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
+    device: DeviceName,
+
+    #[command(flatten)]
+    image_limit: ImageLimit,
+
+    #[command(flatten)]
+    weights_limit: WeightsLimit,
 }
 
-impl Args {
-    /// Sees that no file is written over one that is read, or over another that is written.
-    fn check_paths(&self) -> Result<()> {
-        let absolute = |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path));
-        let read = [Some(&self.file), Some(&self.image), self.classes.as_ref()];
-        let mut taken: Vec<PathBuf> = read.into_iter().flatten().flat_map(absolute).collect();
+impl ConvertArgs {
+    /// Checks that no file is written over one that is read, or over another that is written.
+    fn check_files(&self) -> Result<()> {
+        let read = [
+            Some(&self.file),
+            self.image.as_ref(),
+            self.classes.as_ref(),
+        ];
+        let read = read.into_iter().flatten().map(PathBuf::as_path);
+        let picture = self.image.as_ref().map(|_| &self.out);
         let written = [
-            ("--out", Some(&self.out)),
+            ("--out", picture),
             ("--logits", self.logits.as_ref()),
             ("--save", self.save.as_ref()),
         ];
-        for (option, path) in written.into_iter().filter_map(|(o, p)| Some((o, p?))) {
-            let path = absolute(path)?;
-            if taken.contains(&path) {
-                return Err(format!(
-                    "{option} {}: this file is read, or written by another option. Choose another name.",
-                    path.display()
-                )
-                .into());
-            }
-            taken.push(path);
-        }
+        let written = written.into_iter();
+        let written = written.filter_map(|(option, path)| Some((option, path?.as_path())));
+        distinct::check(read, written)?;
         for path in [&self.logits, &self.save].into_iter().flatten() {
-            if path
-                .extension()
-                .is_none_or(|extension| extension != "safetensors")
-            {
+            if path.extension().is_none_or(|end| end != "safetensors") {
                 return Err(format!(
-                    "{}: safetensors files are written; let the name end in .safetensors.",
+                    "{}: a safetensors file is written, and its name must end in .safetensors",
                     path.display()
                 )
                 .into());
@@ -104,88 +105,96 @@ impl Args {
     }
 }
 
-fn main() -> ExitCode {
-    // SAFETY: no other thread runs yet.
-    unsafe { device::default_to_flex() };
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(args: &Args) -> Result<()> {
-    args.check_paths()?;
+/// Loads the weights, runs the network on the image, and writes what was asked for.
+///
+/// # Errors
+/// When a file is missing, malformed, too large or of an unknown network.
+pub fn run(args: &ConvertArgs) -> Result<()> {
+    args.check_files()?;
+    args.weights_limit.check(&args.file)?;
     let file = WeightsFile::open(&args.file)?;
     let architecture = architecture(&file, args.architecture)?;
-    let photo = Photo::read(&args.image)?;
-    let photo = match args.resize {
-        Some(side) => photo.resized(side)?,
-        None => photo,
-    };
-    let classes = args.classes.as_deref().map(class_names).transpose()?;
+    let photo = args.image.as_deref().map(|path| photo(path, args));
+    let photo = photo.transpose()?;
     let device = args.device.open()?;
 
     let mut network = Network::new(&architecture, &file, &device)?;
     let report = network.load(&file, &architecture.names())?;
-    println!("{report}");
-    println!(
-        "assumed, since no file of weights says it: {}",
-        architecture.assumed()
-    );
-    if args.list {
-        for (there, here) in &report.loaded {
-            println!("  {there} -> {here}");
-        }
-    }
-    let x = photo.tensor(network.in_channels(), &device)?;
-    network
-        .check(x.dims())
-        .map_err(|e| format!("{} does not suit the network: {e}", args.image.display()))?;
-    let start = Instant::now();
-    let logits = network.logits(x.clone());
-    let milliseconds = start.elapsed().as_millis();
-    println!(
-        "{} x {} pixels in {milliseconds} ms on {:?}",
-        photo.width, photo.height, args.device
-    );
-    let seen = network.seen(logits, x);
-
-    println!("{}", seen.summary(classes.as_deref()));
-    whole_file::write(&args.out, &picture::png(&photo, &seen)?)?;
-    println!("picture: {}", args.out.display());
-    if let Some(path) = &args.logits {
-        whole_file::write(path, &as_safetensors(&seen.logits)?)?;
-        println!("logits: {}", path.display());
+    print_report(&report, &architecture, args.list)?;
+    if let (Some(photo), Some(path)) = (photo, &args.image) {
+        let x = photo.tensor(network.in_channels(), &device)?;
+        network
+            .check(x.dims())
+            .map_err(|e| format!("{} does not suit the network: {e}", path.display()))?;
+        let start = Instant::now();
+        let logits = network.logits(x.clone())?;
+        let milliseconds = start.elapsed().as_millis();
+        print(&format!(
+            "{} x {} pixels in {milliseconds} ms on {}",
+            photo.width,
+            photo.height,
+            args.device.name()
+        ))?;
+        write_prediction(args, &photo, &network.prediction(logits, x)?)?;
     }
     if let Some(path) = &args.save {
         network.save(path, &architecture.names())?;
-        println!("weights: {}", path.display());
+        print(&format!("weights: {}", path.display()))?;
     }
     Ok(())
 }
 
-/// The architecture that was told, or the one that the file's tensors look like.
-fn architecture(file: &WeightsFile, told: Option<Kind>) -> Result<Architecture> {
-    let found = Architecture::detect(file);
+fn photo(path: &Path, args: &ConvertArgs) -> Result<Photo> {
+    let photo = Photo::read(path, args.image_limit)?;
+    match args.resize {
+        Some(side) => photo.resized(side),
+        None => Ok(photo),
+    }
+}
+
+fn print_report(report: &Report, architecture: &Architecture, list: bool) -> Result<()> {
+    print(&report.to_string())?;
+    let assumed = architecture.assumed();
+    print(&format!("assumed, since no file of weights has it: {assumed}"))?;
+    if list {
+        for (there, here) in &report.loaded {
+            print(&format!("  {there} -> {here}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_prediction(args: &ConvertArgs, photo: &Photo, prediction: &Prediction) -> Result<()> {
+    let classes = args.classes.as_deref().map(class_names).transpose()?;
+    print(&prediction.summary(classes.as_deref()))?;
+    atomic::write(&args.out, &picture::png(photo, prediction)?)?;
+    print(&format!("picture: {}", args.out.display()))?;
+    if let Some(path) = &args.logits {
+        atomic::write(path, &as_safetensors(&prediction.logits)?)?;
+        print(&format!("logits: {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The architecture that was named, or the one that the file's tensors suggest.
+fn architecture(file: &WeightsFile, named: Option<ArchitectureArg>) -> Result<Architecture> {
+    let detected = Architecture::detect(file);
     let count = file.tensors().count();
     let path = file.path().display();
-    match (told, found) {
-        (Some(kind), found) => {
-            let told = kind.architecture(found.as_ref());
-            println!("{path}: {count} tensors; told: {told}");
-            Ok(told)
+    match (named, detected) {
+        (Some(named), detected) => {
+            let architecture = named.architecture(detected.as_ref());
+            print(&format!("{path}: {count} tensors; as asked: {architecture}"))?;
+            Ok(architecture)
         }
-        (None, Some(found)) => {
-            println!("{path}: {count} tensors; found: {found}");
-            Ok(found)
+        (None, Some(detected)) => {
+            print(&format!("{path}: {count} tensors; detected: {detected}"))?;
+            Ok(detected)
         }
         (None, None) => Err(format!(
-            "{path}: its {count} tensors (such as {}) belong to none of the networks known here: \
+            "{path}: its {count} tensors (such as {}) are of none of the known networks: \
              torchvision's ResNet and DenseNet, segmentation_models.pytorch's Unet on ResNet, MONAI's \
-             BasicUNet. Tell one with --architecture, or load it in a program of your own with \
+             BasicUNet. Name one with --architecture, or load the file in a program of your own with \
              burn_skip::weights::Names.",
             file.tensors().next().map_or("none", |(name, _)| name)
         )

@@ -1,4 +1,4 @@
-//! The network of a file, and what it sees in an image.
+//! The network of a file of weights, and its prediction for an image.
 
 use std::path::Path;
 
@@ -33,15 +33,15 @@ pub struct Logits {
     pub values: Vec<f32>,
 }
 
-/// What a network sees.
-pub struct Seen {
+/// The prediction of a network.
+pub struct Prediction {
     pub logits: Logits,
-    /// For a classifier: how much each pixel speaks for the best class, `[height, width]`.
+    /// For a classifier: how much each pixel contributes to the best class, `[height, width]`.
     pub activation: Option<Vec<f32>>,
 }
 
 impl Network {
-    /// The network with fresh weights, which are not in memory yet.
+    /// The network with initial weights, which are not in memory yet.
     ///
     /// # Errors
     /// When it is not one for images, or the file cannot hold as many weights as it has.
@@ -76,7 +76,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Sees that the network is not much larger than the file: it would not fit, nor perhaps into memory.
+    /// Checks that the network is not much larger than the file: it would not match, nor perhaps fit into memory.
     fn check_count(&self, file: &WeightsFile) -> Result<()> {
         let parameters = match self {
             Self::ResNet(net) => net.num_params(),
@@ -134,48 +134,58 @@ impl Network {
     }
 
     /// The logits of an image, `[1, classes]` or `[1, classes, height, width]`, when they are there.
-    pub fn logits(&self, x: Tensor<4>) -> Logits {
-        let (shape, values) = match self {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn logits(&self, x: Tensor<4>) -> Result<Logits> {
+        match self {
             Self::ResNet(net) => read(net.forward(x)),
             Self::DenseNet(net) => read(net.forward(x)),
             Self::Unet(net) => read(net.forward(x)),
-        };
-        Logits { shape, values }
+        }
     }
 
-    /// What the logits of the image `x` say, and what speaks for it.
-    pub fn seen(&self, logits: Logits, x: Tensor<4>) -> Seen {
+    /// The prediction of these logits of the image `x`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn prediction(&self, logits: Logits, x: Tensor<4>) -> Result<Prediction> {
         let best = best(logits.values.iter().copied());
         let activation = match self {
-            Self::ResNet(net) => Some(activation(x, &net.encoder, &net.head, best)),
-            Self::DenseNet(net) => Some(activation(x, &net.encoder, &net.head, best)),
+            Self::ResNet(net) => Some(activation(x, &net.encoder, &net.head, best)?),
+            Self::DenseNet(net) => Some(activation(x, &net.encoder, &net.head, best)?),
             Self::Unet(_) => None,
         };
-        Seen { logits, activation }
+        Ok(Prediction { logits, activation })
     }
 }
 
-/// The class activation map (arXiv:1512.04150): what the deepest map has at each position, weighed by
-/// what the class makes of it, and enlarged to the image.
-fn activation(x: Tensor<4>, encoder: &impl Encoder<4>, head: &Linear, class: usize) -> Vec<f32> {
+/// The class activation map (arXiv:1512.04150): the deepest feature map, weighted by the class's weights, and
+/// resized to the image.
+fn activation(
+    x: Tensor<4>,
+    encoder: &impl Encoder<4>,
+    head: &Linear,
+    class: usize,
+) -> Result<Vec<f32>> {
     let [_, _, height, width] = x.dims();
-    let Some(map) = encoder.features(x).pop() else {
-        unreachable!("an encoder gives one map at least");
-    };
+    let map = encoder.features(x).pop();
+    let map = map.ok_or("the encoder has no feature maps")?;
     let [_, channels, ..] = map.dims();
     let weight = head.weight.val().narrow(1, class, 1);
     let evidence = (map * weight.reshape([1, channels, 1, 1])).sum_dim(1);
-    read(resize(evidence, &[height, width], ResizeMode::linear())).1
+    Ok(read(resize(evidence, &[height, width], ResizeMode::linear()))?.values)
 }
 
 /// The shape and the numbers of a tensor.
-fn read<const D: usize>(x: Tensor<D>) -> (Vec<usize>, Vec<f32>) {
-    let shape = x.dims().to_vec();
-    let data = x.into_data().convert::<f32>();
-    (shape, data.try_to_vec().expect("floats were asked for"))
+fn read<const D: usize>(x: Tensor<D>) -> Result<Logits> {
+    Ok(Logits {
+        shape: x.dims().to_vec(),
+        values: x.try_into_vec_as::<f32>()?,
+    })
 }
 
-impl Seen {
+impl Prediction {
     /// The class of each pixel. One channel alone is the logit of "this pixel is foreground".
     pub fn pixel_classes(&self) -> Vec<usize> {
         let pixels: usize = self.logits.shape[2..].iter().product();
@@ -188,7 +198,7 @@ impl Seen {
         (0..pixels).map(class).collect()
     }
 
-    /// What it sees, in words.
+    /// The prediction in words.
     pub fn summary(&self, names: Option<&[String]>) -> String {
         let name = |class: usize| match names.and_then(|names| names.get(class)) {
             Some(name) => name.clone(),

@@ -6,13 +6,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_skip::resize::{ResizeMode, Sampling, resize};
 
 use crate::Result;
+use crate::files::limits::ImageLimit;
+use crate::raster::open;
 
 /// What torchvision and segmentation_models.pytorch normalise red, green and blue by: the mean and the
 /// standard deviation of ImageNet.
 const IMAGENET: [(f32, f32); 3] = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
 
 /// The longest side of a resized image.
-const MOST_PIXELS: usize = 16_384;
+const MAX_SIDE: usize = 16_384;
 
 /// An image in colour, 0 to 255.
 pub struct Photo {
@@ -25,10 +27,9 @@ impl Photo {
     /// Reads a PNG or a JPEG.
     ///
     /// # Errors
-    /// When the file is missing or neither.
-    pub fn read(path: &Path) -> Result<Self> {
-        let image =
-            image::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    /// When the file is missing, neither, or too large.
+    pub fn read(path: &Path, limit: ImageLimit) -> Result<Self> {
+        let image = open(path, limit)?;
         Ok(Self {
             width: image.width() as usize,
             height: image.height() as usize,
@@ -44,12 +45,12 @@ impl Photo {
     pub fn resized(self, side: usize) -> Result<Self> {
         let shorter = self.width.min(self.height).max(1);
         let [height, width] = [self.height, self.width].map(|n| n.saturating_mul(side) / shorter);
-        if side == 0 || height.max(width) > MOST_PIXELS {
+        if side == 0 || height.max(width) > MAX_SIDE {
             return Err(format!(
                 "--resize {side} makes {width} x {height} pixels of {} x {}. Choose 1 to {} for this image.",
                 self.width,
                 self.height,
-                MOST_PIXELS * shorter / self.width.max(self.height)
+                MAX_SIDE * shorter / self.width.max(self.height)
             )
             .into());
         }
@@ -58,10 +59,8 @@ impl Photo {
         let mode = ResizeMode::Linear(Sampling::Antialias);
         let x = resize(x.permute([0, 3, 1, 2]), &[height, width], mode);
         let data = x.round().clamp(0, 255).permute([0, 2, 3, 1]).into_data();
-        let rgb = data
-            .convert::<u8>()
-            .try_to_vec()
-            .map_err(|e| format!("{e:?}"))?;
+        let rgb = data.convert::<u8>().try_to_vec();
+        let rgb = rgb.map_err(|e| format!("cannot read the resized image: {e:?}"))?;
         Ok(Self { width, height, rgb })
     }
 

@@ -1,11 +1,11 @@
-//! The picture: the image, and beside it what the network sees.
+//! The picture: the image, and beside it the prediction.
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{Rgb, RgbImage};
 
+use super::network::Prediction;
+use super::photo::Photo;
 use crate::Result;
-use crate::network::Seen;
-use crate::photo::Photo;
 
 /// Between the two, and around them.
 const MARGIN: usize = 8;
@@ -27,13 +27,13 @@ const CLASSES: [[u8; 3]; 7] = [
 ///
 /// # Errors
 /// When the picture cannot be encoded.
-pub fn png(photo: &Photo, seen: &Seen) -> Result<Vec<u8>> {
+pub fn png(photo: &Photo, prediction: &Prediction) -> Result<Vec<u8>> {
     let (width, height) = (photo.width, photo.height);
     let zoom = (320 / width.max(height)).max(1);
     let (wide, high) = (width * zoom, height * zoom);
-    let overlay = match &seen.activation {
+    let overlay = match &prediction.activation {
         Some(activation) => heat(photo, activation),
-        None => regions(photo, &seen.pixel_classes()),
+        None => regions(photo, &prediction.pixel_classes()),
     };
     let size = [2 * wide + 3 * MARGIN, high + 2 * MARGIN].map(|n| n as u32);
     let mut picture = RgbImage::from_pixel(size[0], size[1], PAPER);
@@ -52,7 +52,7 @@ pub fn png(photo: &Photo, seen: &Seen) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The image in grey, tinted from blue to yellow by how much a pixel speaks for the class.
+/// The image in grey, tinted from blue to yellow by how much a pixel contributes to the class.
 fn heat(photo: &Photo, activation: &[f32]) -> Vec<u8> {
     let low = activation.iter().fold(f32::INFINITY, |m, v| m.min(*v));
     let high = activation.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));

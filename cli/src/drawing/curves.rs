@@ -5,10 +5,10 @@ use std::ops::Range;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use super::encode;
+use super::font::{self, FONT};
 use crate::Result;
-use crate::font::{self, FONT};
-use crate::history::{Epoch, History};
-use crate::picture::encode;
+use crate::train::history::{Epoch, History};
 
 const WIDTH: usize = 1800;
 const HEIGHT: usize = 700;
@@ -21,7 +21,7 @@ const DICE: RGBColor = RGBColor(120, 120, 120);
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 type Points = Vec<(f64, f64)>;
 
-/// A line of a chart; with dots where it has a value for an epoch.
+/// A line of a chart; one of values of epochs has a dot at each.
 struct Line {
     name: &'static str,
     colour: RGBColor,
@@ -32,7 +32,7 @@ struct Line {
 /// One of the two drawings: its values over the steps of the training.
 struct Chart {
     title: &'static str,
-    /// Where the lines leave room.
+    /// Where the lines leave space.
     legend: SeriesLabelPosition,
     steps: usize,
     range: Range<f64>,

@@ -1,4 +1,4 @@
-//! The typeface of the pictures. It comes with the program: a machine may have none installed.
+//! The typeface of the pictures. It is built in: a machine may have none installed.
 
 use plotters::style::{FontStyle, register_font};
 
@@ -7,7 +7,7 @@ use crate::Result;
 /// The name under which the pictures ask for it.
 pub const FONT: &str = "sans-serif";
 
-/// Makes [`FONT`] known to the plotting library.
+/// Registers [`FONT`] with the plotting library.
 ///
 /// # Errors
 /// When the built-in typeface is damaged.

@@ -11,7 +11,7 @@ use std::path::Path;
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = write_through(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+    let written = write_and_sync(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
     written.map_err(|e| {
         // Nothing more can be done if this fails too.
         let _ = fs::remove_file(&unfinished);
@@ -23,7 +23,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
 }
 
 /// The bytes are on the disk before the file has its name: a power cut between the two would leave it empty.
-fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()

@@ -3,17 +3,17 @@
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::data::Sample;
 use crate::raster::Raster;
+use crate::segmentation::data::Sample;
 
 /// Images `[batch, channels, height, width]` and masks `[batch, 1, height, width]`.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub images: Tensor<4>,
     pub masks: Tensor<4>,
-    /// The columns at the left that are not judged.
+    /// Columns at the left that are context only.
     pub context: usize,
-    /// Picks what is random in the network at this step.
+    /// The seed of what is random in the network at this step.
     pub seed: u64,
 }
 

@@ -1,12 +1,11 @@
-//! Images with their masks, read from a folder and split into what is trained on and what is not.
+//! Images with their masks, split into what is trained on and what is not.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::Result;
+use crate::files::limits::ImageLimit;
 use crate::raster::{Intensities, Raster};
-
-/// The folder that comes with this program.
-pub const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/nuclei");
+use crate::segmentation::pairs::Pair;
 
 /// An image and its mask, of one size.
 #[derive(Clone, Debug)]
@@ -14,13 +13,13 @@ pub struct Sample {
     pub image: Raster,
     /// The class of every pixel.
     pub mask: Raster,
-    /// So many columns at the left are there to be seen by the network, and not to be judged.
+    /// So many columns at the left are context for the network, and count neither in the loss nor in a metric.
     pub context: usize,
-    /// Picks what is random in the network when it sees this sample.
+    /// The seed of what is random in the network on this sample.
     pub seed: u64,
 }
 
-/// What a network sees and says.
+/// The input and the output of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct Task {
     /// 1: grey; 3: red, green and blue.
@@ -30,7 +29,7 @@ pub struct Task {
     pub intensities: Intensities,
 }
 
-/// So many columns are seen beside those that are judged: as far as a U-Net of three levels sees.
+/// Columns of context beside those that are judged: as far as a U-Net of three levels sees.
 const CONTEXT: usize = 64;
 
 /// The two parts of every image: the first three quarters of its columns, and the last.
@@ -40,20 +39,20 @@ pub struct Data {
 }
 
 impl Data {
-    /// Reads a folder in one of the two layouts of [`pairs`].
+    /// Reads images and their masks, and splits each.
     ///
     /// # Errors
-    /// When the folder or a file cannot be read, sizes differ, or an image is too small to train on.
-    pub fn load(folder: &Path, task: Task, crop: usize) -> Result<Self> {
+    /// When a file cannot be read, sizes differ, or an image is smaller than a crop.
+    pub fn load(pairs: &[Pair], task: Task, crop: usize, limit: ImageLimit) -> Result<Self> {
         let mut data = Self {
             train: Vec::new(),
             valid: Vec::new(),
         };
-        for (image, mask) in pairs(folder)? {
-            let sample = Sample::read(&image, &mask, task)?;
-            let (train, valid) = Self::split(&sample, &image)?;
+        for pair in pairs {
+            let sample = pair.read(task, limit)?;
+            let (train, valid) = Self::split(&sample, &pair.image)?;
             if train.image.width < crop || train.image.height < crop {
-                return Err(too_small(&image, &sample.image, train.image.width, crop).into());
+                return Err(too_small(&pair.image, &sample.image, train.image.width, crop).into());
             }
             data.train.push(train);
             data.valid.push(valid);
@@ -61,11 +60,11 @@ impl Data {
         Ok(data)
     }
 
-    /// What of a sample is trained on, and what is not: that is judged as it will be used, with what lies
-    /// beside it.
+    /// The columns of a sample that are trained on, and the others: those are judged with the columns beside
+    /// them as context.
     ///
     /// # Errors
-    /// When one of them would be empty.
+    /// When one of the two would be empty.
     pub fn split(sample: &Sample, file: &Path) -> Result<(Sample, Sample)> {
         let train = sample.training_columns();
         if train == sample.image.width {
@@ -84,32 +83,31 @@ impl Data {
 }
 
 impl Sample {
-    /// Reads an image and its mask.
+    /// An image and its mask, each with its file.
     ///
     /// # Errors
-    /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
-    pub fn read(image: &Path, mask: &Path, task: Task) -> Result<Self> {
-        let sample = Self {
-            image: Raster::read_image(image, task.channels, task.intensities)?,
-            mask: Raster::read_mask(mask, task.classes)?,
-            context: 0,
-            seed: 0,
-        };
-        if sample.image.size() != sample.mask.size() {
+    /// When their sizes differ.
+    pub fn new(image: (Raster, &Path), mask: (Raster, &Path)) -> Result<Self> {
+        if image.0.size() != mask.0.size() {
             return Err(format!(
                 "an image and its mask differ in size: {} is {}, {} is {} (width x height). \
                  A mask has one pixel for each of its image.",
-                image.display(),
-                sample.image.size(),
-                mask.display(),
-                sample.mask.size()
+                image.1.display(),
+                image.0.size(),
+                mask.1.display(),
+                mask.0.size()
             )
             .into());
         }
-        Ok(sample)
+        Ok(Self {
+            image: image.0,
+            mask: mask.0,
+            context: 0,
+            seed: 0,
+        })
     }
 
-    /// What is judged of a raster of its size.
+    /// A raster of this sample's size without the context.
     pub fn judged(&self, raster: &Raster) -> Raster {
         raster.cut(self.context, 0, raster.width - self.context, raster.height)
     }
@@ -138,69 +136,4 @@ fn too_small(path: &Path, image: &Raster, columns: usize, crop: usize) -> String
         image.size(),
         columns.min(image.height).max(1)
     )
-}
-
-/// The image and mask files of a folder: `image.png` with `labels.png`, or every `images/NAME.png`
-/// with its `masks/NAME.png`.
-pub fn pairs(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let at = folder.display();
-    if !folder.is_dir() {
-        return Err(format!("--data: there is no folder {at}").into());
-    }
-    let (images, masks) = (folder.join("images"), folder.join("masks"));
-    if !images.is_dir() {
-        let single = (folder.join("image.png"), folder.join("labels.png"));
-        for file in [&single.0, &single.1] {
-            if !file.is_file() {
-                return Err(format!(
-                    "--data: {at} has no images: {} is missing. A data folder holds image.png and \
-                     labels.png, or images/NAME.png and masks/NAME.png for any number of names.",
-                    file.display()
-                )
-                .into());
-            }
-        }
-        return Ok(vec![single]);
-    }
-    let files = png_files(&images)?;
-    if files.is_empty() {
-        return Err(format!(
-            "--data: {} holds no PNG files. Put NAME.png there, and its mask in {}.",
-            images.display(),
-            masks.display()
-        )
-        .into());
-    }
-    files
-        .into_iter()
-        .map(|image| with_mask(image, &masks))
-        .collect()
-}
-
-fn with_mask(image: PathBuf, masks: &Path) -> Result<(PathBuf, PathBuf)> {
-    let mask = masks.join(image.file_name().unwrap_or_default());
-    if !mask.is_file() {
-        return Err(format!(
-            "{} has no mask: {} is missing",
-            image.display(),
-            mask.display()
-        )
-        .into());
-    }
-    Ok((image, mask))
-}
-
-/// In the order of their names, so that every machine trains on the same sequence.
-fn png_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)
-        .map_err(|e| format!("--data: cannot list {}: {e}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| e.eq_ignore_ascii_case("png"))
-        })
-        .collect();
-    files.sort();
-    Ok(files)
 }

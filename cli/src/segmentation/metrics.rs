@@ -13,8 +13,8 @@ use burn::train::metric::{
     SerializedEntry,
 };
 
-use crate::model::predicted;
 use crate::raster::Raster;
+use crate::segmentation::model::predicted;
 
 /// The pixels of a class: in both, in the prediction, in the truth.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,14 +61,14 @@ impl Overlap {
     }
 
     /// Counts in two masks of so many classes.
-    pub fn between(found: &Raster, truth: &Raster, classes: usize) -> Self {
+    pub fn between(predicted: &Raster, truth: &Raster, classes: usize) -> Self {
         let mut counts = vec![Counts::default(); foreground(classes).len()];
-        for (&found, &truth) in found.values.iter().zip(&truth.values) {
+        for (&predicted, &truth) in predicted.values.iter().zip(&truth.values) {
             // Class 0 is the background, so that class n is in place n - 1.
             let place = |class: f32| (class as usize).checked_sub(1);
-            if let Some(place) = place(found) {
+            if let Some(place) = place(predicted) {
                 counts[place].predicted += 1.0;
-                counts[place].both += f64::from(found == truth);
+                counts[place].both += f64::from(predicted == truth);
             }
             if let Some(place) = place(truth) {
                 counts[place].truth += 1.0;

@@ -1,4 +1,4 @@
-//! The model: a network that says of every pixel which class it is, its loss, and its steps.
+//! The model: a network that classifies every pixel, its loss, and its training and validation steps.
 
 use burn::module::Module;
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid, softmax};
@@ -9,8 +9,11 @@ use burn_skip::Layer;
 use burn_skip::net::{Unet, UnetConfig};
 
 use crate::Result;
-use crate::batch::Batch;
-use crate::metrics::{Overlap, OverlapInput, foreground};
+use crate::segmentation::batch::Batch;
+use crate::segmentation::metrics::{Overlap, OverlapInput, foreground};
+
+/// Two gigabytes of weights are more likely a typing error than a plan.
+const MAX_PARAMETERS: usize = 500_000_000;
 
 /// A U-Net that can be trained.
 #[derive(Module, Debug)]
@@ -18,7 +21,7 @@ pub struct Segmenter {
     pub unet: Unet<4>,
 }
 
-/// What the metrics need to know of a step.
+/// What the metrics read of a step.
 pub struct Scored {
     loss: Tensor<1>,
     overlap: Tensor<1>,
@@ -34,17 +37,16 @@ pub fn predicted(logits: Tensor<4>) -> Tensor<4> {
 }
 
 impl Segmenter {
-    /// A network with fresh weights, which are not in memory yet.
+    /// A network with initial weights, which are not in memory yet.
     ///
     /// # Errors
-    /// When it would be too large: two gigabytes of weights are a slip of the finger.
+    /// When it has more than [`MAX_PARAMETERS`].
     pub fn new(config: &UnetConfig, device: &Device) -> Result<Self> {
-        const MOST: usize = 500_000_000;
         let unet: Unet<4> = config.init(device);
         let parameters = unet.num_params();
-        if parameters > MOST {
+        if parameters > MAX_PARAMETERS {
             return Err(format!(
-                "the network has {parameters} parameters, and {MOST} are the most that this program takes. \
+                "the network has {parameters} parameters, and this program takes {MAX_PARAMETERS} at most. \
                  Use smaller widths or kernels."
             )
             .into());
@@ -87,8 +89,8 @@ impl InferenceStep for Segmenter {
     }
 }
 
-/// Cross entropy, which judges every pixel, plus Dice, which judges the overlap as a whole and
-/// so does not care how much background there is.
+/// Cross entropy of every pixel, plus Dice, which is of the overlap as a whole and so does not depend on how
+/// much background there is.
 fn loss(logits: Tensor<4>, truth: Tensor<4>) -> Tensor<1> {
     let classes = logits.dims()[1];
     if classes == 1 {
@@ -120,7 +122,7 @@ fn dice(probability: Tensor<4>, truth: Tensor<4>) -> Tensor<1> {
 }
 
 impl ItemLazy for Scored {
-    /// Leaves the gradients behind: the metrics run on a thread of their own.
+    /// Detaches the gradients: the metrics run on a thread of their own.
     fn sync(self) -> Result<Self, ExecutionError> {
         self.loss.device().flush()?;
         Ok(Self {

@@ -1,4 +1,4 @@
-//! What a network finds in an image of any size, tile by tile.
+//! The prediction of a network on an image of any size, tile by tile.
 
 use burn::tensor::{Device, Tensor};
 use burn_skip::Layer;
@@ -8,22 +8,22 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::Result;
-use crate::batch::tensor;
-use crate::model::predicted;
 use crate::raster::Raster;
+use crate::segmentation::batch::tensor;
+use crate::segmentation::model::predicted;
 
-/// How an image is cut.
+/// How an image is cut into tiles.
 #[derive(Args, Clone, Copy)]
 pub struct Tiles {
-    /// The side of a tile; a smaller image is looked at as a whole
+    /// Side of a tile; a smaller image is one tile
     #[arg(long, default_value_t = 1024, value_name = "PIXELS")]
     tile: usize,
 
-    /// By what part of it a tile overlaps the next
+    /// Part of a tile that overlaps the next one
     #[arg(long, default_value_t = 0.25, value_name = "PART")]
     overlap: f64,
 
-    /// Take the mean over the mirror images: four times the time
+    /// Average the predictions of the four mirror images: takes four times as long
     #[arg(long)]
     mirror: bool,
 }
@@ -39,24 +39,24 @@ impl Default for Tiles {
 }
 
 impl Tiles {
-    /// Sees that the network takes the tiles of an image.
+    /// Checks that the network takes the tiles of an image.
     ///
     /// # Errors
-    /// As [`keeps_size`].
+    /// As [`check_size`].
     pub fn check(self, unet: &Unet<4>, image: &Raster) -> Result<()> {
         let size = [image.height, image.width];
-        keeps_size(
+        check_size(
             unet,
             image.channels,
             size.map(|pixels| pixels.min(self.tile)),
         )
     }
 
-    /// The class that the network gives every pixel. With `bar`, one shows how far it is, on a terminal.
+    /// The class of every pixel. With `bar`, a progress bar on a terminal.
     ///
     /// # Errors
-    /// When the tiles cannot be cut so, or the device fails.
-    pub fn find(
+    /// When the tiles do not suit the network, or the device fails.
+    pub fn predict(
         self,
         unet: &Unet<4>,
         image: &Raster,
@@ -71,7 +71,7 @@ impl Tiles {
             true => ProgressBar::new(count as u64),
             false => ProgressBar::hidden(),
         };
-        let look = |tile: Tensor<4>| Layer::forward(unet, tile);
+        let forward = |tile: Tensor<4>| Layer::forward(unet, tile);
         let mut values = Vec::with_capacity(image.width * image.height);
         let mut failed = None;
         tiles.predict_rows(
@@ -80,9 +80,9 @@ impl Tiles {
             |tile| {
                 bar.inc(1);
                 if self.mirror {
-                    mirrored_mean(tile, look)
+                    mirrored_mean(tile, forward)
                 } else {
-                    look(tile)
+                    forward(tile)
                 }
             },
             |_, logits| match predicted(logits).try_into_vec_as::<f32>() {
@@ -103,11 +103,11 @@ impl Tiles {
     }
 }
 
-/// Sees that the network takes an image of this height and width, and marks every pixel of it.
+/// Checks that the network takes an image of this height and width, and has one output for every pixel.
 ///
 /// # Errors
-/// When it is too small for the network, or comes out with another size.
-pub fn keeps_size(
+/// When the image is too small for the network, or the output has another size.
+pub fn check_size(
     network: &impl Layer<4>,
     channels: usize,
     [height, width]: [usize; 2],
@@ -119,7 +119,7 @@ pub fn keeps_size(
     if [out_height, out_width] != [height, width] {
         return Err(format!(
             "the network makes {out_width} x {out_height} pixels (width x height) of {width} x \
-             {height}; to mark every pixel it must keep the size. Change its config."
+             {height}; to classify every pixel it must keep the size. Change its config."
         )
         .into());
     }

@@ -1,7 +1,7 @@
-//! Which of Burn's checkpoints a training can go on from.
+//! Which of Burn's checkpoints a training can continue from.
 //!
-//! An epoch has three files: `checkpoint/{model,optim,scheduler}-EPOCH.bpk`. Burn writes each aside and renames
-//! it: it is whole or not there.
+//! An epoch has three files: `checkpoint/{model,optim,scheduler}-EPOCH.bpk`. Burn writes each under another name
+//! first and renames it: it is whole or does not exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use burn::optim::OptimizerRecord;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
 
-use crate::history::History;
-use crate::model::Segmenter;
-use crate::run_folder::RunFolder;
-use crate::{Result, weights};
+use super::history::History;
+use super::run_folder::RunFolder;
+use crate::Result;
+use crate::segmentation::model::Segmenter;
+use crate::segmentation::trained;
 
 const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
 
-/// Cuts the history off after the last epoch that a training can go on from, which is none if it was killed
+/// Cuts the history off after the last epoch that a training can continue from, which is none if it was killed
 /// within the first. Where the files of the newest cannot be read, it is the one before it, and the reason is
 /// returned.
 ///
@@ -44,20 +45,21 @@ pub fn rewind(
     }
 }
 
-/// Sees that the files of a checkpoint can be read and fit the model.
+/// Checks that the files of a checkpoint can be read and fit the model.
 ///
 /// Burn's trainer reads them too, and panics where this returns an error.
 fn verify(folder: &RunFolder, epoch: usize, model: Segmenter) -> Result<()> {
     let [weights, optimizer, scheduler] =
         PARTS.map(|part| file(&folder.checkpoints(), part, epoch));
     let damaged = |file: &Path, error| format!("{} is damaged: {error}", file.display());
-    weights::load(model, &weights)?;
+    trained::load(model, &weights)?;
     OptimizerRecord::load(&optimizer).map_err(|e| damaged(&optimizer, e))?;
     LrSchedulerRecord::load(&scheduler).map_err(|e| damaged(&scheduler, e))?;
     Ok(())
 }
 
-/// Removes what an earlier training left, lest it be taken for that of a new one.
+/// Removes what an earlier training left, so that it is not mistaken for that of a new one. Files of other names
+/// stay.
 ///
 /// # Errors
 /// When a file cannot be removed.
@@ -70,8 +72,16 @@ pub fn clear(folder: &RunFolder) -> Result<()> {
         folder.curves(),
     ];
     let made = made.into_iter().filter(|path| path.is_file());
-    made.chain(files(&folder.checkpoints(), "bpk"))
+    made.chain(of_any_training(folder))
         .try_for_each(|path| remove(&path))
+}
+
+/// The files in the folder of the checkpoints that have a name that a training gives.
+pub fn of_any_training(folder: &RunFolder) -> Vec<PathBuf> {
+    let mut files = files(&folder.checkpoints());
+    files.retain(|path| is_checkpoint(&name(path)));
+    files.sort();
+    files
 }
 
 /// Removes what was being written when a training was killed.
@@ -79,26 +89,45 @@ pub fn clear(folder: &RunFolder) -> Result<()> {
 /// # Errors
 /// As [`clear`].
 pub fn sweep(folder: &RunFolder) -> Result<()> {
-    let name = |path: &PathBuf| {
-        path.file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let beside = files(folder.path(), "tmp").into_iter();
+    let beside = files(folder.path()).into_iter();
     let beside = beside.filter(|path| folder.is_unfinished(&name(path)));
-    let checkpoints = files(&folder.checkpoints(), "tmp").into_iter();
-    let checkpoints = checkpoints.filter(|path| name(path).contains(".bpk."));
+    let checkpoints = files(&folder.checkpoints()).into_iter();
+    let checkpoints = checkpoints.filter(|path| is_unfinished_checkpoint(&name(path)));
     beside.chain(checkpoints).try_for_each(|path| remove(&path))
 }
 
-/// The files of a folder whose names end so.
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+/// `model-3.bpk`
+fn is_checkpoint(name: &str) -> bool {
+    let stem = name.strip_suffix(".bpk");
+    let stem = stem.and_then(|stem| stem.split_once('-'));
+    stem.is_some_and(|(part, epoch)| PARTS.contains(&part) && is_number(epoch))
+}
+
+/// `model-3.bpk.PROCESS-COUNT.tmp`
+fn is_unfinished_checkpoint(name: &str) -> bool {
+    let stem = name.strip_suffix(".tmp");
+    let Some((file, writer)) = stem.and_then(|stem| stem.rsplit_once('.')) else {
+        return false;
+    };
+    let writer = writer.split_once('-');
+    is_checkpoint(file)
+        && writer.is_some_and(|(process, count)| is_number(process) && is_number(count))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// The files of a folder, which need not exist.
+fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
-    paths
-        .filter(|path| path.extension().is_some_and(|found| found == ending))
-        .collect()
+    paths.filter(|path| path.is_file()).collect()
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -114,4 +143,22 @@ fn file(folder: &Path, part: &str, epoch: usize) -> PathBuf {
 /// The weights after an epoch.
 pub fn weights_file(folder: &RunFolder, epoch: usize) -> PathBuf {
     file(&folder.checkpoints(), PARTS[0], epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_training_writes_is_its_own() {
+        for ours in ["model-1.bpk", "optim-12.bpk", "scheduler-3.bpk"] {
+            assert!(is_checkpoint(ours), "{ours}");
+            assert!(is_unfinished_checkpoint(&format!("{ours}.77-0.tmp")));
+        }
+        for other in ["model.bpk", "best-1.bpk", "model-1.mpk", "model-x.bpk", "-1.bpk"] {
+            assert!(!is_checkpoint(other), "{other}");
+            assert!(!is_unfinished_checkpoint(&format!("{other}.77-0.tmp")));
+        }
+        assert!(!is_unfinished_checkpoint("model-1.bpk.mine.tmp"));
+    }
 }

@@ -6,19 +6,19 @@ use burn::data::dataset::{Dataset, DatasetError};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::data::Sample;
 use crate::raster::Raster;
+use crate::segmentation::data::Sample;
 
 /// Squares cut out of the samples at random places, flipped and turned at random.
 ///
-/// A crop is a function of the seed, the epoch and its place in it alone. A training that is resumed at
-/// epoch 4 sees the crops that it would have seen unbroken, and so does one whose epochs are split over
-/// several devices.
+/// A crop is a function of the seed, the epoch and its index in it alone. A training that is resumed at
+/// epoch 4 sees the crops that it would have seen without the interruption, and so does one whose epochs are
+/// split over several devices.
 pub struct RandomCrops {
     samples: Vec<Sample>,
     size: usize,
     seed: u64,
-    /// For each place, the epochs in which it was asked for.
+    /// For each index, in how many epochs it was asked for.
     epochs: Vec<AtomicU64>,
 }
 
@@ -46,7 +46,7 @@ impl RandomCrops {
         let sample = &self.samples[random.random_range(0..self.samples.len())];
         let left = random.random_range(0..=sample.image.width - self.size);
         let top = random.random_range(0..=sample.image.height - self.size);
-        // The eight ways to lay down a square.
+        // The eight symmetries of a square.
         let [mirror, flip, transpose] = random.random::<[bool; 3]>();
 
         let last = self.size - 1;
@@ -74,7 +74,7 @@ impl RandomCrops {
 }
 
 impl Dataset<Sample> for RandomCrops {
-    /// The crop at this place of the epoch: the next epoch's each time that it is asked for.
+    /// The crop of this index: the next epoch's each time that it is asked for.
     fn get(&self, index: usize) -> Result<Sample, DatasetError> {
         let epoch = self.epochs[index].fetch_add(1, Ordering::Relaxed);
         Ok(self.nth(epoch * self.len() as u64 + index as u64))

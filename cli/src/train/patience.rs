@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::train::EarlyStoppingStrategy;
 use burn::train::metric::store::EventStoreClient;
 
-use crate::history::History;
+use super::history::History;
 
 /// Stops when the IoU has not grown for some epochs.
 ///
-/// Burn's own strategy forgets with the process; this one asks the history, so that a training that was broken
-/// off and resumed stops where it would have stopped.
+/// Burn's own strategy starts anew with the process; this one reads the history, so that a training that was
+/// interrupted and resumed stops where it would have stopped.
 #[derive(Clone)]
 pub struct Patience {
     pub epochs: Option<usize>,

@@ -1,72 +1,42 @@
-//! The training as it goes: Burn's dashboard or a bar on a terminal, one line an epoch elsewhere, and the
-//! history file.
+//! The progress of a training: a bar on a terminal, a line an epoch, and the history file.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use burn::train::Interrupter;
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::{MetricDefinition, MetricId, MetricName, NumericEntry};
-use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining,
 };
-use burn::train::{Interrupter, LearnerSummary};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::history::{Epoch, History};
-use crate::run_folder;
-use crate::talk::Talk;
-
-/// What is looked at while the training runs.
-pub enum Shown {
-    /// Burn's dashboard, which has the whole terminal.
-    Dashboard(Box<TuiMetricsRendererWrapper>),
-    /// A bar, on a terminal.
-    Bar(ProgressBar),
-}
-
-impl Shown {
-    /// A bar, which draws on stderr, and nothing at all where that is no terminal.
-    pub fn bar() -> Self {
-        let style = "{prefix} [{bar:32}] {pos}/{len}  {msg}";
-        // The template is a constant; should it be wrong, indicatif's own bar does.
-        let style = ProgressStyle::with_template(style)
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ");
-        Self::Bar(ProgressBar::new(0).with_style(style))
-    }
-
-    /// Burn's dashboard, from which the training can be stopped by `interrupter`.
-    pub fn dashboard(interrupter: Interrupter, epochs_done: usize) -> Self {
-        let resumed = Some(epochs_done).filter(|&epochs| epochs > 0);
-        Self::Dashboard(Box::new(TuiMetricsRendererWrapper::new(
-            interrupter,
-            resumed,
-        )))
-    }
-}
+use super::history::{Epoch, History};
+use super::run_folder;
+use super::stop::StopReason;
+use crate::reporter::Reporter;
 
 /// What Burn's trainer reports to.
 pub struct Progress {
     /// Crops a step, on all devices.
-    pub batch: usize,
-    pub talk: Talk,
-    pub shown: Shown,
-    pub history: Arc<Mutex<History>>,
+    batch: usize,
+    reporter: Reporter,
+    bar: ProgressBar,
+    history: Arc<Mutex<History>>,
     /// Where the history is kept.
-    pub file: PathBuf,
+    file: PathBuf,
     /// Stops the training where it cannot go on.
-    pub interrupter: Interrupter,
-    /// Why it was stopped, if it was. (The dashboard makes the interrupter forget.)
-    pub stopped: Arc<Mutex<Option<String>>>,
-    pub state: State,
+    interrupter: Interrupter,
+    /// Why it was stopped from here, if it was.
+    stopped: Arc<Mutex<Option<StopReason>>>,
+    state: State,
 }
 
 /// What is known of the epoch that is being trained.
-pub struct State {
+struct State {
     total_epochs: usize,
     names: HashMap<MetricId, MetricName>,
     epoch: Epoch,
@@ -74,19 +44,46 @@ pub struct State {
     training: bool,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            total_epochs: 0,
-            names: HashMap::new(),
-            epoch: Epoch::default(),
-            started: Instant::now(),
-            training: false,
-        }
-    }
+/// A bar, which draws on stderr, and nothing where that is no terminal.
+fn bar() -> ProgressBar {
+    let style = "{prefix} [{bar:32}] {pos}/{len}  {msg}";
+    // The template is a constant; should it be wrong, indicatif's own bar does.
+    let style = ProgressStyle::with_template(style)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+    ProgressBar::new(0).with_style(style)
 }
 
 impl Progress {
+    /// For steps of `batch` crops: the history with its file, and what stops the training with the reason.
+    pub fn new(
+        batch: usize,
+        reporter: Reporter,
+        (history, file): (Arc<Mutex<History>>, PathBuf),
+        (interrupter, stopped): (Interrupter, Arc<Mutex<Option<StopReason>>>),
+    ) -> Self {
+        let bar = match reporter.shows_progress() {
+            true => bar(),
+            false => ProgressBar::hidden(),
+        };
+        Self {
+            batch,
+            reporter,
+            bar,
+            history,
+            file,
+            interrupter,
+            stopped,
+            state: State {
+                total_epochs: 0,
+                names: HashMap::new(),
+                epoch: Epoch::default(),
+                started: Instant::now(),
+                training: false,
+            },
+        }
+    }
+
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,21 +106,20 @@ impl Progress {
         let loss = loss.current() as f32;
         epoch.step_losses.push(loss);
         let step = epoch.step_losses.len();
-        if let Shown::Bar(bar) = &self.shown {
-            let seconds = self.state.started.elapsed().as_secs_f64();
-            bar.set_message(format!("loss {loss:.3}  {seconds:.1} s"));
-        }
+        let seconds = self.state.started.elapsed().as_secs_f64();
+        self.bar
+            .set_message(format!("loss {loss:.3}  {seconds:.1} s"));
         if !loss.is_finite() {
             let epoch = self.current();
-            self.stop(&format!(
-                "the loss is {loss} at step {step} of epoch {epoch}"
-            ));
+            self.stop(StopReason::Diverged { loss, step, epoch });
         }
     }
 
-    fn stop(&self, reason: &str) {
-        let advice = "Start anew with a smaller --learning-rate";
-        self.interrupter.stop(Some(&format!("{reason}. {advice}")));
+    /// Stops the training. The first reason counts: the others follow from it.
+    fn stop(&self, reason: StopReason) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.get_or_insert(reason);
+        self.interrupter.stop(None);
     }
 
     /// The epoch that is being trained, counted from 1.
@@ -135,44 +131,28 @@ impl Progress {
         let mut done = std::mem::take(&mut self.state.epoch);
         done.epoch = epoch;
         done.seconds = self.state.started.elapsed().as_secs_f64();
-        if ![done.train_loss, done.valid_loss]
-            .iter()
-            .all(|loss| loss.is_finite())
-        {
+        let (train, valid) = (done.train_loss, done.valid_loss);
+        if !train.is_finite() || !valid.is_finite() {
             // JSON has no such number, and nothing can be learned from there.
-            return self.stop(&format!(
-                "the loss is {} in training and {} in validation after epoch {epoch}",
-                done.train_loss, done.valid_loss
-            ));
+            return self.stop(StopReason::DivergedEpoch {
+                train,
+                valid,
+                epoch,
+            });
         }
         let line = format!(
-            "epoch {epoch}/{}  train loss {:.3}  valid loss {:.3}  IoU {:.3}  Dice {:.3}  {:.1} s",
-            self.state.total_epochs,
-            done.train_loss,
-            done.valid_loss,
-            done.iou,
-            done.dice,
-            done.seconds
+            "epoch {epoch}/{}  train loss {train:.3}  valid loss {valid:.3}  IoU {:.3}  Dice {:.3}  {:.1} s",
+            self.state.total_epochs, done.iou, done.dice, done.seconds
         );
-        let told = self.talk.tell(&done);
+        let reported = self.reporter.object(&done);
         let mut history = self.history();
         history.epochs.push(done);
         let saved = run_folder::save(&self.file, &*history);
         drop(history);
-        let said = match &self.shown {
-            Shown::Bar(bar) => bar.suspend(|| self.talk.say(&line)),
-            Shown::Dashboard(_) => Ok(()),
-        };
+        let printed = self.bar.suspend(|| self.reporter.line(&line));
         // A panic on Burn's worker thread would leave the main thread waiting for ever.
-        if let Err(error) = saved.and(told).and(said) {
-            self.interrupter.stop(Some(&error.to_string()));
-        }
-    }
-
-    fn dashboard(&mut self) -> Option<&mut TuiMetricsRendererWrapper> {
-        match &mut self.shown {
-            Shown::Dashboard(dashboard) => Some(dashboard),
-            Shown::Bar(_) => None,
+        if let Err(error) = saved.and(reported).and(printed) {
+            self.stop(StopReason::Report(error.to_string()));
         }
     }
 }
@@ -181,9 +161,6 @@ impl MetricsRendererTraining for Progress {
     fn update_train(&mut self, state: MetricState) {
         if let Some(("Loss", loss)) = self.number(&state) {
             self.train_loss(loss);
-        }
-        if let Some(dashboard) = self.dashboard() {
-            dashboard.update_train(state);
         }
     }
 
@@ -199,25 +176,6 @@ impl MetricsRendererTraining for Progress {
                 _ => {}
             }
         }
-        if let Some(dashboard) = self.dashboard() {
-            dashboard.update_valid(state);
-        }
-    }
-
-    fn on_train_end(
-        &mut self,
-        summary: Option<LearnerSummary>,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let reason = match (self.interrupter.error(), self.interrupter.interruption()) {
-            (Some(error), _) => Some(error.to_string()),
-            (None, Some(stop)) => Some(stop.reason.unwrap_or_else(|| "it was interrupted".into())),
-            (None, None) => None,
-        };
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = reason;
-        match self.dashboard() {
-            Some(dashboard) => dashboard.on_train_end(summary),
-            None => Ok(()),
-        }
     }
 }
 
@@ -225,69 +183,45 @@ impl TrainingProgressLogger for Progress {
     fn start(
         &mut self,
         total_epochs: usize,
-        starting_epoch: usize,
-        total_items: Option<usize>,
-        label: Option<&str>,
+        _starting_epoch: usize,
+        _total_items: Option<usize>,
+        _label: Option<&str>,
     ) {
         self.state.total_epochs = total_epochs;
-        if let Some(dashboard) = self.dashboard() {
-            dashboard.start(total_epochs, starting_epoch, total_items, label);
-        }
     }
 
     fn start_split(&mut self, split: &str, total_items: usize) {
         self.state.training = split == "train";
-        if self.state.training {
-            self.state.started = Instant::now();
+        if !self.state.training {
+            return self.bar.set_message("validating");
         }
+        self.state.started = Instant::now();
         let prefix = format!("epoch {}/{}", self.current(), self.state.total_epochs);
-        match &mut self.shown {
-            Shown::Dashboard(dashboard) => dashboard.start_split(split, total_items),
-            Shown::Bar(bar) if self.state.training => {
-                bar.set_prefix(prefix);
-                bar.set_message("");
-                bar.set_length(total_items.div_ceil(self.batch) as u64);
-                bar.set_position(0);
-            }
-            Shown::Bar(bar) => bar.set_message("validating"),
-        }
+        self.bar.set_prefix(prefix);
+        self.bar.set_message("");
+        self.bar
+            .set_length(total_items.div_ceil(self.batch) as u64);
+        self.bar.set_position(0);
     }
 
     fn update_split(&mut self, items_processed: usize) {
-        match &mut self.shown {
-            Shown::Dashboard(dashboard) => dashboard.update_split(items_processed),
-            Shown::Bar(bar) if self.state.training => {
-                bar.set_position(items_processed.div_ceil(self.batch) as u64);
-            }
-            Shown::Bar(_) => {}
+        if self.state.training {
+            let steps = items_processed.div_ceil(self.batch);
+            self.bar.set_position(steps as u64);
         }
     }
 
-    fn end_split(&mut self) {
-        if let Some(dashboard) = self.dashboard() {
-            dashboard.end_split();
-        }
-    }
+    fn end_split(&mut self) {}
 
     fn update_epoch(&mut self, epoch: usize) {
         self.finish_epoch(epoch);
-        if let Some(dashboard) = self.dashboard() {
-            dashboard.update_epoch(epoch);
-        }
     }
 
     fn end(&mut self) {
-        match &mut self.shown {
-            Shown::Dashboard(dashboard) => TrainingProgressLogger::end(dashboard.as_mut()),
-            Shown::Bar(bar) => bar.finish_and_clear(),
-        }
+        self.bar.finish_and_clear();
     }
 
-    fn log_event_training(&mut self, event: String) {
-        if let Some(dashboard) = self.dashboard() {
-            dashboard.log_event_training(event);
-        }
-    }
+    fn log_event_training(&mut self, _event: String) {}
 }
 
 impl MetricsRenderer for Progress {
@@ -296,13 +230,10 @@ impl MetricsRenderer for Progress {
     fn register_metric(&mut self, definition: MetricDefinition) {
         let (id, name) = (definition.metric_id.clone(), definition.name.clone());
         self.state.names.insert(id, name);
-        if let Some(dashboard) = self.dashboard() {
-            dashboard.register_metric(definition);
-        }
     }
 }
 
-// Burn's trait asks for the evaluation of a test set, too; a training has none.
+// Burn's trait requires the evaluation of a test set, too; a training has none.
 impl MetricsRendererEvaluation for Progress {
     fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
 }

@@ -1,27 +1,29 @@
-//! What a training says before it starts, and what it leaves behind.
+//! What a training prints before it starts, and what it writes at the end.
 
 use burn::module::Module;
-use burn::tensor::Device;
 use burn_skip::plan::Plan;
 use serde_json::json;
 
-use crate::data::{Data, Sample};
-use crate::find::Tiles;
-use crate::history::History;
-use crate::model::Segmenter;
-use crate::options::{Options, TrainArgs};
-use crate::picture::Picture;
-use crate::run_folder::RunFolder;
-use crate::{Result, curves, json_file, whole_file};
+use super::history::History;
+use super::options::Options;
+use super::run_folder::RunFolder;
+use super::{Job, TrainArgs};
+use crate::Result;
+use crate::drawing::curves;
+use crate::drawing::prediction::Picture;
+use crate::files::{atomic, json};
+use crate::segmentation::data::Data;
+use crate::segmentation::model::Segmenter;
+use crate::segmentation::tiled_inference::Tiles;
 
-/// Says what is going to be trained.
+/// Prints what will be trained.
 ///
 /// # Errors
-/// When it cannot be said.
+/// When stdout cannot be written to.
 pub fn start(args: &TrainArgs, options: &Options, plan: &Plan, data: &Data) -> Result<()> {
     let (parameters, mult_adds) = (plan.root.total_parameters(), plan.root.total_mult_adds());
-    let devices = args.devices.words();
-    args.talk.say(&format!(
+    let devices = args.devices.description();
+    args.reporter.line(&format!(
         "training a {} of {parameters} parameters on {devices}: {} epochs of {} steps of {} crops of {} x {} \
          from {}, {:.2} G mult-adds a step",
         plan.root.kind,
@@ -33,7 +35,7 @@ pub fn start(args: &TrainArgs, options: &Options, plan: &Plan, data: &Data) -> R
         images(data.train.len()),
         mult_adds as f64 / 1e9
     ))?;
-    args.talk.tell(&json!({
+    args.reporter.object(&json!({
         "start": options,
         "parameters": parameters,
         "mult_adds": mult_adds,
@@ -50,59 +52,52 @@ pub fn images(count: usize) -> String {
     }
 }
 
-/// Writes the model, a prediction for the sample, and the curves of the history; says how it went.
+/// Writes the model, a prediction for the first sample, and the curves of the history, and prints the outcome.
 ///
 /// # Errors
 /// When a file cannot be written, or the device fails.
-pub fn write(
+pub(super) fn write(
     args: &TrainArgs,
     folder: &RunFolder,
     trained: Segmenter,
-    options: &Options,
-    sample: &Sample,
-    device: &Device,
+    job: &Job,
 ) -> Result<()> {
-    let is_reference = options.is_reference(&trained.unet.config);
     // First what it was all for.
     let model = folder.model();
     let saved = trained.clone().save_file(&model);
     saved.map_err(|e| format!("cannot write {}: {e}", model.display()))?;
 
-    let found =
-        Tiles::default().find(&trained.unet, &sample.image, device, args.talk.is_watched())?;
+    let (sample, device) = (&job.data.valid[0], &job.devices[0]);
+    let bar = args.reporter.shows_progress();
+    let predicted = Tiles::default().predict(&trained.unet, &sample.image, device, bar)?;
     let picture = Picture {
         image: &sample.judged(&sample.image),
         truth: Some(&sample.judged(&sample.mask)),
-        found: &sample.judged(&found),
+        predicted: &sample.judged(&predicted),
         classes: trained.unet.config.out_channels,
     };
-    whole_file::write(&folder.prediction(), &picture.png()?)?;
+    atomic::write(&folder.prediction(), &picture.png()?)?;
 
-    let history: History = json_file::read(&folder.history())?;
-    whole_file::write(&folder.curves(), &curves::png(&history)?)?;
-    args.talk.say(&format!(
+    let history: History = json::read(&folder.history())?;
+    atomic::write(&folder.curves(), &curves::png(&history)?)?;
+    args.reporter.line(&format!(
         "wrote {}: prediction.png, curves.png, model.bpk, net.json, training.json, history.json, checkpoint/",
         folder.path().display()
     ))?;
-    outcome(args, options, &history, is_reference)
+    outcome(args, &history, job)
 }
 
-fn outcome(
-    args: &TrainArgs,
-    options: &Options,
-    history: &History,
-    is_reference: bool,
-) -> Result<()> {
+fn outcome(args: &TrainArgs, history: &History, job: &Job) -> Result<()> {
     let (Some(best), Some(last)) = (history.best(), history.epochs.last()) else {
         return Ok(());
     };
-    if last.epoch < options.epochs {
-        args.talk.say(&format!(
+    if last.epoch < job.start.options.epochs {
+        args.reporter.line(&format!(
             "stopped early: the IoU has not grown since epoch {}",
             best.epoch
         ))?;
     }
-    args.talk.say(&format!(
+    args.reporter.line(&format!(
         "validation IoU {:.3}, Dice {:.3} after {} steps in {:.0} s (best IoU {:.3}, epoch {})",
         last.iou,
         last.dice,
@@ -111,13 +106,12 @@ fn outcome(
         best.iou,
         best.epoch
     ))?;
-    if is_reference && history.steps() == 300 {
-        args.talk.say(
-            "reference (PyTorch, 2 threads, max pool, nearest upsampling, learning rate 3e-3): \
-             IoU 0.907 after 300 steps in 46 s",
+    if job.start.is_reference()? && history.steps() == 300 {
+        args.reporter.line(
+            "reference (PyTorch, max pooling, nearest upsampling, learning rate 3e-3): IoU 0.907 after 300 steps",
         )?;
     }
-    args.talk.tell(&json!({
+    args.reporter.object(&json!({
         "iou": last.iou,
         "dice": last.dice,
         "epochs": last.epoch,

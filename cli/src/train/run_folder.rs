@@ -1,15 +1,17 @@
 //! The folder of a training, and the files in it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use burn_skip::net::NetConfig;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::history::History;
-use crate::options::Options;
-use crate::{Result, json_file, whole_file};
+use super::checkpoints;
+use super::history::History;
+use super::options::Options;
+use crate::Result;
+use crate::files::{atomic, json};
 
 /// The folder that a training writes to.
 pub struct RunFolder {
@@ -17,7 +19,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// The folder of a training that was, or will be.
+    /// The folder of a training, which need not exist.
     pub fn new(path: &Path) -> Self {
         Self { path: path.into() }
     }
@@ -30,19 +32,32 @@ impl RunFolder {
         }
     }
 
-    /// Makes it where it is not yet, and keeps other trainings out until the lock is dropped or this program
+    /// Creates it where it does not exist, and keeps other trainings out until the lock is dropped or this program
     /// ends, in whatever way.
     ///
     /// # Errors
     /// When that is not allowed, a file is in the way, or another training runs in it.
-    pub fn occupy(&self) -> Result<File> {
+    pub fn lock(&self) -> Result<File> {
         let shown = self.path.display();
         fs::create_dir_all(self.checkpoints()).map_err(|e| {
             format!(
                 "--out: cannot make the folder {shown}: {e}. Choose a folder that you may write to."
             )
         })?;
-        let lock = File::create(self.path.join("lock"))
+        let path = self.path.join("lock");
+        // Neither a link is followed, nor is anything in the file lost: it need not be ours.
+        if fs::symlink_metadata(&path).is_ok_and(|file| !file.is_file()) {
+            return Err(format!(
+                "--out: {} is a link or a folder, and a training locks a file of this name. Remove it, or choose \
+                 another folder.",
+                path.display()
+            )
+            .into());
+        }
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let lock = options
+            .open(&path)
             .map_err(|e| format!("--out: cannot write to {shown}: {e}"))?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),
@@ -68,7 +83,7 @@ impl RunFolder {
         self.path.join("training.json")
     }
 
-    /// What every epoch achieved.
+    /// The metrics of every epoch.
     pub fn history(&self) -> PathBuf {
         self.path.join("history.json")
     }
@@ -91,7 +106,19 @@ impl RunFolder {
         self.path.join("checkpoint")
     }
 
-    /// Sees that nothing is lost when a training of `net` starts here.
+    /// The files that a training writes beside its checkpoints.
+    pub fn files(&self) -> [PathBuf; 6] {
+        [
+            self.net(),
+            self.options(),
+            self.history(),
+            self.model(),
+            self.prediction(),
+            self.curves(),
+        ]
+    }
+
+    /// Checks that nothing is lost when a training of `net` starts here.
     ///
     /// # Errors
     /// When there is a training, or a file that a training would replace by another.
@@ -99,7 +126,7 @@ impl RunFolder {
         let shown = self.path.display();
         if self.options().is_file() || self.model().is_file() {
             return Err(format!(
-                "--out: {shown} holds a training. Go on with --resume, replace it with --overwrite, or choose \
+                "--out: {shown} holds a training. Continue it with --resume, replace it with --overwrite, or choose \
                  another folder."
             )
             .into());
@@ -116,11 +143,14 @@ impl RunFolder {
             (self.curves(), None),
         ];
         let is_lost = |file: &Path, new: &Option<Value>| {
-            file.exists() && (new.is_none() || json_file::read(file).ok() != *new)
+            file.exists() && (new.is_none() || json::read(file).ok() != *new)
         };
-        match files.iter().find(|(file, new)| is_lost(file, new)) {
+        let mut files = files.into_iter();
+        let lost = files.find(|(file, new)| is_lost(file, new));
+        let lost = lost.map(|(file, _)| file);
+        match lost.or_else(|| checkpoints::of_any_training(self).into_iter().next()) {
             None => Ok(()),
-            Some((file, _)) => Err(format!(
+            Some(file) => Err(format!(
                 "--out: there is a file {} that the training would replace. Allow it with --overwrite, or choose \
                  another folder.",
                 file.display()
@@ -131,17 +161,9 @@ impl RunFolder {
 
     /// Whether a file of this name in the folder is one that a training was writing when it was killed.
     pub fn is_unfinished(&self, name: &str) -> bool {
-        let known = [
-            self.net(),
-            self.options(),
-            self.history(),
-            self.model(),
-            self.prediction(),
-            self.curves(),
-        ];
         let name = name.strip_prefix('.').unwrap_or(name);
         name.ends_with(".tmp")
-            && known.iter().any(|file| {
+            && self.files().iter().any(|file| {
                 let known = file.file_name().unwrap_or_default().to_string_lossy();
                 name.starts_with(&format!("{known}."))
             })
@@ -150,7 +172,7 @@ impl RunFolder {
     /// The network of the training, and its options.
     ///
     /// # Errors
-    /// When there was none, or a file was edited into nonsense.
+    /// When there was none, or a file was edited wrongly.
     pub fn read(&self) -> Result<(NetConfig, Options)> {
         if !self.options().is_file() {
             return Err(format!(
@@ -160,17 +182,28 @@ impl RunFolder {
             )
             .into());
         }
-        let options: Options = json_file::read(&self.options())?;
+        let options: Options = json::read(&self.options())?;
         options.check(&self.options())?;
-        Ok((json_file::read(&self.net())?, options))
+        Ok((json::read(&self.net())?, options))
+    }
+
+    /// The network, the options and the history.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_all(&self) -> Result<(NetConfig, Options, History)> {
+        let (net, options) = self.read()?;
+        let history: History = json::read(&self.history())?;
+        history.check(&self.history(), options.steps)?;
+        Ok((net, options, history))
     }
 }
 
 /// Writes a value in JSON.
 ///
 /// # Errors
-/// As [`whole_file::write`].
+/// As [`atomic::write`].
 pub fn save(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)?;
-    Ok(whole_file::write(path, text.as_bytes())?)
+    Ok(atomic::write(path, text.as_bytes())?)
 }

@@ -8,33 +8,33 @@ use clap::{Args, ValueEnum};
 use crate::Result;
 use crate::device::DeviceName;
 
-/// Where to compute.
+/// The devices of a training.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Devices {
     /// Where to compute
     #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
     device: DeviceName,
 
-    /// How many devices of that kind share the work: a step is of --batch crops on each, and an epoch of as many
-    /// steps fewer. (flex and ndarray are one device; shared with itself, to try it out, it is no faster)
+    /// Devices of that kind that share the work: a step has --batch crops on each, and an epoch correspondingly
+    /// fewer steps. (flex and ndarray are one device each: this only tries it out, and is no faster)
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     devices: u16,
 
-    /// How several devices share it
+    /// How several devices share the work
     #[arg(long, value_enum, default_value = "multi", value_name = "HOW")]
     strategy: Strategy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Strategy {
-    /// One device collects the gradients of all, and takes the step
+    /// One device collects the gradients of all, and makes the step
     Multi,
-    /// Every device takes each step, after they have exchanged their gradients: cuda only
+    /// All devices exchange their gradients, and each makes the step: cuda only
     Ddp,
 }
 
 impl Devices {
-    /// Sees that Burn can share the work so. (What it cannot, it panics at.)
+    /// Checks that Burn can share the work in this way. (It panics where it cannot.)
     ///
     /// # Errors
     /// When the devices cannot exchange gradients.
@@ -42,7 +42,7 @@ impl Devices {
         if self.devices > 1 && self.strategy == Strategy::Ddp && self.device != DeviceName::Cuda {
             return Err(format!(
                 "--strategy ddp: {} devices cannot exchange their gradients in Burn 0.22, only cuda devices can. \
-                 Take --strategy multi.",
+                 Use --strategy multi.",
                 self.device.name()
             )
             .into());
@@ -50,10 +50,10 @@ impl Devices {
         Ok(())
     }
 
-    /// Opens them.
+    /// Opens all of them.
     ///
     /// # Errors
-    /// When one of them is not there.
+    /// When one of them does not exist.
     pub fn open(self) -> Result<Vec<Device>> {
         let numbers = 0..usize::from(self.devices);
         let devices = numbers.map(|number| self.device.open_nth(number));
@@ -75,11 +75,14 @@ impl Devices {
     }
 
     /// "flex", or "4 x cuda (ddp)".
-    pub fn words(self) -> String {
+    pub fn description(self) -> String {
         match self.devices {
-            1 => self.device.name(),
+            1 => self.device.name().into(),
             several => {
-                let how = format!("{:?}", self.strategy).to_lowercase();
+                let how = match self.strategy {
+                    Strategy::Multi => "multi",
+                    Strategy::Ddp => "ddp",
+                };
                 format!("{several} x {} ({how})", self.device.name())
             }
         }

@@ -1,5 +1,4 @@
 //! The workloads: three networks, each in inference and as a training step.
-#![allow(dead_code)] // each bench uses a part
 
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_skip::block::{ConvNormAct, ConvNormActConfig, LayerOrder};

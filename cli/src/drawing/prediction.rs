@@ -1,12 +1,13 @@
-//! A picture of a prediction: the image, the truth, and what was found, missed and made up.
+//! A picture of a prediction: the image, the truth, and what was found, missed and falsely predicted.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::encode;
+use super::font::{self, FONT};
 use crate::Result;
-use crate::font::{self, FONT};
-use crate::metrics::Overlap;
 use crate::raster::Raster;
+use crate::segmentation::metrics::Overlap;
 
 const MARGIN: usize = 24;
 const TITLE: usize = 44;
@@ -21,13 +22,13 @@ const FOUND: RGBColor = RGBColor(235, 235, 225);
 const MISSED: RGBColor = RGBColor(235, 70, 45);
 const FALSE: RGBColor = RGBColor(50, 130, 255);
 
-/// What to draw; without a truth, only the image and what was found.
+/// What to draw; without a truth, only the image and the prediction.
 pub struct Picture<'a> {
     pub image: &'a Raster,
-    /// The class of every pixel, as it is.
+    /// The true class of every pixel.
     pub truth: Option<&'a Raster>,
-    /// The class of every pixel, as it was found.
-    pub found: &'a Raster,
+    /// The predicted class of every pixel.
+    pub predicted: &'a Raster,
     pub classes: usize,
 }
 
@@ -38,7 +39,7 @@ struct Panel<'a> {
 }
 
 impl Picture<'_> {
-    /// Draws it, as the bytes of a PNG file.
+    /// Draws the picture, as the bytes of a PNG file.
     ///
     /// # Errors
     /// When the drawing library fails.
@@ -81,7 +82,7 @@ impl Picture<'_> {
         let Some(truth) = self.truth else {
             panels.push(Panel {
                 title: "prediction".into(),
-                colour: Box::new(move |pixel| tint(grey(pixel), of_class(self.found, pixel))),
+                colour: Box::new(move |pixel| tint(grey(pixel), of_class(self.predicted, pixel))),
             });
             return panels;
         };
@@ -89,13 +90,13 @@ impl Picture<'_> {
             title: "truth".into(),
             colour: Box::new(move |pixel| tint(grey(pixel), of_class(truth, pixel))),
         });
-        let iou = Overlap::between(self.found, truth, self.classes).iou();
+        let iou = Overlap::between(self.predicted, truth, self.classes).iou();
         panels.push(Panel {
             title: format!("prediction: IoU {iou:.3}"),
             colour: Box::new(move |pixel| {
-                let mark = match (self.found.values[pixel], truth.values[pixel]) {
+                let mark = match (self.predicted.values[pixel], truth.values[pixel]) {
                     (0.0, 0.0) => None,
-                    (found, truth) if found == truth => of_class(self.found, pixel),
+                    (found, truth) if found == truth => of_class(self.predicted, pixel),
                     (0.0, _) => Some(MISSED),
                     _ => Some(FALSE),
                 };
@@ -105,7 +106,7 @@ impl Picture<'_> {
         panels
     }
 
-    /// The colour of a class, where it is found.
+    /// The colour of a class where the prediction is right.
     fn colour(&self, class: usize) -> RGBColor {
         match self.classes {
             0..=2 => FOUND,
@@ -161,7 +162,7 @@ impl Picture<'_> {
         let found = match self.classes {
             0..=2 => vec![("found".into(), FOUND)],
             several => {
-                // As many as there is room for.
+                // As many as fit beside each other.
                 let classes = 1..several.min(9);
                 let entry = |class| (format!("class {class}"), self.colour(class));
                 classes.map(entry).collect()
@@ -185,21 +186,4 @@ fn tint(grey: f32, mark: Option<RGBColor>) -> RGBColor {
 fn blend(RGBColor(r, g, b): RGBColor, share: f32) -> RGBColor {
     let part = |channel: u8| (f32::from(channel) * share).round() as u8;
     RGBColor(part(r), part(g), part(b))
-}
-
-/// RGB bytes into the bytes of a PNG file.
-///
-/// # Errors
-/// When the encoder fails.
-pub fn encode(rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-    let mut png = std::io::Cursor::new(Vec::new());
-    image::write_buffer_with_format(
-        &mut png,
-        rgb,
-        width as u32,
-        height as u32,
-        image::ColorType::Rgb8,
-        image::ImageFormat::Png,
-    )?;
-    Ok(png.into_inner())
 }
