@@ -19,7 +19,7 @@ use crate::shape::ShapeError;
 /// ```
 ///
 /// With the feature `schema` it has a JSON schema, by which an editor completes and checks such a file:
-/// `schemars::schema_for!(NetConfig)`, or `cargo run --example plan -- --schema`.
+/// `schemars::schema_for!(NetConfig)`, or `burn-skip plan --schema`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(clippy::large_enum_variant)] // a program holds few

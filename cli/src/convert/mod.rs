@@ -77,11 +77,7 @@ pub struct ConvertArgs {
 impl ConvertArgs {
     /// Checks that no file is written over one that is read, or over another that is written.
     fn check_files(&self) -> Result<()> {
-        let read = [
-            Some(&self.file),
-            self.image.as_ref(),
-            self.classes.as_ref(),
-        ];
+        let read = [Some(&self.file), self.image.as_ref(), self.classes.as_ref()];
         let read = read.into_iter().flatten().map(PathBuf::as_path);
         let picture = self.image.as_ref().map(|_| &self.out);
         let written = [
@@ -155,7 +151,9 @@ fn photo(path: &Path, args: &ConvertArgs) -> Result<Photo> {
 fn print_report(report: &Report, architecture: &Architecture, list: bool) -> Result<()> {
     print(&report.to_string())?;
     let assumed = architecture.assumed();
-    print(&format!("assumed, since no file of weights has it: {assumed}"))?;
+    print(&format!(
+        "assumed, since no file of weights has it: {assumed}"
+    ))?;
     if list {
         for (there, here) in &report.loaded {
             print(&format!("  {there} -> {here}"))?;

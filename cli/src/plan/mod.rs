@@ -100,7 +100,9 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode> {
     }
     let (Some(net), Some(Shape(input))) = (&args.net, &args.input) else {
         // (The command line has one of the three.)
-        print(&serde_json::to_string_pretty(&schemars::schema_for!(NetConfig))?)?;
+        print(&serde_json::to_string_pretty(&schemars::schema_for!(
+            NetConfig
+        ))?)?;
         return Ok(ExitCode::SUCCESS);
     };
     let is_json = matches!(args.format, Format::Json);

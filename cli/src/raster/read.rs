@@ -84,7 +84,8 @@ impl Raster {
     fn foreground(image: &DynamicImage) -> Self {
         let mut mask = Self::colours(image);
         let pixels = mask.width * mask.height;
-        let is_black = |pixel: &usize| (0..3).all(|channel| mask.values[channel * pixels + pixel] == 0.0);
+        let is_black =
+            |pixel: &usize| (0..3).all(|channel| mask.values[channel * pixels + pixel] == 0.0);
         let foreground = (0..pixels).map(|pixel| f32::from(u8::from(!is_black(&pixel))));
         mask.values = foreground.collect();
         mask.channels = 1;

@@ -84,13 +84,15 @@ fn first_mismatch(module: &Shapes, path: &Path) -> Option<String> {
         .into_iter()
         .map(|tensor| (tensor.name.clone(), tensor.shape.to_vec()))
         .collect();
-    let differs = module.iter().find_map(|(name, shape)| match file.get(name) {
-        None => Some(format!("it has no {name}")),
-        Some(found) if found != shape => {
-            Some(format!("{name} is {found:?} in it, and {shape:?} in net.json"))
-        }
-        Some(_) => None,
-    });
+    let differs = module
+        .iter()
+        .find_map(|(name, shape)| match file.get(name) {
+            None => Some(format!("it has no {name}")),
+            Some(found) if found != shape => Some(format!(
+                "{name} is {found:?} in it, and {shape:?} in net.json"
+            )),
+            Some(_) => None,
+        });
     let unknown = || file.keys().find(|name| !module.contains_key(*name));
     differs.or_else(|| unknown().map(|name| format!("the network of net.json has no {name}")))
 }

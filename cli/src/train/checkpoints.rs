@@ -155,7 +155,13 @@ mod tests {
             assert!(is_checkpoint(ours), "{ours}");
             assert!(is_unfinished_checkpoint(&format!("{ours}.77-0.tmp")));
         }
-        for other in ["model.bpk", "best-1.bpk", "model-1.mpk", "model-x.bpk", "-1.bpk"] {
+        for other in [
+            "model.bpk",
+            "best-1.bpk",
+            "model-1.mpk",
+            "model-x.bpk",
+            "-1.bpk",
+        ] {
             assert!(!is_checkpoint(other), "{other}");
             assert!(!is_unfinished_checkpoint(&format!("{other}.77-0.tmp")));
         }

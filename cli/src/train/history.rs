@@ -87,7 +87,9 @@ impl Epoch {
         }
         if !(1..=steps).contains(&self.step_losses.len()) {
             let found = self.step_losses.len();
-            return Some(format!("it has {found} step_losses, and must have 1 to {steps}"));
+            return Some(format!(
+                "it has {found} step_losses, and must have 1 to {steps}"
+            ));
         }
         if losses.any(|loss| !loss.is_finite()) {
             return Some("a loss is not a finite number".into());

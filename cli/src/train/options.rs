@@ -78,9 +78,7 @@ const MAX_COUNT: usize = 1_000_000;
 fn check_count(count: usize) -> Result<usize, String> {
     match count {
         1..=MAX_COUNT => Ok(count),
-        _ => Err(format!(
-            "{count} is no whole number from 1 to {MAX_COUNT}"
-        )),
+        _ => Err(format!("{count} is no whole number from 1 to {MAX_COUNT}")),
     }
 }
 

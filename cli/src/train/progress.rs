@@ -199,8 +199,7 @@ impl TrainingProgressLogger for Progress {
         let prefix = format!("epoch {}/{}", self.current(), self.state.total_epochs);
         self.bar.set_prefix(prefix);
         self.bar.set_message("");
-        self.bar
-            .set_length(total_items.div_ceil(self.batch) as u64);
+        self.bar.set_length(total_items.div_ceil(self.batch) as u64);
         self.bar.set_position(0);
     }
 

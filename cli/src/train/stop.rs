@@ -11,9 +11,17 @@ use burn::train::checkpoint::CheckpointerError;
 #[derive(Clone, Debug)]
 pub enum StopReason {
     /// The loss of a step is not a finite number.
-    Diverged { loss: f32, step: usize, epoch: usize },
+    Diverged {
+        loss: f32,
+        step: usize,
+        epoch: usize,
+    },
     /// The mean losses of an epoch are not finite numbers.
-    DivergedEpoch { train: f32, valid: f32, epoch: usize },
+    DivergedEpoch {
+        train: f32,
+        valid: f32,
+        epoch: usize,
+    },
     /// The history or a line of output could not be written.
     Report(String),
     /// Burn's trainer stopped.
@@ -25,9 +33,16 @@ impl fmt::Display for StopReason {
         let advice = "Start anew with a smaller --learning-rate";
         match self {
             Self::Diverged { loss, step, epoch } => {
-                write!(f, "the loss is {loss} at step {step} of epoch {epoch}. {advice}")
+                write!(
+                    f,
+                    "the loss is {loss} at step {step} of epoch {epoch}. {advice}"
+                )
             }
-            Self::DivergedEpoch { train, valid, epoch } => write!(
+            Self::DivergedEpoch {
+                train,
+                valid,
+                epoch,
+            } => write!(
                 f,
                 "the loss is {train} in training and {valid} in validation after epoch {epoch}. {advice}"
             ),
