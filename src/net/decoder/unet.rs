@@ -1,13 +1,13 @@
-//! [`UnetDecoder`]: back up from the deepest map, meeting every map of an encoder on the way.
+//! [`UnetDecoder`]: from the deepest feature map up, merging in one finer map at each step.
 
-use alloc::{format, vec, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::encoder::check_widths;
+use super::Decoder;
 use crate::fuse::fit::{Fit, Target};
 use crate::fuse::gate::GateConfig;
 use crate::fuse::merge::Order;
@@ -17,9 +17,10 @@ use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
 use crate::layers::conv::Parts;
 use crate::layers::layer::Layer;
 use crate::layers::up::{Up, UpConfig};
-use crate::plan::{Plan, Trace};
+use crate::net::encoder::check_widths;
+use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{ShapeError, expect};
+use crate::shape::{ShapeError, expect, spatial};
 
 const NAME: &str = "UnetDecoder";
 
@@ -29,7 +30,7 @@ const NAME: &str = "UnetDecoder";
 /// ```
 /// use burn_skip::net::UnetDecoderConfig;
 ///
-/// // Of three maps, two widths lead to the size of the finest, and three to that of the image.
+/// // For three maps: two widths end at the size of the finest map, three at that of the image.
 /// let maps = [[1, 8, 17, 11], [1, 16, 9, 6], [1, 32, 5, 3]];
 /// let config = UnetDecoderConfig::new(vec![4, 8]);
 /// assert_eq!(config.output_shape(&maps, &[33, 22]).unwrap(), [1, 4, 17, 11]);
@@ -40,24 +41,31 @@ const NAME: &str = "UnetDecoder";
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnetDecoderConfig {
-    /// The channels after each step, the finest first. Of `n` maps there are `n - 1` steps to the size
-    /// of the finest map; with `n` widths one more leads to the size of the image, where no skip is.
+    /// The channels after each step, the finest first. `n` maps take `n - 1` steps to the size of the finest
+    /// map; with `n` widths a last step without a skip ends at the size of the image.
     pub widths: Vec<usize>,
     /// The channels that the up layers give, one a step of [`widths`](Self::widths), if they change
     /// them: a resize without projection does not, and refuses any other number. Default: those of
     /// the skips, and the width where there is no skip.
+    #[serde(default)]
     pub up_channels: Option<Vec<usize>>,
     /// The convolutions of all blocks. Default: `same` padding, batch norm, ReLU.
+    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
-    /// What leads back up. Default: nearest, to the size of the skip, so that every size works.
+    /// How each step upsamples. Default: nearest, to the size of the skip, so that every size works.
+    #[serde(default = "UpConfig::nearest")]
     pub up: UpConfig,
-    /// How maps that still differ in size are brought together. Default: [`Fit::Exact`].
+    /// How maps that still differ in size are fitted. Default: [`Fit::Exact`].
+    #[serde(default)]
     pub fit: Fit,
-    /// The size that the maps of a level meet at. Default: [`Target::Skip`].
+    /// The size to which the maps of a level are fitted. Default: [`Target::Skip`].
+    #[serde(default = "Target::skip")]
     pub target: Target,
     /// Which map comes first in the concatenations. Default: the deep one.
+    #[serde(default)]
     pub order: Order,
-    /// What weighs the skips, or nothing. Default: nothing.
+    /// The gate of the skips, or none. Default: none.
+    #[serde(default)]
     pub gate: Option<GateConfig>,
 }
 
@@ -89,7 +97,7 @@ impl UnetDecoderConfig {
         }
     }
 
-    /// The channels of the map that goes into the step of width `index`: those of the step before it.
+    /// The channels of the deep map of the step with the width `index`: those of the step before it.
     fn deep_channels(&self, channels: &[usize], index: usize) -> usize {
         let before = self.widths.get(index + 1);
         before.or(channels.last()).copied().unwrap_or(0)
@@ -100,12 +108,12 @@ impl UnetDecoderConfig {
         self.widths.len() == channels.len()
     }
 
-    /// The position in [`widths`](Self::widths) of the step that meets the map `index`.
+    /// The position in [`widths`](Self::widths) of the step that merges the map `index`.
     fn width_index(&self, channels: &[usize], index: usize) -> usize {
         index + usize::from(self.has_last_step(channels))
     }
 
-    /// The step that meets the map `index` of an encoder.
+    /// The step that merges the map `index` of an encoder.
     fn step(&self, channels: &[usize], index: usize) -> UpsampleConcatConfig {
         let width = self.width_index(channels, index);
         let deep = self.deep_channels(channels, width);
@@ -120,23 +128,37 @@ impl UnetDecoderConfig {
             .with_style(self.style.clone())
     }
 
-    /// The channels that the last step's up layer takes and is asked for, and the block after it.
-    fn last_step(&self, channels: &[usize]) -> ([usize; 2], DoubleConvConfig) {
+    /// The step from the finest map to the size of the image, if there is one.
+    fn last_step(&self, channels: &[usize]) -> Option<LastStep> {
+        if !self.has_last_step(channels) {
+            return None;
+        }
         let deep = self.deep_channels(channels, 0);
-        let wanted = match &self.up_channels {
-            Some(all) => all[0],
-            None => self.widths[0],
-        };
-        let enlarged = self.up.out_channels(deep, wanted);
+        let asked = self.up_channels.as_ref().map(|all| all[0]);
+        let up_channels = [deep, asked.unwrap_or(self.widths[0])];
+        let enlarged = self.up.out_channels(deep, up_channels[1]);
         let block = DoubleConvConfig::new([enlarged, self.widths[0]]);
-        ([deep, wanted], block.with_style(self.style.clone()))
+        Some(LastStep {
+            up: self.up.clone(),
+            up_channels,
+            asked,
+            block: block.with_style(self.style.clone()),
+        })
     }
 
-    /// Checks the options for the maps of an encoder, of rank `R` and with `channels` channels.
+    /// Checks the options for the feature maps of an encoder, of rank `R` and with `channels` channels.
     ///
     /// # Errors
     /// When there are too few or too many widths, a number is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self, channels: &[usize]) -> Result<(), ShapeError> {
+        Planner::check_options::<R, _>(channels, |planner, maps| {
+            let image = maps.first().map_or(&[][..], |map| spatial(&map.shape));
+            self.trace(planner, maps, image)
+        })
+    }
+
+    /// Checks that there is a number for each step.
+    fn check_steps(&self, channels: &[usize]) -> Result<(), ShapeError> {
         let maps = channels.len();
         let steps = self.widths.len();
         if steps > 0 || maps > 1 {
@@ -152,61 +174,33 @@ impl UnetDecoderConfig {
                 ),
             ));
         }
-        if let Some(all) = self.up_channels.as_ref().filter(|all| all.len() != steps) {
-            return Err(ShapeError::new(
+        match self.up_channels.as_ref().filter(|all| all.len() != steps) {
+            Some(all) => Err(ShapeError::new(
                 NAME,
                 format!(
                     "up_channels {all:?} are {} numbers for {steps} steps",
                     all.len()
                 ),
                 "Give one number for each width",
-            ));
+            )),
+            None => Ok(()),
         }
-        for index in 0..maps - 1 {
-            self.step(channels, index)
-                .validate::<R>()
-                .map_err(|e| e.within(format!("steps.{index}")))?;
-        }
-        if self.has_last_step(channels) {
-            let (up_channels, block) = self.last_step(channels);
-            let asked = self.up_channels.as_ref().map(|all| all[0]);
-            let checked = self
-                .up
-                .validate_channels::<R>(up_channels)
-                .and_then(|()| self.up.check_asked(up_channels[0], asked))
-                .and_then(|()| block.validate::<R>());
-            checked.map_err(|e| e.within("last"))?;
-        }
-        Ok(())
     }
 
-    /// The shape of the output for maps of shapes `maps`, the finest first, of an image of the
+    /// The shape of the output for feature maps of shapes `maps`, the finest first, of an image of the
     /// spatial size `image`.
     ///
     /// # Errors
-    /// When the maps of a level cannot be brought to one size, or the configuration is invalid.
+    /// When the maps of a level cannot be fitted to one size, or the configuration is invalid.
     pub fn output_shape<const R: usize>(
         &self,
         maps: &[[usize; R]],
         image: &[usize],
     ) -> Result<[usize; R], ShapeError> {
-        let channels: Vec<usize> = maps.iter().map(|map| map[1]).collect();
-        self.validate::<R>(&channels)?;
-        let mut deep = maps[maps.len() - 1];
-        for index in (0..maps.len() - 1).rev() {
-            let merged = self.step(&channels, index).output_shape(deep, maps[index]);
-            deep = merged.map_err(|e| e.within(format!("steps.{index}")))?;
-        }
-        if !self.has_last_step(&channels) {
-            return Ok(deep);
-        }
-        let (up_channels, block) = self.last_step(&channels);
-        let enlarged = self.up.output_shape_to(up_channels, deep, image);
-        let refined = enlarged.and_then(|enlarged| block.output_shape(enlarged));
-        refined.map_err(|e| e.within("last"))
+        Planner::output_shape_of_maps(maps, |planner, maps| self.trace(planner, maps, image))
     }
 
-    /// Tells the planner of every step, for an image of the spatial size `image`.
+    /// Records every step, for an image of the spatial size `image`.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -218,45 +212,77 @@ impl UnetDecoderConfig {
     ) -> Result<Map<R>, ShapeError> {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
-            let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
-            self.validate::<R>(&channels)?;
-            let mut deep = maps[maps.len() - 1].clone();
-            for index in (0..maps.len() - 1).rev() {
-                let step = self.step(&channels, index);
-                deep = step.trace(planner.at(format!("steps.{index}")), &deep, &maps[index])?;
-            }
-            if !self.has_last_step(&channels) {
-                return Ok(deep);
-            }
-            let (up_channels, block) = self.last_step(&channels);
-            planner.at("last").node("Sequence", &[&deep], |planner| {
-                let up = self
-                    .up
-                    .trace_to(planner.at(0), up_channels, &deep, Some(image))?;
-                block.trace(planner.at(1), &up)
-            })
+            self.trace_steps(planner, maps, image)
         })
     }
 
-    /// Builds the decoder for the maps of an encoder, with `channels` channels.
+    fn trace_steps<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+        self.check_steps(&channels)?;
+        let mut deep = maps[maps.len() - 1].clone();
+        for index in (0..maps.len() - 1).rev() {
+            let step = self.step(&channels, index);
+            deep = step.trace(planner.at(format!("steps.{index}")), &deep, &maps[index])?;
+        }
+        match self.last_step(&channels) {
+            Some(last) => last.trace(planner.at("last"), &deep, image),
+            None => Ok(deep),
+        }
+    }
+
+    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
     ///
     /// # Panics
     /// When [`validate`](Self::validate) returns an error, with its message.
     pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> UnetDecoder<R> {
         expect(self.validate::<R>(channels));
         let steps = 0..channels.len() - 1;
-        let last = self.has_last_step(channels).then(|| {
-            let (up_channels, block) = self.last_step(channels);
-            (self.up.init(up_channels, device), block.init(device))
-        });
+        let last = self.last_step(channels);
         UnetDecoder {
             steps: steps
                 .map(|index| self.step(channels, index).init(device))
                 .collect(),
-            last,
+            last: last.map(|last| {
+                (
+                    last.up.init(last.up_channels, device),
+                    last.block.init(device),
+                )
+            }),
             config: self.clone(),
             channels: channels.to_vec(),
         }
+    }
+}
+
+/// The step from the finest map to the size of the image.
+struct LastStep {
+    up: UpConfig,
+    /// The channels of the finest map, and those that the up layer is to give.
+    up_channels: [usize; 2],
+    /// The channels that the options ask of the up layer, if they do.
+    asked: Option<usize>,
+    block: DoubleConvConfig,
+}
+
+impl LastStep {
+    fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node("Sequence", &[x], |planner| {
+            self.up.check_asked(self.up_channels[0], self.asked)?;
+            let up = self
+                .up
+                .trace_to(planner.at(0), self.up_channels, x, Some(image))?;
+            self.block.trace(planner.at(1), &up)
+        })
     }
 }
 
@@ -271,7 +297,7 @@ impl UnetDecoderConfig {
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use burn_skip::net::{UnetDecoder, UnetDecoderConfig};
+/// use burn_skip::net::{Decoder, UnetDecoder, UnetDecoderConfig};
 ///
 /// let device = Device::flex();
 /// let decoder: UnetDecoder = UnetDecoderConfig::new(vec![4, 8]).init(&[8, 16], &device);
@@ -280,7 +306,7 @@ impl UnetDecoderConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct UnetDecoder<const R: usize = 4> {
-    /// What merges each map with what comes up to it, the finest first.
+    /// The step that merges each map but the deepest, the finest first.
     pub steps: Vec<UpsampleConcat<R>>,
     /// From the finest map to the size of the image.
     pub last: Option<(Up<R>, DoubleConv<R>)>,
@@ -292,54 +318,12 @@ pub struct UnetDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> UnetDecoder<R> {
-    /// The shape of the output for maps of shapes `maps`, of an image of the spatial size `image`.
-    ///
-    /// # Errors
-    /// When these are not as many maps, or not of the channels, that the decoder was built for, or they
-    /// cannot be brought to one size.
-    pub fn output_shape(
-        &self,
-        maps: &[[usize; R]],
-        image: &[usize],
-    ) -> Result<[usize; R], ShapeError> {
-        let channels: Vec<usize> = maps.iter().map(|map| map[1]).collect();
-        if channels == self.channels {
-            return self.config.output_shape(maps, image);
-        }
-        Err(ShapeError::new(
-            NAME,
-            format!(
-                "maps of {channels:?} channels came, and it was built for {:?}",
-                self.channels
-            ),
-            "Give the maps of the encoder that it was built for, the finest first",
-        ))
-    }
-
-    /// The [plan](crate::plan) for maps of shapes `maps`, of an image of the spatial size `image`.
-    pub fn plan(&self, maps: &[[usize; R]], image: &[usize]) -> Plan {
-        Plan::of_maps(maps, |planner, maps| {
-            let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
-            // (That these are the maps that it was built for, its configuration does not know.)
-            self.output_shape(&shapes, image)?;
-            self.config.trace(planner, maps, image).map(|map| vec![map])
-        })
-    }
-
-    /// Decodes the maps of an image of the spatial size `image`.
-    ///
-    /// # Panics
-    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
-    pub fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
+impl<const R: usize> Decoder<R> for UnetDecoder<R> {
+    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
         self.forward_parts(maps, image).into_tensor()
     }
 
-    /// As [`forward`](Self::forward), to a map that need not be written.
-    ///
-    /// # Panics
-    /// As [`forward`](Self::forward).
-    pub fn forward_parts(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Parts<R> {
+    fn forward_parts(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Parts<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes, image));
         let Some(deepest) = maps.pop() else {
@@ -353,6 +337,37 @@ impl<const R: usize> UnetDecoder<R> {
             Some((up, block)) => block.forward_parts(up.forward_parts_to(deep, image)),
             None => deep,
         }
+    }
+
+    fn trace(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.node(NAME, &inputs, |planner| {
+            self.check_channels(maps)?;
+            self.config.trace_steps(planner, maps, image)
+        })
+    }
+}
+
+impl<const R: usize> UnetDecoder<R> {
+    /// Refuses maps other than those that the decoder was built for.
+    fn check_channels(&self, maps: &[Map<R>]) -> Result<(), ShapeError> {
+        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+        if channels == self.channels {
+            return Ok(());
+        }
+        Err(ShapeError::new(
+            NAME,
+            format!(
+                "the maps have {channels:?} channels, expected {:?}",
+                self.channels
+            ),
+            "Give the maps of the encoder that it was built for, the finest first",
+        ))
     }
 }
 
@@ -386,8 +401,8 @@ mod tests {
                 .output_shape(&maps, &[64, 64])
                 .unwrap_err()
                 .to_string(),
-            "UnetDecoder: maps of [8, 8, 8] channels came, and it was built for [8, 8]. Give the maps of \
-             the encoder that it was built for, the finest first."
+            "UnetDecoder: the maps have [8, 8, 8] channels, expected [8, 8]. Give the maps of the encoder that \
+             it was built for, the finest first."
         );
     }
 

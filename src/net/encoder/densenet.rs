@@ -4,24 +4,25 @@ use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::activation::{Activation, ActivationConfig};
 use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::encoder::{check_depths, stem_pool};
-use super::{Classifier, Encoder};
+use super::any::{EncoderSpec, check_encoder};
+use super::{AnyEncoder, Encoder, check_depths, stem_pool};
 use crate::fuse::merge::Order;
 use crate::fuse::{SkipConcat, SkipConcatConfig};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
+use crate::layers::activation::{Activation, ActivationConfig};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, LayerOrder};
 use crate::layers::layer::Layer;
 use crate::layers::norm::NormConfig;
 use crate::layers::pool::{Pool, PoolConfig, PoolKind};
+use crate::net::Classifier;
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
+use crate::shape::{ShapeError, check_positive, expect};
 
 const NAME: &str = "DenseNetEncoder";
 
@@ -41,19 +42,24 @@ const NAME: &str = "DenseNetEncoder";
 #[serde(deny_unknown_fields)]
 pub struct DenseNetEncoderConfig {
     /// The channels of the image. Default: 3.
+    #[serde(default = "crate::defaults::image_channels")]
     pub in_channels: usize,
     /// The channels of the stem. Default: 64.
+    #[serde(default = "crate::defaults::width")]
     pub width: usize,
     /// How many channels each layer adds. Default: 32.
+    #[serde(default = "crate::defaults::growth")]
     pub growth: usize,
     /// The channels between the two convolutions of a layer, as a multiple of the growth. Default: 4.
+    #[serde(default = "crate::defaults::bottleneck")]
     pub bottleneck: usize,
     /// The number of layers of each block.
     pub depths: Vec<usize>,
     /// The norm. Default: [`NormConfig::batch`].
+    #[serde(default = "NormConfig::batch")]
     pub norm: NormConfig,
     /// The activation. Default: ReLU.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Activation"))]
+    #[serde(default = "ActivationConfig::default_activation")]
     pub activation: ActivationConfig,
 }
 
@@ -99,49 +105,55 @@ impl DenseNetEncoderConfig {
         ConvNormActConfig::new(channels, kernel)
             .with_padding(Padding::explicit(kernel / 2))
             .with_norm(self.norm.clone())
-            .with_activation(self.activation.clone())
+            .with_activation(self.activation)
             .with_order(LayerOrder::NormActConv)
             .with_bias(false)
     }
 
     /// The two convolutions of a layer.
     fn layer(&self, channels: usize) -> [ConvNormActConfig; 2] {
-        let mid = self.growth * self.bottleneck;
+        let mid = self.growth.saturating_mul(self.bottleneck);
         [
             self.conv([channels, mid], 1),
             self.conv([mid, self.growth], 3),
         ]
     }
 
-    /// The connection over a layer: what came in stands before what the layer adds.
+    /// The connection over a layer: its input comes before the channels that the layer adds.
     fn connection(&self) -> SkipConcatConfig {
         SkipConcatConfig::new().with_order(Order::SkipFirst)
     }
 
-    /// Half the channels, and then half the size.
-    fn transition(&self, channels: usize) -> (ConvNormActConfig, PoolConfig) {
-        (
-            self.conv([channels, channels / 2], 1),
-            PoolConfig::new(PoolKind::Avg, 2),
-        )
-    }
-
-    /// The channels at the start and at the end of each block.
-    fn block_channels(&self) -> Vec<[usize; 2]> {
+    /// The numbers of each block.
+    fn stages(&self) -> Vec<Stage> {
         let mut input = self.width;
-        let block = |&depth: &usize| {
-            let output = input + depth * self.growth;
-            let channels = [input, output];
-            input = output / 2;
-            channels
+        let blocks = self.depths.len();
+        let stage = |(index, &depth): (usize, &usize)| {
+            let stage = Stage {
+                input,
+                growth: self.growth,
+                depth,
+                is_last: index + 1 == blocks,
+            };
+            input = stage.output() / 2;
+            stage
         };
-        self.depths.iter().map(block).collect()
+        self.depths.iter().enumerate().map(stage).collect()
     }
 
-    /// The channels of the features: the stem, and each block.
+    /// What leads from a block to the next: half the channels, and then half the size.
+    fn transition(&self, stage: &Stage) -> Option<Transition> {
+        let output = stage.output();
+        (!stage.is_last).then(|| Transition {
+            conv: self.conv([output, output / 2], 1),
+            pool: PoolConfig::new(PoolKind::Avg, 2),
+        })
+    }
+
+    /// The channels of the feature maps: the stem, and each block.
     pub fn feature_channels(&self) -> Vec<usize> {
-        let blocks = self.block_channels();
-        let ends = blocks.iter().map(|&[_, output]| output);
+        let stages = self.stages();
+        let ends = stages.iter().map(Stage::output);
         core::iter::once(self.width).chain(ends).collect()
     }
 
@@ -150,35 +162,25 @@ impl DenseNetEncoderConfig {
     /// # Errors
     /// When there is no block or one without layers, a number is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        check_positive(NAME, "in_channels", self.in_channels)?;
+        check_encoder(self.in_channels, |planner, x: &Map<R>| {
+            self.trace(planner, x)
+        })
+    }
+
+    /// Checks what no part checks.
+    fn check_numbers(&self) -> Result<(), ShapeError> {
         for (what, number) in [
+            ("in_channels", self.in_channels),
             ("width", self.width),
             ("growth", self.growth),
             ("bottleneck", self.bottleneck),
         ] {
             check_positive(NAME, what, number)?;
-            check_not_huge(NAME, what, number)?;
         }
-        check_depths(NAME, &self.depths)?;
-        self.stem().validate::<R>().map_err(|e| e.within("stem"))?;
-        for (block, [input, output]) in self.block_channels().into_iter().enumerate() {
-            for (index, channels) in (input..output).step_by(self.growth).enumerate() {
-                let [first, second] = self.layer(channels);
-                let layer = first.validate::<R>().and_then(|()| second.validate::<R>());
-                layer.map_err(|e| e.within(format!("blocks.{block}.{index}")))?;
-            }
-            if block + 1 < self.depths.len() {
-                let (conv, _) = self.transition(output);
-                conv.validate::<R>()
-                    .map_err(|e| e.within(format!("transitions.{block}")))?;
-            } else {
-                self.norm.validate(output).map_err(|e| e.within("norm"))?;
-            }
-        }
-        Ok(())
+        check_depths(NAME, &self.depths)
     }
 
-    /// The shapes of the features: the stem (half the size), and each block, the finest first.
+    /// The shapes of the feature maps: the stem (half the size), and each block, the finest first.
     ///
     /// # Errors
     /// When the channels differ, the image is too small for the transitions, or the configuration
@@ -187,37 +189,10 @@ impl DenseNetEncoderConfig {
         &self,
         input: [usize; R],
     ) -> Result<Vec<[usize; R]>, ShapeError> {
-        self.validate::<R>()?;
-        let stem = self.stem().output_shape(input);
-        let stem = stem.map_err(|e| e.within("stem"))?;
-        let pooled = stem_pool().output_shape(stem);
-        let mut shape = pooled.map_err(|e| e.within("pool"))?;
-        let mut maps = vec![stem];
-        for (block, &depth) in self.depths.iter().enumerate() {
-            if block > 0 {
-                let (conv, pool) = self.transition(shape[1]);
-                let halved = conv.output_shape(shape).map_err(|e| e.within(0));
-                let pooled = |s| pool.output_shape(s).map_err(|e| e.within(1));
-                let smaller = halved.and_then(pooled);
-                shape = smaller.map_err(|e| e.within(format!("transitions.{}", block - 1)))?;
-            }
-            for index in 0..depth {
-                let [first, second] = self.layer(shape[1]);
-                let added = first
-                    .output_shape(shape)
-                    .and_then(|s| second.output_shape(s));
-                let merged = added.and_then(|added| self.connection().output_shape(shape, added));
-                shape = merged.map_err(|e| e.within(format!("blocks.{block}.{index}")))?;
-            }
-            maps.push(shape);
-        }
-        self.norm
-            .output_shape(shape)
-            .map_err(|e| e.within("norm"))?;
-        Ok(maps)
+        Planner::output_shapes(input, |planner, x| self.trace(planner, x))
     }
 
-    /// Tells the planner of every part, and gives the maps.
+    /// Records every part, and returns the feature maps.
     ///
     /// # Errors
     /// As [`feature_shapes`](Self::feature_shapes).
@@ -227,32 +202,39 @@ impl DenseNetEncoderConfig {
         x: &Map<R>,
     ) -> Result<Vec<Map<R>>, ShapeError> {
         planner.nodes(NAME, &[x], |planner| {
-            self.validate::<R>()?;
+            self.check_numbers()?;
             let stem = self.stem().trace(planner.at("stem"), x)?;
             let mut x = stem_pool().trace(planner.at("pool"), &stem)?;
             let mut maps = vec![stem];
-            for (block, &depth) in self.depths.iter().enumerate() {
-                if block > 0 {
-                    let (conv, pool) = self.transition(x.shape[1]);
-                    let name = format!("transitions.{}", block - 1);
-                    x = planner.at(name).node("Sequence", &[&x], |planner| {
-                        let halved = conv.trace(planner.at(0), &x)?;
-                        pool.trace(planner.at(1), &halved)
-                    })?;
+            for (index, stage) in self.stages().iter().enumerate() {
+                x = self.trace_block(planner.at(format!("blocks.{index}")), stage, &x)?;
+                match self.transition(stage) {
+                    Some(transition) => {
+                        maps.push(x.clone());
+                        x = transition.trace(planner.at(format!("transitions.{index}")), &x)?;
+                    }
+                    None => {
+                        let normed = self.norm.trace(planner.at("norm"), &x)?;
+                        maps.push(self.activation.trace(planner.at("activation"), &normed)?);
+                    }
                 }
-                let name = format!("blocks.{block}");
-                x = planner.at(name).sequence(0..depth, &x, |_, planner, x| {
-                    let convs = self.layer(x.shape[1]);
-                    self.connection().trace_over(planner, x, |planner, x| {
-                        planner.sequence(&convs, x, ConvNormActConfig::trace)
-                    })
-                })?;
-                maps.push(x.clone());
             }
-            let normed = self.norm.trace(planner.at("norm"), &x)?;
-            let last = maps.len() - 1;
-            maps[last] = self.activation.trace(planner.at("activation"), &normed)?;
             Ok(maps)
+        })
+    }
+
+    /// Records the layers of one block.
+    fn trace_block<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        stage: &Stage,
+        x: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        let layers = stage.inputs().map(|channels| self.layer(channels));
+        planner.sequence(layers, x, |convs, planner, x| {
+            self.connection().trace_over(planner, x, |planner, x| {
+                planner.sequence(&convs, x, ConvNormActConfig::trace)
+            })
         })
     }
 
@@ -262,31 +244,23 @@ impl DenseNetEncoderConfig {
     /// When [`validate`](Self::validate) returns an error, with its message.
     pub fn init<const R: usize>(&self, device: &Device) -> DenseNetEncoder<R> {
         expect(self.validate::<R>());
+        let stages = self.stages();
         let layer = |channels| {
             let [first, second] = self.layer(channels);
             self.connection()
                 .init((first.init(device), second.init(device)))
         };
-        let channels = self.block_channels();
-        let blocks = channels
-            .iter()
-            .zip(&self.depths)
-            .map(|([input, _], &depth)| {
-                let inputs = (0..depth).map(|index| input + index * self.growth);
-                inputs.map(layer).collect()
-            });
-        let transition = |&[_, output]: &[usize; 2]| {
-            let (conv, pool) = self.transition(output);
-            (conv.init(device), pool.init())
-        };
-        let last = channels[channels.len() - 1][1];
+        let transitions = stages.iter().filter_map(|stage| self.transition(stage));
+        let last = stages.last().map_or(0, Stage::output);
         DenseNetEncoder {
             stem: self.stem().init(device),
             pool: stem_pool().init(),
-            blocks: blocks.collect(),
-            transitions: channels[..channels.len() - 1]
+            blocks: stages
                 .iter()
-                .map(transition)
+                .map(|stage| stage.inputs().map(layer).collect())
+                .collect(),
+            transitions: transitions
+                .map(|transition| (transition.conv.init(device), transition.pool.init()))
                 .collect(),
             norm: self.norm.init(last, device),
             activation: self.activation.init(device),
@@ -295,11 +269,73 @@ impl DenseNetEncoderConfig {
     }
 }
 
-/// A layer of a dense block: two convolutions, whose output stands behind their input.
+/// The numbers of one dense block.
+struct Stage {
+    /// The channels that come in.
+    input: usize,
+    /// How many channels each layer adds.
+    growth: usize,
+    /// How many layers there are.
+    depth: usize,
+    /// Whether no transition follows.
+    is_last: bool,
+}
+
+impl Stage {
+    /// The channels that the layer `index` reads.
+    fn channels(&self, index: usize) -> usize {
+        self.input.saturating_add(index.saturating_mul(self.growth))
+    }
+
+    /// The channels that each layer reads.
+    fn inputs(&self) -> impl Iterator<Item = usize> {
+        (0..self.depth).map(|index| self.channels(index))
+    }
+
+    /// The channels that go out.
+    fn output(&self) -> usize {
+        self.channels(self.depth)
+    }
+}
+
+/// What leads from a block to the next.
+struct Transition {
+    conv: ConvNormActConfig,
+    pool: PoolConfig,
+}
+
+impl<const R: usize> Trace<R> for Transition {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node("Sequence", &[x], |planner| {
+            let halved = self.conv.trace(planner.at(0), x)?;
+            self.pool.trace(planner.at(1), &halved)
+        })
+    }
+}
+
+impl<const R: usize> EncoderSpec<R> for DenseNetEncoderConfig {
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn feature_channels(&self) -> Vec<usize> {
+        self.feature_channels()
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        self.trace(planner, x)
+    }
+
+    fn init(&self, device: &Device) -> AnyEncoder<R> {
+        AnyEncoder::DenseNet(self.init(device))
+    }
+}
+
+/// A layer of a dense block: two convolutions, whose output is appended to their input.
 pub type DenseLayer<const R: usize = 4> = SkipConcat<(ConvNormAct<R>, ConvNormAct<R>)>;
 
 /// A DenseNet without its head (arXiv:1608.06993): a strided 7x7 convolution, a max pool, and blocks in
-/// which each layer reads what all before it have made, with transitions that halve channels and size.
+/// which each layer reads the outputs of all layers before it, with transitions that halve channels and size.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
@@ -322,11 +358,11 @@ pub type DenseLayer<const R: usize = 4> = SkipConcat<(ConvNormAct<R>, ConvNormAc
 pub struct DenseNetEncoder<const R: usize = 4> {
     /// The first convolution.
     pub stem: ConvNormAct<R>,
-    /// What follows it.
+    /// The max pool after it.
     pub pool: Pool,
     /// The blocks, the finest first.
     pub blocks: Vec<Vec<DenseLayer<R>>>,
-    /// What leads from each block to the next.
+    /// The convolution and the pool from each block to the next.
     pub transitions: Vec<(ConvNormAct<R>, Pool)>,
     /// The norm of the last block.
     pub norm: Normalization,
@@ -355,10 +391,6 @@ impl<const R: usize> Encoder<R> for DenseNetEncoder<R> {
         }
         maps.push(x);
         maps
-    }
-
-    fn feature_shapes(&self, input: [usize; R]) -> Result<Vec<[usize; R]>, ShapeError> {
-        self.config.feature_shapes(input)
     }
 
     fn feature_channels(&self) -> Vec<usize> {
@@ -422,7 +454,7 @@ mod tests {
             .with_norm(NormConfig::group(8));
         assert_eq!(
             config.validate::<4>().unwrap_err().to_string(),
-            "blocks.0.1.norm.GroupNorm: groups (=8) do not divide the channels (=20). Choose groups that do."
+            "blocks.0.1.block.0.norm.GroupNorm: groups (=8) do not divide the channels (=20). Choose groups that do."
         );
     }
 }

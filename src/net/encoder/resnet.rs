@@ -4,27 +4,28 @@ use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::activation::ActivationConfig;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::encoder::{check_depths, stem_pool};
-use super::{Classifier, Encoder};
+use super::any::{EncoderSpec, check_encoder};
+use super::{AnyEncoder, Encoder, check_depths, stem_pool};
 use crate::fuse::{Shortcut, SkipAdd, SkipAddConfig};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
 use crate::layers::DropPath;
+use crate::layers::activation::ActivationConfig;
 use crate::layers::block::{ConvNormAct, ConvNormActConfig};
 use crate::layers::layer::Layer;
 use crate::layers::norm::NormConfig;
 use crate::layers::pool::Pool;
+use crate::net::Classifier;
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
 
 const NAME: &str = "ResNetEncoder";
 
-/// What a residual connection jumps over.
+/// The convolutions that a residual connection skips.
 ///
 /// # Example
 /// ```
@@ -71,25 +72,30 @@ impl ResNetBlock {
 #[serde(deny_unknown_fields)]
 pub struct ResNetEncoderConfig {
     /// The channels of the image. Default: 3.
+    #[serde(default = "crate::defaults::image_channels")]
     pub in_channels: usize,
     /// The channels of the stem; the stages have 1, 2, 4, ... times as many. Default: 64.
+    #[serde(default = "crate::defaults::width")]
     pub width: usize,
     /// The block.
     pub block: ResNetBlock,
     /// The number of blocks of each stage.
     pub depths: Vec<usize>,
     /// The projection at the start of a stage. Default: [`Shortcut::Conv`].
+    #[serde(default)]
     pub shortcut: Shortcut,
     /// The norm after every convolution, or none. Default: [`NormConfig::batch`].
-    #[serde(deserialize_with = "Option::deserialize")] // absent is an error, and not none
+    #[serde(default = "NormConfig::default_norm")]
     pub norm: Option<NormConfig>,
     /// The activation. Default: ReLU.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Activation"))]
+    #[serde(default = "ActivationConfig::default_activation")]
     pub activation: ActivationConfig,
     /// The probability with which the last block is left out in training; it rises from 0 at the
     /// first block (arXiv:1603.09382). Default: 0.
+    #[serde(default)]
     pub drop_path: f64,
     /// Whether the last norm of each block starts at zero. Default: false.
+    #[serde(default)]
     pub zero_init_last_norm: bool,
 }
 
@@ -105,9 +111,6 @@ setters!(
 );
 
 impl Config for ResNetEncoderConfig {}
-
-/// A block, and the connection over it.
-type BlockConfig = (Vec<ConvNormActConfig>, SkipAddConfig);
 
 impl ResNetEncoderConfig {
     /// Stages of `depths` blocks, for images of three channels.
@@ -150,20 +153,39 @@ impl ResNetEncoderConfig {
             .with_stride(stride)
             .with_padding(Padding::explicit(kernel / 2))
             .with_norm(self.norm.clone())
-            .with_activation(self.activation.clone())
+            .with_activation(self.activation)
     }
 
     fn stem(&self) -> ConvNormActConfig {
         self.conv([self.in_channels, self.width], 7, 2)
     }
 
-    /// The block `index` of the stage `stage`.
-    fn block(&self, stage: usize, index: usize) -> BlockConfig {
-        let inner = self.width << stage;
-        let output = inner * self.block.expansion();
-        let (input, stride) = match (stage, index) {
-            (0, 0) => (self.width, 1),
-            (_, 0) => (output / 2, 2),
+    /// The numbers of each stage.
+    fn stages(&self) -> Vec<Stage> {
+        let [mut input, mut inner] = [self.width; 2];
+        let mut blocks_before = 0_usize;
+        let stage = |(index, &depth): (usize, &usize)| {
+            let stage = Stage {
+                input,
+                inner,
+                output: inner.saturating_mul(self.block.expansion()),
+                stride: if index == 0 { 1 } else { 2 },
+                depth,
+                blocks_before,
+            };
+            input = stage.output;
+            inner = inner.saturating_mul(2);
+            blocks_before = blocks_before.saturating_add(depth);
+            stage
+        };
+        self.depths.iter().enumerate().map(stage).collect()
+    }
+
+    /// The block `index` of a stage.
+    fn block(&self, stage: &Stage, index: usize) -> ResidualConfig {
+        let (inner, output) = (stage.inner, stage.output);
+        let (input, stride) = match index {
+            0 => (stage.input, stage.stride),
             _ => (output, 1),
         };
         let bare = |config: ConvNormActConfig| config.with_activation(None);
@@ -178,27 +200,22 @@ impl ResNetEncoderConfig {
                 bare(self.conv([inner, output], 1, 1)),
             ],
         };
-        let before: usize = self.depths[..stage].iter().sum::<usize>() + index;
-        let last = (self.depths.iter().sum::<usize>() - 1).max(1);
+        let before = stage.blocks_before.saturating_add(index);
+        let blocks = self.depths.iter().copied().fold(0, usize::saturating_add);
+        let last = blocks.saturating_sub(1).max(1);
         let connection = SkipAddConfig::new([input, output])
             .with_stride(stride)
             .with_shortcut(self.shortcut)
             .with_norm(self.norm.clone())
-            .with_activation(self.activation.clone())
+            .with_activation(self.activation)
             .with_drop_path(self.drop_path * before as f64 / last as f64)
             .with_zero_init_last_norm(self.zero_init_last_norm);
-        (convs, connection)
+        ResidualConfig { convs, connection }
     }
 
-    /// The channels of the features: the stem, and each stage.
+    /// The channels of the feature maps: the stem, and each stage.
     pub fn feature_channels(&self) -> Vec<usize> {
-        let stage = |stage: usize| {
-            let times = 1usize.checked_shl(stage as u32).unwrap_or(usize::MAX);
-            self.width
-                .saturating_mul(times)
-                .saturating_mul(self.block.expansion())
-        };
-        let stages = (0..self.depths.len()).map(stage);
+        let stages = self.stages().into_iter().map(|stage| stage.output);
         core::iter::once(self.width).chain(stages).collect()
     }
 
@@ -207,28 +224,22 @@ impl ResNetEncoderConfig {
     /// # Errors
     /// When there is no stage or one without blocks, a number is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        check_encoder(self.in_channels, |planner, x: &Map<R>| {
+            self.trace(planner, x)
+        })
+    }
+
+    /// Checks what no part checks.
+    fn check_numbers(&self) -> Result<(), ShapeError> {
         check_positive(NAME, "in_channels", self.in_channels)?;
         check_positive(NAME, "width", self.width)?;
         check_depths(NAME, &self.depths)?;
         DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
         let widest = self.feature_channels().last().copied().unwrap_or(0);
-        check_not_huge(NAME, "the width of the last stage", widest)?;
-        self.stem().validate::<R>().map_err(|e| e.within("stem"))?;
-        for (stage, &depth) in self.depths.iter().enumerate() {
-            // All blocks but the first are alike.
-            for index in 0..depth.min(2) {
-                let (convs, connection) = self.block(stage, index);
-                let within = |e: ShapeError| e.within(format!("stages.{stage}.{index}"));
-                for conv in &convs {
-                    conv.validate::<R>().map_err(within)?;
-                }
-                connection.validate::<R>().map_err(within)?;
-            }
-        }
-        Ok(())
+        check_not_huge(NAME, "the width of the last stage", widest)
     }
 
-    /// The shapes of the features: the stem (half the size), and each stage, the finest first.
+    /// The shapes of the feature maps: the stem (half the size), and each stage, the finest first.
     ///
     /// # Errors
     /// When the channels differ, or the configuration is invalid.
@@ -236,25 +247,10 @@ impl ResNetEncoderConfig {
         &self,
         input: [usize; R],
     ) -> Result<Vec<[usize; R]>, ShapeError> {
-        self.validate::<R>()?;
-        let stem = self.stem().output_shape(input);
-        let stem = stem.map_err(|e| e.within("stem"))?;
-        let pooled = stem_pool().output_shape(stem);
-        let mut shape = pooled.map_err(|e| e.within("pool"))?;
-        let mut maps = vec![stem];
-        for (stage, &depth) in self.depths.iter().enumerate() {
-            for index in 0..depth {
-                let (convs, connection) = self.block(stage, index);
-                let refined = convs.iter().try_fold(shape, |s, conv| conv.output_shape(s));
-                let output = refined.and_then(|refined| connection.output_shape(shape, refined));
-                shape = output.map_err(|e| e.within(format!("stages.{stage}.{index}")))?;
-            }
-            maps.push(shape);
-        }
-        Ok(maps)
+        Planner::output_shapes(input, |planner, x| self.trace(planner, x))
     }
 
-    /// Tells the planner of every part, and gives the maps.
+    /// Records every part, and returns the feature maps.
     ///
     /// # Errors
     /// As [`feature_shapes`](Self::feature_shapes).
@@ -264,20 +260,18 @@ impl ResNetEncoderConfig {
         x: &Map<R>,
     ) -> Result<Vec<Map<R>>, ShapeError> {
         planner.nodes(NAME, &[x], |planner| {
-            self.validate::<R>()?;
+            self.check_numbers()?;
             let stem = self.stem().trace(planner.at("stem"), x)?;
             let mut x = stem_pool().trace(planner.at("pool"), &stem)?;
             let mut maps = vec![stem];
-            for (stage, &depth) in self.depths.iter().enumerate() {
-                let blocks = (0..depth).map(|index| self.block(stage, index));
-                let name = format!("stages.{stage}");
-                x = planner
-                    .at(name)
-                    .sequence(blocks, &x, |(convs, connection), planner, x| {
-                        connection.trace_over(planner, x, |planner, x| {
-                            planner.sequence(&convs, x, ConvNormActConfig::trace)
-                        })
-                    })?;
+            for (index, stage) in self.stages().iter().enumerate() {
+                let blocks = (0..stage.depth).map(|index| self.block(stage, index));
+                let name = format!("stages.{index}");
+                x = planner.at(name).sequence(blocks, &x, |block, planner, x| {
+                    block.connection.trace_over(planner, x, |planner, x| {
+                        planner.sequence(&block.convs, x, ConvNormActConfig::trace)
+                    })
+                })?;
                 maps.push(x.clone());
             }
             Ok(maps)
@@ -290,18 +284,60 @@ impl ResNetEncoderConfig {
     /// When [`validate`](Self::validate) returns an error, with its message.
     pub fn init<const R: usize>(&self, device: &Device) -> ResNetEncoder<R> {
         expect(self.validate::<R>());
-        let block = |stage, index| {
-            let (convs, connection) = self.block(stage, index);
-            let convs: Vec<ConvNormAct<R>> = convs.iter().map(|conv| conv.init(device)).collect();
-            connection.init(convs, device)
+        let block = |block: ResidualConfig| {
+            let convs = block.convs.iter().map(|conv| conv.init(device));
+            block.connection.init(convs.collect(), device)
         };
-        let stage = |(stage, &depth)| (0..depth).map(|index| block(stage, index)).collect();
+        let stage = |stage: &Stage| {
+            let blocks = (0..stage.depth).map(|index| self.block(stage, index));
+            blocks.map(block).collect()
+        };
         ResNetEncoder {
             stem: self.stem().init(device),
             pool: stem_pool().init(),
-            stages: self.depths.iter().enumerate().map(stage).collect(),
+            stages: self.stages().iter().map(stage).collect(),
             config: self.clone(),
         }
+    }
+}
+
+/// The numbers of one stage.
+struct Stage {
+    /// The channels that come in.
+    input: usize,
+    /// The channels within the blocks.
+    inner: usize,
+    /// The channels that go out.
+    output: usize,
+    /// The stride of the first block.
+    stride: usize,
+    /// How many blocks there are.
+    depth: usize,
+    /// How many blocks all stages before it have.
+    blocks_before: usize,
+}
+
+/// A residual block: its convolutions, and the connection over them.
+struct ResidualConfig {
+    convs: Vec<ConvNormActConfig>,
+    connection: SkipAddConfig,
+}
+
+impl<const R: usize> EncoderSpec<R> for ResNetEncoderConfig {
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn feature_channels(&self) -> Vec<usize> {
+        self.feature_channels()
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        self.trace(planner, x)
+    }
+
+    fn init(&self, device: &Device) -> AnyEncoder<R> {
+        AnyEncoder::ResNet(self.init(device))
     }
 }
 
@@ -331,7 +367,7 @@ pub type Residual<const R: usize = 4> = SkipAdd<Vec<ConvNormAct<R>>, R>;
 pub struct ResNetEncoder<const R: usize = 4> {
     /// The first convolution.
     pub stem: ConvNormAct<R>,
-    /// What follows it.
+    /// The max pool after it.
     pub pool: Pool,
     /// The stages, the finest first.
     pub stages: Vec<Vec<Residual<R>>>,
@@ -351,10 +387,6 @@ impl<const R: usize> Encoder<R> for ResNetEncoder<R> {
             maps.push(x.clone());
         }
         maps
-    }
-
-    fn feature_shapes(&self, input: [usize; R]) -> Result<Vec<[usize; R]>, ShapeError> {
-        self.config.feature_shapes(input)
     }
 
     fn feature_channels(&self) -> Vec<usize> {
