@@ -1,7 +1,7 @@
 //! Loads weights of PyTorch into a network, and segments an image with it.
 //!
 //! ```text
-//! cargo run --release --example load_weights
+//! cargo run --example load_weights
 //! ```
 //!
 //! The file is the state dict of a MONAI `BasicUNet` that was trained in PyTorch to segment cell nuclei.

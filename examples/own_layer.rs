@@ -1,7 +1,7 @@
 //! A layer of your own inside the skip connections of this crate.
 //!
 //! ```text
-//! cargo run --release --example own_layer
+//! cargo run --example own_layer
 //! ```
 //!
 //! `LayerScale` multiplies each channel by a learned factor that starts small, so that a deep residual network

@@ -1,8 +1,8 @@
 //! Two feature maps of different shapes, and every way to merge them into one.
 //!
 //! ```text
-//! cargo run --release --example stack_feature_maps
-//! cargo run --release --example stack_feature_maps --features ndarray -- --device ndarray
+//! cargo run --example stack_feature_maps
+//! cargo run --example stack_feature_maps --features ndarray -- --device ndarray
 //! ```
 //!
 //! It starts with the pipeline of a Keras user, `Conv2D(32, 3) - BatchNormalization - relu -

@@ -1,8 +1,8 @@
 //! Trains a U-Net to segment cell nuclei, on one microscopy image, with Burn's trainer.
 //!
 //! ```text
-//! cargo run --release --example train_unet
-//! cargo run --release --example train_unet --features ndarray,wgpu -- --device wgpu
+//! cargo run --example train_unet
+//! cargo run --example train_unet --features ndarray,wgpu -- --device wgpu
 //! ```
 //!
 //! The left three quarters of the image are trained on, in random crops; the rest is for validation. At the end
@@ -50,10 +50,23 @@ struct Pair {
 }
 
 impl Pair {
-    /// A part of both, by the same function.
+    /// The same function of both.
     fn map(&self, part: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
         let (image, mask) = (part(self.image.clone()), part(self.mask.clone()));
         Self { image, mask }
+    }
+
+    /// A square at a random place, flipped and transposed at random.
+    fn crop(&self, random: &mut StdRng) -> Self {
+        let [.., height, width] = self.image.dims();
+        let [top, left] = [height, width].map(|size| random.random_range(0..=size - CROP));
+        let [flip, mirror, transpose] = random.random::<[bool; 3]>();
+        self.map(|x| {
+            let x = x.narrow(2, top, CROP).narrow(3, left, CROP);
+            let x = if flip { x.flip([2]) } else { x };
+            let x = if mirror { x.flip([3]) } else { x };
+            if transpose { x.swap_dims(2, 3) } else { x }
+        })
     }
 }
 
@@ -108,41 +121,21 @@ impl InferenceStep for Segmenter {
     }
 }
 
-/// Makes batches of random crops, flipped and transposed at random.
-struct Crops {
-    whole: Pair,
-    random: Mutex<StdRng>,
+/// Makes batches: of random crops for training, of what is there for validation.
+struct Stack {
+    random: Option<Mutex<StdRng>>,
 }
 
-impl Batcher<usize, Pair> for Crops {
-    fn batch(&self, items: Vec<usize>, device: &Device) -> Pair {
-        let mut random = self.random.lock().expect("no other thread has panicked");
-        let crops = items.iter().map(|_| {
-            let [.., height, width] = self.whole.image.dims();
-            let [top, left] = [height, width].map(|size| random.random_range(0..=size - CROP));
-            let [flip, mirror, transpose] = random.random::<[bool; 3]>();
-            self.whole.map(|x| {
-                let x = x.narrow(2, top, CROP).narrow(3, left, CROP);
-                let x = if flip { x.flip([2]) } else { x };
-                let x = if mirror { x.flip([3]) } else { x };
-                let x = if transpose { x.swap_dims(2, 3) } else { x };
-                Tensor::from_data(x.into_data(), device)
-            })
+impl Batcher<Pair, Pair> for Stack {
+    fn batch(&self, items: Vec<Pair>, device: &Device) -> Pair {
+        let items = items.into_iter().map(|pair| match &self.random {
+            Some(random) => pair.crop(&mut random.lock().expect("no thread has panicked")),
+            None => pair,
         });
-        let (images, masks) = crops.map(|crop| (crop.image, crop.mask)).unzip();
-        Pair {
-            image: Tensor::cat(images, 0),
-            mask: Tensor::cat(masks, 0),
-        }
-    }
-}
-
-/// Hands on the validation part as it is.
-struct Whole(Pair);
-
-impl Batcher<usize, Pair> for Whole {
-    fn batch(&self, _items: Vec<usize>, device: &Device) -> Pair {
-        self.0.map(|x| Tensor::from_data(x.into_data(), device))
+        let (images, masks) = items.map(|pair| (pair.image, pair.mask)).unzip();
+        let stack = |maps| Tensor::from_data(Tensor::cat(maps, 0).into_data(), device);
+        let (image, mask) = (stack(images), stack(masks));
+        Pair { image, mask }
     }
 }
 
@@ -159,19 +152,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     recording.seed(1);
     let model = Segmenter::new(&recording);
     println!("{} parameters", model.num_params());
-    let random = Mutex::new(StdRng::seed_from_u64(1));
-    let crops = (0..BATCH * steps / EPOCHS).collect();
+    let random = Some(Mutex::new(StdRng::seed_from_u64(1)));
     let trained = SupervisedTraining::new(
         std::env::temp_dir(), // Nothing is written: there is no checkpointer.
-        DataLoaderBuilder::new(Crops {
-            whole: train,
-            random,
-        })
-        .batch_size(BATCH)
-        .build(InMemDataset::new(crops)),
-        DataLoaderBuilder::new(Whole(valid.clone()))
+        DataLoaderBuilder::new(Stack { random })
+            .batch_size(BATCH)
+            .build(InMemDataset::new(vec![train; BATCH * steps / EPOCHS])),
+        DataLoaderBuilder::new(Stack { random: None })
             .batch_size(1)
-            .build(InMemDataset::new(vec![0])),
+            .build(InMemDataset::new(vec![valid.clone()])),
     )
     .num_epochs(EPOCHS)
     .with_training_strategy(ExecutionStrategy::single(recording).into())
@@ -191,16 +180,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // On the whole image, so that the network sees what lies beside the validation columns.
     let logits = trained.model.unet.forward(whole.image);
-    let found = logits.narrow(3, SPLIT, 512 - SPLIT).greater_elem(0);
+    let found = logits.greater_elem(0).narrow(3, SPLIT, 512 - SPLIT);
     let found = found.float();
-    println!(
-        "validation IoU {:.3}",
-        iou(found.clone(), valid.mask.clone())
-    );
-    write(
-        "nuclei.png",
-        Tensor::cat(vec![valid.image, valid.mask, found], 3),
-    )?;
+    let score = iou(found.clone(), valid.mask.clone());
+    println!("validation IoU {score:.3}");
+    let out = support::option("--out").unwrap_or_else(|| "nuclei.png".into());
+    write(&out, Tensor::cat(vec![valid.image, valid.mask, found], 3))?;
     println!("wrote {out}: the image, the truth, the prediction");
     Ok(())
 }

@@ -22,7 +22,7 @@ NAMES = [name for name in NETWORKS if name not in ("monai_basic_unet_3d", "monai
 SIZES = ((224, 224), (193, 161))  # height, width
 TOLERANCE = 1e-4  # of the largest logit
 ROOT = Path(__file__).resolve().parent.parent
-CARGO = ["cargo", "run", "--quiet", "--release", "--bin", "burn-skip", "--", "convert"]
+CARGO = ["cargo", "run", "--quiet", "--bin", "burn-skip", "--", "convert"]
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -1,10 +1,8 @@
 //! Plans: the costs that torchinfo gives for whole networks, and what holds for every plan.
 
 use burn::module::Module;
-use burn::nn::Initializer;
 use burn::tensor::Device;
-use burn_skip::activation::ActivationConfig;
-use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
+use burn_skip::block::{ConvNormAct, ConvNormActConfig};
 use burn_skip::down::DownConfig;
 use burn_skip::fit::Fit;
 use burn_skip::gate::GateConfig;

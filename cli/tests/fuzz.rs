@@ -2,7 +2,7 @@
 //! memory.
 //!
 //! `cargo test` runs a bounded number of cases from a fixed seed. A longer run:
-//! `BURN_SKIP_FUZZ_CASES=10000 BURN_SKIP_FUZZ_SEED=7 cargo test -p burn-skip-cli --test fuzz`.
+//! `BURN_SKIP_FUZZ_CASES=10000 BURN_SKIP_FUZZ_SEED=7 cargo test --test fuzz`.
 
 mod support;
 
