@@ -1,12 +1,15 @@
 //! Files that hold only what differs from the defaults.
 
-use burn_skip::block::{ConvStyle, ConvNormActConfig, DoubleConvConfig};
+use burn_skip::block::{ConvNormActConfig, ConvStyle, DoubleConvConfig};
 use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
 use burn_skip::down::DownConfig;
-use burn_skip::net::{DenseNetEncoderConfig, PlainEncoderConfig, ResNetEncoderConfig, UnetDecoderConfig};
+use burn_skip::net::{
+    DenseNetEncoderConfig, NetConfig, PlainEncoderConfig, ResNetEncoderConfig, UnetConfig,
+    UnetDecoderConfig,
+};
 use burn_skip::norm::NormConfig;
-use burn_skip::up::UpConfig;
 use burn_skip::pool::{PoolConfig, PoolKind};
+use burn_skip::up::UpConfig;
 use burn_skip::{BranchConfig, FuseConfig, SkipAddConfig, SkipConcatConfig, UpsampleConcatConfig};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -73,5 +76,42 @@ fn what_a_file_leaves_out_is_what_new_sets() {
 #[test]
 fn an_unknown_field_stays_an_error() {
     let error = serde_json::from_str::<ConvStyle>(r#"{"nrom": null}"#).unwrap_err();
-    assert!(format!("{error}").contains("unknown field `nrom`"), "{error}");
+    assert!(
+        format!("{error}").contains("unknown field `nrom`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_unet_of_three_numbers_is_a_network() {
+    let short = r#"{"Unet": {"in_channels": 1, "widths": [16, 32, 64], "out_channels": 1}}"#;
+    assert_short(
+        &NetConfig::Unet(UnetConfig::new(1, 1, vec![16, 32, 64])),
+        short,
+    );
+    // The full form is read back as it was written.
+    let full = serde_json::to_string(&UnetConfig::new(1, 1, vec![16, 32, 64])).unwrap();
+    assert_short(&UnetConfig::new(1, 1, vec![16, 32, 64]), &full);
+}
+
+#[test]
+fn what_a_unet_lacks_or_has_twice_is_named() {
+    let text = |file| {
+        serde_json::from_str::<UnetConfig>(file)
+            .unwrap_err()
+            .to_string()
+    };
+    let error = text(r#"{"in_channels": 1, "out_channels": 1}"#);
+    assert!(error.contains("missing field `widths`"), "{error}");
+    let error = text(r#"{"out_channels": 1}"#);
+    assert!(
+        error.contains("give an encoder, or `in_channels` and `widths`"),
+        "{error}"
+    );
+    let error = text(
+        r#"{"in_channels": 1, "out_channels": 1, "encoder": {"Plain": {"in_channels": 1, "widths": [8]}}}"#,
+    );
+    assert!(error.contains("Leave one of them out"), "{error}");
+    let error = text(r#"{"in_channels": 1, "width": [8], "out_channels": 1}"#);
+    assert!(error.contains("unknown field `width`"), "{error}");
 }

@@ -175,9 +175,6 @@ pub enum Elementwise {
     Difference,
 }
 
-
-
-
 impl Elementwise {
     /// The name of the operation, for readers.
     pub(crate) const fn name(self) -> &'static str {

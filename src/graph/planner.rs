@@ -156,7 +156,10 @@ impl Planner {
         trace: impl FnOnce(&mut Self, &[Map<R>]) -> Result<Map<O>, ShapeError>,
     ) -> Result<[usize; O], ShapeError> {
         let mut planner = Self::new(Mode::Silent);
-        let maps: Vec<_> = inputs.iter().map(|&input| planner.map(input, None)).collect();
+        let maps: Vec<_> = inputs
+            .iter()
+            .map(|&input| planner.map(input, None))
+            .collect();
         trace(&mut planner, &maps).map(|map| map.shape)
     }
 
@@ -384,9 +387,8 @@ impl Planner {
         if let Mode::Record { open, .. } = &mut self.mode {
             let merge = open.last_mut().and_then(|node| node.children.last_mut());
             let others = maps.iter().zip(names).skip(1);
-            let found = others.flat_map(|(other, name)| {
-                misalignments([names[0], name], maps[0], other)
-            });
+            let found =
+                others.flat_map(|(other, name)| misalignments([names[0], name], maps[0], other));
             if let Some(merge) = merge {
                 merge.misalignments = found.collect();
             }

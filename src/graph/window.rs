@@ -151,17 +151,15 @@ impl Window {
                 let start = start.resolve(R, layer, "padding")?;
                 let end = end.resolve(R, layer, "padding")?;
                 let both = start.into_iter().zip(end);
-                Ok(both.map(|(start, end)| AxisPadding { start, end }).collect())
+                Ok(both
+                    .map(|(start, end)| AxisPadding { start, end })
+                    .collect())
             }
         }
     }
 
     /// Refuses a padding in which a whole window can lie: it has no largest value and no mean.
-    pub fn check_sees_the_map(
-        &self,
-        layer: &str,
-        pads: &[AxisPadding],
-    ) -> Result<(), ShapeError> {
+    pub fn check_sees_the_map(&self, layer: &str, pads: &[AxisPadding]) -> Result<(), ShapeError> {
         for (n, &AxisPadding { start, end }) in pads.iter().enumerate() {
             if start.max(end) >= self.kernel_size[n] {
                 return Err(ShapeError::new(
@@ -292,7 +290,9 @@ mod tests {
     #[test]
     fn a_window_larger_than_the_map_is_an_error() {
         let w = window(5, 1, 2, false);
-        let error = w.output_shape("Conv", [1, 1, 4], &[AxisPadding { start: 1, end: 1 }]).unwrap_err();
+        let error = w
+            .output_shape("Conv", [1, 1, 4], &[AxisPadding { start: 1, end: 1 }])
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "Conv: length 4 with padding 1 + 1 is smaller than the window of 9 (kernel 5, dilation 2). \

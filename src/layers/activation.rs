@@ -237,7 +237,10 @@ mod tests {
             (ActivationConfig::LogSigmoid, 0.0, -core::f32::consts::LN_2),
         ] {
             let found = run(config, x);
-            assert!((found - y).abs() < 1e-6, "{config:?}({x}) = {found}, not {y}");
+            assert!(
+                (found - y).abs() < 1e-6,
+                "{config:?}({x}) = {found}, not {y}"
+            );
         }
     }
 

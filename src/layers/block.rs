@@ -289,7 +289,14 @@ impl<const R: usize> ConvNormAct<R> {
 
 impl<const R: usize> Trace<R> for ConvNormAct<R> {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        trace_in_order(self.order, &self.conv, &self.norm, &self.activation, planner, x)
+        trace_in_order(
+            self.order,
+            &self.conv,
+            &self.norm,
+            &self.activation,
+            planner,
+            x,
+        )
     }
 }
 

@@ -595,6 +595,8 @@ mod tests {
         let prelu = PReluConfig::new().with_num_parameters(4).init(&device);
         assert!(text(prelu.output_shape([1, 3, 4, 4])).starts_with("PRelu: channels differ"));
         let swiglu = burn::nn::SwiGluConfig::new(4, 4).init(&device);
-        assert!(text(BurnActivation::SwiGlu(swiglu).output_shape([1, 3, 4, 4])).contains("last axis"));
+        assert!(
+            text(BurnActivation::SwiGlu(swiglu).output_shape([1, 3, 4, 4])).contains("last axis")
+        );
     }
 }

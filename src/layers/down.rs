@@ -15,8 +15,8 @@ use crate::layers::pixel_shuffle::{BlockOrder, pixel_unshuffle};
 use crate::layers::pool::{Pool, PoolConfig, PoolKind};
 use crate::plan::Trace;
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_not_huge, check_positive, expect,
-    with_channels, with_spatial,
+    PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_not_huge,
+    check_positive, expect, with_channels, with_spatial,
 };
 
 const NAME: &str = "Down";
@@ -222,9 +222,8 @@ fn trace_blur<const R: usize>(
             ceil_mode: false,
             stride,
         };
-        let grid = x.regrid(|n, grid| {
-            grid.window([taps, window.stride[n], 1, window.padding[n].start])
-        });
+        let grid =
+            x.regrid(|n, grid| grid.window([taps, window.stride[n], 1, window.padding[n].start]));
         Ok(Record::new(Op::Blur(window), with_spatial(x.shape, &size)).on_grid(grid))
     })
 }

@@ -7,8 +7,8 @@
 
 use alloc::{format, vec::Vec};
 
-use burn::tensor::{DType, Tensor};
 pub use crate::graph::{ResizeMode, Sampling};
+use burn::tensor::{DType, Tensor};
 
 use crate::graph::{Grid, Map, Op, Planner, Record};
 use crate::layers::axis_map::{AxisMap, repeats, select};

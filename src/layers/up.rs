@@ -309,7 +309,8 @@ impl UpConfig {
                 Self::PixelShuffle { blur, .. } => {
                     let scale = self.scale::<R>()?;
                     let cell = scale.iter().copied().fold(output, usize::saturating_mul);
-                    let x = ConvConfig::new([channels[0], cell], 1).trace(planner.at("layer"), x)?;
+                    let x =
+                        ConvConfig::new([channels[0], cell], 1).trace(planner.at("layer"), x)?;
                     let y = trace_shuffle(planner.at(""), &x, output, &target, scale)?;
                     match blur {
                         true => trace_blur(planner.at(""), &y),
@@ -403,10 +404,7 @@ fn trace_shuffle<const R: usize>(
 }
 
 /// Records [`blur`].
-fn trace_blur<const R: usize>(
-    planner: &mut Planner,
-    x: &Map<R>,
-) -> Result<Map<R>, ShapeError> {
+fn trace_blur<const R: usize>(planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
     planner.leaf("Blur", &[x], || {
         let window = WindowOp {
             kernel_size: vec![2; R - 2],

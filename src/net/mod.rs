@@ -13,6 +13,7 @@ mod encoder;
 pub(crate) mod schema;
 mod segmentation;
 mod unet;
+mod unet_file;
 
 pub use advice::{Advice, Change};
 pub use classifier::{Classifier, ClassifierConfig};

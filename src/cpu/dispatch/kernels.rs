@@ -105,7 +105,11 @@ pub(super) fn conv<const R: usize>(
     {
         return Err(parts);
     }
-    let Ok(output) = window.output_shape("Conv", input, pads) else {
+    let padding: Vec<_> = pads
+        .iter()
+        .map(|&(start, end)| crate::graph::AxisPadding { start, end })
+        .collect();
+    let Ok(output) = window.output_shape("Conv", input, &padding) else {
         return Err(parts);
     };
     let output = with_channels(output, outputs);

@@ -17,21 +17,18 @@ pub(crate) fn default_initializer() -> Initializer {
 }
 
 /// Refuses numbers for which Burn's initializer panics.
-pub(crate) fn check_initializer(
-    layer: &str,
-    initializer: &Initializer,
-) -> Result<(), ShapeError> {
+pub(crate) fn check_initializer(layer: &str, initializer: &Initializer) -> Result<(), ShapeError> {
     let refuse = |problem: String, remedy: &str| Err(ShapeError::new(layer, problem, remedy));
     match *initializer {
-        Initializer::Uniform { min, max }
-            if !(min.is_finite() && max.is_finite() && min < max) =>
-        {
+        Initializer::Uniform { min, max } if !(min.is_finite() && max.is_finite() && min < max) => {
             refuse(
                 format!("the initializer is uniform from {min} to {max}"),
                 "Choose finite numbers, the first smaller than the second",
             )
         }
-        Initializer::Normal { mean, std } if !(mean.is_finite() && std.is_finite() && std > 0.0) => {
+        Initializer::Normal { mean, std }
+            if !(mean.is_finite() && std.is_finite() && std > 0.0) =>
+        {
             refuse(
                 format!("the initializer is normal with mean {mean} and deviation {std}"),
                 "Choose a finite mean and a positive deviation",
@@ -116,7 +113,9 @@ mod tests {
         let conv = ConvConfig::new([2, 2], 3)
             .with_initializer(Initializer::Orthogonal { gain: 1.0 })
             .init::<4>(&Device::flex());
-        let bias = conv.bias.map(|bias| bias.val().to_data().try_to_vec::<f32>().unwrap());
+        let bias = conv
+            .bias
+            .map(|bias| bias.val().to_data().try_to_vec::<f32>().unwrap());
         assert_eq!(bias, Some(alloc::vec![0.0, 0.0]));
     }
 }

@@ -233,7 +233,10 @@ impl ConvTransposeConfig {
             };
             if is_any_size {
                 check_channels(NAME, x.shape, self.channels[0])?;
-                return Ok(Record::new(Op::Opaque, with_channels(x.shape, self.channels[1])));
+                return Ok(Record::new(
+                    Op::Opaque,
+                    with_channels(x.shape, self.channels[1]),
+                ));
             }
             let window = self.window(x.shape, &target)?;
             let output = with_channels(with_spatial(x.shape, &target), self.channels[1]);

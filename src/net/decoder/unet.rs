@@ -43,6 +43,7 @@ const NAME: &str = "UnetDecoder";
 pub struct UnetDecoderConfig {
     /// The channels after each step, the finest first. `n` maps take `n - 1` steps to the size of the finest
     /// map; with `n` widths a last step without a skip ends at the size of the image.
+    #[serde(default)]
     pub widths: Vec<usize>,
     /// The channels that the up layers give, one a step of [`widths`](Self::widths), if they change
     /// them: a resize without projection does not, and refuses any other number. Default: those of
@@ -81,6 +82,13 @@ setters!(
 );
 
 impl Config for UnetDecoderConfig {}
+
+/// Without widths, for the file of a network whose encoder has them.
+impl Default for UnetDecoderConfig {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
 
 impl UnetDecoderConfig {
     /// A decoder with nearest upsampling to the sizes of the skips.
