@@ -10,6 +10,7 @@ mod support;
 
 use std::error::Error;
 
+use burn_skip::Layer;
 use burn_skip::net::{Unet, UnetConfig};
 use burn_skip::weights::{Names, WeightsFile};
 use support::images::{iou, nuclei};

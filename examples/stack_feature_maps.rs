@@ -28,7 +28,7 @@ use burn_skip::resize::ResizeMode;
 use burn_skip::up::UpConfig;
 use burn_skip::{
     Axis, BranchConfig, DirectSum, FlattenPadReshape, Fuse, FuseConfig, Layer, ShapeError,
-    SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
+    SkipConcat, SkipConcatConfig, Trace, UpsampleConcat, UpsampleConcatConfig,
 };
 
 const CHANNELS: usize = 128;

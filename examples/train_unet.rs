@@ -25,6 +25,7 @@ use burn::train::{
     ExecutionStrategy, InferenceStep, Learner, RegressionOutput, SupervisedTraining, TrainOutput,
     TrainStep,
 };
+use burn_skip::Layer;
 use burn_skip::down::DownConfig;
 use burn_skip::net::{EncoderConfig, PlainEncoderConfig, Unet, UnetConfig};
 use burn_skip::up::UpConfig;

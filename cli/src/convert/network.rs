@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use burn_skip::net::{DenseNet, Encoder, ResNet, Unet};
 use burn_skip::resize::{ResizeMode, resize};
 use burn_skip::weights::{Architecture, Names, Report, WeightsError, WeightsFile, save};
-use burn_skip::{Layer, ShapeError};
+use burn_skip::{Layer, ShapeError, Trace};
 
 use crate::Result;
 
@@ -120,7 +120,7 @@ impl Network {
         match self {
             Self::ResNet(net) => net.encoder.config.in_channels,
             Self::DenseNet(net) => net.encoder.config.in_channels,
-            Self::Unet(net) => net.config.encoder.in_channels(),
+            Self::Unet(net) => net.config().encoder.in_channels(),
         }
     }
 

@@ -147,7 +147,8 @@ fn write_diagram(plan: &Plan, args: &PlanArgs, file: &Path) -> Result<()> {
 
 fn print_advice(advice: &[Advice]) -> Result<()> {
     for advice in advice {
-        let changes = advice.changes.join("; ");
+        let changes: Vec<String> = advice.changes.iter().map(ToString::to_string).collect();
+        let changes = changes.join("; ");
         let cost = advice.mult_adds as f64 / 1e9;
         let left = match advice.misalignments {
             0 => String::new(),

@@ -26,7 +26,7 @@ pub fn start(args: &TrainArgs, options: &Options, plan: &Plan, data: &Data) -> R
     args.reporter.line(&format!(
         "training a {} of {parameters} parameters on {devices}: {} epochs of {} steps of {} crops of {} x {} \
          from {}, {:.2} G mult-adds a step",
-        plan.root.kind,
+        plan.root.label,
         options.epochs,
         options.steps,
         options.batch,
@@ -74,7 +74,7 @@ pub(super) fn write(
         image: &sample.judged(&sample.image),
         truth: Some(&sample.judged(&sample.mask)),
         predicted: &sample.judged(&predicted),
-        classes: trained.unet.config.out_channels,
+        classes: trained.unet.config().out_channels,
     };
     atomic::write(&folder.prediction(), &picture.png()?)?;
 
