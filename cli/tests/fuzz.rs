@@ -232,14 +232,12 @@ fn arguments(random: &mut StdRng) -> Vec<String> {
     if random.random_bool(0.1) {
         words.remove(random.random_range(0..words.len()));
     }
-    // A training of a million steps is none that should be tried.
-    let is_training = words.first().is_some_and(|word| word == "train");
-    let dry = words.iter().any(|word| word == "--dry-run");
-    if is_training && !dry {
-        for word in &mut words {
-            if word.parse::<f64>().is_ok_and(|number| number > 64.0) {
-                *word = "3".into();
-            }
+    // A training of thousands of steps, or an image of thousands of pixels, takes long and is right.
+    let computes = words.first().is_some_and(|word| word != "plan");
+    if computes && !words.iter().any(|word| word == "--dry-run") {
+        let is_long = |word: &String| word.parse::<f64>().is_ok_and(|n| n > 64.0);
+        for word in words.iter_mut().filter(|word| is_long(word)) {
+            *word = "3".into();
         }
     }
     words
