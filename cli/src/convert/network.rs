@@ -12,10 +12,15 @@ use burn_skip::{Layer, ShapeError, Trace};
 
 use crate::Result;
 
-fn check_classes(classes: usize) -> Result<()> {
-    match classes {
-        0 => Err("the network of the file has no classes: its last layer is empty".into()),
-        _ => Ok(()),
+/// Checks that no tensor of a file is empty: the sizes of a network follow from them.
+fn check_not_empty(file: &WeightsFile) -> Result<()> {
+    match file.tensors().find(|(_, shape)| shape.contains(&0)) {
+        None => Ok(()),
+        Some((name, shape)) => Err(format!(
+            "{}: its tensor {name} of shape {shape:?} is empty. The file is damaged, or of another network.",
+            file.path().display()
+        )
+        .into()),
     }
 }
 
@@ -46,16 +51,15 @@ impl Network {
     /// # Errors
     /// When it is not one for images, or the file cannot hold as many weights as it has.
     pub fn new(architecture: &Architecture, file: &WeightsFile, device: &Device) -> Result<Self> {
+        check_not_empty(file)?;
         let network = match architecture {
             Architecture::ResNet { encoder, classes } => {
                 encoder.validate::<4>()?;
-                check_classes(*classes)?;
                 let encoder = encoder.init::<4>(device);
                 Self::ResNet(Box::new(ResNet::new(encoder, *classes, device)))
             }
             Architecture::DenseNet { encoder, classes } => {
                 encoder.validate::<4>()?;
-                check_classes(*classes)?;
                 let encoder = encoder.init::<4>(device);
                 Self::DenseNet(Box::new(DenseNet::new(encoder, *classes, device)))
             }
@@ -83,8 +87,11 @@ impl Network {
             Self::DenseNet(net) => net.num_params(),
             Self::Unet(net) => net.num_params(),
         };
-        let numbers = |(_, shape): (&str, &[usize])| shape.iter().product::<usize>();
-        let numbers: usize = file.tensors().map(numbers).sum();
+        let numbers = |(_, shape): (&str, &[usize])| {
+            let product = shape.iter().copied().reduce(usize::saturating_mul);
+            product.unwrap_or(1)
+        };
+        let numbers = file.tensors().map(numbers).fold(0, usize::saturating_add);
         if parameters / 100 <= numbers {
             return Ok(());
         }
