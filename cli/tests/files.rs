@@ -256,15 +256,18 @@ fn every_pixel_of_a_mask_that_is_not_black_is_foreground() {
     assert_eq!(score("dark_red.png", [1, 0, 0]), white);
 }
 
-/// The first bytes of a PNG of this size, 8 bits grey.
+/// A PNG of this size, 8 bits grey, whose pixels are missing.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
-    let mut chunk = b"IHDR".to_vec();
-    chunk.extend(width.to_be_bytes());
-    chunk.extend(height.to_be_bytes());
-    chunk.extend([8, 0, 0, 0, 0]);
-    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
-    png.extend(&chunk);
-    png.extend(crc32(&chunk).to_be_bytes());
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |name: &[u8], data: &[u8]| {
+        let named = [name, data].concat();
+        png.extend(u32::to_be_bytes(data.len() as u32));
+        png.extend(&named);
+        png.extend(crc32(&named).to_be_bytes());
+    };
+    let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    chunk(b"IHDR", &[&size[..], &[8, 0, 0, 0, 0]].concat());
+    chunk(b"IDAT", &[0x78, 0x9c]);
     png
 }
 

@@ -247,7 +247,7 @@ fn arguments(random: &mut StdRng) -> Vec<String> {
 fn random_command_lines_and_damaged_files_give_errors() {
     let files = Files::new();
     let first = number("BURN_SKIP_FUZZ_SEED", 1);
-    for case in 0..number("BURN_SKIP_FUZZ_CASES", 150) {
+    for case in 0..number("BURN_SKIP_FUZZ_CASES", 60) {
         let mut random = StdRng::seed_from_u64(first.wrapping_add(case));
         files.write(&mut random);
         check(&files.folder, &arguments(&mut random), case);

@@ -181,11 +181,6 @@ fn an_edited_history_is_refused() {
             "\"train_loss\": 1e300, \"x\": ",
             "unknown field `x`",
         ),
-        (
-            "\"train_loss\": ",
-            "\"train_loss\": 1e39",
-            "a loss is not a finite number",
-        ),
     ] {
         let edited = history.replacen(from, to, 1);
         assert_ne!(edited, history);
@@ -316,8 +311,7 @@ fn a_model_of_another_network_is_refused_by_the_tensor() {
     let text = fail(&["eval", "--model", &out.display().to_string()]);
     assert!(
         text.contains("model.bpk holds another network")
-            && text.contains("[16, 64, 3, 3] in it, and [8, 64, 3, 3] in net.json")
-            || text.contains("[16, 1, 3, 3] in it, and [8, 1, 3, 3] in net.json"),
+            && text.contains("weight is [16, 48, 3, 3] in it, and [16, 40, 3, 3] in net.json"),
         "{text}"
     );
 }

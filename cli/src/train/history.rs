@@ -140,6 +140,14 @@ mod tests {
             ..epoch(1)
         };
         assert!(error(vec![huge]).is_some());
+        let diverged = Epoch {
+            valid_loss: f32::INFINITY,
+            ..epoch(1)
+        };
+        assert_eq!(
+            error(vec![diverged]).as_deref(),
+            Some("history.json: epoch 1: a loss is not a finite number")
+        );
         let never = Epoch {
             seconds: f64::INFINITY,
             ..epoch(1)
