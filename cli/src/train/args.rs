@@ -44,7 +44,7 @@ pub struct TrainArgs {
     intensities: Option<Intensities>,
 
     /// Folder for the model, the pictures and the checkpoints
-    #[arg(long, default_value = "target/burn-skip", value_name = "DIR")]
+    #[arg(long, default_value = "run", value_name = "DIR")]
     pub out: PathBuf,
 
     /// Passes of --steps steps; each ends with a validation and a checkpoint [default: 6]
