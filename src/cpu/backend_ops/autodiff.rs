@@ -17,9 +17,7 @@ use super::{
 };
 use crate::cpu::kernels::norm::Cut;
 use crate::cpu::kernels::{self, Epilogue, Source, Wanted, Weight};
-
-/// Nodes that an operation has at most. An unused one stands for a constant.
-pub(crate) const MAX_TENSORS: usize = 192;
+use crate::cpu::policy::{self, MAX_TENSORS};
 
 #[derive(Debug)]
 struct ConvBackward;
@@ -262,7 +260,7 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
                 // Behind a residual, only the output says what ReLU has cut.
                 let residual = tensors.len() > 5;
                 tensors.truncate(5);
-                if residual && spec.relu {
+                if policy::norm_saves_output(residual, spec.relu) {
                     tensors.push(output.clone());
                 }
                 prepared.finish((tensors, spec), output)

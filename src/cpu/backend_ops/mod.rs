@@ -9,7 +9,6 @@ mod tensors;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
-pub(crate) use autodiff::MAX_TENSORS;
 pub use slices::Slices;
 pub use specs::{ConvSpec, NormSpec, PoolSpec, SourceSpec, TransposedSpec};
 pub use tensors::Tensors;

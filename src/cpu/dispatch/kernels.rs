@@ -7,9 +7,10 @@ use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Device};
 
 use crate::cpu::backend_ops::{
-    ConvSpec, KernelBackend, MAX_TENSORS, NormSpec, PoolSpec, SourceSpec, Tensors, TransposedSpec,
+    ConvSpec, KernelBackend, NormSpec, PoolSpec, SourceSpec, Tensors, TransposedSpec,
 };
-use crate::cpu::kernels::{Geometry, MAX_STEP, max_pool::Pooling};
+use crate::cpu::kernels::max_pool::Pooling;
+use crate::cpu::policy::{self, AxisNumbers, ConvShape, Geometry, SourceShape, TransposedShape};
 use crate::layers::conv::Part;
 use crate::shape::{spatial, with_channels, with_spatial};
 
@@ -34,38 +35,6 @@ pub(super) fn are_for<const R: usize>(x: &Tensor<R>) -> bool {
     }
 }
 
-/// Floats that one row of windows sees, up to which a thread lays them out: more are left to Burn.
-const LARGEST: usize = 1 << 22;
-
-/// Whether what a row of windows sees is so little that a thread can lay it out, forward and backward. A map of
-/// one axis is one row, which threads do not share.
-fn is_small<const R: usize>(
-    shapes: [[usize; R]; 2],
-    kernel_size: &[usize],
-    dilation: &[usize],
-) -> bool {
-    let largest = if R == 3 { LARGEST / 16 } else { LARGEST };
-    let most = |axis: usize| shapes[0][axis].max(shapes[1][axis]);
-    let reach = |n: usize| (kernel_size[n] - 1).saturating_mul(dilation[n]);
-    let last = R - 3;
-    let columns = most(R - 1).saturating_add(reach(last));
-    let rows = if R == 3 {
-        1
-    } else {
-        reach(0).saturating_add(1)
-    };
-    most(1).saturating_mul(columns).saturating_mul(rows) <= largest
-}
-
-/// Two numbers, of which the first is `one` where there is one axis only.
-fn two<T: Copy>(numbers: impl IntoIterator<Item = T>, one: T) -> [T; 2] {
-    let numbers: Vec<T> = numbers.into_iter().collect();
-    match numbers[..] {
-        [only] => [one, only],
-        _ => [numbers[0], numbers[1]],
-    }
-}
-
 /// The output, and whether what follows is in it; or the parts, where there is no kernel for them.
 pub(super) fn conv<const R: usize>(
     parts: Parts<R>,
@@ -75,16 +44,7 @@ pub(super) fn conv<const R: usize>(
     follow: &Follow<R>,
 ) -> Result<(Tensor<R>, bool), Parts<R>> {
     let slices = parts.as_slice();
-    let are_enlarged = slices.iter().any(|part| part.dims() != part.map.dims());
-    let every = |numbers: &[usize]| numbers.iter().all(|&n| n == 1);
-    if R > 4
-        || !slices.iter().all(|part| are_for(&part.map))
-        || weight.dtype() != DType::F32
-        || (groups > 1 && slices.len() > 1)
-        || (are_enlarged && !(every(&window.stride) && every(&window.dilation) && groups == 1))
-        || window.stride.iter().any(|&stride| stride > MAX_STEP)
-        || 5 * slices.len() + 5 > MAX_TENSORS
-    {
+    if !slices.iter().all(|part| are_for(&part.map)) || weight.dtype() != DType::F32 {
         return Err(parts);
     }
     // A weight of another shape than it was built with is Burn's to refuse.
@@ -109,34 +69,40 @@ pub(super) fn conv<const R: usize>(
         return Err(parts);
     };
     let output = with_channels(output, outputs);
-    if !is_small([input, output], &window.kernel_size, &window.dilation) {
+    let starts: Vec<usize> = pads.iter().map(|pad| pad.0).collect();
+    let numbers = AxisNumbers {
+        kernel_size: &window.kernel_size,
+        stride: &window.stride,
+        dilation: &window.dilation,
+        pad_start: &starts,
+    };
+    let Some(shape) = shape_of(slices, numbers, groups, &output).filter(ConvShape::is_taken) else {
         return Err(parts);
-    }
+    };
     let maps = slices.iter().map(|part| &part.map).chain([weight]);
     let mut vectors = bias.iter().chain(follow.affine.iter().flatten());
     let recorded = maps
         .chain(&follow.residual)
         .any(|map| map.device().is_autodiff())
         || vectors.any(|numbers| numbers.device().is_autodiff());
-    let fused = !recorded && !follow.is_nothing();
+    let fused = policy::fuses_epilogue(recorded) && !follow.is_nothing();
     if recorded {
         prepared.clear();
     }
-    let geometry = Geometry {
-        kernel: two(window.kernel_size.iter().copied(), 1),
-        stride: two(window.stride.iter().copied(), 1),
-        dilation: two(window.dilation.iter().copied(), 1),
-        pad: two(pads.iter().map(|&(start, _)| start as isize), 0),
-        groups,
-        size: two(spatial(&output).iter().copied(), 1),
-    };
     let mut spec = ConvSpec {
-        sources: slices.iter().map(source_spec).collect(),
+        sources: slices
+            .iter()
+            .zip(&shape.sources)
+            .map(|(part, source)| SourceSpec {
+                factors: source.factors,
+                norm: part.norm.as_ref().map(norm_spec),
+            })
+            .collect(),
         bias: bias.is_some(),
         affine: false,
         residual: false,
         relu: false,
-        geometry,
+        geometry: shape.geometry,
         shape: output.to_vec(),
         prepared: (!recorded).then(|| prepared.prepared.clone()),
     };
@@ -171,38 +137,42 @@ pub(super) fn conv_transpose<const R: usize>(
     target: &[usize],
     cut: &[usize],
 ) -> Result<Tensor<R>, Tensor<R>> {
-    if R > 4
-        || !are_for(&x)
+    if !are_for(&x)
         || weight.dtype() != DType::F32
         || weight.dims()[0] != x.dims()[1]
         || weight.dims()[2..] != window.kernel_size[..]
         || !bias
             .iter()
             .all(|bias| bias.dtype() == DType::F32 && bias.dims() == [weight.dims()[1]])
-        || window.stride.iter().any(|&stride| stride > MAX_STEP)
     {
         return Err(x);
     }
     let input = x.dims();
     let shape = with_channels(with_spatial(input, target), weight.dims()[1]);
-    if !is_small([input, shape], &window.kernel_size, &window.dilation) {
+    let pads = window.padding.iter().zip(cut);
+    let pads: Vec<usize> = pads.map(|(&padding, &cut)| padding + cut).collect();
+    let numbers = AxisNumbers {
+        kernel_size: &window.kernel_size,
+        stride: &window.stride,
+        dilation: &window.dilation,
+        pad_start: &pads,
+    };
+    let transposed = Geometry::new(numbers, 1, spatial(&input))
+        .zip(policy::on_two_axes(target, 1))
+        .map(|(geometry, size)| TransposedShape {
+            geometry,
+            batch: input[0],
+            inputs: input[1],
+            outputs: shape[1],
+            size,
+        });
+    let Some(TransposedShape { geometry, size, .. }) = transposed.filter(TransposedShape::is_taken)
+    else {
         return Err(x);
-    }
-    let pads = window
-        .padding
-        .iter()
-        .zip(cut)
-        .map(|(&padding, &cut)| (padding + cut) as isize);
+    };
     let spec = TransposedSpec {
-        geometry: Geometry {
-            kernel: two(window.kernel_size.iter().copied(), 1),
-            stride: two(window.stride.iter().copied(), 1),
-            dilation: two(window.dilation.iter().copied(), 1),
-            pad: two(pads, 0),
-            groups: 1,
-            size: two(spatial(&input).iter().copied(), 1),
-        },
-        size: two(target.iter().copied(), 1),
+        geometry,
+        size,
         shape: shape.to_vec(),
     };
     let mut tensors = vec![x.into_dispatch(), weight.clone().into_dispatch()];
@@ -217,7 +187,7 @@ pub(super) fn max_pool(
     [kernel, stride, pad, size]: [[usize; 2]; 4],
 ) -> Option<Tensor<4>> {
     let [_, _, height, width] = x.dims();
-    if !are_for(x) || size.contains(&0) || [height, width].contains(&0) {
+    if !are_for(x) || !policy::takes_max_pool([height, width], size) {
         return None;
     }
     let spec = PoolSpec(Pooling {
@@ -231,11 +201,23 @@ pub(super) fn max_pool(
     Some(Tensor::from_dispatch(y))
 }
 
-fn source_spec<const R: usize>(part: &Part<R>) -> SourceSpec {
-    SourceSpec {
-        factors: two(part.factors.iter().copied(), 1),
-        norm: part.norm.as_ref().map(norm_spec),
-    }
+/// The numbers of a convolution of the parts, as the policy asks for them.
+fn shape_of<const R: usize>(
+    parts: &[Part<R>],
+    numbers: AxisNumbers,
+    groups: usize,
+    output: &[usize; R],
+) -> Option<ConvShape> {
+    let source = |part: &Part<R>| {
+        let dims = part.map.dims();
+        SourceShape::new(dims[1], spatial(&dims), &part.factors)
+    };
+    Some(ConvShape {
+        geometry: Geometry::new(numbers, groups, spatial(output))?,
+        batch: output[0],
+        sources: parts.iter().map(source).collect::<Option<_>>()?,
+        outputs: output[1],
+    })
 }
 
 fn norm_spec(norm: &PendingNorm) -> NormSpec {

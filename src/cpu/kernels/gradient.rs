@@ -5,13 +5,13 @@ use core::ops::Range;
 
 use super::direct::{Direct, Phase};
 use super::fold::{self, Fold};
-use super::plan::{self, Geometry};
+use super::plan;
 use super::prepared::Weight;
 use super::raw::blank::Blank;
 use super::sink::{Epilogue, Output, Sink};
 use super::stage::{Source, Staging, Window};
 use super::weight_gradient::plain_weight_gradient;
-use super::winograd;
+use crate::cpu::policy::{Algorithm, Geometry, TransposedShape};
 
 /// A source, as its gradient is written.
 #[derive(Clone, Copy, Debug)]
@@ -146,13 +146,16 @@ fn plain_gradient(
     let size = [height, width];
     let step = geometry.stride;
     let source = as_source(gradient, outputs, geometry.size);
-    let mirrored = Geometry {
-        pad: geometry.pad.map(|pad| 2 - pad),
-        size,
-        ..geometry.clone()
-    };
     let least = wanted.iter().map(Range::len).min().unwrap_or(0);
-    if winograd::is_worth_it(&[source], least, batch, &mirrored, false) {
+    let shape = TransposedShape {
+        geometry: geometry.clone(),
+        batch,
+        inputs: outputs,
+        outputs: least,
+        size,
+    };
+    if shape.algorithm() == Algorithm::Winograd {
+        let mirrored = shape.rotated().geometry;
         for (range, sink) in wanted.iter().zip(sinks) {
             let components = fold::components(weight, [outputs, inputs], range.clone(), true);
             let output = Output {
@@ -334,7 +337,7 @@ pub(crate) fn weight_gradient(
         .copied()
         .filter(|source| source.up == [1, 1])
         .collect();
-    if plain.len() == sources.len() || !plan::is_worth_folding(batch, geometry) {
+    if !plan::shape_of(sources, outputs, batch, geometry).has_weight_gradient_by_tap_sums() {
         return plain_weight_gradient(
             sources,
             as_source(gradient, outputs, geometry.size),

@@ -26,9 +26,10 @@ mod winograd_gradient;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use crate::cpu::policy::Geometry;
+
 pub(crate) use gradient::{Wanted, input_gradient, transposed, weight_gradient};
-pub(crate) use plan::{Geometry, bias_gradient, forward};
+pub(crate) use plan::{bias_gradient, forward};
 pub(crate) use prepared::{Keep, Prepared, Weight};
-pub(crate) use raw::blank::MAX_STEP;
 pub(crate) use sink::Epilogue;
 pub(crate) use stage::{Prologue, Source};

@@ -5,33 +5,17 @@ use alloc::{borrow::Cow, vec, vec::Vec};
 use super::direct::{Direct, Phase};
 use super::fold::{self, Fold, Phased};
 use super::prepared::{Form, Weight};
-use super::raw::blank::{Blank, MAX_STEP};
+use super::raw::blank::Blank;
 use super::sink::{Epilogue, Output, Sink, split};
 use super::stage::{Source, Staging, Window, channels_of};
 use super::threads;
-use super::winograd::{self, Winograd};
+use super::winograd::Winograd;
+use crate::cpu::policy::{Algorithm, ConvShape, Geometry, WeightUse};
 
 /// Floats that the staged rows of a task may take: half of a usual second cache.
 const STAGED: usize = 128 * 1024;
 
-/// The numbers of a convolution over two axes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Geometry {
-    pub(crate) kernel: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) dilation: [usize; 2],
-    /// Zeros before the first row and column; negative where so many are left out.
-    pub(crate) pad: [isize; 2],
-    pub(crate) groups: usize,
-    /// Height and width of the output.
-    pub(crate) size: [usize; 2],
-}
-
 impl Geometry {
-    pub(super) fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
-    }
-
     pub(super) fn window(&self) -> Window {
         Window {
             kernel: self.kernel,
@@ -39,6 +23,21 @@ impl Geometry {
             dilation: self.dilation,
             pad: self.pad,
         }
+    }
+}
+
+/// The numbers of a convolution of these sources, as the policy asks for them.
+pub(super) fn shape_of(
+    sources: &[Source],
+    outputs: usize,
+    batch: usize,
+    geometry: &Geometry,
+) -> ConvShape {
+    ConvShape {
+        geometry: geometry.clone(),
+        batch,
+        sources: sources.iter().map(Source::shape).collect(),
+        outputs,
     }
 }
 
@@ -155,11 +154,6 @@ fn channels_of_a_task(tasks: usize, channels: usize, groups: usize) -> usize {
     some
 }
 
-/// Whether there are so many positions that it pays to sum the weights for a map that is read enlarged.
-pub(super) fn is_worth_folding(batch: usize, geometry: &Geometry) -> bool {
-    batch * geometry.size[0] * geometry.size[1] >= 1024
-}
-
 /// `y = epilogue(conv(cat(sources), weight))`, `[batch, outputs, size...]`.
 pub(crate) fn forward(
     sources: &[Source],
@@ -179,7 +173,12 @@ pub(crate) fn forward(
         values: &mut values,
         channels: outputs,
     };
-    if winograd::is_worth_it(sources, outputs, batch, geometry, weight.keep.is_some()) {
+    let weight_use = match weight.keep {
+        Some(_) => WeightUse::Kept,
+        None => WeightUse::Once,
+    };
+    let algorithm = shape_of(sources, outputs, batch, geometry).algorithm(weight_use);
+    if algorithm == Algorithm::Winograd {
         let inputs = channels_of(sources);
         let components = weight.made(Form::Components, || {
             let weight = weight.values;
@@ -193,14 +192,8 @@ pub(crate) fn forward(
         by_components(sources, &components[0], geometry, output, vec![sink], batch);
         return values.finish();
     }
-    // Where a map is enlarged, the outputs at each position modulo its factor need fewer products.
-    let step = match sources.iter().find(|source| source.up != [1, 1]) {
-        Some(source)
-            if source.up.iter().all(|&up| up <= MAX_STEP)
-                && (weight.keep.is_some() || is_worth_folding(batch, geometry)) =>
-        {
-            source.up
-        }
+    let step = match algorithm {
+        Algorithm::TapSums { step } => step,
         _ => [1, 1],
     };
     let enlarged = step != [1, 1];

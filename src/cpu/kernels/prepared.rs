@@ -6,8 +6,8 @@ use core::any::Any;
 use core::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::plan::Geometry;
 use super::stage::Source;
+use crate::cpu::policy::Geometry;
 
 /// Which of them, and for which sources.
 #[derive(Clone, Debug, PartialEq)]

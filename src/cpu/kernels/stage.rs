@@ -1,6 +1,7 @@
 //! Rows of the sources, padded and laid out so that a tap of the kernel is one offset.
 
 use super::raw::simd::prefetch;
+use crate::cpu::policy::SourceShape;
 
 /// Channels between the one that is laid out and the one that is asked for.
 const AHEAD: usize = 2;
@@ -27,6 +28,14 @@ pub(crate) struct Prologue<'a> {
 }
 
 impl Source<'_> {
+    pub(super) fn shape(&self) -> SourceShape {
+        SourceShape {
+            channels: self.channels,
+            size: self.size,
+            factors: self.up,
+        }
+    }
+
     fn plane(&self, batch: usize, channel: usize) -> &[f32] {
         let len = self.size[0] * self.size[1];
         &self.values[(batch * self.channels + channel) * len..][..len]

@@ -8,11 +8,12 @@ use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
 
-use super::plan::Geometry;
+use super::plan::shape_of;
 use super::raw::simd::{self, Offsets, Rows};
 use super::stage::{Source, Staging, Window};
 use super::threads::{self, Scratch, Work, grow};
-use super::winograd_gradient::{self, WinogradGradient};
+use super::winograd_gradient::WinogradGradient;
+use crate::cpu::policy::{Algorithm, Geometry, LANES};
 
 /// Floats that the staged rows of a block may take.
 const STAGED: usize = 96 * 1024;
@@ -53,7 +54,7 @@ fn by_channels(channels: usize) -> bool {
 
 /// Channels, filled up to whole vectors of any width.
 pub(super) fn padded(channels: usize) -> usize {
-    channels.next_multiple_of(16)
+    channels.next_multiple_of(LANES)
 }
 
 impl Work<Task<'_>> for WeightGradient<'_> {
@@ -195,7 +196,8 @@ pub(super) fn plain_weight_gradient(
     if channels == 0 {
         return Vec::new();
     }
-    if winograd_gradient::is_worth_it(sources, outputs, batch, geometry) {
+    let shape = shape_of(sources, outputs, batch, geometry);
+    if shape.weight_gradient_algorithm() == Algorithm::Winograd {
         let work = WinogradGradient::new(sources, gradient, batch, geometry);
         let most = work.rows_of_a_task();
         return share(&work, geometry, [outputs, channels], work.blocks(), most);

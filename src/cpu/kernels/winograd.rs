@@ -9,12 +9,12 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::plan::Geometry;
 use super::raw::simd::{self, BLOCK, Blocks, Offsets};
 use super::raw::transforms;
 use super::sink::{Output, Task};
 use super::stage::{Source, Staging, Window, channels_of};
 use super::threads::{Scratch, Work, grow};
+use crate::cpu::policy::Geometry;
 
 /// Steps of a sum at once. (What they read stays in the second cache; shorter runs of the weight, which may be in main
 /// memory, took more time.)
@@ -22,31 +22,6 @@ const CHUNK: usize = 512;
 
 /// Floats between components, so that they do not fall on the same lines of the caches.
 pub(super) const GAP: usize = 16;
-
-/// Whether it pays (measured): there are products enough for the transforms of both maps, positions enough in a map
-/// for vectors of tiles, and, unless the components are prepared, in all maps for the transform of the weight.
-pub(super) fn is_worth_it(
-    sources: &[Source],
-    outputs: usize,
-    batch: usize,
-    geometry: &Geometry,
-    is_prepared: bool,
-) -> bool {
-    let positions = geometry.size[0] * geometry.size[1];
-    // The middle values of a tile are one where the tile begins with the second half of a cell.
-    let odd = geometry.pad.iter().all(|pad| pad.rem_euclid(2) == 1);
-    let readable = |source: &Source| source.up == [1, 1] || (source.up == [2, 2] && odd);
-    geometry.kernel == [3, 3]
-        && geometry.stride == [1, 1]
-        && geometry.dilation == [1, 1]
-        && geometry.groups == 1
-        && sources.iter().all(readable)
-        && channels_of(sources) >= 32
-        && outputs >= 32
-        && positions >= 32
-        && (is_prepared || batch * positions >= 512)
-        && geometry.size[0] > 1
-}
 
 /// A convolution of 3x3, laid out.
 pub(super) struct Winograd<'a> {

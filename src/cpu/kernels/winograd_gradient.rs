@@ -5,13 +5,13 @@
 
 use pulp::Simd;
 
-use super::plan::Geometry;
 use super::raw::simd::{self, Offsets, Rows};
 use super::raw::transforms;
 use super::stage::{Source, Staging, Window, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::weight_gradient::{Task, padded, turn};
 use super::winograd::{GAP, Winograd};
+use crate::cpu::policy::Geometry;
 
 /// Floats that the components of a block of tiles may take, if it is more than a row.
 const SEEN: usize = 256 * 1024;
@@ -21,30 +21,6 @@ const SUMS: usize = 256 * 1024;
 
 /// Tiles of a block, so that what a product reads of them stays in the nearest cache.
 const TILES: usize = 128;
-
-/// Whether it pays (measured): there are products enough for the transforms of both maps, tiles enough in a map for the
-/// sums over them, and positions enough for the transform of the weight. The components of a row of tiles have to be
-/// held, which is too much where it is long.
-pub(super) fn is_worth_it(
-    sources: &[Source],
-    outputs: usize,
-    batch: usize,
-    geometry: &Geometry,
-) -> bool {
-    let positions = geometry.size[0] * geometry.size[1];
-    let row = 16 * geometry.size[1].div_ceil(2) * padded(channels_of(sources));
-    geometry.kernel == [3, 3]
-        && geometry.stride == [1, 1]
-        && geometry.dilation == [1, 1]
-        && geometry.groups == 1
-        && geometry.size[0] > 1
-        && positions >= 64
-        && batch * positions >= 256
-        && row <= 4 * SEEN
-        && sources.iter().all(|source| source.up == [1, 1])
-        && channels_of(sources) >= 32
-        && outputs >= 16
-}
 
 /// The gradient to a weight, laid out.
 pub(super) struct WinogradGradient<'a> {

@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// The largest stride, and number of rows or columns that are computed side by side.
-pub(crate) const MAX_STEP: usize = 4;
+use crate::cpu::policy::MAX_STEP;
 
 /// Values that are still to be written.
 pub(in super::super) struct Blank {

@@ -6,6 +6,9 @@ use alloc::vec::Vec;
 
 use pulp::Simd;
 
+/// Rows that lie side by side in [`Blocks`].
+pub(in super::super) use crate::cpu::policy::BLOCK;
+
 /// Where the steps of a sum read. Kept with the end of what they read, so that one check of a tile
 /// covers all of its loads.
 #[derive(Clone, Debug, Default)]
@@ -96,9 +99,6 @@ pub(in super::super) struct Rows<'a> {
     /// From a row to the next.
     pub(in super::super) step: usize,
 }
-
-/// Rows that lie side by side in [`Blocks`].
-pub(in super::super) const BLOCK: usize = 8;
 
 /// A matrix in memory, `[block, step, BLOCK]`: what one tile reads lies together.
 #[derive(Clone, Copy)]
