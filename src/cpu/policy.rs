@@ -7,11 +7,15 @@
 //!
 //! Kernels compute over two axes: a map of one spatial axis has one row.
 
+mod shapes;
 mod workspace;
 
+pub(crate) use shapes::{
+    AxisNumbers, ConvShape, Geometry, SourceShape, TransposedShape, on_two_axes,
+};
 pub(crate) use workspace::SourceGradient;
 
-use alloc::{vec, vec::Vec};
+use alloc::vec;
 
 /// The largest stride, and the largest number of rows or columns of outputs that are computed side by side.
 pub(crate) const MAX_STEP: usize = 4;
@@ -22,8 +26,8 @@ pub(crate) const MAX_TENSORS: usize = 192;
 /// Tensors of a source: the map and, where it is read through a norm, the four vectors of the norm.
 const TENSORS_OF_A_SOURCE: usize = 5;
 
-/// Tensors besides the sources: weight, bias, scale, shift and residual.
-const OTHER_TENSORS: usize = 5;
+/// Tensors besides the sources: weight, bias, the four vectors of the norm that follows, residual.
+const OTHER_TENSORS: usize = 7;
 
 /// Maps that a convolution reads as one concatenation without writing it.
 pub(crate) const MAX_SOURCES: usize = (MAX_TENSORS - OTHER_TENSORS) / TENSORS_OF_A_SOURCE;
@@ -63,122 +67,6 @@ pub(crate) const BLOCK: usize = 8;
 
 /// Channels are filled up to a multiple of this where vectors run over them: the lanes of the widest vectors.
 pub(crate) const LANES: usize = 16;
-
-/// The numbers of a convolution over two axes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Geometry {
-    pub(crate) kernel: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) dilation: [usize; 2],
-    /// Zeros before the first row and column; negative where so many are left out.
-    pub(crate) pad: [isize; 2],
-    pub(crate) groups: usize,
-    /// Height and width of the output.
-    pub(crate) size: [usize; 2],
-}
-
-/// The numbers of a window as a layer has them, one for each spatial axis.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AxisNumbers<'a> {
-    pub(crate) kernel_size: &'a [usize],
-    pub(crate) stride: &'a [usize],
-    pub(crate) dilation: &'a [usize],
-    /// The padding before the first position of each axis.
-    pub(crate) pad_start: &'a [usize],
-}
-
-impl Geometry {
-    /// The geometry for an output of spatial size `size`; none where there are no kernels for so many axes.
-    pub(crate) fn new(numbers: AxisNumbers, groups: usize, size: &[usize]) -> Option<Self> {
-        let signed = |pad: usize| isize::try_from(pad).ok();
-        let [top, left] = on_two_axes(numbers.pad_start, 0)?.map(signed);
-        Some(Self {
-            kernel: on_two_axes(numbers.kernel_size, 1)?,
-            stride: on_two_axes(numbers.stride, 1)?,
-            dilation: on_two_axes(numbers.dilation, 1)?,
-            pad: [top?, left?],
-            groups,
-            size: on_two_axes(size, 1)?,
-        })
-    }
-
-    /// The positions of the kernel.
-    pub(crate) fn taps(&self) -> usize {
-        self.kernel[0].saturating_mul(self.kernel[1])
-    }
-
-    /// How far the kernel reaches past its first tap.
-    fn reach(&self) -> [usize; 2] {
-        [0, 1].map(|axis| (self.kernel[axis] - 1).saturating_mul(self.dilation[axis]))
-    }
-
-    /// Whether its taps lie side by side and its windows too.
-    fn is_dense(&self) -> bool {
-        self.stride == [1, 1] && self.dilation == [1, 1]
-    }
-
-    fn positions(&self) -> usize {
-        self.size[0].saturating_mul(self.size[1])
-    }
-}
-
-/// One number for each of two axes: `missing` for the rows where there is one axis; none for three.
-pub(crate) fn on_two_axes<T: Copy>(numbers: &[T], missing: T) -> Option<[T; 2]> {
-    match *numbers {
-        [only] => Some([missing, only]),
-        [rows, columns] => Some([rows, columns]),
-        _ => None,
-    }
-}
-
-/// A map that a convolution reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SourceShape {
-    pub(crate) channels: usize,
-    /// Height and width as they are stored.
-    pub(crate) size: [usize; 2],
-    /// Each value is read as so many rows and columns (nearest upsampling).
-    pub(crate) factors: [usize; 2],
-}
-
-impl SourceShape {
-    /// A source by one number for each spatial axis.
-    pub(crate) fn new(channels: usize, size: &[usize], factors: &[usize]) -> Option<Self> {
-        Some(Self {
-            channels,
-            size: on_two_axes(size, 1)?,
-            factors: on_two_axes(factors, 1)?,
-        })
-    }
-
-    /// A map that is read as it is stored.
-    pub(crate) fn plain(channels: usize, size: [usize; 2]) -> Self {
-        Self {
-            channels,
-            size,
-            factors: [1, 1],
-        }
-    }
-
-    pub(crate) fn is_enlarged(&self) -> bool {
-        self.factors != [1, 1]
-    }
-
-    /// Height and width as they are read.
-    fn read_size(&self) -> [usize; 2] {
-        [0, 1].map(|axis| self.size[axis].saturating_mul(self.factors[axis]))
-    }
-}
-
-/// A convolution over the concatenation of its sources.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConvShape {
-    pub(crate) geometry: Geometry,
-    pub(crate) batch: usize,
-    pub(crate) sources: Vec<SourceShape>,
-    /// The channels of the output.
-    pub(crate) outputs: usize,
-}
 
 /// How long what is made of a weight is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,18 +213,6 @@ impl ConvShape {
     }
 }
 
-/// A transposed convolution: the gradient of a convolution from its output to its input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TransposedShape {
-    /// That of the convolution, whose output has the size of the transposed convolution's input.
-    pub(crate) geometry: Geometry,
-    pub(crate) batch: usize,
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
-    /// Height and width of the output.
-    pub(crate) size: [usize; 2],
-}
-
 impl TransposedShape {
     /// Whether the kernels take it. (Maps and weight are to be of f32, on a backend that has kernels.)
     pub(crate) fn is_taken(&self) -> bool {
@@ -401,10 +277,10 @@ pub(crate) const fn fuses_epilogue(is_recorded: bool) -> bool {
     !is_recorded
 }
 
-/// Whether a norm waits for who reads its output next, instead of being written: where nothing but ReLU follows it.
-/// A convolution applies it as it reads.
-pub(crate) const fn defers_norm(has_residual: bool, other_activation: bool) -> bool {
-    !has_residual && !other_activation
+/// Whether a norm behind a convolution that could not fuse it is deferred to the layer that reads its output next,
+/// instead of being written: where ReLU follows it, and no residual in between. A convolution applies it as it reads.
+pub(crate) const fn defers_norm(has_residual: bool, relu: bool) -> bool {
+    relu && !has_residual
 }
 
 /// Whether the gradient of a norm needs its output: behind a residual, only the output tells what ReLU has zeroed.

@@ -5,14 +5,14 @@
 #[derive(Debug, Default)]
 pub(crate) struct PreparedWeight {
     #[cfg(feature = "kernels")]
-    pub(crate) prepared: super::kernels::Prepared,
+    pub(super) cache: super::kernels::WeightCache,
 }
 
 impl PreparedWeight {
     /// Forgets it.
-    pub(crate) fn clear(&self) {
+    pub(super) fn clear(&self) {
         #[cfg(feature = "kernels")]
-        self.prepared.clear();
+        self.cache.clear();
     }
 }
 
@@ -25,6 +25,6 @@ impl Clone for PreparedWeight {
 #[cfg(all(test, feature = "kernels"))]
 impl PreparedWeight {
     pub(crate) fn is_empty(&self) -> bool {
-        self.prepared.is_empty()
+        self.cache.is_empty()
     }
 }

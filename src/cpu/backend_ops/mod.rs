@@ -5,18 +5,21 @@ mod forward;
 mod slices;
 mod specs;
 mod tensors;
+mod values;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
 pub use slices::Slices;
-pub use specs::{ConvSpec, NormSpec, PoolSpec, SourceSpec, TransposedSpec};
+pub use specs::{
+    ConvSpec, EpilogueSpec, NormSpec, NormalizeSpec, PoolSpec, SourceSpec, TransposedSpec,
+};
 pub use tensors::Tensors;
 
 /// The operations of this crate that have kernels.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"))]
 pub trait KernelBackend: Backend {
-    /// Convolution over several sources: `act(scale (conv(cat(sources), weight) + bias) + shift + residual)`.
+    /// Convolution over several sources: `relu(norm(conv(cat(sources), weight) + bias) + residual)`.
     fn convolve(#[extension_type] inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self>;
 
     /// Transposed convolution: `conv_transpose(x, weight) + bias`.
@@ -29,8 +32,9 @@ pub trait KernelBackend: Backend {
     /// them know what they depend on.
     fn moments(x: FloatTensor<Self>) -> Tensors<Self>;
 
-    /// `act(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
-    fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self>;
+    /// `relu(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
+    fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormalizeSpec)
+    -> FloatTensor<Self>;
 
     /// The largest value of each window.
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self>;
@@ -50,7 +54,7 @@ impl KernelBackend for burn::backend::Flex {
         forward::moments::<Self>(&x)
     }
 
-    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+    fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
         forward::normalize::<Self>(&inputs.0, spec)
     }
 
@@ -73,7 +77,7 @@ impl KernelBackend for burn::backend::NdArray {
         forward::moments::<Self>(&x)
     }
 
-    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+    fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
         forward::normalize::<Self>(&inputs.0, spec)
     }
 

@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
 
-use super::raw::blank::{Blank, Piece};
+use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 use super::threads::{self, Scratch, Work, grow};
 
 /// The numbers of a pool over maps of `map`, whose outputs are of `size`.
@@ -40,8 +40,8 @@ fn larger(a: f32, b: f32) -> f32 {
 
 /// The largest value of each window, of planes one after the other.
 pub(crate) fn forward(x: &[f32], pooling: &Pooling) -> Vec<f32> {
-    struct Forward<'a>(&'a Pooling);
-    impl Work<(&[f32], Piece<'_>)> for Forward<'_> {
+    struct TakeLargest<'a>(&'a Pooling);
+    impl Work<(&[f32], Piece<'_>)> for TakeLargest<'_> {
         #[inline(always)]
         fn run<S: Simd>(
             &self,
@@ -68,16 +68,19 @@ pub(crate) fn forward(x: &[f32], pooling: &Pooling) -> Vec<f32> {
                         *found = larger(*found, *value);
                     }
                 }
-                into.write(row, [0, outputs], [&*found], None, |value, _| value);
+                into.write(row, 0..outputs, [&*found], None, |value, _| value);
             }
         }
     }
     let plane = pooling.size[0] * pooling.size[1];
     let planes = pooling.planes(x);
-    let mut y = Blank::new(planes.len() * plane);
-    let pieces = y.pieces([plane; 2], [pooling.size[1], 1]);
-    let tasks = planes.zip(pieces.map(|(_, _, piece)| piece));
-    threads::run(&Forward(pooling), tasks.collect());
+    let mut y = UninitBuffer::new(planes.len() * plane);
+    let pieces = y.pieces(Cuts {
+        width: pooling.size[1],
+        ..Cuts::planes(plane)
+    });
+    let tasks = planes.zip(pieces.map(|placed| placed.piece));
+    threads::run(&TakeLargest(pooling), tasks.collect());
     y.finish()
 }
 
@@ -88,8 +91,8 @@ pub(crate) fn backward(x: &[f32], gradient: &[f32], pooling: &Pooling) -> Vec<f3
         gradient: &'a [f32],
         into: &'a mut [f32],
     }
-    struct Backward<'a>(&'a Pooling);
-    impl Work<Plane<'_>> for Backward<'_> {
+    struct GiveToLargest<'a>(&'a Pooling);
+    impl Work<Plane<'_>> for GiveToLargest<'_> {
         #[inline(always)]
         fn run<S: Simd>(&self, _: S, plane: Plane, _: &mut Scratch) {
             let (width, outputs) = (self.0.map[1], self.0.size[1]);
@@ -122,7 +125,7 @@ pub(crate) fn backward(x: &[f32], gradient: &[f32], pooling: &Pooling) -> Vec<f3
         gradient,
         into,
     });
-    threads::run(&Backward(pooling), tasks.collect());
+    threads::run(&GiveToLargest(pooling), tasks.collect());
     found
 }
 

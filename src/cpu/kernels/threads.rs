@@ -14,15 +14,15 @@ std::thread_local! {
 }
 
 /// Work that is cut into tasks.
-pub(super) trait Work<Task>: Sync {
-    /// Does one task, with the instructions of `S`. To be inlined, all that it calls with it: a function
-    /// of its own would not be compiled for them.
-    fn run<S: Simd>(&self, simd: S, task: Task, scratch: &mut Scratch);
+pub(super) trait Work<T>: Sync {
+    /// Does one task, with the instructions of `S`. It is inlined, with all that it calls: a function
+    /// of its own would not be compiled for these instructions.
+    fn run<S: Simd>(&self, simd: S, task: T, scratch: &mut Scratch);
 }
 
-struct Job<'a, W, Task>(&'a W, Task, Scratch);
+struct Job<'a, W, T>(&'a W, T, Scratch);
 
-impl<W: Work<Task>, Task> WithSimd for Job<'_, W, Task> {
+impl<W: Work<T>, T> WithSimd for Job<'_, W, T> {
     type Output = Scratch;
 
     #[inline(always)]
@@ -34,7 +34,7 @@ impl<W: Work<Task>, Task> WithSimd for Job<'_, W, Task> {
 }
 
 /// Does all tasks, on all threads, with the instructions that the processor has.
-pub(super) fn run<Task: Send>(work: &impl Work<Task>, tasks: Vec<Task>) {
+pub(super) fn run<T: Send>(work: &impl Work<T>, tasks: Vec<T>) {
     let arch = instructions();
     let each = |task| {
         // A task that waits inside finds the memory taken, and makes its own.

@@ -9,12 +9,13 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::raw::simd::{self, BLOCK, Blocks, Offsets};
+use super::output_tiles::{Output, OutputTile, SumRows};
+use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
+use super::raw::simd::{self, Blocks, Gathered, Offsets, Rows, RowsMut};
 use super::raw::transforms;
-use super::sink::{Output, Task};
-use super::stage::{Source, Staging, Window, channels_of};
+use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
-use crate::cpu::policy::Geometry;
+use crate::cpu::policy::{BLOCK, COMPONENTS, Geometry};
 
 /// Steps of a sum at once. (What they read stays in the second cache; shorter runs of the weight, which may be in main
 /// memory, took more time.)
@@ -23,15 +24,27 @@ const CHUNK: usize = 512;
 /// Floats between components, so that they do not fall on the same lines of the caches.
 pub(super) const GAP: usize = 16;
 
+/// What a tile sees.
+pub(super) fn window(geometry: &Geometry) -> ReadWindow {
+    ReadWindow::dense([4, 4], [2, 2], geometry.pad)
+}
+
 /// A convolution of 3x3, laid out.
 pub(super) struct Winograd<'a> {
     sources: &'a [Source<'a>],
-    staging: Staging,
+    packing: Packing,
     /// `[component, block of outputs, channels, BLOCK]`
     weight: &'a [f32],
-    /// Runs of channels, and where they read: of all sources, and of those that are not doubled.
-    runs: [Vec<(usize, Offsets)>; 2],
+    /// The runs of channels of all sources, and of those that are not doubled.
+    all_runs: Vec<ChannelRun>,
+    plain_runs: Vec<ChannelRun>,
     output: Output<'a>,
+}
+
+/// Some channels, and where they read.
+struct ChannelRun {
+    first: usize,
+    offsets: Offsets,
 }
 
 impl<'a> Winograd<'a> {
@@ -39,41 +52,42 @@ impl<'a> Winograd<'a> {
     pub(super) fn new(
         sources: &'a [Source<'a>],
         weight: &'a [f32],
-        window: Window,
+        window: ReadWindow,
         rows: usize,
         output: Output<'a>,
     ) -> Self {
         Self {
             sources,
-            staging: Staging::new(window, rows, output.size[1].div_ceil(2)),
+            packing: Packing::new(window, rows, output.size[1].div_ceil(2)),
             weight,
-            runs: [true, false].map(|doubled| runs(sources, doubled)),
+            all_runs: runs(sources, true),
+            plain_runs: runs(sources, false),
             output,
         }
     }
 
-    /// What a tile sees.
-    pub(super) fn window(geometry: &Geometry) -> Window {
-        Window {
-            kernel: [4, 4],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pad: geometry.pad,
+    /// The runs of channels that do not vanish in a component.
+    fn runs(&self, component: usize) -> &[ChannelRun] {
+        match vanishes(component) {
+            true => &self.plain_runs,
+            false => &self.all_runs,
         }
     }
 }
 
 /// Runs of channels, with or without those of maps that are doubled.
-fn runs(sources: &[Source], doubled: bool) -> Vec<(usize, Offsets)> {
+fn runs(sources: &[Source], with_doubled: bool) -> Vec<ChannelRun> {
     let mut runs = Vec::new();
     let mut first = 0;
     for source in sources {
-        if doubled || source.up == [1, 1] {
+        if with_doubled || !source.is_enlarged() {
             for start in (0..source.channels).step_by(CHUNK) {
                 let len = CHUNK.min(source.channels - start);
-                // As wide as the widest panel; narrower ones use the start.
-                let offsets = (0..len).map(|n| (n * PANEL) as u32).collect();
-                runs.push((first + start, Offsets::new(offsets)));
+                runs.push(ChannelRun {
+                    first: first + start,
+                    // As wide as the widest panel; narrower ones use the start.
+                    offsets: Offsets::even(len, PANEL),
+                });
             }
         }
         first += source.channels;
@@ -92,9 +106,9 @@ const fn vanishes(component: usize) -> bool {
 /// Where the tiles of a task are in the columns of its products.
 struct Columns {
     tiles: [usize; 2],
-    /// From a row of tiles to the next: as what is staged, or without what lies between the rows there.
+    /// From a row of tiles to the next: as what is packed, or without what lies between the rows there.
     pitch: usize,
-    staged_pitch: usize,
+    packed_pitch: usize,
     /// One more than the last tile, and whole vectors of them.
     end: usize,
     count: usize,
@@ -103,19 +117,19 @@ struct Columns {
 impl Columns {
     /// Without gaps there is less to multiply, but there are more vectors to transform where the rows are no
     /// whole vectors. (A transform takes the time of 90 products, measured.)
-    fn new(tiles: [usize; 2], staged_pitch: usize, lanes: usize, outputs: usize) -> Self {
+    fn new(tiles: [usize; 2], packed_pitch: usize, lanes: usize, outputs: usize) -> Self {
         let with = |pitch: usize| {
             let end = (tiles[0] - 1) * pitch + tiles[1];
             let count = end.next_multiple_of(lanes);
             Self {
                 tiles,
                 pitch,
-                staged_pitch,
+                packed_pitch,
                 end,
                 count,
             }
         };
-        let [wide, dense] = [with(staged_pitch), with(tiles[1])];
+        let [wide, dense] = [with(packed_pitch), with(tiles[1])];
         let cost = |transforms, columns: &Self| transforms * 90 + columns.count / lanes * outputs;
         let of_rows = tiles[0] * tiles[1].div_ceil(lanes);
         if cost(of_rows, &dense) < cost(wide.count / lanes, &wide) {
@@ -125,12 +139,12 @@ impl Columns {
         }
     }
 
-    /// The vectors of tiles in some of the columns: where each is in what is staged, and from which of these
-    /// columns.
-    fn vectors(&self, columns: Range<usize>, lanes: usize) -> Vec<[usize; 2]> {
-        if self.pitch == self.staged_pitch {
+    /// The vectors of tiles in some of the columns.
+    fn vectors(&self, columns: Range<usize>, lanes: usize) -> Vec<TileVector> {
+        let vector = |packed, column| TileVector { packed, column };
+        if self.pitch == self.packed_pitch {
             let starts = columns.clone().step_by(lanes);
-            return starts.map(|at| [at, at - columns.start]).collect();
+            return starts.map(|at| vector(at, at - columns.start)).collect();
         }
         let mut vectors = Vec::new();
         let rows = columns.end.div_ceil(self.pitch).min(self.tiles[0]);
@@ -138,80 +152,155 @@ impl Columns {
             let begin = row * self.pitch;
             let seen = begin.max(columns.start)..(begin + self.pitch).min(columns.end);
             for at in seen.step_by(lanes) {
-                vectors.push([row * self.staged_pitch + at - begin, at - columns.start]);
+                let packed = row * self.packed_pitch + at - begin;
+                vectors.push(vector(packed, at - columns.start));
             }
         }
         vectors
     }
 }
 
-impl Work<Task<'_>> for Winograd<'_> {
+/// A vector of tiles.
+struct TileVector {
+    /// Where it is in what is packed of a channel.
+    packed: usize,
+    /// From which column of the panel.
+    column: usize,
+}
+
+/// The panel of a tile of outputs that is computed.
+struct Panel<'a> {
+    /// The components of what is seen, `[component, channel, PANEL]`, and from one component to the next.
+    seen: &'a mut [f32],
+    seen_step: usize,
+    /// The components of the outputs, `[component, output, PANEL]`.
+    sums: &'a mut [f32],
+    sums_step: usize,
+}
+
+impl Winograd<'_> {
+    /// The components of what some vectors of tiles see.
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, mut task: Task, [staged, seen, sums]: &mut Scratch) {
-        let lanes = S::F32_LANES;
-        let tiles = [task.rows.len().div_ceil(2), self.output.size[1].div_ceil(2)];
-        let (channels, outputs) = (channels_of(self.sources), task.channels.len());
-        let len = self.staging.channel_len();
-        let staged = grow(staged, channels * len + lanes);
-        let first_row = task.rows.start / 2;
-        self.staging
-            .fill_all(self.sources, [0, 1], [task.batch, first_row], staged);
+    fn transform<S: Simd>(
+        &self,
+        simd: S,
+        packed: &[f32],
+        vectors: &[TileVector],
+        panel: &mut Panel,
+    ) {
+        let len = self.packing.channel_len();
         let places: [[usize; 4]; 4] =
-            core::array::from_fn(|r| core::array::from_fn(|c| self.staging.offset([r, c])));
-        let columns = Columns::new(tiles, self.staging.pitch, lanes, outputs);
-        let seen_step = channels * PANEL + GAP;
-        let sums_step = outputs * PANEL + GAP;
-        let seen = grow(seen, 16 * seen_step);
-        let sums = grow(sums, 16 * sums_step + 4 * PANEL);
-        let (sums, tile) = sums.split_at_mut(16 * sums_step);
-        let mut first = 0;
-        while first < columns.count {
+            core::array::from_fn(|r| core::array::from_fn(|c| self.packing.offset([r, c])));
+        // (What a vector at the end of a row has too many is written over by the next; after the last
+        // channel there is the gap. Columns after the last tile are what they were, and are not written.)
+        for channel in 0..channels_of(self.sources) {
+            for vector in vectors {
+                let from = &packed[channel * len + vector.packed..];
+                let into = &mut panel.seen[channel * PANEL + vector.column..];
+                transforms::components_of_tiles(simd, from, &places, into, panel.seen_step);
+            }
+        }
+    }
+
+    /// The products by the weight, component by component, of `width` columns.
+    #[inline(always)]
+    fn multiply<S: Simd>(&self, simd: S, outputs: &Range<usize>, width: usize, panel: &mut Panel) {
+        let channels = channels_of(self.sources);
+        for component in 0..COMPONENTS {
+            let runs = self.runs(component);
+            let sums = &mut panel.sums[component * panel.sums_step..][..panel.sums_step];
+            if runs.is_empty() {
+                sums.fill(0.0);
+            }
+            let blocks = component * self.output.channels.div_ceil(BLOCK);
+            let row = blocks * BLOCK + outputs.start;
+            for (n, run) in runs.iter().enumerate() {
+                let weight = Blocks {
+                    values: &self.weight[row * channels + run.first * BLOCK..],
+                    len: channels,
+                };
+                let seen = Gathered {
+                    values: &panel.seen[component * panel.seen_step + run.first * PANEL..],
+                    offsets: &run.offsets,
+                };
+                let into = RowsMut {
+                    values: &mut *sums,
+                    step: PANEL,
+                };
+                simd::product(simd, [outputs.len(), width], weight, seen, n > 0, into);
+            }
+        }
+    }
+
+    /// From the components to the outputs of one channel, `[position in a tile, PANEL]`.
+    #[inline(always)]
+    fn transform_back<S: Simd>(
+        &self,
+        simd: S,
+        index: usize,
+        width: usize,
+        panel: &Panel,
+        tile: &mut [f32],
+    ) {
+        for column in (0..width).step_by(S::F32_LANES) {
+            let from = Rows {
+                values: &panel.sums[index * PANEL + column..],
+                step: panel.sums_step,
+            };
+            let into = RowsMut {
+                values: &mut tile[column..],
+                step: PANEL,
+            };
+            transforms::tiles_of_components(simd, from, into);
+        }
+    }
+}
+
+impl Work<OutputTile<'_>> for Winograd<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(
+        &self,
+        simd: S,
+        mut output_tile: OutputTile,
+        [packed, seen, sums]: &mut Scratch,
+    ) {
+        let lanes = S::F32_LANES;
+        let tiles = [output_tile.rows.len(), self.output.size[1]].map(|size| size.div_ceil(2));
+        let (channels, outputs) = (channels_of(self.sources), output_tile.channels.len());
+        let packed = grow(packed, channels * self.packing.channel_len() + lanes);
+        let place = Place {
+            batch: output_tile.batch,
+            first_row: output_tile.rows.start / 2,
+        };
+        self.packing
+            .fill_all(self.sources, ChannelGroup::ALL, place, packed);
+        let columns = Columns::new(tiles, self.packing.pitch, lanes, outputs);
+        let [seen_step, sums_step] = [channels, outputs].map(|rows| rows * PANEL + GAP);
+        let sums = grow(sums, COMPONENTS * sums_step + 4 * PANEL);
+        let (sums, tile) = sums.split_at_mut(COMPONENTS * sums_step);
+        let mut panel = Panel {
+            seen: grow(seen, COMPONENTS * seen_step),
+            seen_step,
+            sums,
+            sums_step,
+        };
+        for first in (0..columns.count).step_by(PANEL) {
             let width = PANEL.min(columns.count - first);
             let vectors = columns.vectors(first..first + width, lanes);
-            // (What a vector at the end of a row has too many is written over by the next; after the last
-            // channel there is the gap. Columns after the last tile are what they were, and are not written.)
-            for channel in 0..channels {
-                for &[from, column] in &vectors {
-                    let from = &staged[channel * len + from..];
-                    let into = &mut seen[channel * PANEL + column..];
-                    transforms::components_of_tiles(simd, from, &places, into, seen_step);
-                }
-            }
-            for component in 0..16 {
-                let runs = &self.runs[usize::from(vanishes(component))];
-                let sums = &mut sums[component * sums_step..][..sums_step];
-                if runs.is_empty() {
-                    sums.fill(0.0);
-                }
-                for (n, (start, offsets)) in runs.iter().enumerate() {
-                    let blocks = component * self.output.channels.div_ceil(BLOCK);
-                    let rows = blocks * BLOCK + task.channels.start;
-                    let weight = Blocks {
-                        values: &self.weight[rows * channels + start * BLOCK..],
-                        len: channels,
-                    };
-                    let seen = (&seen[component * seen_step + start * PANEL..], offsets);
-                    let size = [outputs, width];
-                    simd::product(simd, size, weight, seen, n > 0, (sums, PANEL));
-                }
-            }
+            self.transform(simd, packed, &vectors, &mut panel);
+            self.multiply(simd, &output_tile.channels, width, &mut panel);
+            let rows = SumRows {
+                first,
+                last: columns.end.min(first + width),
+                pitch: columns.pitch,
+                row_phases: 2,
+            };
             for index in 0..outputs {
-                let mut column = 0;
-                while column < width {
-                    let from = &sums[index * PANEL + column..];
-                    transforms::tiles_of_components(
-                        simd,
-                        (from, sums_step),
-                        (&mut tile[column..], PANEL),
-                    );
-                    column += lanes;
-                }
+                self.transform_back(simd, index, width, &panel, tile);
                 let tile = &tile[..];
                 let of = |row: usize, column: usize| &tile[(2 * row + column) * PANEL..][..PANEL];
-                let places = [first, columns.end.min(first + width)];
-                task.write_rows::<2>(index, places, [columns.pitch, 2], of, &self.output);
+                output_tile.write_rows::<2>(index, rows, of, &self.output);
             }
-            first += width;
         }
     }
 }

@@ -3,14 +3,18 @@
 //! The rank of the tensor picks Burn's `conv1d`, `conv2d` or `conv3d` in `ops.rs`, in one place.
 
 mod convolution;
-mod lazy_concat;
+#[cfg(all(test, feature = "flex"))]
+mod kernel_tests;
 pub(crate) mod ops;
 mod transposed;
 
+pub use crate::cpu::{LazyConcat, Part};
 pub use crate::graph::TransposedPadding;
 pub use convolution::{Conv, ConvConfig};
-pub use lazy_concat::{Part, Parts};
 pub use transposed::{ConvTranspose, ConvTransposeConfig};
+
+/// The former name of [`LazyConcat`].
+pub type Parts<const R: usize = 4> = LazyConcat<R>;
 
 use alloc::vec::Vec;
 

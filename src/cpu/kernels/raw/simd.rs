@@ -19,6 +19,7 @@ pub(in super::super) struct Offsets {
 }
 
 impl Offsets {
+    /// Of places that were [checked](offset).
     pub(in super::super) fn new(values: Vec<u32>) -> Self {
         let end = values
             .iter()
@@ -31,11 +32,63 @@ impl Offsets {
         self.values.len()
     }
 
+    /// `len` rows, `step` values from one to the next.
+    pub(in super::super) fn even(len: usize, step: usize) -> Self {
+        Self::new((0..len).map(|row| offset(row * step)).collect())
+    }
+
     fn check(&self, read: &[f32], len: usize) {
         assert!(
             self.end.saturating_add(len) <= read.len() + 1,
-            "a tile reads past what is staged"
+            "a tile reads past what is packed"
         );
+    }
+}
+
+/// A place as the offsets count it.
+///
+/// # Panics
+/// When it is too large for them.
+pub(in super::super) fn offset(place: usize) -> u32 {
+    match u32::try_from(place) {
+        Ok(place) => place,
+        Err(_) => panic!("{place} values are too many for the offsets of a kernel"),
+    }
+}
+
+/// The right matrix of a [`product`]: its rows begin at the offsets.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Gathered<'a> {
+    pub(in super::super) values: &'a [f32],
+    pub(in super::super) offsets: &'a Offsets,
+}
+
+impl<'a> Gathered<'a> {
+    /// From the column `first` on.
+    #[inline(always)]
+    fn from_column(self, first: usize) -> Self {
+        Self {
+            values: &self.values[first..],
+            ..self
+        }
+    }
+}
+
+/// A matrix that is written, by rows.
+pub(in super::super) struct RowsMut<'a> {
+    pub(in super::super) values: &'a mut [f32],
+    /// From a row to the next.
+    pub(in super::super) step: usize,
+}
+
+impl RowsMut<'_> {
+    /// From the value at `start` on.
+    #[inline(always)]
+    fn starting_at(&mut self, start: usize) -> RowsMut<'_> {
+        RowsMut {
+            values: &mut self.values[start..],
+            step: self.step,
+        }
     }
 }
 
@@ -77,7 +130,7 @@ pub(super) unsafe fn store<S: Simd>(into: &mut [f32], at: usize, value: S::f32s)
 }
 
 /// Floats from what a product reads of [`Blocks`] to what it asks for.
-const AHEAD: usize = 1024;
+const PREFETCH_DISTANCE: usize = 1024;
 
 /// Asks for the line of the caches at a place, to be read soon. There may be none.
 #[inline(always)]
@@ -172,7 +225,7 @@ impl Left for Blocks<'_> {
 
     #[inline(always)]
     fn ask(&self, values: &[f32], _rows: usize, step: usize) {
-        prefetch(values, step * BLOCK + AHEAD);
+        prefetch(values, step * BLOCK + PREFETCH_DISTANCE);
     }
 }
 
@@ -181,10 +234,15 @@ impl Left for Blocks<'_> {
 fn product_tile<S: Simd, const M: usize, const N: usize>(
     simd: S,
     (a, left): (&[f32], impl Left),
-    (b, offsets): (&[f32], &Offsets),
+    b: Gathered,
     add: bool,
-    (out, out_step): (&mut [f32], usize),
+    out: RowsMut,
 ) {
+    let Gathered { values: b, offsets } = b;
+    let RowsMut {
+        values: out,
+        step: out_step,
+    } = out;
     let lanes = S::F32_LANES;
     let steps = offsets.values.len();
     let [row, next] = left.strides();
@@ -233,17 +291,16 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
 fn product_rows<S: Simd, const M: usize>(
     simd: S,
     a: (&[f32], impl Left),
-    (b, offsets): (&[f32], &Offsets),
+    b: Gathered,
     add: bool,
-    (out, out_step): (&mut [f32], usize),
+    out: RowsMut,
     columns: usize,
 ) {
     let vectors = columns / S::F32_LANES;
-    let out = (out, out_step);
     match vectors {
-        1 => product_tile::<S, M, 1>(simd, a, (b, offsets), add, out),
-        2 => product_tile::<S, M, 2>(simd, a, (b, offsets), add, out),
-        3 => product_tile::<S, M, 3>(simd, a, (b, offsets), add, out),
+        1 => product_tile::<S, M, 1>(simd, a, b, add, out),
+        2 => product_tile::<S, M, 2>(simd, a, b, add, out),
+        3 => product_tile::<S, M, 3>(simd, a, b, add, out),
         _ => unreachable!("a panel has one to three vectors"),
     }
 }
@@ -255,9 +312,9 @@ pub(in super::super) fn product<S: Simd>(
     simd: S,
     [count, columns]: [usize; 2],
     a: impl Left,
-    (b, offsets): (&[f32], &Offsets),
+    b: Gathered,
     add: bool,
-    (out, out_step): (&mut [f32], usize),
+    mut out: RowsMut,
 ) {
     let mut first = 0;
     while first < columns {
@@ -267,12 +324,12 @@ pub(in super::super) fn product<S: Simd>(
             4 => 2 * S::F32_LANES,
             _ => panel::<S>().min(left),
         };
-        let b = (&b[first..], offsets);
+        let b = b.from_column(first);
         let mut row = 0;
         while row < count {
             let some = rows::<S>().min(count - row);
             let a = (a.at_row(row), a);
-            let out = (&mut out[row * out_step + first..], out_step);
+            let out = out.starting_at(row * out.step + first);
             match some {
                 8 => product_rows::<S, 8>(simd, a, b, add, out, width),
                 7 => product_rows::<S, 7>(simd, a, b, add, out, width),
@@ -297,7 +354,7 @@ fn inner_tile<S: Simd, const M: usize, const N: usize>(
     b: &[f32],
     offsets: [u32; N],
     len: usize,
-    (out, out_step): (&mut [f32], usize),
+    out: RowsMut,
 ) {
     let lanes = S::F32_LANES;
     let far = offsets
@@ -309,7 +366,7 @@ fn inner_tile<S: Simd, const M: usize, const N: usize>(
     );
     assert!(
         far.saturating_add(len) <= b.len(),
-        "a tile reads past what is staged"
+        "a tile reads past what is packed"
     );
     let mut sums = [[simd.splat_f32s(0.0); N]; M];
     let mut p = 0;
@@ -330,7 +387,7 @@ fn inner_tile<S: Simd, const M: usize, const N: usize>(
     }
     for m in 0..M {
         for n in 0..N {
-            out[m * out_step + n] += simd.reduce_sum_f32s(sums[m][n]);
+            out.values[m * out.step + n] += simd.reduce_sum_f32s(sums[m][n]);
         }
     }
 }
@@ -341,17 +398,17 @@ fn inner_rows<S: Simd, const M: usize>(
     a: Rows,
     (b, offsets): (&[f32], &[u32]),
     len: usize,
-    (out, out_step): (&mut [f32], usize),
+    mut out: RowsMut,
 ) {
     let mut tiles = offsets.chunks_exact(6);
     let mut first = 0;
     for tile in &mut tiles {
         let offsets = [tile[0], tile[1], tile[2], tile[3], tile[4], tile[5]];
-        inner_tile::<S, M, 6>(simd, a, b, offsets, len, (&mut out[first..], out_step));
+        inner_tile::<S, M, 6>(simd, a, b, offsets, len, out.starting_at(first));
         first += 6;
     }
     for &offset in tiles.remainder() {
-        inner_tile::<S, M, 1>(simd, a, b, [offset], len, (&mut out[first..], out_step));
+        inner_tile::<S, M, 1>(simd, a, b, [offset], len, out.starting_at(first));
         first += 1;
     }
 }
@@ -364,7 +421,7 @@ pub(in super::super) fn inner_products<S: Simd>(
     a: Rows,
     b: (&[f32], &[u32]),
     len: usize,
-    (out, out_step): (&mut [f32], usize),
+    mut out: RowsMut,
 ) {
     let mut row = 0;
     while row < count {
@@ -373,7 +430,7 @@ pub(in super::super) fn inner_products<S: Simd>(
             values: &a.values[row * a.step..],
             ..a
         };
-        let out = (&mut out[row * out_step..], out_step);
+        let out = out.starting_at(row * out.step);
         match some {
             4 => inner_rows::<S, 4>(simd, a, b, len, out),
             3 => inner_rows::<S, 3>(simd, a, b, len, out),

@@ -1,12 +1,12 @@
-//! [`Parts`]: a concatenation that need not exist.
+//! [`LazyConcat`]: a lazy concatenation.
 
-use alloc::{vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::tensor::{DType, Tensor};
 
-use crate::cpu::{self, PendingNorm};
-use crate::layers::resize::{ResizeMode, resize};
-use crate::shape::spatial;
+use super::deferred_norm::DeferredNorm;
+use super::{dispatch, nearest};
+use crate::shape::{ShapeError, axis_name, check_not_empty, expect};
 
 /// A map of a concatenation, and how it is read.
 ///
@@ -24,30 +24,30 @@ use crate::shape::spatial;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Part<const R: usize = 4> {
-    pub(crate) map: Tensor<R>,
-    /// Each position is read so many times along each spatial axis: nearest upsampling by a whole factor.
-    pub(crate) factors: Vec<usize>,
+    pub(super) map: Tensor<R>,
+    /// How often each position is read along each spatial axis: nearest upsampling by a whole factor.
+    pub(super) factors: Vec<usize>,
     /// Mean and variance of each channel of the map, once they were asked for.
     #[cfg(feature = "kernels")]
-    moments: alloc::sync::Arc<std::sync::OnceLock<[Tensor<1>; 2]>>,
-    /// The norm that it is read through, before it is enlarged.
-    pub(crate) norm: Option<PendingNorm>,
+    moments: alloc::sync::Arc<std::sync::OnceLock<dispatch::Moments>>,
+    /// The norm that is applied as the map is read, before it is enlarged.
+    pub(super) norm: Option<DeferredNorm>,
 }
 
 impl<const R: usize> Part<R> {
     /// A map that is read as it is.
     pub fn new(map: Tensor<R>) -> Self {
         Self {
-            map,
             factors: vec![1; R - 2],
             #[cfg(feature = "kernels")]
             moments: Default::default(),
             norm: None,
+            map,
         }
     }
 
     /// A map that is read through a norm.
-    pub(crate) fn normed(map: Tensor<R>, norm: PendingNorm) -> Self {
+    pub(super) fn normed(map: Tensor<R>, norm: DeferredNorm) -> Self {
         Self {
             norm: Some(norm),
             ..Self::new(map)
@@ -63,28 +63,24 @@ impl<const R: usize> Part<R> {
         dims
     }
 
-    /// Mean and variance of each channel of the map; enlarged, they are the same.
+    /// Mean and variance of each channel of the map. (They do not change when it is enlarged.)
     #[cfg(feature = "kernels")]
-    pub(crate) fn moments(&self) -> [Tensor<1>; 2] {
-        let compute = || cpu::moments(&self.map);
+    pub(super) fn moments(&self) -> dispatch::Moments {
+        let compute = || dispatch::moments(&self.map);
         self.moments.get_or_init(compute).clone()
     }
 
     /// Writes the map as it is read.
     pub fn into_tensor(self) -> Tensor<R> {
-        let dims = self.dims();
         let map = match &self.norm {
-            Some(norm) => cpu::normalize(self.map, norm, None),
+            Some(norm) => dispatch::normalize(self.map, norm, None),
             None => self.map,
         };
-        match self.factors.iter().all(|&factor| factor == 1) {
-            true => map,
-            false => resize(map, spatial(&dims), ResizeMode::Nearest),
-        }
+        nearest::enlarge(map, &self.factors)
     }
 }
 
-/// Maps that are one concatenation on the channels, in order, without being written as one.
+/// A lazy concatenation: maps that are one map of all their channels, in order, without being copied into one.
 ///
 /// A layer hands them on by [`forward_parts`](crate::Layer::forward_parts); a convolution reads them where
 /// they are, since `conv(concat([a, b]), w) = conv(a, w_a) + conv(b, w_b)`.
@@ -102,28 +98,28 @@ impl<const R: usize> Part<R> {
 /// assert_eq!(conv.forward_parts(parts).into_tensor().dims(), [1, 3, 8, 8]);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Parts<const R: usize = 4>(Vec<Part<R>>);
+pub struct LazyConcat<const R: usize = 4>(Vec<Part<R>>);
 
-impl<const R: usize> From<Tensor<R>> for Parts<R> {
+impl<const R: usize> From<Tensor<R>> for LazyConcat<R> {
     fn from(map: Tensor<R>) -> Self {
         Self(vec![Part::new(map)])
     }
 }
 
-impl<const R: usize> From<Part<R>> for Parts<R> {
+impl<const R: usize> From<Part<R>> for LazyConcat<R> {
     fn from(part: Part<R>) -> Self {
         Self(vec![part])
     }
 }
 
-impl<const R: usize> Parts<R> {
+impl<const R: usize> LazyConcat<R> {
     /// The concatenation of `parts`, which have the same batch and size.
     ///
     /// # Panics
     /// When there is none, or they differ in anything but their channels.
     pub fn new(parts: Vec<Part<R>>) -> Self {
         let shapes: Vec<_> = parts.iter().map(Part::dims).collect();
-        crate::shape::expect(crate::fuse::merge::Merge::concat().output_shape(&shapes));
+        expect(check_parts(&shapes));
         Self(parts)
     }
 
@@ -134,7 +130,7 @@ impl<const R: usize> Parts<R> {
         dims
     }
 
-    /// The same, of which each position is read so many times along each spatial axis.
+    /// The same, with each position read so many times along each spatial axis.
     pub(crate) fn enlarged(mut self, factors: &[usize]) -> Self {
         for part in &mut self.0 {
             for (all, more) in part.factors.iter_mut().zip(factors) {
@@ -144,12 +140,12 @@ impl<const R: usize> Parts<R> {
         self
     }
 
-    /// What the values are.
+    /// The type of the values.
     pub(crate) fn dtype(&self) -> DType {
         self.0[0].map.dtype()
     }
 
-    /// These, and after them `more`.
+    /// These maps, and `more` behind them.
     pub(crate) fn then(mut self, more: Self) -> Self {
         self.0.extend(more.0);
         self
@@ -161,7 +157,7 @@ impl<const R: usize> Parts<R> {
     }
 
     #[cfg(feature = "kernels")]
-    pub(crate) fn as_slice(&self) -> &[Part<R>] {
+    pub(super) fn as_slice(&self) -> &[Part<R>] {
         &self.0
     }
 
@@ -172,5 +168,55 @@ impl<const R: usize> Parts<R> {
             1 => maps.remove(0),
             _ => Tensor::cat(maps, 1),
         }
+    }
+}
+
+/// Whether maps of these shapes can be concatenated on the channels.
+fn check_parts<const R: usize>(shapes: &[[usize; R]]) -> Result<(), ShapeError> {
+    const NAME: &str = "LazyConcat";
+    let Some((first, others)) = shapes.split_first() else {
+        return Err(ShapeError::new(
+            NAME,
+            "there are no maps",
+            "Give at least one",
+        ));
+    };
+    check_not_empty(NAME, *first)?;
+    for (index, other) in others.iter().enumerate() {
+        check_not_empty(NAME, *other)?;
+        let differs = |&axis: &usize| axis != 1 && first[axis] != other[axis];
+        if let Some(axis) = (0..R).find(differs) {
+            let axis_name = axis_name(axis, R);
+            return Err(ShapeError::new(
+                NAME,
+                format!(
+                    "{axis_name} differs: map 0 has {}, map {} has {}",
+                    first[axis],
+                    index + 1,
+                    other[axis]
+                ),
+                "Fit the maps to one size first",
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_that_differ_in_more_than_the_channels_are_refused() {
+        let text = |shapes: &[[usize; 4]]| check_parts(shapes).unwrap_err().to_string();
+        assert!(check_parts(&[[1, 2, 4, 4], [1, 3, 4, 4]]).is_ok());
+        assert_eq!(
+            text(&[[1, 2, 4, 4], [1, 2, 4, 4], [1, 3, 4, 5]]),
+            "LazyConcat: width differs: map 0 has 4, map 2 has 5. Fit the maps to one size first."
+        );
+        assert_eq!(
+            text(&[]),
+            "LazyConcat: there are no maps. Give at least one."
+        );
     }
 }
