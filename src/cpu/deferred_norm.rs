@@ -3,18 +3,18 @@
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor};
 
-/// A batch norm, and perhaps ReLU, that a map is still to be read through.
+/// A batch norm, optionally followed by ReLU, that has not been applied to its map yet.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "kernels"), allow(dead_code))] // then no norm is deferred
 pub(super) struct DeferredNorm {
     pub(super) vectors: NormVectors,
     pub(super) epsilon: f64,
     pub(super) relu: bool,
-    /// Whether mean and variance are those of the map, through which gradients go then.
+    /// Whether mean and variance were computed from this map. If so, gradients flow through them.
     pub(super) of_batch: bool,
 }
 
-/// The numbers of each channel: `y = gamma (x - mean) / sqrt(variance + epsilon) + beta`.
+/// One number per channel in each vector: `y = gamma (x - mean) / sqrt(variance + epsilon) + beta`.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "kernels"), allow(dead_code))]
 pub(super) struct NormVectors {
@@ -26,7 +26,7 @@ pub(super) struct NormVectors {
 
 #[cfg_attr(not(feature = "kernels"), allow(dead_code))]
 impl NormVectors {
-    /// Those of a layer with its running statistics.
+    /// The vectors of a layer, with its running statistics.
     pub(super) fn running(norm: &BatchNorm, device: &Device) -> Self {
         Self {
             gamma: norm.gamma.val(),
@@ -36,12 +36,12 @@ impl NormVectors {
         }
     }
 
-    /// In the order in which the operations take them.
+    /// The vectors in the order in which the backend operations expect them.
     pub(super) fn into_array(self) -> [Tensor<1>; 4] {
         [self.gamma, self.beta, self.mean, self.variance]
     }
 
-    /// Those of some of the channels.
+    /// The vectors of a range of channels.
     pub(super) fn narrow(&self, start: usize, channels: usize) -> Self {
         let share = |vector: &Tensor<1>| match vector.dims() == [channels] {
             true => vector.clone(),

@@ -1,4 +1,4 @@
-//! What the layers call: each function sends an operation to the kernels, or gives its inputs back.
+//! The interface for the layers: each function runs an operation on the kernels, or returns its inputs.
 
 mod conv;
 mod norm;
@@ -12,17 +12,17 @@ pub(crate) use pool::{MaxPool, max_pool};
 pub(super) use norm::{Moments, moments};
 pub(super) use norm::{deferred_norm, normalize};
 
-/// What became of an operation.
+/// The result of trying to run an operation on the kernels.
 #[derive(Debug)]
 pub(crate) enum Outcome<Output, Inputs> {
     /// The kernels computed it.
     #[cfg_attr(not(feature = "kernels"), allow(dead_code))]
     Fused(Output),
-    /// There is no kernel for it. The inputs come back, for Burn's operations.
+    /// There is no kernel for it. The inputs are returned, to be used with Burn's operations.
     Declined(Inputs),
 }
 
-/// Whether there are kernels for such tensors.
+/// Whether there are kernels for the tensor's type and device.
 #[cfg(feature = "kernels")]
 fn has_kernels<const R: usize>(x: &burn::tensor::Tensor<R>) -> bool {
     use burn::backend::DispatchDevice;

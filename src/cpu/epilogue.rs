@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, activation::relu};
 use super::lazy_concat::Part;
 use super::{dispatch, policy};
 
-/// What follows a convolution: `relu(norm(y) + residual)`, each of them if it is there.
+/// What follows a convolution: `relu(norm(y) + residual)`, of which each step is optional.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Epilogue<'a, const R: usize> {
     pub(crate) norm: Option<&'a BatchNorm>,
@@ -20,7 +20,7 @@ impl<const R: usize> Epilogue<'_, R> {
         self.norm.is_none() && self.residual.is_none() && !self.relu
     }
 
-    /// Applies it to the output of a convolution that did not. A norm that may be deferred is.
+    /// Applies it to the output of a convolution that did not fuse it. The norm is deferred if possible.
     pub(crate) fn apply(self, y: Tensor<R>) -> Part<R> {
         let Some(norm) = self.norm else {
             return Part::new(add_relu(y, self.residual, self.relu));

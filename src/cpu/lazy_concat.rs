@@ -8,7 +8,7 @@ use super::deferred_norm::DeferredNorm;
 use super::{dispatch, nearest};
 use crate::shape::{ShapeError, axis_name, check_not_empty, expect};
 
-/// A map of a concatenation, and how it is read.
+/// A feature map in a lazy concatenation, and how it is read.
 ///
 /// # Example
 /// ```
@@ -25,17 +25,17 @@ use crate::shape::{ShapeError, axis_name, check_not_empty, expect};
 #[derive(Clone, Debug)]
 pub struct Part<const R: usize = 4> {
     pub(super) map: Tensor<R>,
-    /// How often each position is read along each spatial axis: nearest upsampling by a whole factor.
+    /// How often each position is repeated along each spatial axis: nearest upsampling by a whole factor.
     pub(super) factors: Vec<usize>,
-    /// Mean and variance of each channel of the map, once they were asked for.
+    /// Mean and variance of each channel of the map, computed on first use.
     #[cfg(feature = "kernels")]
     moments: alloc::sync::Arc<std::sync::OnceLock<dispatch::Moments>>,
-    /// The norm that is applied as the map is read, before it is enlarged.
+    /// The norm that is applied while the map is read, before it is enlarged.
     pub(super) norm: Option<DeferredNorm>,
 }
 
 impl<const R: usize> Part<R> {
-    /// A map that is read as it is.
+    /// A map that is read without change.
     pub fn new(map: Tensor<R>) -> Self {
         Self {
             factors: vec![1; R - 2],
@@ -54,7 +54,7 @@ impl<const R: usize> Part<R> {
         }
     }
 
-    /// The shape that is read.
+    /// The shape of the map as it is read, after enlargement.
     pub fn dims(&self) -> [usize; R] {
         let mut dims = self.map.dims();
         for (size, factor) in dims[2..].iter_mut().zip(&self.factors) {
@@ -63,14 +63,14 @@ impl<const R: usize> Part<R> {
         dims
     }
 
-    /// Mean and variance of each channel of the map. (They do not change when it is enlarged.)
+    /// Mean and variance of each channel of the map. (Enlargement does not change them.)
     #[cfg(feature = "kernels")]
     pub(super) fn moments(&self) -> dispatch::Moments {
         let compute = || dispatch::moments(&self.map);
         self.moments.get_or_init(compute).clone()
     }
 
-    /// Writes the map as it is read.
+    /// Materialises the map: applies the norm and the enlargement.
     pub fn into_tensor(self) -> Tensor<R> {
         let map = match &self.norm {
             Some(norm) => dispatch::normalize(self.map, norm, None),
@@ -80,10 +80,10 @@ impl<const R: usize> Part<R> {
     }
 }
 
-/// A lazy concatenation: maps that are one map of all their channels, in order, without being copied into one.
+/// A lazy concatenation: feature maps that stand for their concatenation on the channels, without a copy.
 ///
-/// A layer hands them on by [`forward_parts`](crate::Layer::forward_parts); a convolution reads them where
-/// they are, since `conv(concat([a, b]), w) = conv(a, w_a) + conv(b, w_b)`.
+/// Layers pass it on with [`forward_parts`](crate::Layer::forward_parts); a convolution reads the maps where they are,
+/// since `conv(concat([a, b]), w) = conv(a, w_a) + conv(b, w_b)`.
 ///
 /// # Example
 /// ```
@@ -113,10 +113,10 @@ impl<const R: usize> From<Part<R>> for LazyConcat<R> {
 }
 
 impl<const R: usize> LazyConcat<R> {
-    /// The concatenation of `parts`, which have the same batch and size.
+    /// The concatenation of `parts`, which must have the same batch and spatial size.
     ///
     /// # Panics
-    /// When there is none, or they differ in anything but their channels.
+    /// When there are no parts, or they differ in anything but their channels.
     pub fn new(parts: Vec<Part<R>>) -> Self {
         let shapes: Vec<_> = parts.iter().map(Part::dims).collect();
         expect(check_parts(&shapes));
@@ -130,7 +130,7 @@ impl<const R: usize> LazyConcat<R> {
         dims
     }
 
-    /// The same, with each position read so many times along each spatial axis.
+    /// The concatenation with each position repeated so many times along each spatial axis.
     pub(crate) fn enlarged(mut self, factors: &[usize]) -> Self {
         for part in &mut self.0 {
             for (all, more) in part.factors.iter_mut().zip(factors) {
@@ -145,7 +145,7 @@ impl<const R: usize> LazyConcat<R> {
         self.0[0].map.dtype()
     }
 
-    /// These maps, and `more` behind them.
+    /// These maps, followed by `more`.
     pub(crate) fn then(mut self, more: Self) -> Self {
         self.0.extend(more.0);
         self
@@ -161,7 +161,7 @@ impl<const R: usize> LazyConcat<R> {
         &self.0
     }
 
-    /// Writes the concatenation, unless it is one map already.
+    /// Materialises the concatenation. A single map is returned without a copy.
     pub fn into_tensor(self) -> Tensor<R> {
         let mut maps: Vec<_> = self.0.into_iter().map(Part::into_tensor).collect();
         match maps.len() {
@@ -171,7 +171,7 @@ impl<const R: usize> LazyConcat<R> {
     }
 }
 
-/// Whether maps of these shapes can be concatenated on the channels.
+/// Checks that maps of these shapes can be concatenated on the channels.
 fn check_parts<const R: usize>(shapes: &[[usize; R]]) -> Result<(), ShapeError> {
     const NAME: &str = "LazyConcat";
     let Some((first, others)) = shapes.split_first() else {

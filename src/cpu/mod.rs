@@ -1,11 +1,11 @@
 //! The CPU backend.
 //!
-//! [`dispatch`] is what the layers call: it sends an operation to the kernels, or gives its inputs back. [`policy`]
-//! says what the kernels take and what they do with it. [`backend_ops`] registers the kernels as operations of
-//! Burn's backends, with their gradients; [`kernels`] computes, on slices.
+//! [`dispatch`] is the interface for the layers: it runs an operation on the kernels, or returns its inputs. [`policy`]
+//! decides what the kernels accept and which algorithm they use. [`backend_ops`] registers the kernels as operations
+//! of Burn's backends, with their gradients; [`kernels`] computes on slices.
 //!
-//! The kernels take maps of one and two spatial axes in f32 on flex and ndarray, if the crate is built with the
-//! feature of that backend. Everything else is composed of Burn's operations by the layers, with the same result.
+//! The kernels accept f32 maps with one or two spatial axes on flex and ndarray, if the crate is built with the
+//! feature of that backend. For everything else the layers compose Burn's operations, with the same result.
 
 #[cfg(feature = "kernels")]
 #[allow(deprecated)] // ndarray is deprecated upstream, and supported here
@@ -17,7 +17,7 @@ mod epilogue;
 mod kernels;
 mod lazy_concat;
 mod nearest;
-// (Also what the plan asks, which has no need of the kernels.)
+// (The memory of a plan asks it too, with or without the kernels.)
 #[allow(dead_code, unused_imports)]
 pub(crate) mod policy;
 mod weight_cache;

@@ -1,10 +1,10 @@
-//! Nearest upsampling by whole factors, of Burn's operations.
+//! Nearest upsampling by whole factors, composed of Burn's operations.
 
 use burn::tensor::Tensor;
 
 /// `x` with each position repeated `factors` times, one factor for each spatial axis.
 pub(super) fn enlarge<const R: usize>(x: Tensor<R>, factors: &[usize]) -> Tensor<R> {
-    // The last axis comes first, so that whole rows are copied after it.
+    // The last axis is repeated first, so that the other axes copy whole rows.
     let axes = factors.iter().enumerate().rev();
     axes.fold(x, |x, (n, &factor)| match factor {
         1 => x,
@@ -19,7 +19,7 @@ fn repeat<const R: usize>(x: Tensor<R>, axis: usize, times: usize) -> Tensor<R> 
     let inner: usize = shape[axis + 1..].iter().product();
     shape[axis] *= times;
     if inner == 1 {
-        // Without an axis of one position at the end, over which some backends would loop.
+        // Without a last axis of size 1, over which some backends would loop.
         x.reshape([count, 1]).expand([count, times]).reshape(shape)
     } else {
         x.reshape([count, 1, inner])

@@ -1,4 +1,4 @@
-//! The operations where gradients are recorded. A node saves what it has read, and nothing that was made of it.
+//! The operations under autodiff. A node saves the tensors that it has read, and nothing derived from them.
 
 use alloc::vec::Vec;
 
@@ -20,7 +20,7 @@ use crate::cpu::kernels::norm::{self, ReluMask};
 use crate::cpu::kernels::{self, EpilogueValues, GradientTarget, Source, Weight};
 use crate::cpu::policy::{self, MAX_TENSORS};
 
-/// The parents of a node; none where no gradient is asked for.
+/// The parents of a node; `None` for inputs that need no gradient.
 type Parents<'a> = &'a [Option<NodeId>];
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ struct ConvGradients<'a> {
 }
 
 impl ConvGradients<'_> {
-    /// The sources, each with the parents of its tensors.
+    /// Each source with the parents of its tensors.
     fn with_parents<'p>(
         &self,
         mut parents: Parents<'p>,
@@ -131,7 +131,7 @@ fn register<B: Slices>(
     }
 }
 
-/// Registers the gradients to a map, and to scale and shift of the norm behind it.
+/// Registers the gradients of a map, and of the scale and the shift of the norm that follows it.
 fn register_norm<B: Slices>(
     parents: Parents,
     found: norm::Gradients,
@@ -180,7 +180,7 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
 struct NormBackward;
 
 impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
-    /// Map, scale, shift, mean, variance and, behind a residual and ReLU, the output.
+    /// Map, scale, shift, mean, variance and, if a residual and ReLU follow the norm, the output.
     type State = (Vec<FloatTensor<B>>, NormalizeSpec);
 
     fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -295,8 +295,8 @@ fn into_primitives<B: KernelBackend + Slices, C: CheckpointStrategy>(
     tensors.map(|tensor| tensor.into_primitive()).collect()
 }
 
-/// Where gradients are recorded there is no epilogue but the bias: norm and activation are operations of
-/// their own then. An unused node stands for a constant.
+/// A convolution that records gradients. It has no epilogue except the bias: norm and activation are operations of
+/// their own here. Unused entries of the node array are filled with a constant.
 fn convolve_recorded<B: KernelBackend + Slices, C: CheckpointStrategy, const N: usize>(
     inputs: Vec<FloatTensor<Autodiff<B, C>>>,
     spec: ConvSpec,

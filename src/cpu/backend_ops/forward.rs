@@ -10,7 +10,7 @@ use super::values::{NormValues, SourceValues, channel_map, dims_of};
 use super::{ConvSpec, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec};
 use crate::cpu::kernels::{self, CacheSlot, EpilogueValues, Weight};
 
-/// Whether a clone of the tensor has its values at the same place.
+/// Whether a clone of the tensor shares its memory.
 fn is_shared<B: Slices>(tensor: &FloatTensor<B>) -> bool {
     B::read(tensor).as_ptr() == B::read(&tensor.clone()).as_ptr()
 }
@@ -77,7 +77,7 @@ pub(super) fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -
         cache.clear_others(&weight);
     }
     let cache = spec.cache.as_ref().filter(|_| {
-        // A clone has the same values at the same place, unless they had to be put in order.
+        // The cache identifies a weight by its address, so a clone must keep the weight's memory alive.
         matches!(weight, Cow::Borrowed(_)) && is_shared::<B>(weight_tensor)
     });
     let weight = Weight {

@@ -1,4 +1,4 @@
-//! The kernels as operations of Burn: on the plain backends that run on the CPU, and on autodiff.
+//! The kernels as operations of Burn's CPU backends, and under autodiff.
 
 mod autodiff;
 mod forward;
@@ -28,8 +28,8 @@ pub trait KernelBackend: Backend {
         spec: TransposedSpec,
     ) -> FloatTensor<Self>;
 
-    /// Mean and biased variance of each channel. No gradient goes through them here: the norms that use
-    /// them know what they depend on.
+    /// Mean and biased variance of each channel. They carry no gradient: the backward pass of the norm that uses
+    /// them accounts for their dependence on the map.
     fn moments(x: FloatTensor<Self>) -> Tensors<Self>;
 
     /// `relu(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.

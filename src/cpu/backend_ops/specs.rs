@@ -1,36 +1,36 @@
-//! What the tensors of each operation are, and its numbers.
+//! The specification of each operation: which tensors it expects, and its parameters.
 
 use alloc::vec::Vec;
 
 use crate::cpu::kernels::{WeightCache, max_pool::Pooling};
 use crate::cpu::policy::Geometry;
 
-/// A batch norm. Its tensors are scale, shift, mean and variance of each channel.
+/// A batch norm. Its tensors are the scale, shift, mean and variance of each channel.
 #[derive(Clone, Copy, Debug)]
 pub struct NormSpec {
     pub(crate) epsilon: f64,
-    /// Whether mean and variance are those of the map itself, through which gradients go then.
+    /// Whether mean and variance were computed from this map. If so, gradients flow through them.
     pub(crate) of_batch: bool,
 }
 
 impl NormSpec {
-    /// The tensors of a norm.
+    /// The number of tensors of a norm.
     pub(super) const LEN: usize = 4;
 }
 
 /// How a source is read.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceSpec {
-    /// How often each value is read along each axis.
+    /// How often each value is repeated along each axis.
     pub(crate) factors: [usize; 2],
-    /// The norm that it is read through, the tensors of which follow the source.
+    /// The norm that is applied while reading. Its tensors follow the source.
     pub(crate) norm: Option<NormSpec>,
-    /// Whether ReLU is applied behind the norm.
+    /// Whether ReLU is applied after the norm.
     pub(crate) relu: bool,
 }
 
 impl SourceSpec {
-    /// The tensors of the source.
+    /// The number of tensors of the source.
     pub(super) fn len(&self) -> usize {
         match self.norm {
             Some(_) => 1 + NormSpec::LEN,
@@ -39,7 +39,7 @@ impl SourceSpec {
     }
 }
 
-/// What follows a convolution, and which tensors it has.
+/// What follows a convolution, and which tensors that adds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EpilogueSpec {
     pub(crate) norm: Option<NormSpec>,
@@ -48,7 +48,7 @@ pub struct EpilogueSpec {
     pub(crate) relu: bool,
 }
 
-/// What the tensors of a convolution are, in this order: sources, weight, bias, epilogue.
+/// A convolution. Its tensors are, in this order: sources, weight, bias, epilogue.
 #[derive(Clone, Debug)]
 pub struct ConvSpec {
     pub(crate) sources: Vec<SourceSpec>,
@@ -58,21 +58,21 @@ pub struct ConvSpec {
     pub(crate) geometry: Geometry,
     /// The shape of the output.
     pub(crate) shape: Vec<usize>,
-    /// Where the layer keeps what is made of its weight, unless that changes with every step.
+    /// The layer's cache of packed weights; `None` in training, where the weight changes with every step.
     pub(crate) cache: Option<WeightCache>,
 }
 
 impl ConvSpec {
-    /// The tensors of all sources.
+    /// The number of tensors of all sources.
     pub(super) fn sources_len(&self) -> usize {
         self.sources.iter().map(SourceSpec::len).sum()
     }
 }
 
-/// What the tensors of a transposed convolution are: the map, the weight and, where there is one, a bias.
+/// A transposed convolution. Its tensors are the map, the weight and, if there is one, the bias.
 #[derive(Clone, Debug)]
 pub struct TransposedSpec {
-    /// Of the convolution that it is the gradient of: from its output to its input.
+    /// The geometry of the convolution whose input gradient it computes.
     pub(crate) geometry: Geometry,
     /// Height and width of the output.
     pub(crate) size: [usize; 2],
@@ -80,7 +80,7 @@ pub struct TransposedSpec {
     pub(crate) shape: Vec<usize>,
 }
 
-/// A batch norm that is written. The tensors are the map, those of the norm and, where there is one, a residual.
+/// A batch norm that writes its output. Its tensors are the map, those of the norm and, if there is one, a residual.
 #[derive(Clone, Copy, Debug)]
 pub struct NormalizeSpec {
     pub(crate) norm: NormSpec,

@@ -9,19 +9,19 @@ use super::{NormSpec, Slices, SourceSpec};
 use crate::cpu::kernels::norm::{ChannelMap, Norm};
 use crate::cpu::kernels::{ChannelAffine, Prologue, Source};
 
-/// `[batch, channels, height, width]`; a map of one axis is of one row.
+/// The shape as `[batch, channels, height, width]`. A 1-D map becomes a map of one row.
 pub(super) fn dims_of(shape: &Shape) -> [usize; 4] {
     let dims: Vec<usize> = shape.iter().copied().collect();
     match dims[..] {
         [batch, channels, width] => [batch, channels, 1, width],
         [batch, channels, height, width] => [batch, channels, height, width],
-        // Batch norm does not look at how the positions lie.
+        // Batch norm treats all positions alike, so the spatial axes of a 3-D map are flattened.
         [batch, channels, ref more @ ..] => [batch, channels, 1, more.iter().product()],
         _ => unreachable!("a feature map has a batch and channels"),
     }
 }
 
-/// A map as batch norm sees it.
+/// A feature map as batch norm reads it: channels and positions.
 pub(super) fn channel_map<'a>(values: &'a [f32], shape: &Shape) -> ChannelMap<'a> {
     let [_, channels, height, width] = dims_of(shape);
     ChannelMap {
@@ -31,7 +31,7 @@ pub(super) fn channel_map<'a>(values: &'a [f32], shape: &Shape) -> ChannelMap<'a
     }
 }
 
-/// The vectors of a batch norm.
+/// The vectors of a batch norm, as slices.
 pub(super) struct NormValues<'a> {
     mean: Cow<'a, [f32]>,
     beta: Cow<'a, [f32]>,
@@ -41,7 +41,7 @@ pub(super) struct NormValues<'a> {
 }
 
 impl<'a> NormValues<'a> {
-    /// Of the tensors scale, shift, mean and variance.
+    /// Reads the tensors scale, shift, mean and variance.
     pub(super) fn new<B: Slices>(tensors: &'a [FloatTensor<B>], spec: NormSpec) -> Self {
         let inverse = |variance: &f32| (1.0 / (f64::from(*variance) + spec.epsilon).sqrt()) as f32;
         let inverse_deviation: Vec<f32> = B::read(&tensors[3]).iter().map(inverse).collect();

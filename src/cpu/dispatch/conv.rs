@@ -15,7 +15,7 @@ use crate::graph::window::Window;
 pub(crate) struct Convolution<'a, const R: usize> {
     /// `[outputs, inputs / groups, kernel...]`
     pub(crate) weight: Tensor<R>,
-    /// Where the layer keeps what is made of the weight.
+    /// The layer's cache of what the kernels derive from the weight.
     pub(crate) prepared: &'a PreparedWeight,
     pub(crate) bias: Option<Tensor<1>>,
     pub(crate) window: &'a Window,
@@ -53,7 +53,7 @@ pub(crate) struct TransposedConvolution<'a, const R: usize> {
     pub(crate) bias: Option<Tensor<1>>,
     pub(crate) window: &'a TransposedWindow,
     pub(crate) target: &'a [usize],
-    /// How many positions of what the window gives are cut off before the target, on each axis.
+    /// How many leading positions of the window's full output are cut off on each axis.
     pub(crate) starts: &'a [usize],
 }
 
@@ -88,13 +88,13 @@ mod fused {
     };
     use crate::shape::{spatial, with_channels, with_spatial};
 
-    /// A convolution that the kernels take.
+    /// A convolution that the kernels accept.
     pub(super) struct Taken<const R: usize> {
         shape: ConvShape,
         output: [usize; R],
     }
 
-    /// The numbers of the convolution, if the kernels take it.
+    /// The shape of the convolution, if the kernels accept it.
     pub(super) fn taken<const R: usize>(
         convolution: &Convolution<R>,
         inputs: &ConvInputs<R>,
@@ -128,8 +128,7 @@ mod fused {
         shape.is_taken().then_some(Taken { shape, output })
     }
 
-    /// Whether weight, bias and what follows are of f32, and of the shapes that they are to have. (A weight of another
-    /// shape than it was built with is Burn's to refuse.)
+    /// Whether weight, bias and epilogue are f32 and have the expected shapes. (If not, Burn's operations report it.)
     fn has_right_tensors<const R: usize>(
         convolution: &Convolution<R>,
         inputs: &ConvInputs<R>,
@@ -158,7 +157,7 @@ mod fused {
                 .all(|residual| residual.dtype() == DType::F32)
     }
 
-    /// Whether gradients are recorded through the convolution, or through what follows it.
+    /// Whether gradients are recorded for the convolution or its epilogue.
     fn is_recorded<const R: usize>(convolution: &Convolution<R>, inputs: &ConvInputs<R>) -> bool {
         let Epilogue { norm, residual, .. } = &inputs.epilogue;
         let parts = inputs.parts.as_slice().iter();
@@ -235,7 +234,7 @@ mod fused {
         }
     }
 
-    /// The numbers of the transposed convolution, if the kernels take it.
+    /// The shape of the transposed convolution, if the kernels accept it.
     pub(super) fn taken_transposed<const R: usize>(
         convolution: &TransposedConvolution<R>,
         x: &Tensor<R>,

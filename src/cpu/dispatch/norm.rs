@@ -24,8 +24,8 @@ pub(crate) fn batch_norm<const R: usize>(
     }
 }
 
-/// The norm that `norm` is for `x` now: by the statistics of the batch, which it takes into its running ones,
-/// where gradients are recorded and the layer is in training. None where there are no kernels.
+/// The norm as it applies to `x` now: in training (with recorded gradients) with the statistics of the batch, which
+/// also update the running statistics; otherwise with the running statistics. `None` if there are no kernels.
 pub(in crate::cpu) fn deferred_norm<const R: usize>(
     norm: &BatchNorm,
     x: &Tensor<R>,
@@ -52,7 +52,7 @@ pub(in crate::cpu) fn normalize<const R: usize>(
     unreachable!("without kernels no norm is deferred: {x:?}, {norm:?}, {residual:?}")
 }
 
-/// The parts, each of which is read through its share of a batch norm of their concatenation.
+/// Defers a batch norm of a concatenation: each part is read through its share of the norm.
 pub(crate) fn read_through_norm<const R: usize>(
     norm: &BatchNorm,
     parts: LazyConcat<R>,
@@ -134,7 +134,7 @@ mod fused {
         }
     }
 
-    /// Takes the statistics of a batch into the running ones, as Burn's layer does.
+    /// Updates the running statistics with those of a batch, as Burn's layer does.
     fn update_running(norm: &BatchNorm, found: &Moments) {
         let statistics = [
             (&norm.running_mean, &found.mean),
@@ -152,7 +152,7 @@ mod fused {
         norm: &DeferredNorm,
         residual: Option<Tensor<R>>,
     ) -> Tensor<R> {
-        // (A residual of another type is Burn's to refuse.)
+        // (For a residual of another type, Burn's addition reports the error.)
         if let Some(residual) = residual
             .clone()
             .filter(|residual| residual.dtype() != DType::F32)
@@ -183,7 +183,7 @@ mod fused {
         parts: LazyConcat<R>,
         relu: bool,
     ) -> LazyConcat<R> {
-        // The concatenation is recorded if one of its parts is.
+        // The concatenation records gradients if one of its parts does.
         let mut devices = parts.as_slice().iter().map(|part| part.map.device());
         let recorded = devices.clone().find(Device::is_autodiff);
         let device = recorded

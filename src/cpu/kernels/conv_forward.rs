@@ -1,4 +1,4 @@
-//! The forward pass of a convolution: from its numbers to tiles, by one of the algorithms.
+//! The forward pass of a convolution: chooses the algorithm and splits the output into tiles.
 
 use alloc::{borrow::Cow, vec, vec::Vec};
 
@@ -80,7 +80,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Of a dense kernel of 3x3, by the components of its weight.
+    /// Runs a convolution with a dense 3x3 kernel by the components of its weight.
     pub(super) fn by_components(&self, weight: &[f32], maps: Vec<OutputMap>) {
         let window = winograd::window(self.geometry);
         let Output { channels, size, .. } = self.output;
@@ -97,18 +97,18 @@ impl Call<'_> {
     }
 }
 
-/// Which taps are summed, and where each sum reads.
+/// A convolution tap by tap: which taps are summed, and where each sum reads.
 struct TapPlan {
     packing: Packing,
-    /// Rows of outputs (in steps) of a tile.
+    /// The rows of outputs (in steps) of a tile.
     rows: usize,
     step: [usize; 2],
-    /// For each source, those of each phase.
+    /// The patterns of each phase, for each source.
     patterns: Vec<Vec<TapPattern>>,
 }
 
 impl TapPlan {
-    /// For the outputs at each position modulo `step`.
+    /// The plan with one phase for each output position modulo `step`.
     fn new(call: &Call, step: [usize; 2]) -> Self {
         let Call {
             sources, geometry, ..
@@ -133,7 +133,7 @@ impl TapPlan {
         }
     }
 
-    /// The sums of the weight for each phase.
+    /// The summed weights of each phase.
     fn sums(&self, call: &Call, weight: Weight) -> Vec<Vec<f32>> {
         let taps = call.geometry.taps();
         let sources = call.sources.iter().zip(&self.patterns);
@@ -143,7 +143,7 @@ impl TapPlan {
         tap_sums::by_phases(weight.values, weight.outputs, &sources)
     }
 
-    /// Where the sums of a phase read in what is packed of a group of channels.
+    /// The offsets at which the sums of a phase read in the packed channels of a group.
     fn offsets(&self, call: &Call, phase: usize) -> Vec<u32> {
         let mut offsets = Vec::new();
         let mut start = 0;
@@ -157,7 +157,7 @@ impl TapPlan {
         offsets
     }
 
-    /// Does the work, with the weight of each phase.
+    /// Runs the plan with the weight of each phase.
     fn run(&self, call: &Call, weights: &[&[f32]], maps: Vec<OutputMap>) {
         let phases = weights.iter().enumerate();
         let phases = phases
@@ -174,7 +174,7 @@ impl TapPlan {
     }
 }
 
-/// The gradient to the bias: the sum over batch and positions.
+/// The gradient of the bias: the sum over batch and positions.
 pub(crate) fn bias_gradient(gradient: &[f32], outputs: usize, positions: usize) -> Vec<f32> {
     let mut sums = vec![0.0; outputs];
     for (index, plane) in gradient.chunks_exact(positions).enumerate() {

@@ -1,4 +1,4 @@
-//! Convolution tap by tap: what is packed is multiplied as it lies, at the offset of each tap.
+//! Convolution tap by tap: the packed values are multiplied in place, at the offset of each tap.
 
 use alloc::{borrow::Cow, vec::Vec};
 
@@ -11,13 +11,13 @@ use super::source::{Source, channels_of};
 use super::threads::{self, Scratch, Work, grow};
 use super::tiling::channels_of_tile;
 
-/// Steps of a sum between which the values that they read stay in the nearest cache.
+/// Steps of a sum at once, so that the values they read stay in the first-level cache.
 const CHUNK: usize = 192;
 
-/// Panels that share a reading of the weight, which may not stay in the second cache.
+/// Panels that share a pass over the weight, which may not fit into the second-level cache.
 const PANELS: usize = 4;
 
-/// Floats of a weight that stays in a usual second cache from one use to the next.
+/// Floats of a weight that stays in a typical second-level cache between two uses.
 const MAX_NEAR_WEIGHT: usize = 256 * 1024;
 
 /// The outputs at one position modulo the step: `y[k] = sum_i weight[k][i] x[offset_i]`.
@@ -39,7 +39,7 @@ impl<'a> Phase<'a> {
         }
     }
 
-    /// The sums of the outputs from `first_output` on, of what is seen from some column on.
+    /// The sums of `outputs` outputs from `first_output` on, for `columns` columns of `seen`.
     #[inline(always)]
     fn multiply<S: Simd>(
         &self,
@@ -78,19 +78,19 @@ impl<'a> Phase<'a> {
     }
 }
 
-/// A convolution, for which the order and the places of everything are settled.
+/// A convolution with all layouts chosen.
 pub(super) struct Direct<'a> {
     pub(super) sources: &'a [Source<'a>],
     pub(super) groups: usize,
     pub(super) packing: Packing,
-    /// The output is cut into its positions modulo this; for each, by rows, there is a phase.
+    /// The outputs are divided into phases by their positions modulo this, in row-major order.
     pub(super) step: [usize; 2],
     pub(super) phases: Vec<Phase<'a>>,
     pub(super) output: Output<'a>,
 }
 
 impl Direct<'_> {
-    /// Does the work, `rows` steps of rows to a tile.
+    /// Runs the work in tiles of `rows` steps of rows.
     pub(super) fn run_all(&self, maps: Vec<OutputMap>, batch: usize, rows: usize) {
         let Output { channels, size, .. } = self.output;
         let rows = rows * self.step[0];
@@ -128,11 +128,11 @@ impl Direct<'_> {
         let size = [tile.rows.len(), self.output.size[1]];
         let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(self.step[axis]));
         let pitch = self.packing.pitch;
-        // The rows follow each other; what is computed between them is left.
+        // The rows are consecutive; the sums in the gaps between them are ignored.
         let end = (rows - 1) * pitch + width;
         let count = end.next_multiple_of(S::F32_LANES);
         let channels = channels_of(self.sources) / self.groups;
-        // A last vector reads past the last channel.
+        // The last vector may read past the last channel.
         let packed = grow(packed, channels * self.packing.channel_len() + S::F32_LANES);
         let group = ChannelGroup {
             index: tile.channels.start * self.groups / self.output.channels,

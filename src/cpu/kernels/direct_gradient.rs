@@ -1,8 +1,7 @@
 //! The gradient to the weight, tap by tap.
 //!
-//! What the windows see is laid out position by position, so that the vectors run over the channels and no
-//! sum has to be taken across one. Few channels would leave them empty; for these the vectors run over the
-//! positions.
+//! The packed inputs are stored channels-last, so that vectors run over the channels and no sum has to be taken across
+//! a vector. With few channels such vectors would be mostly empty; then they run over the positions.
 
 use alloc::vec::Vec;
 
@@ -18,10 +17,10 @@ use crate::cpu::policy::Geometry;
 /// Floats that the packed rows of a block may take.
 const MAX_PACKED: usize = 96 * 1024;
 
-/// Positions between which the values that are read stay in the nearest cache.
+/// Positions that are processed at once, so that the values read stay in the first-level cache.
 const CHUNK: usize = 128;
 
-/// Channels from which on the vectors run over them.
+/// The fewest channels for which vectors run over the channels.
 const MIN_CHANNELS: usize = 12;
 
 pub(super) struct DirectGradient<'a> {
@@ -29,9 +28,9 @@ pub(super) struct DirectGradient<'a> {
     gradient: Source<'a>,
     batch: usize,
     packing: Packing,
-    /// Lays out the gradient as the sums of `packing` lie, with zeros between the rows.
+    /// Packs the gradient with the pitch of `packing`, with zeros between the rows.
     flat: Packing,
-    /// Where each tap reads, from the first of a channel.
+    /// The offset of each tap from the start of a channel.
     taps: Vec<usize>,
     /// The channels of a group.
     channels: usize,
@@ -54,7 +53,7 @@ impl<'a> DirectGradient<'a> {
         while rows < height && len(rows + 1) <= MAX_PACKED {
             rows += 1;
         }
-        // Blocks of the same size.
+        // All blocks get the same size.
         let rows = height.div_ceil(height.div_ceil(rows));
         let packing = Packing::new(window, rows, width);
         let columns = geometry.kernel[1];
@@ -73,7 +72,7 @@ impl<'a> DirectGradient<'a> {
         }
     }
 
-    /// Blocks of rows of all maps.
+    /// The number of blocks of rows in all maps.
     pub(super) fn blocks(&self) -> usize {
         self.batch * self.blocks_of_a_map()
     }
@@ -86,7 +85,7 @@ impl<'a> DirectGradient<'a> {
         self.channels >= MIN_CHANNELS
     }
 
-    /// Lays out the gradient to `count` channels, each in `columns`.
+    /// Packs the gradients of `count` channels, `columns` values each.
     #[inline(always)]
     fn flatten(&self, first: usize, count: usize, place: Place, columns: usize, flat: &mut [f32]) {
         for (channel, into) in flat.chunks_exact_mut(columns).take(count).enumerate() {
@@ -96,7 +95,7 @@ impl<'a> DirectGradient<'a> {
         }
     }
 
-    /// Adds the products of a block, position by position, to sums of `[tap, row, channel]`.
+    /// Adds the products of a block to sums of `[tap, row, channel]`, with vectors over the channels.
     #[inline(always)]
     fn add_by_channels<S: Simd>(
         &self,
@@ -128,7 +127,7 @@ impl<'a> DirectGradient<'a> {
         }
     }
 
-    /// Adds the products of a block to the weight, where the vectors run over the positions.
+    /// Adds the products of a block to the weight, with vectors over the positions.
     #[inline(always)]
     fn add_by_positions<S: Simd>(
         &self,
@@ -151,7 +150,7 @@ impl<'a> DirectGradient<'a> {
         simd::inner_products(simd, count, gradient, (packed, &offsets), columns, into);
     }
 
-    /// Writes sums of `[tap, row, channel]` to rows of the weight.
+    /// Copies sums of `[tap, row, channel]` to rows of the weight.
     #[inline(always)]
     fn write(&self, sums: &[f32], count: usize, weight: &mut [f32]) {
         let (taps, width) = (self.taps.len(), padded(self.channels));
@@ -193,7 +192,7 @@ impl Work<WeightRows<'_>> for DirectGradient<'_> {
                 first_row: index % blocks * self.rows,
             };
             self.packing.fill_all(self.sources, group, place, packed);
-            // What lies behind is multiplied by zeros, and must be numbers.
+            // The values after the last channel are multiplied by zeros, so they must not be NaN.
             packed[self.channels * len..packed_len].fill(0.0);
             self.flatten(task.first, count, place, columns, flat);
             let gradient = Rows {

@@ -1,4 +1,4 @@
-//! A source that is read enlarged, in the backward pass.
+//! The backward pass of a source that is read enlarged.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -8,8 +8,9 @@ use super::source::Source;
 use super::tap_sums::{Kernels, TapMap, TapPair, transpose};
 use crate::cpu::policy::{Geometry, SourceShape};
 
-/// A source that is read enlarged. Its gradient is a convolution with the factor as the stride, by a
-/// larger kernel: all products of a value and a gradient are one.
+/// A source that is read enlarged. Its gradient is a convolution of the output's gradient by a larger kernel, with the
+/// factor as the stride: all taps that multiply the same pair of a source value and an output gradient are summed
+/// into one tap.
 pub(super) struct Enlarged<'a> {
     geometry: &'a Geometry,
     source: SourceShape,
@@ -20,7 +21,7 @@ impl<'a> Enlarged<'a> {
         Self { geometry, source }
     }
 
-    /// That of the convolution from the gradient of the output to that of the source.
+    /// The geometry of the convolution from the gradient of the output to the gradient of the source.
     pub(super) fn larger_geometry(&self) -> Geometry {
         let (geometry, factors) = (self.geometry, self.source.factors);
         let axes = [0, 1];
@@ -34,7 +35,7 @@ impl<'a> Enlarged<'a> {
         }
     }
 
-    /// Every tap, and every tap of the larger kernel that it is a part of.
+    /// Pairs of each tap with every tap of the larger kernel that it contributes to.
     fn pairs(&self) -> Vec<TapPair> {
         let [rows, columns] = self.geometry.kernel;
         let factors = self.source.factors;
@@ -51,7 +52,7 @@ impl<'a> Enlarged<'a> {
         pairs
     }
 
-    /// The larger kernels of its channels, `[channels, outputs, kernel...]`.
+    /// The larger kernels of a range of channels, `[channels, outputs, kernel...]`.
     pub(super) fn larger_weight(
         &self,
         weight: Weight,
@@ -69,7 +70,7 @@ impl<'a> Enlarged<'a> {
         transpose(kernels, &map)
     }
 
-    /// From the gradient to the larger kernels, that to the kernels: `[outputs, channels, kernel...]`.
+    /// The gradient of the kernels, `[outputs, channels, kernel...]`, from the gradient of the larger kernels.
     pub(super) fn smaller_weight(&self, gradient: &[f32], outputs: usize) -> Vec<f32> {
         let pairs = self
             .pairs()
@@ -90,7 +91,7 @@ impl<'a> Enlarged<'a> {
     }
 }
 
-/// A source as a map that is read as it is stored, through its prologue.
+/// The same source without enlargement. Its prologue still applies.
 pub(super) fn as_stored<'a>(source: &Source<'a>) -> Source<'a> {
     Source {
         factors: [1, 1],

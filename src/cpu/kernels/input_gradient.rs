@@ -1,4 +1,4 @@
-//! The gradient to the sources: a convolution of the gradient, by the transposed weight.
+//! The gradients of the sources: a convolution of the output's gradient by the transposed weight.
 
 use alloc::{borrow::Cow, vec, vec::Vec};
 use core::ops::Range;
@@ -16,15 +16,15 @@ use super::tap_sums::{Kernels, TapMap, components, transpose_into};
 use super::tiling::rows_of_tile;
 use crate::cpu::policy::{Algorithm, Geometry, SourceShape, TransposedShape};
 
-/// A source, as its gradient is written.
+/// A source whose gradient may be computed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GradientTarget {
     pub(crate) shape: SourceShape,
-    /// Whether it is asked for.
+    /// Whether its gradient is needed.
     pub(crate) is_needed: bool,
 }
 
-/// The gradients to the sources, from that to the output, `[batch, outputs, size...]`.
+/// The gradients of the sources, from the gradient of the output, `[batch, outputs, size...]`.
 pub(crate) fn input_gradient(
     gradient: &[f32],
     batch: usize,
@@ -85,7 +85,7 @@ pub(crate) fn input_gradient(
     found
 }
 
-/// A source that is read as it is stored, and its gradient.
+/// A source that is not enlarged, and its gradient.
 struct PlainTarget {
     index: usize,
     channels: Range<usize>,
@@ -95,9 +95,9 @@ struct PlainTarget {
 
 /// A transposed convolution: the gradient of a convolution from its output to its input.
 pub(crate) struct TransposedConv<'a> {
-    /// `[inputs, outputs, kernel...]`: what the convolution writes is the input.
+    /// `[inputs, outputs, kernel...]`. (`Weight::outputs` is the number of inputs here.)
     pub(crate) weight: Weight<'a>,
-    /// That of the convolution.
+    /// The geometry of that convolution.
     pub(crate) geometry: &'a Geometry,
     /// The channels of the output.
     pub(crate) outputs: usize,
@@ -137,18 +137,18 @@ pub(crate) fn transposed_conv(
     values.finish()
 }
 
-/// The gradient to some channels of a map that was read as it is stored.
+/// The gradient of some channels of a map that is not enlarged.
 struct PlainGradient<'a> {
-    /// The gradient to the output.
+    /// The gradient of the output.
     from: Source<'a>,
     batch: usize,
     weight: Weight<'a>,
     geometry: &'a Geometry,
-    /// All channels that the weight reads.
+    /// The number of all input channels of the weight.
     inputs: usize,
     /// Height and width of the map.
     size: [usize; 2],
-    /// Those that are written, one range for each map.
+    /// The channels whose gradient is written, one range for each map.
     channels: &'a [Range<usize>],
 }
 
@@ -216,7 +216,7 @@ impl PlainGradient<'_> {
         work.run_all(maps, self.batch, rows);
     }
 
-    /// Which outputs see the input at a position.
+    /// The window of the outputs that read the input at a position.
     fn window(&self) -> ReadWindow {
         let Geometry {
             kernel,
@@ -225,7 +225,7 @@ impl PlainGradient<'_> {
             pad,
             ..
         } = *self.geometry;
-        // So many of them before and after the position.
+        // How many of them are before and after the position.
         let before = [0, 1].map(|axis| {
             let span = ((kernel[axis] - 1) * dilation[axis]) as isize - pad[axis];
             span.div_euclid(stride[axis] as isize) + 1
@@ -238,7 +238,7 @@ impl PlainGradient<'_> {
         ReadWindow::dense(kernel, [1, 1], before)
     }
 
-    /// The inputs at `phase` modulo the stride: the taps through which the outputs see them.
+    /// The phase of the inputs at `phase` modulo the stride: the taps through which outputs read them.
     fn phase(&self, packing: &Packing, phase: [usize; 2]) -> Phase<'static> {
         let before = self.window().pad;
         let [rows, columns] =
@@ -259,7 +259,7 @@ impl PlainGradient<'_> {
         Phase::new(Cow::Owned(weight), &offsets)
     }
 
-    /// The weight by inputs: one row for each of the channels, with `taps` taps of the outputs of its group.
+    /// The transposed weight: one row for each channel, with `taps` taps for each output of its group.
     fn transposed_weight(&self, map: &TapMap, taps: usize) -> Vec<f32> {
         let groups = self.geometry.groups;
         let (inputs, outputs) = (self.inputs / groups, self.weight.outputs / groups);
@@ -293,14 +293,14 @@ impl PlainGradient<'_> {
     }
 }
 
-/// A tap, and where the output that it belongs to is.
+/// A tap, and the position of the output that reads through it.
 struct TapPlace {
     tap: usize,
     at: usize,
 }
 
-/// The taps through which the outputs see the inputs at `phase` modulo the stride, and where those
-/// outputs are, counted from `before` before.
+/// The taps through which outputs read the inputs at `phase` modulo the stride, and the positions of those outputs in
+/// the window that starts `before` positions earlier.
 fn taps_of(geometry: &Geometry, axis: usize, phase: usize, before: isize) -> Vec<TapPlace> {
     let (stride, pad) = (geometry.stride[axis] as isize, geometry.pad[axis]);
     let seen_by = |tap: usize| {

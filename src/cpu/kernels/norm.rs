@@ -1,5 +1,5 @@
 //! Batch norm with what follows it, `y = relu(scale (x - mean) + shift + residual)`, in two passes over the map;
-//! its gradient in two more. Sums go on in f64 after every block.
+//! its gradient in two more. Sums are accumulated in f64 after every block.
 
 use alloc::{vec, vec::Vec};
 
@@ -9,11 +9,11 @@ use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 use super::source::{Affine, ChannelAffine};
 use super::threads::{self, Scratch, Work};
 
-/// Values that are added in f32 before they go on in f64.
+/// Values that are added in f32 before the sum is added to an f64.
 const BLOCK: usize = 1024;
 const LANES: usize = 16;
 
-/// Sums of `N` terms of each of `len` positions.
+/// The sums of `N` terms over `len` positions.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // lanes of vectors
 fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f64; N] {
@@ -61,7 +61,7 @@ pub(super) fn sum(values: &[f32]) -> f64 {
     threads::instructions().dispatch(Sum(values))
 }
 
-/// A map as batch norm sees it.
+/// A feature map as batch norm reads it: channels and positions.
 #[derive(Clone, Copy)]
 pub(crate) struct ChannelMap<'a> {
     /// `[batch, channels, positions]`
@@ -83,7 +83,7 @@ impl<'a> ChannelMap<'a> {
     }
 }
 
-/// The planes of a map that is written, by channels.
+/// The planes of an output map, grouped by channel.
 fn planes_by_channel(
     values: &mut UninitBuffer,
     channels: usize,
@@ -102,8 +102,8 @@ pub(crate) struct Moments {
     pub(crate) variance: Vec<f32>,
 }
 
-/// The moments of each channel: a first mean, and then those of the differences to it, which do not cancel where the
-/// values are large and nearly constant.
+/// The moments of each channel: a first estimate of the mean, then the moments of the differences to it. This does not
+/// cancel where the values are large and nearly constant.
 pub(crate) fn moments(x: ChannelMap) -> Moments {
     let mut found = Moments {
         mean: vec![0.0; x.channels],
@@ -207,23 +207,23 @@ impl Work<ChannelOutput<'_>> for ApplyNorm<'_> {
     }
 }
 
-/// What a gradient that comes to `y = relu(norm(x) + residual)` passes on.
+/// The gradients of `y = relu(norm(x) + residual)`.
 pub(crate) struct Gradients {
     pub(crate) x: Vec<f32>,
     pub(crate) gamma: Vec<f32>,
     pub(crate) beta: Vec<f32>,
-    /// To the residual, if it was asked for.
+    /// Of the residual, if it is needed.
     pub(crate) residual: Option<Vec<f32>>,
 }
 
-/// How the values that ReLU has zeroed are known again.
+/// How the backward pass finds the values that ReLU has zeroed.
 #[derive(Clone, Copy)]
 pub(crate) enum ReluMask<'a> {
     /// There was no ReLU.
     None,
-    /// Where the output is 0.
+    /// They are those where the output is 0.
     Output(&'a [f32]),
-    /// Where the norm of the input is not above 0; for norms without a residual.
+    /// They are those where the norm of the input is not positive; for norms without a residual.
     Input,
 }
 
@@ -234,11 +234,11 @@ pub(crate) struct Norm<'a> {
     pub(crate) affine: ChannelAffine<'a>,
     /// `1 / sqrt(variance + epsilon)`
     pub(crate) inverse_deviation: &'a [f32],
-    /// Whether mean and deviation are those of the map.
+    /// Whether mean and deviation were computed from this map.
     pub(crate) of_batch: bool,
 }
 
-/// The gradients of a norm.
+/// The backward pass of a norm.
 pub(crate) fn backward(
     x: ChannelMap,
     gradient: &[f32],
@@ -298,7 +298,7 @@ struct ChannelGradients<'a> {
 }
 
 impl NormGradients<'_> {
-    /// Writes the gradient behind ReLU of a plane.
+    /// Writes a plane of the gradient before ReLU: zero where ReLU has zeroed.
     #[inline(always)]
     fn behind_relu<'p>(
         &self,
@@ -328,7 +328,7 @@ impl Work<ChannelGradients<'_>> for NormGradients<'_> {
         let inverse = self.norm.inverse_deviation[c];
         let affine = self.norm.affine.of(c);
         let (mean, scale) = (affine.mean, affine.scale);
-        // First the gradient behind the activation, with its sums; then what comes of them.
+        // First the gradient before the activation, with its sums; then the gradient of the map.
         let mut totals = [0.0f64; 2];
         let mut outputs = match self.mask {
             ReluMask::Output(values) => Some(ChannelMap { values, ..self.x }.planes(c)),

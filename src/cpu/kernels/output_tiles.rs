@@ -1,11 +1,11 @@
-//! What is written: the rows and channels of an output, split into tiles, one for each task.
+//! The output, split into tiles of rows and channels, one for each task.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 
-/// A map that is written.
+/// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
     /// `[batch, channels, height, width]`
     pub(super) values: &'a mut UninitBuffer,
@@ -15,11 +15,11 @@ pub(super) struct OutputMap<'a> {
 /// What follows a convolution, as slices: `relu((v - center) scale + shift + residual)`.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct EpilogueValues<'a> {
-    /// One number for each channel, as of scale and shift.
+    /// One number per channel, as for scale and shift.
     pub(crate) center: Option<&'a [f32]>,
     pub(crate) scale: Option<&'a [f32]>,
     pub(crate) shift: Option<&'a [f32]>,
-    /// Of the shape of the output.
+    /// Has the shape of the output.
     pub(crate) residual: Option<&'a [f32]>,
     pub(crate) relu: bool,
 }
@@ -53,7 +53,7 @@ pub(super) struct OutputTile<'a> {
     planes: Vec<Piece<'a>>,
 }
 
-/// Splits maps of `size`, whose channels follow each other, into tiles.
+/// Splits maps of spatial size `size` into tiles. The channels of all maps are numbered in order.
 pub(super) fn split<'a>(
     maps: Vec<OutputMap<'a>>,
     batch: usize,
@@ -95,7 +95,7 @@ pub(super) fn split<'a>(
     tiles
 }
 
-/// Sums of a channel: those at the places `first..last`, where rows follow each other at `pitch`. Each row is
+/// A range `first..last` of the sums of a channel, whose rows start at multiples of `pitch`. Each row of sums holds
 /// `row_phases` rows of the output.
 #[derive(Clone, Copy)]
 pub(super) struct SumRows {
@@ -106,8 +106,8 @@ pub(super) struct SumRows {
 }
 
 impl OutputTile<'_> {
-    /// Writes the sums of the channel `index`, each of which is `N` columns of the output: `of` gives those of a row's
-    /// and a column's phase, from `sums.first`.
+    /// Writes the sums of the channel `index`. Each sum position holds `N` columns of the output: `of` returns the sums
+    /// of a row phase and a column phase, starting at `sums.first`.
     #[inline(always)]
     pub(super) fn write_rows<'b, const N: usize>(
         &mut self,
@@ -141,8 +141,8 @@ impl OutputTile<'_> {
         }
     }
 
-    /// Writes a part of row `row` of the channel `index` of the tile. Its columns from `N first` are
-    /// those of `phases` in turn: column `x` is `phases[x % N][x / N]`.
+    /// Writes a part of row `row` of the channel `index` of the tile, starting at column `N first`. The columns are
+    /// interleaved: column `x` of the part is `phases[x % N][x / N]`.
     #[inline(always)]
     fn write<const N: usize>(
         &mut self,

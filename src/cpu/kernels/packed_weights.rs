@@ -1,5 +1,5 @@
-//! What is made of a weight before it multiplies: its sums for maps that are read enlarged, its components.
-//! A layer keeps it from one inference to the next.
+//! Weights in the form in which the kernels multiply by them: sums of taps for enlarged maps, Winograd's components.
+//! A layer caches them between inferences.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::any::Any;
@@ -8,11 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::policy::{Algorithm, ConvShape, SourceShape, WeightUse};
 
-/// The weights that are multiplied by, one for each phase.
+/// The packed weights, one for each phase.
 pub(super) type PackedWeights = Arc<Vec<Vec<f32>>>;
 
-/// What packed weights are for: the algorithm, and all that it reads of the convolution's shape. (The same values may
-/// be taken for a weight of another shape.)
+/// What packed weights were computed for: the algorithm, and everything that it reads of the convolution's shape.
+/// (The same memory may later be used as a weight of another shape.)
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PackedFor {
     algorithm: Algorithm,
@@ -44,7 +44,7 @@ impl PackedFor {
     }
 }
 
-/// Where the values of a weight lie, and how many. (A part of a weight may lie at the address of the whole.)
+/// Address and length of a weight. (A slice of a weight may start at the address of the whole.)
 #[derive(Clone, Copy, PartialEq)]
 struct Address {
     start: usize,
@@ -61,19 +61,19 @@ impl Address {
 }
 
 struct Entry {
-    /// Keeps the values of the weight where they are, and what they are.
+    /// Keeps the weight alive and unchanged, so that its address identifies it.
     _holder: Box<dyn Any + Send>,
     address: Address,
     packed_for: PackedFor,
     packed: PackedWeights,
 }
 
-/// The place where a layer keeps what was made of its weight. Clones share it.
+/// A layer's cache of packed weights. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct WeightCache(Arc<Mutex<Option<Entry>>>);
 
 impl WeightCache {
-    /// Forgets it.
+    /// Empties the cache.
     pub(crate) fn clear(&self) {
         *self.lock() = None;
     }
@@ -83,19 +83,19 @@ impl WeightCache {
         self.lock().is_none()
     }
 
-    /// How many numbers are kept.
+    /// The number of cached values.
     fn len(&self) -> usize {
         let numbers = |entry: &Entry| entry.packed.iter().map(Vec::len).sum();
         self.lock().as_ref().map_or(0, numbers)
     }
 
-    /// Bytes that are kept.
+    /// The number of cached bytes.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         (self.len() * size_of::<f32>()) as u64
     }
 
-    /// Forgets what was made of another weight.
+    /// Empties the cache if it belongs to another weight.
     pub(crate) fn clear_others(&self, weight: &[f32]) {
         let mut entry = self.lock();
         if entry
@@ -117,8 +117,8 @@ impl fmt::Debug for WeightCache {
     }
 }
 
-/// A cache, and how to hold the weight meanwhile: so that its memory is not used for another, and nobody
-/// changes it.
+/// A cache, and a function that returns an owner of the weight's memory. While the cache holds that owner, the memory
+/// is neither reused nor changed.
 #[derive(Clone, Copy)]
 pub(crate) struct CacheSlot<'a> {
     pub(crate) cache: &'a WeightCache,
@@ -130,12 +130,12 @@ pub(crate) struct CacheSlot<'a> {
 pub(crate) struct Weight<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) outputs: usize,
-    /// Where to keep what is made of it, if it may be used again.
+    /// The cache for what is derived from it; `None` for a weight that is used once.
     pub(crate) cache: Option<CacheSlot<'a>>,
 }
 
 impl<'a> Weight<'a> {
-    /// One that is used once.
+    /// A weight that is used once.
     pub(crate) fn new(values: &'a [f32], outputs: usize) -> Self {
         Self {
             values,
@@ -151,7 +151,7 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// What is made of it, now or before.
+    /// The packed weights, from the cache or computed now.
     pub(super) fn packed(
         &self,
         packed_for: PackedFor,
@@ -167,7 +167,7 @@ impl<'a> Weight<'a> {
         {
             return entry.packed.clone();
         }
-        // (Not under the lock: a thread that waits for others may take up another call of this layer.)
+        // (Without holding the lock: while it waits for other threads, this one may start another call of this layer.)
         let packed = Arc::new(pack());
         *slot.cache.lock() = Some(Entry {
             _holder: (slot.hold)(),

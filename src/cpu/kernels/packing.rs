@@ -1,19 +1,19 @@
-//! Rows of the sources, padded and laid out so that a tap of the kernel is one offset.
+//! Packs rows of the sources with their padding, so that each tap of the kernel reads at one constant offset.
 
 use super::raw::simd::prefetch;
 use super::source::Source;
 use crate::cpu::policy::Geometry;
 
-/// Channels between the one that is packed and the one that is asked for from memory.
+/// Channels between the one that is packed and the one that is prefetched.
 const PREFETCH_CHANNELS: usize = 2;
 
-/// What the outputs of a convolution see.
+/// The window through which the outputs of a convolution read the input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ReadWindow {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) dilation: [usize; 2],
-    /// Zeros before the first row and column; negative where they are cut.
+    /// Zeros before the first row and column; negative to skip rows or columns.
     pub(super) pad: [isize; 2],
 }
 
@@ -27,7 +27,7 @@ impl ReadWindow {
         }
     }
 
-    /// A window whose taps and outputs lie side by side, or `stride` apart.
+    /// A window without dilation.
     pub(super) fn dense(kernel: [usize; 2], stride: [usize; 2], pad: [isize; 2]) -> Self {
         Self {
             kernel,
@@ -38,7 +38,7 @@ impl ReadWindow {
     }
 }
 
-/// Some of the rows of a map.
+/// The rows of a map that a tile starts at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) batch: usize,
@@ -46,11 +46,11 @@ pub(super) struct Place {
     pub(super) first_row: usize,
 }
 
-/// A group of channels.
+/// One of several equal groups of channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChannelGroup {
     pub(super) index: usize,
-    /// How many groups there are.
+    /// The number of groups.
     pub(super) count: usize,
 }
 
@@ -59,13 +59,13 @@ impl ChannelGroup {
     pub(super) const ALL: Self = Self { index: 0, count: 1 };
 }
 
-/// Where the values that the windows of some rows see lie: one plane for each position modulo the
-/// stride, so that the windows of neighbouring outputs see neighbouring values.
+/// The layout of packed rows: one plane for each position modulo the stride, so that neighbouring outputs read
+/// neighbouring values.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packing {
     window: ReadWindow,
     rows: usize,
-    /// From a row to the next, in a plane; also in what is computed from it.
+    /// The distance from one row to the next, in a plane and in the sums computed from it.
     pub(super) pitch: usize,
 }
 
@@ -81,7 +81,7 @@ impl Packing {
         }
     }
 
-    /// The same with a given pitch, which is no shorter than the rows.
+    /// The same with a given pitch, which must not be shorter than the rows.
     pub(super) fn with_pitch(window: ReadWindow, rows: usize, pitch: usize) -> Self {
         Self {
             pitch,
@@ -97,7 +97,7 @@ impl Packing {
         self.window.stride[0] * self.window.stride[1] * self.plane_len()
     }
 
-    /// From the value that an output's first tap sees to that of tap `[row, column]`.
+    /// The distance from the value that an output's first tap reads to the value that tap `[row, column]` reads.
     pub(super) fn offset(&self, tap: [usize; 2]) -> usize {
         let ReadWindow {
             stride, dilation, ..
@@ -107,8 +107,7 @@ impl Packing {
         plane * self.plane_len() + at[0] / stride[0] * self.pitch + at[1] / stride[1]
     }
 
-    /// Fills `packed` with what the windows of the outputs at `place` see of a group of channels of the sources, one
-    /// channel after the other.
+    /// Packs what the outputs at `place` read of a group of channels of all sources, one channel after the other.
     #[inline(always)]
     pub(super) fn fill_all(
         &self,
@@ -130,7 +129,7 @@ impl Packing {
         }
     }
 
-    /// Asks for what `fill` will read.
+    /// Prefetches what `fill` will read.
     #[inline(always)]
     fn prefetch(&self, source: &Source, channel: usize, place: Place) {
         let plane = source.plane(place.batch, channel);
@@ -145,7 +144,7 @@ impl Packing {
         }
     }
 
-    /// Fills `packed` with what the windows of the outputs at `place` see of a channel.
+    /// Packs what the outputs at `place` read of a channel.
     #[inline(always)]
     pub(super) fn fill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
         let stride = self.window.stride;
@@ -170,7 +169,7 @@ impl Packing {
         }
     }
 
-    /// A row of the map, with the padding at its ends.
+    /// Packs a row of the map, with the padding at its ends.
     #[inline(always)]
     fn fill_row(
         &self,
@@ -183,7 +182,7 @@ impl Packing {
         let x = phase_column as isize - self.window.pad[1];
         let width = (source.size[1] * source.factors[1]) as isize;
         let step = self.window.stride[1] as isize;
-        // The columns `start..end` are inside of the map.
+        // The columns `start..end` are inside the map.
         let start = if x < 0 { (-x + step - 1) / step } else { 0 };
         let start = start.min(self.pitch as isize);
         let end = ((width - x + step - 1) / step).clamp(start, self.pitch as isize);
@@ -215,7 +214,7 @@ impl Packing {
     }
 }
 
-/// Every `step`-th value from `first` of a row that is read with each value repeated `factor` times.
+/// Every `step`-th value, from `first` on, of a row in which each value is repeated `factor` times.
 struct SourceRow<'a> {
     values: &'a [f32],
     first: usize,
@@ -224,7 +223,7 @@ struct SourceRow<'a> {
 }
 
 impl SourceRow<'_> {
-    /// `map` of these values.
+    /// Writes `map` of these values.
     #[inline(always)]
     fn read(&self, into: &mut [f32], map: impl Fn(f32) -> f32) {
         let Self {
@@ -242,7 +241,7 @@ impl SourceRow<'_> {
                 *v = map(*from);
             }
         } else if (step, factor) == (2, 1) {
-            // (Pairs become vectors; the last value may have none beside it.)
+            // (The loop over pairs is vectorised; the last value may have no second one.)
             let last = into.len() - 1;
             for (v, pair) in into[..last].iter_mut().zip(values[first..].chunks_exact(2)) {
                 *v = map(pair[0]);

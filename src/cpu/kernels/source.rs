@@ -1,8 +1,8 @@
-//! [`Source`]: a map that is read.
+//! [`Source`]: a feature map that a kernel reads.
 
 use crate::cpu::policy::{ConvShape, Geometry, SourceShape};
 
-/// A map that is read.
+/// A feature map that a kernel reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     /// `[batch, channels, height, width]`
@@ -10,9 +10,9 @@ pub(crate) struct Source<'a> {
     pub(crate) channels: usize,
     /// Height and width as they are stored.
     pub(crate) size: [usize; 2],
-    /// Each value is read as so many rows and columns (nearest upsampling).
+    /// How often each value is repeated along rows and columns (nearest upsampling).
     pub(crate) factors: [usize; 2],
-    /// What is read in place of the values.
+    /// Applied to the values while they are read.
     pub(crate) prologue: Option<Prologue<'a>>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct ChannelAffine<'a> {
     pub(crate) shift: &'a [f32],
 }
 
-/// Those numbers of one channel.
+/// The affine map of one channel.
 #[derive(Clone, Copy)]
 pub(super) struct Affine {
     pub(super) mean: f32,
@@ -59,7 +59,7 @@ impl Affine {
 }
 
 impl<'a> Source<'a> {
-    /// A map that is read as it is.
+    /// A map that is read without change.
     pub(crate) fn plain(values: &'a [f32], channels: usize, size: [usize; 2]) -> Self {
         Self {
             values,
@@ -94,7 +94,7 @@ pub(super) fn channels_of(sources: &[Source]) -> usize {
     sources.iter().map(|source| source.channels).sum()
 }
 
-/// The numbers of a convolution of these sources, as the policy asks for them.
+/// The shape of a convolution of these sources, for the policy.
 pub(super) fn shape_of(
     sources: &[Source],
     outputs: usize,

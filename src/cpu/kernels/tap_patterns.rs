@@ -7,8 +7,8 @@ use super::source::Source;
 use super::tap_sums::{PhaseSums, TapMap, TapPair};
 use crate::cpu::policy::Geometry;
 
-/// Taps of one axis whose weights are summed, since they read the same value; and where that is in the
-/// window that is packed.
+/// Taps of one axis that read the same value, so that their weights are summed; and the position of that value in the
+/// packed window.
 struct TapGroup {
     taps: Vec<usize>,
     at: usize,
@@ -31,14 +31,14 @@ fn groups(kernel: usize, pad: isize, factor: usize, phase: usize) -> Vec<TapGrou
     groups
 }
 
-/// The sums of taps of a channel of a source at one phase, and where they read.
+/// The sums of taps for one phase of a source, and where they read.
 pub(super) struct TapPattern {
     sums: Vec<Vec<usize>>,
     at: Vec<usize>,
 }
 
 impl TapPattern {
-    /// Those of all phases.
+    /// The patterns of all phases.
     pub(super) fn all(
         source: &Source,
         geometry: &Geometry,
@@ -84,13 +84,13 @@ impl TapPattern {
         Self { sums, at }
     }
 
-    /// Where the sums read, from the first value of a channel.
+    /// The offsets at which the sums read, from the start of a channel.
     pub(super) fn places(&self) -> &[usize] {
         &self.at
     }
 }
 
-/// How the kernels of a source become those of its phases.
+/// The map from the kernels of a source to the kernels of its phases.
 pub(super) fn phase_sums(channels: usize, taps: usize, patterns: &[TapPattern]) -> PhaseSums {
     let sums = patterns.iter().flat_map(|pattern| &pattern.sums);
     let pairs = sums.clone().enumerate().flat_map(|(into, sum)| {

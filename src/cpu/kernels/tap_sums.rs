@@ -1,5 +1,5 @@
-//! Linear maps of kernels: the taps that read the same value are summed, weights are transposed, and sums of
-//! gradients go back to the taps that they belong to.
+//! Linear maps on the taps of kernels: summing the taps that read the same value, transposing a weight, and
+//! distributing the gradient of a sum to its taps.
 
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
@@ -10,20 +10,20 @@ use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
 use super::threads::{self, Scratch, Work, grow};
 use crate::cpu::policy::{BLOCK, COMPONENTS, LANES};
 
-/// Kernels that are mapped at once.
+/// Kernels that are mapped in one product.
 const KERNELS: usize = 16;
 
-/// Numbers of the largest matrix by which kernels are mapped. Larger maps are nearly all zeros, and add up pairs.
+/// The largest number of elements of a dense matrix. Larger maps are nearly all zeros and are stored as pairs.
 const MAX_MATRIX: usize = 1 << 14;
 
-/// A tap of a kernel, and a tap of the result that it is added to.
+/// A tap of a kernel, and the tap of the result that it is added to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TapPair {
     pub(super) from: usize,
     pub(super) into: usize,
 }
 
-/// A linear map from the taps of a kernel to others.
+/// A linear map from the taps of a kernel to the taps of another kernel.
 #[derive(Clone, Debug)]
 pub(super) struct TapMap {
     from: usize,
@@ -33,7 +33,7 @@ pub(super) struct TapMap {
 
 #[derive(Clone, Debug)]
 enum Form {
-    /// `[from, width]`, and where its rows begin.
+    /// `[from, width]`, and the offsets of its rows.
     Matrix {
         values: Vec<f32>,
         rows: Offsets,
@@ -42,7 +42,7 @@ enum Form {
 }
 
 impl TapMap {
-    /// The map that adds up the taps of each pair.
+    /// The map that adds tap `from` to tap `into` for each pair.
     pub(super) fn new(from: usize, into: usize, pairs: Vec<TapPair>) -> Self {
         let width = into.next_multiple_of(LANES);
         if from.saturating_mul(width) > MAX_MATRIX {
@@ -56,7 +56,7 @@ impl TapMap {
         Self::of_matrix(from, into, matrix)
     }
 
-    /// The map that takes these taps, in this order.
+    /// The map that selects these taps in this order.
     pub(super) fn selection(from: usize, taps: &[usize]) -> Self {
         let pairs = taps.iter().enumerate();
         let pairs = pairs.map(|(into, &from)| TapPair { from, into });
@@ -88,7 +88,7 @@ impl TapMap {
         Self::of_matrix(9, COMPONENTS, matrix)
     }
 
-    /// The taps of the result.
+    /// The number of taps of the result.
     fn len(&self) -> usize {
         self.into
     }
@@ -97,7 +97,7 @@ impl TapMap {
         self.into.next_multiple_of(LANES)
     }
 
-    /// Maps `count` kernels that lie one after the other; each result begins at a multiple of the width.
+    /// Maps `count` consecutive kernels. Each result starts at a multiple of the width.
     #[inline(always)]
     fn apply<S: Simd>(&self, simd: S, kernels: &[f32], count: usize, into: &mut [f32]) {
         let width = self.width();
@@ -130,7 +130,7 @@ impl TapMap {
     }
 }
 
-/// Kernels of a weight: of each of `outer` rows of `row` kernels, those of the columns `inner`.
+/// Some kernels of a weight of `[outer, row]` kernels: the columns `inner` of all rows.
 #[derive(Clone)]
 pub(super) struct Kernels<'a> {
     pub(super) values: &'a [f32],
@@ -139,7 +139,7 @@ pub(super) struct Kernels<'a> {
     pub(super) inner: Range<usize>,
 }
 
-/// Maps every kernel and exchanges the two axes: `[inner, outer]`.
+/// Maps every kernel and swaps the two axes: the result is `[inner, outer, taps]`.
 pub(super) fn transpose(kernels: Kernels, map: &TapMap) -> Vec<f32> {
     let len = kernels.outer * map.len();
     let mut found = vec![0.0; kernels.inner.len() * len];
@@ -147,7 +147,7 @@ pub(super) fn transpose(kernels: Kernels, map: &TapMap) -> Vec<f32> {
     found
 }
 
-/// As [`transpose`], into memory that is there.
+/// As [`transpose`], into an existing slice.
 pub(super) fn transpose_into(kernels: Kernels, map: &TapMap, into: &mut [f32]) {
     let len = kernels.outer * map.len();
     if len == 0 {
@@ -167,7 +167,7 @@ struct Transpose<'a> {
     map: &'a TapMap,
 }
 
-/// Some of the inner kernels.
+/// A block of inner kernels, for one task.
 struct TransposedBlock<'a> {
     first: usize,
     into: &'a mut [f32],
@@ -192,12 +192,12 @@ impl Work<TransposedBlock<'_>> for Transpose<'_> {
     }
 }
 
-/// How the kernels of a source become those of each phase.
+/// The map from the kernels of a source to the kernels of all phases.
 pub(super) struct PhaseSums {
     pub(super) channels: usize,
-    /// To the results of all phases, one after the other.
+    /// The taps of all phases, one phase after the other.
     pub(super) map: TapMap,
-    /// Those of each phase.
+    /// The number of taps of each phase.
     pub(super) lens: Vec<usize>,
 }
 
@@ -231,7 +231,7 @@ struct SumByPhases<'a> {
     sources: &'a [PhaseSums],
 }
 
-/// The kernels of an output in the weight of each phase.
+/// The row of one output in the weight of each phase.
 struct PhaseRow<'a> {
     output: usize,
     into: Vec<&'a mut [f32]>,
@@ -262,8 +262,9 @@ impl Work<PhaseRow<'_>> for SumByPhases<'_> {
     }
 }
 
-/// The components of every kernel, by blocks of rows: `[component, outer block, inner, BLOCK]`, or of every
-/// kernel turned by 180 degrees, `[component, inner block, outer, BLOCK]`. A last block is filled up with zeros.
+/// Winograd's components of every kernel, in blocks of rows: `[component, outer block, inner, BLOCK]`. If transposed,
+/// the components of the kernels turned by 180 degrees: `[component, inner block, outer, BLOCK]`. The last block is
+/// padded with zeros.
 pub(super) fn components(kernels: Kernels, is_transposed: bool) -> Vec<f32> {
     let (outer, inner) = (kernels.outer, kernels.inner.len());
     let [rows, len] = match is_transposed {

@@ -1,4 +1,4 @@
-//! The kernels beside sums that are written as the formulas are.
+//! The kernels compared with plain loops that follow the formulas.
 
 mod cases;
 mod norms;
@@ -12,7 +12,7 @@ use super::*;
 use crate::cpu::policy::{ConvShape, Geometry, WeightUse};
 use cases::{Case, cases, noise};
 
-/// As near as sums of f32 in any order are.
+/// Equal up to the rounding of f32 sums taken in a different order.
 fn assert_near(got: &[f32], wanted: &[f64]) {
     assert_eq!(got.len(), wanted.len());
     let most = wanted.iter().fold(1.0, |most: f64, v| most.max(v.abs()));
@@ -24,7 +24,7 @@ fn assert_near(got: &[f32], wanted: &[f64]) {
     }
 }
 
-/// All instructions that this machine has; one value at a time is always among them.
+/// All instruction sets that this machine has, the scalar one included.
 fn instructions() -> Vec<Arch> {
     let mut all = vec![Arch::Scalar];
     #[cfg(target_arch = "x86_64")]
@@ -59,7 +59,7 @@ fn forward_of_all_cases() {
         let mut wanted = vec![0.0; case.out_len()];
         case.products(|out, w, s, v| wanted[out] += f64::from(weight[w] * values[s][v]));
         let sources = case.sources(&values);
-        // (Where what is made of a weight is kept, more is made.)
+        // (With a cache, weights are packed in more cases.)
         let (cache, hold) = (WeightCache::default(), || -> Box<dyn Any + Send> {
             Box::new(())
         });
@@ -76,7 +76,7 @@ fn forward_of_all_cases() {
             let got = forward(&sources, case.batch, weight, &case.geometry, none);
             assert_near(&got, &wanted);
         }
-        // The policy knows how much that is.
+        // The policy predicts the size of the cache.
         let shape = ConvShape {
             geometry: case.geometry.clone(),
             batch: case.batch,
@@ -133,7 +133,7 @@ fn what_follows_is_applied_once() {
     what_follows_is_applied_to(&cases()[3]);
 }
 
-/// (Too much for Miri.)
+/// (Too slow under Miri.)
 #[test]
 #[cfg(not(miri))]
 fn what_follows_components_is_applied_once() {
@@ -245,7 +245,7 @@ fn a_nan_is_not_hidden() {
 
 #[test]
 fn what_is_made_of_a_weight_is_kept_until_it_is_another() {
-    // Summed for a map that is read doubled, and in Winograd's components.
+    // Sums of taps for a map that is read doubled, and Winograd's components.
     for (channels, size) in [(3, 6), (32, 24)] {
         let plain = [[3, 3], [1, 1], [1, 1], [1, 1]];
         let sources = vec![(channels, [1, 1]), (4, [2, 2])];
@@ -286,7 +286,7 @@ fn long(taps: usize) -> Case {
     Case::new(1, vec![(1, [1, 1])], [1, taps + 9], 1, geometry, 1)
 }
 
-/// (More taps than 2^16: a matrix from taps to taps would have more elements than a u32 can count.)
+/// (A dense matrix from 2^16 taps to as many taps would have more elements than a u32 can index.)
 #[test]
 #[cfg(not(miri))]
 fn very_many_taps_have_right_gradients() {

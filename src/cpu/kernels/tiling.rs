@@ -1,18 +1,18 @@
-//! How large the tiles of an output are: as the caches take them, and so many that all threads are at work.
+//! The size of the tiles of an output: small enough for the caches, and enough tiles to keep all threads busy.
 
 use super::packing::{Packing, ReadWindow};
 use super::threads;
 
-/// Floats that the packed rows of a tile may take: half of a usual second cache.
+/// Floats that the packed rows of a tile may take: half of a typical second-level cache.
 const MAX_PACKED: usize = 128 * 1024;
 
-/// Positions from which on a tile is wide enough for whole panels.
+/// The fewest positions of a tile that fill whole panels.
 const MIN_POSITIONS: usize = 192;
 
-/// Positions below which a tile may take more than [`MAX_PACKED`].
+/// Tiles of fewer positions may exceed [`MAX_PACKED`].
 const MIN_VECTORS: usize = 48;
 
-/// Rows of outputs (in steps) of a tile, of so many channels that are read.
+/// The rows of outputs (in steps) of a tile that reads `channels` channels.
 pub(super) fn rows_of_tile(
     window: ReadWindow,
     channels: usize,
@@ -28,11 +28,11 @@ pub(super) fn rows_of_tile(
         }
         rows += 1;
     }
-    // Blocks of one size.
+    // All blocks get the same size.
     height.div_ceil(height.div_ceil(rows))
 }
 
-/// Output channels of a tile: all, unless there are too few tiles to keep all threads at work.
+/// The output channels of a tile: all, unless there are too few tiles to keep all threads busy.
 pub(super) fn channels_of_tile(tiles: usize, channels: usize, groups: usize) -> usize {
     let of_a_group = channels / groups;
     let pieces = threads::pieces(tiles * groups, 1)
@@ -41,7 +41,7 @@ pub(super) fn channels_of_tile(tiles: usize, channels: usize, groups: usize) -> 
     whole_shares(of_a_group.div_ceil(pieces), of_a_group, groups)
 }
 
-/// About `wanted` channels, a multiple of eight, that are of one group.
+/// About `wanted` channels, rounded up to a multiple of eight, within one group.
 pub(super) fn whole_shares(wanted: usize, of_a_group: usize, groups: usize) -> usize {
     let mut some = wanted.next_multiple_of(8).min(of_a_group);
     while groups > 1 && !of_a_group.is_multiple_of(some) {

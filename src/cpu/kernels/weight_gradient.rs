@@ -1,4 +1,4 @@
-//! The gradient to the weight: for each tap, the product of the gradient by what the tap saw.
+//! The gradient of the weight: for each tap, the product of the output's gradient and what the tap has read.
 
 use alloc::{vec, vec::Vec};
 
@@ -10,10 +10,10 @@ use super::tiling::whole_shares;
 use super::winograd_gradient::WinogradGradient;
 use crate::cpu::policy::{Algorithm, Geometry, LANES};
 
-/// Floats of all weights that are summed at the end.
+/// Floats of all partial sums of a weight, which are added at the end.
 const MAX_SHARED: usize = 512 * 1024;
 
-/// The gradient to the weight, `[outputs, inputs / groups, kernel...]`, from that to the output.
+/// The gradient of the weight, `[outputs, inputs / groups, kernel...]`, from the gradient of the output.
 pub(crate) fn weight_gradient(
     sources: &[Source],
     gradient: Source,
@@ -39,7 +39,7 @@ pub(crate) fn weight_gradient(
         if source.is_enlarged() {
             let enlarged = Enlarged::new(geometry, source.shape());
             let larger = enlarged.larger_geometry();
-            // The source is to the gradient what the output's gradient is to the output.
+            // (By the larger kernel, the output's gradient is the input and the source the gradient.)
             let found = plain_weight_gradient(&[gradient], as_stored(source), batch, &larger);
             let found = enlarged.smaller_weight(&found, outputs);
             weight.write(first, len, found.chunks_exact(len));
@@ -53,10 +53,10 @@ pub(crate) fn weight_gradient(
     weight.values
 }
 
-/// A weight that is written by some of its columns.
+/// A weight that is written in column ranges.
 struct WeightColumns {
     values: Vec<f32>,
-    /// Values of a row.
+    /// The values of a row.
     row: usize,
 }
 
@@ -68,7 +68,7 @@ impl WeightColumns {
     }
 }
 
-/// The gradient to the weight, `[outputs, inputs / groups, kernel...]`, of sources that are read without sums of taps.
+/// The gradient of the weight, `[outputs, inputs / groups, kernel...]`, for sources that are read without sums of taps.
 fn plain_weight_gradient(
     sources: &[Source],
     gradient: Source,
@@ -103,7 +103,7 @@ struct WeightSize {
     groups: usize,
 }
 
-/// Some rows of the weight, from every `step`-th block of rows of the maps.
+/// Some rows of the weight, summed over every `step`-th block of rows of the maps.
 pub(super) struct WeightRows<'a> {
     pub(super) first: usize,
     pub(super) weight: &'a mut [f32],
@@ -111,8 +111,8 @@ pub(super) struct WeightRows<'a> {
     pub(super) step: usize,
 }
 
-/// Does the work, about `most` rows of the weight to a task at most. First the blocks of the maps are shared among the
-/// threads, as far as a weight for each is small; then the outputs.
+/// Runs the work with about `most` rows of the weight per task at most. The blocks of the maps are distributed over the
+/// threads as long as a partial weight for each thread is small; then the rows of the weight are.
 fn share(
     work: &impl for<'a> Work<WeightRows<'a>>,
     size: WeightSize,
@@ -150,12 +150,12 @@ fn share(
     weight
 }
 
-/// Channels, filled up to whole vectors of any width.
+/// The channels rounded up to whole vectors of any width.
 pub(super) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(LANES)
 }
 
-/// Positions by channels, from channels by positions: blocks of both at a time.
+/// From `[channel, position]` to `[position, channel]`, block by block.
 #[inline(always)]
 pub(super) fn channels_last(packed: &[f32], len: usize, channels: usize, into: &mut [f32]) {
     const BLOCK: usize = 16;

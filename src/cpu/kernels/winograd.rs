@@ -1,8 +1,8 @@
 //! Winograd's F(2x2, 3x3) (arXiv:1509.09308): 16 products for four outputs instead of 36.
 //!
-//! A tile of 4x4 values becomes 16 components, whose products with those of the kernel are sums of four
-//! outputs. Where a map is read doubled, and padded by an odd number as it mostly is, the two middle values of
-//! a tile are one, so that 7 of its 16 components vanish.
+//! A tile of 4x4 values is transformed to 16 components. Multiplied by the components of the kernel and transformed
+//! back, they give four outputs. If a map is read doubled with an odd padding (the usual case), the two middle rows
+//! and columns of a tile are equal, so that 7 of its 16 components vanish.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -17,38 +17,38 @@ use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use crate::cpu::policy::{BLOCK, COMPONENTS, Geometry};
 
-/// Steps of a sum at once. (What they read stays in the second cache; shorter runs of the weight, which may be in main
-/// memory, took more time.)
+/// Steps of a sum at once. (What they read stays in the second-level cache. Shorter runs of a weight in main memory were
+/// slower.)
 const CHUNK: usize = 512;
 
-/// Floats between components, so that they do not fall on the same lines of the caches.
+/// Floats between components, so that they do not map to the same cache sets.
 pub(super) const GAP: usize = 16;
 
-/// What a tile sees.
+/// The window that a tile reads.
 pub(super) fn window(geometry: &Geometry) -> ReadWindow {
     ReadWindow::dense([4, 4], [2, 2], geometry.pad)
 }
 
-/// A convolution of 3x3, laid out.
+/// A 3x3 convolution, with all layouts chosen.
 pub(super) struct Winograd<'a> {
     sources: &'a [Source<'a>],
     packing: Packing,
     /// `[component, block of outputs, channels, BLOCK]`
     weight: &'a [f32],
-    /// The runs of channels of all sources, and of those that are not doubled.
+    /// The runs of channels of all sources, and of the sources that are not doubled.
     all_runs: Vec<ChannelRun>,
     plain_runs: Vec<ChannelRun>,
     output: Output<'a>,
 }
 
-/// Some channels, and where they read.
+/// Consecutive channels, and the offsets at which they are read.
 struct ChannelRun {
     first: usize,
     offsets: Offsets,
 }
 
 impl<'a> Winograd<'a> {
-    /// `rows` are rows of tiles.
+    /// `rows` counts rows of tiles.
     pub(super) fn new(
         sources: &'a [Source<'a>],
         weight: &'a [f32],
@@ -66,7 +66,7 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// The runs of channels that do not vanish in a component.
+    /// The runs of channels that contribute to a component.
     fn runs(&self, component: usize) -> &[ChannelRun] {
         match vanishes(component) {
             true => &self.plain_runs,
@@ -85,7 +85,7 @@ fn runs(sources: &[Source], with_doubled: bool) -> Vec<ChannelRun> {
                 let len = CHUNK.min(source.channels - start);
                 runs.push(ChannelRun {
                     first: first + start,
-                    // As wide as the widest panel; narrower ones use the start.
+                    // As wide as the widest panel; narrower ones use only the start.
                     offsets: Offsets::even(len, PANEL),
                 });
             }
@@ -95,28 +95,28 @@ fn runs(sources: &[Source], with_doubled: bool) -> Vec<ChannelRun> {
     runs
 }
 
-/// Columns of a panel, for any instructions.
+/// Columns of a panel, for all instruction sets.
 const PANEL: usize = 48;
 
-/// Whether a component vanishes where rows and columns are doubled.
+/// Whether a component vanishes for a map that is doubled.
 const fn vanishes(component: usize) -> bool {
     component / 4 == 2 || component % 4 == 2
 }
 
-/// Where the tiles of a task are in the columns of its products.
+/// How the tiles of a task are arranged in the columns of its products.
 struct Columns {
     tiles: [usize; 2],
-    /// From a row of tiles to the next: as what is packed, or without what lies between the rows there.
+    /// The distance from a row of tiles to the next: the pitch of the packing, or without its gaps.
     pitch: usize,
     packed_pitch: usize,
-    /// One more than the last tile, and whole vectors of them.
+    /// One more than the last tile; and the same rounded up to whole vectors.
     end: usize,
     count: usize,
 }
 
 impl Columns {
-    /// Without gaps there is less to multiply, but there are more vectors to transform where the rows are no
-    /// whole vectors. (A transform takes the time of 90 products, measured.)
+    /// Without gaps there are fewer products, but more vectors to transform if the rows are not whole vectors. (A
+    /// transform was measured to take the time of 90 products.)
     fn new(tiles: [usize; 2], packed_pitch: usize, lanes: usize, outputs: usize) -> Self {
         let with = |pitch: usize| {
             let end = (tiles[0] - 1) * pitch + tiles[1];
@@ -139,7 +139,7 @@ impl Columns {
         }
     }
 
-    /// The vectors of tiles in some of the columns.
+    /// The vectors of tiles in a range of columns.
     fn vectors(&self, columns: Range<usize>, lanes: usize) -> Vec<TileVector> {
         let vector = |packed, column| TileVector { packed, column };
         if self.pitch == self.packed_pitch {
@@ -162,15 +162,15 @@ impl Columns {
 
 /// A vector of tiles.
 struct TileVector {
-    /// Where it is in what is packed of a channel.
+    /// Its offset in a packed channel.
     packed: usize,
-    /// From which column of the panel.
+    /// Its first column in the panel.
     column: usize,
 }
 
-/// The panel of a tile of outputs that is computed.
+/// The buffers of a panel.
 struct Panel<'a> {
-    /// The components of what is seen, `[component, channel, PANEL]`, and from one component to the next.
+    /// The components of the inputs, `[component, channel, PANEL]`.
     seen: &'a mut [f32],
     seen_step: usize,
     /// The components of the outputs, `[component, output, PANEL]`.
@@ -179,7 +179,7 @@ struct Panel<'a> {
 }
 
 impl Winograd<'_> {
-    /// The components of what some vectors of tiles see.
+    /// Computes the components of the inputs of some vectors of tiles.
     #[inline(always)]
     fn transform<S: Simd>(
         &self,
@@ -191,8 +191,8 @@ impl Winograd<'_> {
         let len = self.packing.channel_len();
         let places: [[usize; 4]; 4] =
             core::array::from_fn(|r| core::array::from_fn(|c| self.packing.offset([r, c])));
-        // (What a vector at the end of a row has too many is written over by the next; after the last
-        // channel there is the gap. Columns after the last tile are what they were, and are not written.)
+        // (The surplus of a vector at the end of a row is overwritten by the next vector; after the last channel it falls
+        // into the gap. Columns after the last tile keep old values, and are not written to the output.)
         for channel in 0..channels_of(self.sources) {
             for vector in vectors {
                 let from = &packed[channel * len + vector.packed..];
@@ -202,7 +202,7 @@ impl Winograd<'_> {
         }
     }
 
-    /// The products by the weight, component by component, of `width` columns.
+    /// Multiplies `width` columns by the weight, component by component.
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, outputs: &Range<usize>, width: usize, panel: &mut Panel) {
         let channels = channels_of(self.sources);
@@ -232,7 +232,7 @@ impl Winograd<'_> {
         }
     }
 
-    /// From the components to the outputs of one channel, `[position in a tile, PANEL]`.
+    /// Transforms the components of one channel to its outputs, `[position in a tile, PANEL]`.
     #[inline(always)]
     fn transform_back<S: Simd>(
         &self,

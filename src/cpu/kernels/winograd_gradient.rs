@@ -1,7 +1,7 @@
-//! The gradient to a 3x3 weight by components: Winograd's F(2x2, 3x3) from its outputs to its weight.
+//! The gradient of a 3x3 weight by Winograd's components of F(2x2, 3x3).
 //!
-//! With `B` and `A` the transforms of what a tile sees and of its outputs, the components of the gradient are
-//! `sum over tiles of (A g A^T) (B^T d B)`: 16 products for the 36 of four outputs.
+//! With `B` and `A` the transforms of a tile's inputs and of its outputs, the components of the gradient are
+//! `sum over tiles of (A g A^T) (B^T d B)`: 16 products instead of 36 for four outputs.
 
 use pulp::Simd;
 
@@ -14,19 +14,19 @@ use super::weight_gradient::{WeightRows, channels_last, padded};
 use super::winograd::{self, GAP};
 use crate::cpu::policy::{COMPONENTS, Geometry};
 
-/// Floats that the components of a block of tiles may take, if it is more than a row.
+/// Floats that the components of a block of more than one row of tiles may take.
 const MAX_SEEN: usize = 256 * 1024;
 
-/// Floats that the components of the weight's rows may take in a task, and those of their gradients.
+/// Floats that the components of a task's rows of the weight may take, and those of their gradients.
 const MAX_SUMS: usize = 256 * 1024;
 
-/// Tiles of a block, so that what a product reads of them stays in the nearest cache.
+/// The most tiles of a block, so that what a product reads of them stays in the first-level cache.
 const MAX_TILES: usize = 128;
 
-/// Taps of a kernel.
+/// The taps of a kernel.
 const TAPS: usize = 9;
 
-/// The gradient to a weight, laid out.
+/// The gradient of a weight, with all layouts chosen.
 pub(super) struct WinogradGradient<'a> {
     sources: &'a [Source<'a>],
     gradient: Source<'a>,
@@ -34,25 +34,25 @@ pub(super) struct WinogradGradient<'a> {
     channels: usize,
     /// Rows and columns of tiles in a block.
     tiles: [usize; 2],
-    /// What the tiles see, and their outputs.
+    /// The packing of the tiles' inputs, and of their outputs.
     seen: Packing,
     outputs: Packing,
 }
 
-/// The sizes of what a task computes with.
+/// The sizes of a task's buffers.
 #[derive(Clone, Copy)]
 struct Layout {
-    /// Rows of the weight.
+    /// The rows of the weight.
     count: usize,
-    /// Channels, filled up.
+    /// The channels, padded.
     width: usize,
-    /// Tiles of a block, filled up.
+    /// The tiles of a block, padded.
     pitch: usize,
-    /// From a component to the next, of what is seen, `[tile, channel]`,
+    /// The distance between components of the inputs, `[tile, channel]`.
     seen_step: usize,
-    /// of the gradient, `[output, tile]`,
+    /// The distance between components of the gradient, `[output, tile]`.
     flat_step: usize,
-    /// and of the weight, `[output, channel]`.
+    /// The distance between components of the weight, `[output, channel]`.
     sums_step: usize,
 }
 
@@ -67,7 +67,7 @@ impl<'a> WinogradGradient<'a> {
         let [height, width] = geometry.size.map(|size| size.div_ceil(2));
         let most = MAX_TILES.min(MAX_SEEN / (COMPONENTS * padded(channels)));
         let rows = (most / width).clamp(1, height);
-        // Blocks of the same size.
+        // All blocks get the same size.
         let rows = height.div_ceil(height.div_ceil(rows));
         let outputs = ReadWindow::dense([2, 2], [2, 2], [0, 0]);
         Self {
@@ -81,13 +81,13 @@ impl<'a> WinogradGradient<'a> {
         }
     }
 
-    /// Blocks of tiles of all maps.
+    /// The number of blocks of tiles in all maps.
     pub(super) fn blocks(&self) -> usize {
         self.batch * self.blocks_of_a_map()
     }
 
-    /// Rows of the weight at once, so that the components of them, and of the gradients that they are made of, stay
-    /// in the second cache.
+    /// The rows of the weight of a task, so that their components and those of the gradients stay in the second-level
+    /// cache.
     pub(super) fn rows_of_a_task(&self) -> usize {
         let each = padded(self.channels).max(self.tiles_of_a_block());
         (MAX_SUMS / (COMPONENTS * each)).max(1)
@@ -114,7 +114,7 @@ impl<'a> WinogradGradient<'a> {
         }
     }
 
-    /// The components of what the tiles see, from values that lie position by position.
+    /// The components of the tiles' inputs, from channels-last values.
     #[inline(always)]
     fn transform_seen<S: Simd>(
         &self,
@@ -137,7 +137,7 @@ impl<'a> WinogradGradient<'a> {
         }
     }
 
-    /// The components of the gradients to the outputs from `first` on. (A last vector has tiles too many.)
+    /// The components of the gradients of the outputs from `first` on. (The last vector may hold surplus tiles.)
     #[inline(always)]
     fn transform_gradient<S: Simd>(
         &self,
@@ -191,7 +191,7 @@ impl<'a> WinogradGradient<'a> {
         }
     }
 
-    /// From the components of the weight's rows to their taps.
+    /// Transforms the components of the weight's rows to their taps.
     #[inline(always)]
     fn write<S: Simd>(
         &self,

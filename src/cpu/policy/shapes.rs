@@ -1,21 +1,21 @@
-//! The numbers of convolutions, without tensors.
+//! The shapes of convolutions: plain numbers, without tensors.
 
 use alloc::vec::Vec;
 
-/// The numbers of a convolution over two axes.
+/// The geometry of a convolution over two spatial axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) kernel: [usize; 2],
     pub(crate) stride: [usize; 2],
     pub(crate) dilation: [usize; 2],
-    /// Zeros before the first row and column; negative where so many are left out.
+    /// Zeros before the first row and column; negative to skip rows or columns.
     pub(crate) pad: [isize; 2],
     pub(crate) groups: usize,
     /// Height and width of the output.
     pub(crate) size: [usize; 2],
 }
 
-/// The numbers of a window as a layer has them, one for each spatial axis.
+/// The window of a layer, one number for each spatial axis.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AxisNumbers<'a> {
     pub(crate) kernel_size: &'a [usize],
@@ -26,7 +26,7 @@ pub(crate) struct AxisNumbers<'a> {
 }
 
 impl Geometry {
-    /// The geometry for an output of spatial size `size`; none where there are no kernels for so many axes.
+    /// The geometry for an output of spatial size `size`; `None` for more than two spatial axes.
     pub(crate) fn new(numbers: AxisNumbers, groups: usize, size: &[usize]) -> Option<Self> {
         let signed = |pad: usize| isize::try_from(pad).ok();
         let [top, left] = on_two_axes(numbers.pad_start, 0)?.map(signed);
@@ -40,7 +40,7 @@ impl Geometry {
         })
     }
 
-    /// The positions of the kernel.
+    /// The number of positions of the kernel.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0].saturating_mul(self.kernel[1])
     }
@@ -50,7 +50,7 @@ impl Geometry {
         [0, 1].map(|axis| (self.kernel[axis] - 1).saturating_mul(self.dilation[axis]))
     }
 
-    /// Whether its taps lie side by side and its windows too.
+    /// Whether it has neither stride nor dilation.
     pub(super) fn is_dense(&self) -> bool {
         self.stride == [1, 1] && self.dilation == [1, 1]
     }
@@ -60,7 +60,8 @@ impl Geometry {
     }
 }
 
-/// One number for each of two axes: `missing` for the rows where there is one axis; none for three.
+/// Numbers for one or two spatial axes, as `[rows, columns]`. If there is one axis, the rows get `missing`. `None` for
+/// more axes.
 pub(crate) fn on_two_axes<T: Copy>(numbers: &[T], missing: T) -> Option<[T; 2]> {
     match *numbers {
         [only] => Some([missing, only]),
@@ -69,18 +70,18 @@ pub(crate) fn on_two_axes<T: Copy>(numbers: &[T], missing: T) -> Option<[T; 2]> 
     }
 }
 
-/// A map that a convolution reads.
+/// The shape of a map that a convolution reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SourceShape {
     pub(crate) channels: usize,
     /// Height and width as they are stored.
     pub(crate) size: [usize; 2],
-    /// Each value is read as so many rows and columns (nearest upsampling).
+    /// How often each value is repeated along rows and columns (nearest upsampling).
     pub(crate) factors: [usize; 2],
 }
 
 impl SourceShape {
-    /// A source by one number for each spatial axis.
+    /// A source, from one number for each spatial axis; `None` for more than two axes.
     pub(crate) fn new(channels: usize, size: &[usize], factors: &[usize]) -> Option<Self> {
         Some(Self {
             channels,
@@ -89,7 +90,7 @@ impl SourceShape {
         })
     }
 
-    /// A map that is read as it is stored.
+    /// A map that is not enlarged.
     pub(crate) fn plain(channels: usize, size: [usize; 2]) -> Self {
         Self {
             channels,
@@ -102,7 +103,7 @@ impl SourceShape {
         self.factors != [1, 1]
     }
 
-    /// Height and width as they are read.
+    /// Height and width after enlargement.
     pub(super) fn read_size(&self) -> [usize; 2] {
         [0, 1].map(|axis| self.size[axis].saturating_mul(self.factors[axis]))
     }
@@ -121,7 +122,7 @@ pub(crate) struct ConvShape {
 /// A transposed convolution: the gradient of a convolution from its output to its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TransposedShape {
-    /// That of the convolution, whose output has the size of the transposed convolution's input.
+    /// The geometry of that convolution. Its output has the size of the transposed convolution's input.
     pub(crate) geometry: Geometry,
     pub(crate) batch: usize,
     pub(crate) inputs: usize,

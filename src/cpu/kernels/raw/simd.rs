@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 use pulp::Simd;
 
-/// Rows that lie side by side in [`Blocks`].
+/// Rows that are interleaved in [`Blocks`].
 pub(in super::super) use crate::cpu::policy::BLOCK;
 
-/// Where the steps of a sum read. Kept with the end of what they read, so that one check of a tile
-/// covers all of its loads.
+/// The offsets at which the steps of a sum read, with their maximum, so that one bounds check covers all loads of a
+/// tile.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Offsets {
     values: Vec<u32>,
@@ -19,7 +19,7 @@ pub(in super::super) struct Offsets {
 }
 
 impl Offsets {
-    /// Of places that were [checked](offset).
+    /// From offsets that were [checked](offset).
     pub(in super::super) fn new(values: Vec<u32>) -> Self {
         let end = values
             .iter()
@@ -32,7 +32,7 @@ impl Offsets {
         self.values.len()
     }
 
-    /// `len` rows, `step` values from one to the next.
+    /// The offsets of `len` rows that are `step` values apart.
     pub(in super::super) fn even(len: usize, step: usize) -> Self {
         Self::new((0..len).map(|row| offset(row * step)).collect())
     }
@@ -45,10 +45,10 @@ impl Offsets {
     }
 }
 
-/// A place as the offsets count it.
+/// An offset as a `u32`.
 ///
 /// # Panics
-/// When it is too large for them.
+/// When it does not fit.
 pub(in super::super) fn offset(place: usize) -> u32 {
     match u32::try_from(place) {
         Ok(place) => place,
@@ -56,7 +56,7 @@ pub(in super::super) fn offset(place: usize) -> u32 {
     }
 }
 
-/// The right matrix of a [`product`]: its rows begin at the offsets.
+/// The right matrix of a [`product`]: its rows start at the offsets.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Gathered<'a> {
     pub(in super::super) values: &'a [f32],
@@ -64,7 +64,7 @@ pub(in super::super) struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    /// From the column `first` on.
+    /// The matrix from column `first` on.
     #[inline(always)]
     fn from_column(self, first: usize) -> Self {
         Self {
@@ -74,15 +74,15 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// A matrix that is written, by rows.
+/// A matrix that is written, stored by rows.
 pub(in super::super) struct RowsMut<'a> {
     pub(in super::super) values: &'a mut [f32],
-    /// From a row to the next.
+    /// The distance from one row to the next.
     pub(in super::super) step: usize,
 }
 
 impl RowsMut<'_> {
-    /// From the value at `start` on.
+    /// The matrix from the value at `start` on.
     #[inline(always)]
     fn starting_at(&mut self, start: usize) -> RowsMut<'_> {
         RowsMut {
@@ -92,7 +92,7 @@ impl RowsMut<'_> {
     }
 }
 
-/// Outputs that are computed at once; the registers hold as many rows of sums.
+/// Outputs that are computed at once: the rows of sums that fit into the registers.
 pub(in super::super) const fn rows<S: Simd>() -> usize {
     if S::F32_LANES >= 16 { 8 } else { 4 }
 }
@@ -111,7 +111,7 @@ pub(in super::super) const fn panel<S: Simd>() -> usize {
 #[inline(always)]
 pub(super) unsafe fn load<S: Simd>(from: &[f32], at: usize) -> S::f32s {
     debug_assert!(at + S::F32_LANES <= from.len());
-    // SAFETY: the caller's bounds; a vector of floats may lie anywhere that a float may.
+    // SAFETY: the caller has checked the bounds; the read is unaligned.
     unsafe { from.as_ptr().add(at).cast::<S::f32s>().read_unaligned() }
 }
 
@@ -129,48 +129,47 @@ pub(super) unsafe fn store<S: Simd>(into: &mut [f32], at: usize, value: S::f32s)
     }
 }
 
-/// Floats from what a product reads of [`Blocks`] to what it asks for.
+/// Floats between what a product reads of [`Blocks`] and what it prefetches.
 const PREFETCH_DISTANCE: usize = 1024;
 
-/// Asks for the line of the caches at a place, to be read soon. There may be none.
+/// Prefetches the cache line of the value at `at`, which may be out of bounds.
 #[inline(always)]
 pub(in super::super) fn prefetch(values: &[f32], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which reads nothing: it has no effect where the address is not valid.
+        // SAFETY: a hint that reads nothing; it has no effect if the address is invalid.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (values, at);
 }
 
-/// A matrix in memory, by rows.
+/// A matrix in memory, stored by rows.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Rows<'a> {
     pub(in super::super) values: &'a [f32],
-    /// From a row to the next.
+    /// The distance from one row to the next.
     pub(in super::super) step: usize,
 }
 
-/// A matrix in memory, `[block, step, BLOCK]`: what one tile reads lies together.
+/// A matrix in memory, `[block, step, BLOCK]`: the values that one tile reads are contiguous.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Blocks<'a> {
     pub(in super::super) values: &'a [f32],
-    /// Steps of a row.
+    /// The steps of a row.
     pub(in super::super) len: usize,
 }
 
 /// The left matrix of a [`product`].
 pub(in super::super) trait Left: Copy {
-    /// The values from a row on, which is the first of a tile.
+    /// The values from row `row` on, the first of a tile.
     fn at_row(&self, row: usize) -> &[f32];
 
-    /// From a row of a tile to the next, and from a step of the sum to the next.
+    /// The distance from a row of a tile to the next, and from a step of the sum to the next.
     fn strides(&self) -> [usize; 2];
 
-    /// Asks for what is read some time after `step` of a tile of so many rows, the values of which begin with
-    /// `values`. What comes from main memory would be waited for.
+    /// Prefetches what is read some time after `step` of a tile of `rows` rows that starts at `values`.
     #[inline(always)]
     fn ask(&self, _values: &[f32], _rows: usize, _step: usize) {}
 }
@@ -305,8 +304,8 @@ fn product_rows<S: Simd, const M: usize>(
     }
 }
 
-/// `out[m][p] = sum_i a[m][i] b[offset_i + p]`, for `rows` rows and `columns` columns, a multiple of
-/// the lanes; added to what is there where `add`.
+/// `out[m][p] = sum_i a[m][i] b[offset_i + p]` for `count` rows and `columns` columns, a multiple of the lanes. If `add`,
+/// the sums are added to `out`.
 #[inline(always)]
 pub(in super::super) fn product<S: Simd>(
     simd: S,
@@ -319,7 +318,7 @@ pub(in super::super) fn product<S: Simd>(
     let mut first = 0;
     while first < columns {
         let left = columns - first;
-        // (Twice two vectors take less time than three and one.)
+        // (Two panels of two vectors are faster than three vectors and one.)
         let width = match left / S::F32_LANES {
             4 => 2 * S::F32_LANES,
             _ => panel::<S>().min(left),

@@ -5,7 +5,7 @@ use pulp::Simd;
 
 use super::simd::{Rows, RowsMut, load, store};
 
-/// `B^T d B`: `d` lies at the 16 `places`, and the components go to every `step`-th place of `into`.
+/// `B^T d B` of a tile `d` whose 16 values are at `places`. The components are written `step` values apart.
 #[inline(always)]
 pub(in super::super) fn components_of_tiles<S: Simd>(
     simd: S,
@@ -53,8 +53,8 @@ pub(in super::super) fn components_of_tiles<S: Simd>(
     }
 }
 
-/// `A g A^T`: the components of the gradient to the four outputs of each tile, which lie at `cells`. They go to
-/// every `step`-th place of `into`.
+/// `A g A^T`: the components of the gradient of a tile's four outputs, which are at `cells`. The components are written
+/// `step` values apart.
 #[inline(always)]
 pub(in super::super) fn components_of_outputs<S: Simd>(
     simd: S,
@@ -114,8 +114,8 @@ pub(in super::super) fn taps_of_components<S: Simd>(simd: S, from: Rows, into: R
     });
 }
 
-/// From 16 components, a row for each, to `N x N` values, a row for each: `line` takes four of an axis to `N`, along
-/// the rows and then along the columns.
+/// From 16 components, one row each, to `N x N` values, one row each: `line` maps four values to `N`, first along the
+/// rows and then along the columns.
 #[inline(always)]
 fn back<S: Simd, const N: usize>(
     simd: S,

@@ -1,5 +1,5 @@
-//! [`UninitBuffer`]: memory that is written once, by several threads, and not zeroed before. Zeroing would be a
-//! pass over every map by one thread: a tenth of a convolution.
+//! [`UninitBuffer`]: memory that several threads write once, without being zeroed first. Zeroing would be a pass over
+//! every map by one thread: a tenth of the time of a convolution.
 
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
@@ -8,9 +8,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cpu::policy::MAX_STEP;
 
-/// Values that are still to be written.
+/// A buffer of values that are still to be written.
 pub(in super::super) struct UninitBuffer {
-    /// Empty, with room for `len` values.
+    /// Empty, with a capacity of `len` values.
     values: Vec<f32>,
     len: usize,
     written: AtomicUsize,
@@ -21,7 +21,7 @@ pub(in super::super) struct UninitBuffer {
 pub(in super::super) struct Cuts {
     /// Values of a plane.
     pub(in super::super) plane: usize,
-    /// Values of a piece; a plane's last may be shorter.
+    /// Values of a piece; the last piece of a plane may be shorter.
     pub(in super::super) block: usize,
     /// Values of a row.
     pub(in super::super) width: usize,
@@ -30,7 +30,7 @@ pub(in super::super) struct Cuts {
 }
 
 impl Cuts {
-    /// Whole planes of so many values.
+    /// One piece for each plane.
     pub(in super::super) fn planes(plane: usize) -> Self {
         Self {
             plane,
@@ -41,7 +41,7 @@ impl Cuts {
     }
 }
 
-/// A piece, with the number of its plane and its own number in it.
+/// A piece, with the index of its plane and its index in the plane.
 pub(in super::super) struct PlacedPiece<'a> {
     pub(in super::super) plane: usize,
     pub(in super::super) block: usize,
@@ -59,7 +59,7 @@ impl UninitBuffer {
 
     /// Cuts the values into pieces.
     pub(in super::super) fn pieces(&mut self, cuts: Cuts) -> impl Iterator<Item = PlacedPiece<'_>> {
-        // (Whoever cuts it anew begins anew.)
+        // (Pieces that were cut before are gone.)
         *self.written.get_mut() = 0;
         let written = &self.written;
         let values = &mut self.values.spare_capacity_mut()[..self.len];
@@ -83,32 +83,32 @@ impl UninitBuffer {
     /// The values.
     ///
     /// # Panics
-    /// When not all of them were written.
+    /// When not all values were written.
     pub(in super::super) fn finish(mut self) -> Vec<f32> {
         let written = self.written.into_inner();
         assert_eq!(written, self.len, "not all of a map was written");
-        // SAFETY: the capacity is `len` at least. A piece counts a value when it writes it, at a place that it
-        // has not written before, and pieces do not overlap: as many as there are places is every place.
+        // SAFETY: the capacity is at least `len`. A piece counts each value that it writes, never writes a position
+        // twice, and pieces do not overlap: if the count equals the length, every position was written.
         unsafe { self.values.set_len(self.len) };
         self.values
     }
 }
 
-/// A part of the values, for one thread.
+/// A part of the buffer, for one thread.
 pub(in super::super) struct Piece<'a> {
     values: &'a mut [MaybeUninit<f32>],
     width: usize,
     step: usize,
-    /// Of the rows at each position modulo the step, how many values have been written, in order.
+    /// How many values were written, in order, to the rows at each position modulo the step.
     done: [usize; MAX_STEP],
     written: &'a AtomicUsize,
 }
 
 impl<'a> Piece<'a> {
-    /// Writes all of it, and gives it back.
+    /// Writes the whole piece and returns it.
     ///
     /// # Panics
-    /// When there are fewer values than places.
+    /// When there are too few values.
     #[inline(always)]
     pub(in super::super) fn fill(mut self, values: impl Iterator<Item = f32>) -> &'a mut [f32] {
         assert_eq!(self.done, [0; MAX_STEP], "a piece is written twice");
@@ -124,12 +124,12 @@ impl<'a> Piece<'a> {
         unsafe { places.assume_init_mut() }
     }
 
-    /// Writes `finish(sum, residual)` to some columns of a row, where the sums are those of `N` phases in turn: `x`
-    /// columns after the first it is `phases[x % N][x / N]`. The rows at one position modulo the step are written one
-    /// after the other, each from left to right.
+    /// Writes `finish(sum, residual)` to some columns of a row. The sums of the `N` phases are interleaved: column `x` of
+    /// the range gets `phases[x % N][x / N]`. The rows at one position modulo the step must be written in order, each
+    /// from left to right.
     ///
     /// # Panics
-    /// When something is left out or written twice.
+    /// When a value is skipped or written twice.
     #[inline(always)]
     pub(in super::super) fn write<const N: usize>(
         &mut self,
@@ -150,7 +150,7 @@ impl<'a> Piece<'a> {
             None => write_sums(into, phases, |sum| finish(sum, 0.0)),
             Some(residual) => write_sums_and_residual(into, phases, residual, finish),
         }
-        // (All of them have been written: whole columns of phases, and what there is of the last.)
+        // (All columns of the range were written.)
         *done += end - start;
     }
 }
