@@ -181,9 +181,7 @@ fn ways(device: &Device) -> Result<Vec<Way>, ShapeError> {
     };
     let up = |up| UpsampleConcatConfig::new(CHANNELS, CHANNELS, CHANNELS).with_up(up);
     let solved = UpConfig::conv_transpose_between(&[6, 6], &[15, 15])?;
-    let gate = GateConfig::Attention {
-        hidden_channels: 64,
-    };
+    let gate = GateConfig::attention(64);
     let linear = Fit::Resize(ResizeMode::linear());
     let wrapped: SkipConcat<Stage> = SkipConcatConfig::new()
         .with_fit(Fit::Pool(AdaptiveKind::Avg))

@@ -7,6 +7,7 @@
 extern crate alloc;
 
 mod cpu;
+mod defaults;
 pub mod fuse;
 mod graph;
 mod layers;
@@ -20,7 +21,7 @@ pub mod tiles;
 pub mod weights;
 
 pub use fuse::{fit, gate, merge};
-pub use layers::{block, conv, down, norm, pool, resize, up};
+pub use layers::{activation, block, conv, down, norm, pool, resize, up};
 
 pub use fuse::{
     BranchConfig, DirectSum, FlattenPadReshape, Fuse, FuseConfig, Shortcut, SkipAdd, SkipAddConfig,
@@ -28,6 +29,7 @@ pub use fuse::{
 };
 pub use graph::window::Padding;
 pub use layers::{BlockOrder, DropPath, Layer};
+pub use plan::Trace;
 pub use shape::{Axis, PerAxis, ShapeError};
 
 #[doc = include_str!("../docs/fused.md")]

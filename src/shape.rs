@@ -24,10 +24,11 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(concat(Axis::Channels), [1, 16, 6, 9]);
 /// assert_eq!(concat(Axis::Spatial(1)), [1, 8, 6, 18]);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Axis {
     /// The channels, axis 1 of the tensor.
+    #[default]
     Channels,
     /// The n-th spatial axis, axis `2 + n` of the tensor: `Spatial(0)` is the height of a
     /// `Tensor<4>`, the length of a `Tensor<3>` and the depth of a `Tensor<5>`.
@@ -219,8 +220,8 @@ impl ShapeError {
 }
 
 impl ShapeError {
-    /// The same error, told by the layer type `layer`, whose part the teller is.
-    pub(crate) fn told_by(mut self, layer: &str) -> Self {
+    /// The same error, as an error of the layer type `layer`.
+    pub(crate) fn with_layer(mut self, layer: &str) -> Self {
         self.layer = layer.to_string();
         self
     }

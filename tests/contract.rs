@@ -18,16 +18,16 @@ use burn_skip::block::{ConvNormAct, ConvNormActConfig, DoubleConv, DoubleConvCon
 use burn_skip::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig};
 use burn_skip::down::{Down, DownConfig};
 use burn_skip::fit::Fit;
-use burn_skip::gate::{Gate, GateConfig};
+use burn_skip::fuse::BranchGate;
+use burn_skip::gate::{AnyGate, Gate, GateConfig};
 use burn_skip::merge::{Merge, Order};
 use burn_skip::net::{
-    AnyEncoder, Classifier, DenseNetEncoder, DenseNetEncoderConfig, Encoder, PlainEncoder,
+    AnyEncoder, Classifier, Decoder, DenseNetEncoder, DenseNetEncoderConfig, Encoder, PlainEncoder,
     PlainEncoderConfig, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual, Unet,
     UnetConfig, UnetDecoder, UnetDecoderConfig,
 };
 use burn_skip::pool::{Pool, PoolConfig, PoolKind};
 use burn_skip::resize::ResizeMode;
-use burn_skip::skip::BranchGate;
 use burn_skip::up::{Up, UpConfig, UpLayer};
 use burn_skip::{
     BranchConfig, DirectSum, DropPath, FlattenPadReshape, Fuse, FuseConfig, Padding, Shortcut,
@@ -314,7 +314,7 @@ fn fusions() -> Vec<Box<dyn Contract>> {
                         .with_fit(Fit::Resize(ResizeMode::Nearest)),
                     BranchConfig::new(2).with_fit(Fit::pad()),
                     BranchConfig::new(2).with_gate(BranchGate {
-                        gate: GateConfig::Scse { reduction: 1 },
+                        gate: GateConfig::scse(1),
                         guide: 0,
                     }),
                 ];
@@ -331,7 +331,7 @@ fn fusions() -> Vec<Box<dyn Contract>> {
                 let projection = fuse.branches[0].projection.as_ref().expect("projected");
                 let a = reference::nearest(&conv_norm(projection, &x[0]), size);
                 let b = centre(&x[1], size);
-                let Some(Gate::Scse(gate)) = &fuse.branches[2].gate else {
+                let Some(AnyGate::Scse(gate)) = &fuse.branches[2].gate else {
                     panic!("the third branch is gated");
                 };
                 let c = scse(gate, &x[2]);
@@ -339,13 +339,13 @@ fn fusions() -> Vec<Box<dyn Contract>> {
             },
             misfit: (
                 vec![[1, 4, 3, 3], [1, 2, 9, 3], [1, 2, 6, 6]],
-                "branches.1.Fit: height 9 is larger than 6: Fit::Pad cannot make it smaller. Choose \
+                "branches.1.fit.Fit: height 9 is larger than 6: Fit::Pad cannot make it smaller. Choose \
                  Fit::PadOrCrop, Fit::Resize, or a larger target.",
             ),
         }),
-        Box::new(Row::<Gate<4>, 4> {
-            name: "Gate",
-            build: |device| GateConfig::Attention { hidden_channels: 3 }.init(2, 4, device),
+        Box::new(Row::<AnyGate<4>, 4> {
+            name: "AttentionGate",
+            build: |device| GateConfig::attention(3).init(2, 4, device),
             inputs: |n| vec![[2, 2, n, n], [2, 4, n, n]],
             small: (4, [2, 2, 4, 4]),
             odd: odd_sizes(4),
@@ -353,10 +353,10 @@ fn fusions() -> Vec<Box<dyn Contract>> {
                 let guide = x.remove(1);
                 gate.forward(x.remove(0), guide)
             },
-            plan: None,
+            plan: Some(|gate, shapes| gate.plan(shapes[0], shapes[1])),
             shape: |gate, shapes| gate.output_shape(shapes[0], shapes[1]),
             reference: |gate, x| {
-                let Gate::Attention(gate) = gate else {
+                let AnyGate::Attention(gate) = gate else {
                     panic!("an attention gate was built");
                 };
                 let sum = conv_norm(&gate.of_map, &x[0])
@@ -369,6 +369,29 @@ fn fusions() -> Vec<Box<dyn Contract>> {
             misfit: (
                 vec![[1, 2, 4, 4], [1, 4, 4, 5]],
                 "Gate: width differs: map 4, guide 5. Fit both to one size before the gate.",
+            ),
+        }),
+        Box::new(Row::<AnyGate<4>, 4> {
+            name: "Se",
+            build: |device| GateConfig::se(2).init(4, 4, device),
+            inputs: |n| vec![[2, 4, n, n + 1]],
+            small: (4, [2, 4, 4, 5]),
+            odd: odd_sizes(4),
+            forward: |gate, x| gate.forward(x[0].clone(), x[0].clone()), // it ignores its guide
+            plan: Some(|gate, shapes| gate.plan(shapes[0], shapes[0])),
+            shape: |gate, shapes| gate.output_shape(shapes[0], shapes[0]),
+            reference: |gate, x| {
+                let AnyGate::Se(gate) = gate else {
+                    panic!("a squeeze-and-excitation gate was built");
+                };
+                let squeezed = conv_norm(&gate.squeeze, &means(&x[0])).relu();
+                let weight = conv_norm(&gate.excite, &squeezed).sigmoid();
+                Array::build(&x[0].shape, |i| x[0].at(i) * weight.at(&[i[0], i[1], 0, 0]))
+            },
+            misfit: (
+                vec![[1, 3, 4, 4]],
+                "Gate: channels differ: expected 4, got 3. Build the layer for 3 input channels, or \
+                 project the map to 4 with a 1x1 convolution.",
             ),
         }),
         Box::new(Row::<DirectSum, 4> {
@@ -443,9 +466,10 @@ fn fusions() -> Vec<Box<dyn Contract>> {
     ]
 }
 
-fn scse(gate: &burn_skip::gate::Scse<4>, x: &Array) -> Array {
+/// The mean of each channel of each sample.
+fn means(x: &Array) -> Array {
     let count = x.spatial().iter().product::<usize>() as f64;
-    let mean = Array::build(&[x.shape[0], x.shape[1], 1, 1], |i| {
+    Array::build(&[x.shape[0], x.shape[1], 1, 1], |i| {
         let mut sum = 0.0;
         for h in 0..x.shape[2] {
             for w in 0..x.shape[3] {
@@ -453,8 +477,11 @@ fn scse(gate: &burn_skip::gate::Scse<4>, x: &Array) -> Array {
             }
         }
         sum / count
-    });
-    let squeezed = conv_norm(&gate.squeeze, &mean).relu();
+    })
+}
+
+fn scse(gate: &burn_skip::gate::Scse<4>, x: &Array) -> Array {
+    let squeezed = conv_norm(&gate.squeeze, &means(x)).relu();
     let of_channel = conv_norm(&gate.excite, &squeezed).sigmoid();
     let of_position = conv_norm(&gate.spatial, x).sigmoid();
     Array::build(&x.shape, |i| {

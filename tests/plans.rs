@@ -1,9 +1,9 @@
-//! Plans: what torchinfo says of whole networks, and the laws that hold for every plan.
+//! Plans: the costs that torchinfo gives for whole networks, and what holds for every plan.
 
 use burn::module::Module;
-use burn::nn::activation::ActivationConfig;
-use burn::nn::{EluConfig, HardSigmoidConfig, Initializer, PReluConfig, SoftplusConfig};
+use burn::nn::Initializer;
 use burn::tensor::Device;
+use burn_skip::activation::ActivationConfig;
 use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use burn_skip::down::DownConfig;
 use burn_skip::fit::Fit;
@@ -12,10 +12,10 @@ use burn_skip::net::{
     ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, PlainEncoderConfig,
     ResNetEncoderConfig, UnetConfig,
 };
-use burn_skip::plan::{Node, Plan, Trace};
+use burn_skip::plan::{Executor, Node, NormKind, Op, Plan};
 use burn_skip::pool::{PoolConfig, PoolKind};
 use burn_skip::up::UpConfig;
-use burn_skip::{DirectSum, FlattenPadReshape, Layer, SkipConcat};
+use burn_skip::{DirectSum, FlattenPadReshape, SkipConcat, Trace};
 use serde_json::Value;
 
 fn network(name: &str) -> NetConfig {
@@ -30,15 +30,18 @@ fn network(name: &str) -> NetConfig {
     }
 }
 
-/// The layers with these names, as torchinfo calls them.
+/// The layers that torchinfo lists, by the names that it gives them.
 fn layers_of(plan: &Plan) -> Vec<(&'static str, &Node)> {
     let known = |node: &Node| {
-        Some(match &node.kind[..] {
-            "Conv" => "Conv2d",
-            "BatchNorm" => "BatchNorm2d",
-            "MaxPool" => "MaxPool2d",
-            "AvgPool" => "AvgPool2d",
-            "Linear" => "Linear",
+        Some(match &node.op {
+            Op::Conv(_) => "Conv2d",
+            Op::Norm(NormKind::Batch) => "BatchNorm2d",
+            Op::Pool {
+                kind: PoolKind::Max,
+                ..
+            } => "MaxPool2d",
+            Op::Pool { .. } => "AvgPool2d",
+            Op::Linear { .. } => "Linear",
             _ => return None,
         })
     };
@@ -48,7 +51,7 @@ fn layers_of(plan: &Plan) -> Vec<(&'static str, &Node)> {
         .collect()
 }
 
-/// Shapes, parameters and multiply-adds of every layer, in the order of the calls, and the totals.
+/// Shapes, parameters and multiply-adds of every layer, and the totals.
 #[test]
 fn networks_cost_what_torchinfo_says() {
     let golden = include_str!("golden/plans.json");
@@ -61,7 +64,7 @@ fn networks_cost_what_torchinfo_says() {
         assert!(plan.error().is_none(), "{name}: {:?}", plan.error());
         let number = |value: &Value| value.as_u64().unwrap();
         assert_eq!(
-            plan.root.total_parameters() as u64,
+            plan.root.total_parameters(),
             number(&wanted["parameters"]),
             "{name}"
         );
@@ -73,7 +76,7 @@ fn networks_cost_what_torchinfo_says() {
         let found = layers_of(&plan);
         let layers = wanted["layers"].as_array().unwrap();
         assert_eq!(found.len(), layers.len(), "{name}");
-        // A projection is called after the block here, and before or after it there: by kind, cost and shape.
+        // A projection runs before the block here, and before or after it there: compared by kind, cost and shape.
         let mut found: Vec<_> = found
             .iter()
             .map(|(kind, node)| {
@@ -81,7 +84,7 @@ fn networks_cost_what_torchinfo_says() {
                 (
                     kind.to_string(),
                     shape,
-                    node.parameters as u64,
+                    node.own_parameters(),
                     node.mult_adds,
                 )
             })
@@ -110,14 +113,14 @@ fn a_layer_is_planned_as_its_configuration() {
     let device = Device::flex();
     let config = UnetConfig::new(3, 2, vec![4, 8, 16]).with_up(UpConfig::conv_transpose());
     let net = config.init::<4>(&device);
-    let of_layer = Layer::plan(&net, [1, 3, 45, 61]);
+    let of_layer = Trace::plan(&net, [1, 3, 45, 61]);
     assert_eq!(of_layer.root, config.plan([1, 3, 45, 61]).root);
-    // The parts of the module, each by what it holds, have the paths and the parameters of the plan.
+    // A part of the module, traced by itself, has the paths and the parameters of the plan.
     let level = net.encoder.clone();
     let burn_skip::net::AnyEncoder::Plain(level) = level else {
         panic!("it has a plain encoder")
     };
-    let stem = Layer::plan(&level.stem, [1, 3, 45, 61]);
+    let stem = Trace::plan(&level.stem, [1, 3, 45, 61]);
     let nodes = of_layer.nodes();
     let (_, planned) = nodes
         .iter()
@@ -130,10 +133,10 @@ fn a_layer_is_planned_as_its_configuration() {
             let grid = node.outputs[0].grid.clone();
             (
                 node.name.clone(),
-                node.kind.clone(),
+                node.op.clone(),
                 shape,
                 grid,
-                node.parameters,
+                node.parameters.clone(),
                 node.mult_adds,
             )
         };
@@ -144,7 +147,7 @@ fn a_layer_is_planned_as_its_configuration() {
     assert_eq!(parts(planned).len(), 2 + 6);
 }
 
-/// The plan ends as `output_shape` does: with its shape, or with its error.
+/// A plan ends with the result of `output_shape`: the same shape, or the same error.
 #[test]
 fn a_plan_ends_as_output_shape_does() {
     let small = |width| {
@@ -198,7 +201,7 @@ fn a_plan_ends_as_output_shape_does() {
 }
 
 #[test]
-fn maps_that_lie_apart_are_noted() {
+fn misaligned_maps_are_noted() {
     // A 2x2 pool and its enlargement meet where they were; a strided 3x3 convolution sees the even positions.
     let aligned = UnetConfig::new(3, 2, vec![4, 8, 16]).plan([1, 3, 64, 64]);
     assert_eq!(aligned.misalignments(), []);
@@ -267,9 +270,9 @@ fn an_even_kernel_and_a_pool_that_rounds_up_move_what_is_merged() {
     assert!((found[0].1.last - at(32.0)).abs() < 1e-9, "{:?}", found[0]);
 }
 
-/// Two parts without one around them are a sequence, and neither is lost.
+/// Two layers recorded at the top become a sequence.
 #[test]
-fn parts_that_are_told_at_the_top_are_all_there() {
+fn layers_recorded_at_the_top_become_a_sequence() {
     use burn_skip::conv::ConvConfig;
     let plan = Plan::new([1, 2, 9, 9], |planner, x| {
         let mid = ConvConfig::new([2, 3], 3).trace(planner.at("a"), x)?;
@@ -282,7 +285,7 @@ fn parts_that_are_told_at_the_top_are_all_there() {
 }
 
 #[test]
-fn sizes_without_end_are_refused() {
+fn enormous_inputs_are_refused() {
     let net = NetConfig::Unet(UnetConfig::new(3, 2, vec![4, 8]));
     for input in [
         [1, 3, usize::MAX, 64],
@@ -379,7 +382,7 @@ fn a_summary_is_a_table_with_totals() {
     );
     assert_eq!(
         "width".parse::<burn_skip::plan::Column>().unwrap_err(),
-        "there is no column width; choose of input, output, parameters, mult-adds, bytes, kept, stride, field"
+        "there is no column width; choose from input, output, parameters, mult-adds, bytes, saved, stride, field"
     );
 }
 
@@ -403,10 +406,7 @@ fn the_schema_takes_what_the_reader_takes_and_nothing_else() {
         NetConfig::Unet(UnetConfig::monai_basic(1, 2, [8, 8, 16, 32, 64, 8])),
         NetConfig::Classifier(ClassifierConfig::new(densenet, 10)),
     ];
-    let gates = [
-        GateConfig::Attention { hidden_channels: 3 },
-        GateConfig::Scse { reduction: 2 },
-    ];
+    let gates = [GateConfig::attention(3), GateConfig::scse(2)];
     let ups = [UpConfig::pixel_shuffle(), UpConfig::conv_transpose()];
     for (gate, up) in gates.into_iter().zip(ups) {
         let unet = UnetConfig::new(3, 2, vec![4, 8]);
@@ -414,10 +414,17 @@ fn the_schema_takes_what_the_reader_takes_and_nothing_else() {
     }
     for activation in [
         ActivationConfig::Gelu,
-        ActivationConfig::PRelu(PReluConfig::new()),
-        ActivationConfig::HardSigmoid(HardSigmoidConfig::new()),
-        ActivationConfig::Softplus(SoftplusConfig::new()),
-        ActivationConfig::Elu(EluConfig::new()),
+        ActivationConfig::Silu,
+        ActivationConfig::PRelu {
+            num_parameters: 1,
+            alpha: 0.25,
+        },
+        ActivationConfig::HardSigmoid {
+            alpha: 0.2,
+            beta: 0.5,
+        },
+        ActivationConfig::Softplus { beta: 1.0 },
+        ActivationConfig::Elu { alpha: 1.0 },
     ] {
         for initializer in [
             Initializer::Ones,
@@ -426,7 +433,7 @@ fn the_schema_takes_what_the_reader_takes_and_nothing_else() {
                 std: 0.1,
             },
         ] {
-            let mut style = ConvStyle::new().with_activation(activation.clone());
+            let mut style = ConvStyle::new().with_activation(activation);
             style.initializer = initializer;
             nets.push(NetConfig::Unet(
                 UnetConfig::new(3, 2, vec![4, 8]).with_style(style),
@@ -454,16 +461,16 @@ fn layers_of_several_maps_have_plans() {
     let error = plan.error().unwrap().to_string();
     assert!(error.contains("225 + 36 positions do not fit"), "{error}");
 
-    let gate = GateConfig::Attention { hidden_channels: 4 };
+    let gate = GateConfig::attention(4);
     let plan = gate.plan([1, 8, 15, 15], [1, 16, 15, 15]);
     let built = gate.init::<4>(8, 16, &Device::flex());
     assert_eq!(plan.root.outputs[0].shape, [1, 8, 15, 15]);
     // (Those of batch norm that are not learned are counted there, and not here.)
-    assert!(plan.root.total_parameters() <= built.num_params());
+    assert!(plan.root.total_parameters() <= built.num_params() as u64);
     assert!(plan.root.total_parameters() > 4 * (8 + 16));
 }
 
-/// Where the texts of a picture stand: left, right and base line.
+/// The places of the texts of an SVG: left, right and base line.
 fn texts(svg: &str) -> Vec<[f64; 3]> {
     let number = |text: &str, key: &str| -> f64 {
         let rest = &text[text.find(key).unwrap() + key.len()..];
@@ -506,4 +513,105 @@ fn a_picture_has_every_box_and_no_word_on_another() {
             }
         }
     }
+}
+
+/// What is recorded grows as the network does: the nodes of two chains, one of which is twice as long.
+#[test]
+fn a_plan_of_16_000_layers_is_linear() {
+    use burn_skip::block::ConvNormActConfig;
+    let chain = |layers: usize| vec![ConvNormActConfig::new([2, 2], 3); layers];
+    let plan = |layers| chain(layers).plan([1, 2, 9, 9]);
+    let (half, whole) = (plan(8_000), plan(16_000));
+    assert_eq!(whole.nodes().len(), 1 + 4 * 16_000);
+    assert_eq!(whole.nodes().len() - 1, 2 * (half.nodes().len() - 1));
+    assert_eq!(
+        whole.root.total_mult_adds(),
+        2 * half.root.total_mult_adds()
+    );
+    assert_eq!(whole.memory.weights, 2 * half.memory.weights);
+    // A map of each layer waits for its gradient; inference holds two at a time.
+    let saved = |plan: &Plan| plan.memory.saved_for_backward;
+    let map = whole.root.outputs[0].bytes();
+    assert_eq!(saved(&whole) - saved(&half), 8_000 * map);
+    let maps = |plan: &Plan| plan.memory.inference - plan.memory.weights;
+    assert_eq!(maps(&whole), maps(&half));
+}
+
+/// A plan computes with sizes, and never walks over the positions of a map: this takes no time.
+#[test]
+fn a_resize_by_area_to_2_to_the_32_is_planned_at_once() {
+    use burn_skip::fit::Target;
+    use burn_skip::merge::Merge;
+    use burn_skip::resize::ResizeMode;
+    use burn_skip::{BranchConfig, FuseConfig};
+    const MAX: usize = u32::MAX as usize;
+    for mode in [ResizeMode::Area, ResizeMode::Nearest, ResizeMode::linear()] {
+        for (from, to) in [(MAX - 2, MAX), (MAX, 7), (3, MAX)] {
+            let branch = BranchConfig::new(1).with_fit(Fit::Resize(mode));
+            let fuse = FuseConfig::new(vec![branch], Merge::concat());
+            let plan = fuse
+                .with_target(Target::Size(vec![to]))
+                .plan(&[[1, 1, from]]);
+            assert!(plan.error().is_none(), "{:?}", plan.error());
+            assert_eq!(plan.root.outputs[0].shape, [1, 1, to]);
+        }
+    }
+}
+
+/// The label of a layer decides nothing: a user's `Conv` is one opaque node, and what it saves follows from that.
+#[test]
+fn a_label_decides_nothing() {
+    let plan = |label: &str| {
+        Plan::new([1, 8, 16, 16], |planner, x| {
+            let y = planner.opaque(label, x, 8 * 8 * 9, Ok(x.shape))?;
+            planner
+                .opaque("BatchNorm", &y, 16, Ok(x.shape))
+                .map(|y| vec![y])
+        })
+    };
+    let [conv, other] = ["Conv", "Whatever"].map(plan);
+    assert_eq!(conv.memory, other.memory);
+    assert!(conv.root.children.iter().all(|node| node.op == Op::Opaque));
+}
+
+/// Burn's own layers run Burn's operations: nothing is fused with them.
+#[test]
+fn burns_own_layers_save_what_burn_saves() {
+    use burn::nn::{BatchNormConfig, PaddingConfig2d, Relu, conv::Conv2dConfig};
+    let device = Device::flex();
+    let conv = Conv2dConfig::new([8, 8], [3, 3]).with_padding(PaddingConfig2d::Same);
+    let own = (
+        conv.init(&device),
+        BatchNormConfig::new(8).init(&device),
+        Relu::new(),
+    );
+    let input = [1, 8, 16, 16];
+    let of_burn = Trace::<4>::plan(&own, input);
+    let fused = ConvNormActConfig::new([8, 8], 3).plan(input);
+    let executors = |plan: &Plan| -> Vec<_> {
+        plan.root
+            .children
+            .iter()
+            .map(|node| node.executor)
+            .collect()
+    };
+    assert_eq!(executors(&of_burn), [Executor::Burn; 3]);
+    assert_eq!(executors(&fused), [Executor::Dispatch; 3]);
+    let map = of_burn.root.outputs[0].bytes();
+    // The outputs of the convolution and of the norm, where the kernels save the first alone.
+    assert_eq!(of_burn.memory.saved_for_backward, 2 * map);
+    assert_eq!(fused.memory.saved_for_backward, map);
+}
+
+/// In inference, a residual is added by the convolution of the block, and not by that of the projection.
+#[test]
+fn a_projected_residual_holds_no_map_for_its_sum() {
+    use burn_skip::SkipAddConfig;
+    let device = Device::flex();
+    let block = ConvNormActConfig::new([8, 16], 3).with_activation(None);
+    let residual = SkipAddConfig::new([8, 16]).init(block.init::<4>(&device), &device);
+    let plan = Trace::<4>::plan(&residual, [1, 8, 16, 16]);
+    let [input, map] = [&plan.root.inputs[0], &plan.root.outputs[0]].map(|map| map.bytes());
+    // The input, the projection and the output of the block, to which the projection is added.
+    assert_eq!(plan.memory.inference - plan.memory.weights, input + 2 * map);
 }

@@ -129,7 +129,7 @@ fn refused(tiles: TilesConfig, image: &[usize]) -> String {
 fn what_cannot_be_cut_is_refused() {
     assert_eq!(
         refused(TilesConfig::new(8).with_overlap(1.0), &[9, 9]),
-        "Tiles: overlap is 1. Choose a part of the tile in [0, 1)."
+        "Tiles: overlap is 1. Choose a fraction of the tile in [0, 1)."
     );
     assert!(refused(TilesConfig::new(0), &[9, 9]).contains("size"));
     assert!(refused(TilesConfig::new([8, 8, 8]), &[9, 9]).contains("size"));
@@ -140,7 +140,7 @@ fn what_cannot_be_cut_is_refused() {
 }
 
 #[test]
-#[should_panic = "Tiles: the network makes [1, 2, 4, 4] of a tile [1, 2, 8, 8]. Use a network that keeps the size."]
+#[should_panic = "Tiles: the network gives [1, 2, 4, 4] for tiles of the shape [1, 2, 8, 8]. Use a network that keeps the size."]
 fn a_network_that_shrinks_its_tile_is_refused() {
     let device = Device::flex();
     let down = ConvNormActConfig::new([2, 2], 3)
@@ -151,7 +151,7 @@ fn a_network_that_shrinks_its_tile_is_refused() {
 }
 
 #[test]
-#[should_panic = "Tiles: rows of the size [8, 20] were asked for, and [9, 20] came. Give these rows of the image, whole."]
+#[should_panic = "Tiles: `read` returned rows of the size [9, 20], expected [8, 20]. Return the rows of the range, over the whole width of the image."]
 fn other_rows_than_were_asked_for_are_refused() {
     let x = Tensor::<4>::zeros([1, 2, 9, 20], &Device::flex());
     TilesConfig::new(8).predict_rows(&[20, 20], |_| x.clone(), |tile| tile, |_, _| ());

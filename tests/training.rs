@@ -56,7 +56,7 @@ fn bilinear_upsample_concat_learns_where_burns_interpolate_has_no_gradient() {
         let device = device.autodiff();
         let layer: UpsampleConcat = UpsampleConcatConfig::new(4, 3, 2)
             .with_up(UpConfig::linear())
-            .with_gate(GateConfig::Attention { hidden_channels: 2 })
+            .with_gate(GateConfig::attention(2))
             .init(&device);
         let deep = map(0.0, [2, 4, 6, 6], &device);
         let skip = map(1.0, [2, 3, 15, 15], &device);

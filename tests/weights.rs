@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use burn_skip::block::{ConvNormAct, ConvNormActConfig};
 use burn_skip::net::{ResNet, ResNetBlock, ResNetEncoderConfig};
 use burn_skip::norm::NormConfig;
-use burn_skip::weights::{Architecture, Misfit, Names, WeightsError, WeightsFile, save};
+use burn_skip::weights::{Architecture, Mismatch, Names, WeightsError, WeightsFile, save};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -77,7 +77,7 @@ fn every_kind_of_file_gives_the_same_weights() {
         let file = WeightsFile::open(tiny_file(name)).unwrap();
         let report = file.load_into(&mut module, &Names::own()).unwrap();
         assert_eq!(report.loaded.len(), 5, "{name}");
-        assert_eq!(report.passed_over, ["norm.num_batches_tracked"], "{name}");
+        assert_eq!(report.ignored, ["norm.num_batches_tracked"], "{name}");
         assert_eq!(report.values, 3 * 2 * 9 + 4 * 3, "{name}");
         numbers(&module)
     };
@@ -101,7 +101,9 @@ fn the_kind_of_a_file_is_seen_by_its_content() {
     let file = Scratch::new("saved.pth");
     let error = save(&tiny([2, 3]), &file.0, &Names::own()).unwrap_err();
     assert!(
-        error.to_string().ends_with("let it end in .safetensors."),
+        error
+            .to_string()
+            .ends_with("let the name end in .safetensors."),
         "{error}"
     );
     assert!(!file.0.exists());
@@ -128,13 +130,13 @@ fn a_part_of_a_file_is_a_file() {
 }
 
 #[test]
-fn a_misspelt_part_to_leave_is_refused() {
-    let names = Names::own().leaving("nrom");
+fn a_misspelt_prefix_is_refused() {
+    let names = Names::own().ignoring("nrom");
     let error = refused(&tiny_file("tiny.pth"), tiny([2, 3]), &names);
     assert_eq!(
         error.to_string(),
-        "Names::leaving(\"nrom\") leaves nothing: neither the file nor the network has a tensor whose \
-         name there begins so. Correct it, or leave it out."
+        "Names::ignoring(\"nrom\") matches nothing: no tensor of the file or the network has a name there \
+         that begins with it. Correct the prefix, or remove it."
     );
 }
 
@@ -179,6 +181,65 @@ fn odd_files_have_no_architecture() {
 }
 
 #[test]
+fn a_network_that_cannot_be_built_is_not_detected() {
+    let detected = |name: &str, shape: &[usize]| {
+        let zeros = vec![0; 4 << 20];
+        let tensors: [(&str, &[usize]); 3] = [
+            ("conv1.weight", &[4, 3, 7, 7]),
+            ("layer1.0.conv1.weight", &[4, 4, 3, 3]),
+            ("fc.weight", &[2, 4]),
+        ];
+        let views = tensors.map(|(tensor, usual)| {
+            let shape = if tensor == name { shape } else { usual };
+            let bytes = 4 * shape.iter().product::<usize>();
+            let view = TensorView::new(Dtype::F32, shape.to_vec(), &zeros[..bytes]);
+            (tensor, view.unwrap())
+        });
+        let bytes = safetensors::serialize(views, None).unwrap();
+        let file = WeightsFile::from_safetensors(bytes).unwrap();
+        // (A network that is detected is built, which panics where it cannot be.)
+        Architecture::detect(&file).map(|found| match found {
+            Architecture::ResNet { encoder, classes } => {
+                let device = Device::flex();
+                let mut net: ResNet = ResNet::new(encoder.init(&device), classes, &device);
+                let names = Names::torchvision_resnet();
+                file.load_into(&mut net, &names).unwrap_err().to_string()
+            }
+            other => panic!("{other}"),
+        })
+    };
+    assert!(detected("", &[]).unwrap().contains("missing: "));
+    assert!(detected("fc.weight", &[10_000_000, 0]).is_none());
+    assert!(detected("fc.weight", &[0, 4]).is_none());
+    assert!(detected("fc.weight", &[1 << 20, 0]).is_none()); // far larger than the file
+    assert!(detected("conv1.weight", &[1 << 16, 0, 7, 7]).is_none());
+    assert!(detected("conv1.weight", &[1 << 13, 0, 7, 7]).is_none());
+}
+
+#[test]
+fn a_file_that_inflates_to_gigabytes_is_refused() {
+    let mut bytes = std::fs::read(tiny_file("tiny.pth")).unwrap();
+    // The central directory says of the first tensor that it is deflated from 4 GB.
+    let entry = (0..bytes.len())
+        .filter(|&at| bytes[at..].starts_with(b"PK\x01\x02"))
+        .find(|&at| {
+            let len = usize::from(u16::from_le_bytes([bytes[at + 28], bytes[at + 29]]));
+            bytes[at + 46..at + 46 + len].ends_with(b"/data/0")
+        })
+        .expect("torch.save writes data/0");
+    bytes[entry + 10] = 8;
+    bytes[entry + 24..entry + 28].copy_from_slice(&u32::to_le_bytes(4_000_000_000));
+    let file = Scratch::with("inflates.pth", &bytes);
+    let error = WeightsFile::open(&file.0).unwrap_err().to_string();
+    let of = format!(
+        "to {} bytes, and at most 67108864 bytes are read",
+        bytes.len()
+    );
+    assert!(error.contains("compressed from 40000000"), "{error}");
+    assert!(error.contains(&of), "{error}");
+}
+
+#[test]
 fn the_network_is_found_in_a_checkpoint() {
     let names_in = |names: &[&str]| {
         let one = 1.0f32.to_le_bytes();
@@ -215,13 +276,13 @@ fn the_report_says_what_was_done() {
     let path = tiny_file("tiny.pth");
     let file = WeightsFile::open(&path).unwrap();
     let report = file
-        .load_into(&mut module, &Names::own().leaving("norm"))
+        .load_into(&mut module, &Names::own().ignoring("norm"))
         .unwrap();
     assert_eq!(
         report.to_string(),
         format!(
             "{}: 1 tensors loaded, 54 numbers; none missing, none of another shape; 1 \
-             num_batches_tracked passed over; left alone: 4 of the file, 4 of the network",
+             num_batches_tracked ignored; as asked, 4 of the file ignored and 4 of the network kept",
             path.display()
         )
     );
@@ -286,9 +347,9 @@ fn another_shape_is_named_with_both() {
   shape: norm.bias is [3] in the file, and norm.bias is [4]
   shape: norm.running_mean is [3] in the file, and norm.running_mean is [4]
   shape: norm.running_var is [3] in the file, and norm.running_var is [4]
-The file may be of another network: build the one that it belongs to, and take the table of its source. \
-             Only what is meant to differ, such as a head for other classes, is left out with \
-             Names::leaving. The network is unchanged.",
+The file may be of another network: build the one that it belongs to, and use the table of its source. \
+             To skip tensors that are meant to differ, such as a head for other classes, use \
+             Names::ignoring. The network is unchanged.",
             tiny_file("tiny.pth").display()
         )
     );
@@ -297,25 +358,25 @@ The file may be of another network: build the one that it belongs to, and take t
 #[test]
 fn missing_and_unused_tensors_are_named() {
     let names = Names::new([("conv", "conv"), ("norm", "bn")]);
-    let WeightsError::Misfit { misfits, .. } =
+    let WeightsError::Mismatch { mismatches, .. } =
         refused(&tiny_file("tiny.safetensors"), tiny([2, 3]), &names)
     else {
         panic!("another error");
     };
-    let missing = Misfit::Missing {
-        here: "norm.weight".into(),
-        there: "bn.weight".into(),
+    let missing = Mismatch::Missing {
+        path: "norm.weight".into(),
+        name: "bn.weight".into(),
         shape: vec![3],
     };
-    let unused = Misfit::Unused {
-        there: "norm.weight".into(),
+    let unused = Mismatch::Unused {
+        name: "norm.weight".into(),
         shape: vec![3],
     };
     assert!(
-        misfits.contains(&missing) && misfits.contains(&unused),
-        "{misfits:?}"
+        mismatches.contains(&missing) && mismatches.contains(&unused),
+        "{mismatches:?}"
     );
-    assert_eq!(misfits.len(), 8);
+    assert_eq!(mismatches.len(), 8);
     assert_eq!(
         missing.to_string(),
         "missing: bn.weight [3], for norm.weight"
@@ -332,7 +393,7 @@ fn a_table_without_a_name_is_refused() {
     );
     assert_eq!(
         error.to_string(),
-        "the table has no name of its own for norm.weight, norm.bias, norm.running_mean, \
+        "the table has no name of their own for norm.weight, norm.bias, norm.running_mean, \
          norm.running_var: add rows for them to Names."
     );
     let twice = Names::new([("conv", "a"), ("norm", "a")]);
@@ -341,7 +402,7 @@ fn a_table_without_a_name_is_refused() {
     assert!(
         error
             .to_string()
-            .contains("no name of its own for norm.weight"),
+            .contains("no name of their own for norm.weight"),
         "{error}"
     );
     assert!(!file.0.exists());
@@ -356,7 +417,8 @@ fn damaged_and_foreign_files_are_refused() {
     };
     assert!(text(Path::new("no/such/file.pth")).starts_with("no/such/file.pth cannot be read: "));
     assert!(
-        text(&std::env::temp_dir()).contains("cannot be read: it is no file. A whole state dict")
+        text(&std::env::temp_dir())
+            .contains("cannot be read: it is not a file. A whole state dict")
     );
     for (name, extension) in [("tiny.pth", "pth"), ("tiny.safetensors", "safetensors")] {
         let whole = std::fs::read(tiny_file(name)).unwrap();
@@ -409,7 +471,7 @@ fn numbers_of_another_kind_are_refused_and_halves_are_taken() {
     assert!(
         error
             .to_string()
-            .contains("numbers: conv.weight are I32, and F32 is needed"),
+            .contains("values: conv.weight are I32, and F32 is needed"),
         "{error}"
     );
 }
@@ -438,7 +500,7 @@ fn an_architecture_is_found_by_its_sizes() {
     assert!(Architecture::detect(&WeightsFile::open(tiny_file("tiny.pth")).unwrap()).is_none());
     // With other classes, all but the head.
     let mut other: ResNet = ResNet::new(encoder.init(&device), 3, &device);
-    let names = found.names().leaving("fc");
+    let names = found.names().ignoring("fc");
     let report = file.load_into(&mut other, &names).unwrap();
-    assert_eq!(report.left, ["head.weight", "head.bias"]);
+    assert_eq!(report.kept, ["head.weight", "head.bias"]);
 }

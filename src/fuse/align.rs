@@ -1,15 +1,16 @@
-//! Bringing maps to one size before they are merged: what all fusions have in common.
+//! [`Alignment`]: maps are fitted to one size and merged. All fusions have it in common.
 
-use alloc::{string::String, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 
 use burn::tensor::Tensor;
 
 use crate::fuse::fit::{Fit, Target};
 use crate::fuse::merge::{Merge, Order};
-use crate::graph::{Map, Planner, word_of};
+use crate::graph::{Map, Name, Planner};
+use crate::layers::conv::{Part, Parts};
 use crate::shape::{Axis, ShapeError};
 
-/// The fits of the maps, the size that they meet at, and the merge that follows.
+/// The fits of the maps, the size that they are fitted to, and the merge that follows.
 pub(super) struct Alignment<'a> {
     pub fits: Vec<&'a Fit>,
     pub target: &'a Target,
@@ -29,8 +30,8 @@ impl<'a> Alignment<'a> {
         }
     }
 
-    /// The spatial size that each map is fitted to. A concat along a spatial axis leaves that axis
-    /// to the maps.
+    /// The spatial size that each map is fitted to. With a concat along a spatial axis each map keeps
+    /// its size on that axis.
     fn sizes<const R: usize>(&self, shapes: &[[usize; R]]) -> Vec<Vec<usize>> {
         let target = self.target.resolve(shapes);
         let free = self.merge.free_axis().and_then(|axis| axis.checked_sub(2));
@@ -44,37 +45,18 @@ impl<'a> Alignment<'a> {
         shapes.iter().map(size_of).collect()
     }
 
-    /// Whether a map may keep its size, for the merge to check: with `Fit::Exact`, unless a size of
-    /// its own is asked for. The merge can say which map differs from which.
+    /// Whether a map is handed to the merge with the size that it has: with `Fit::Exact`, unless a given size is
+    /// the target. The merge refuses other sizes, and says which map differs from which.
     fn keeps_size(&self, fit: &Fit) -> bool {
         *fit == Fit::Exact && !matches!(self.target, Target::Size(_))
     }
 
-    /// The shapes of the fitted maps. `name` is what a map is called in errors.
-    pub fn fitted<const R: usize>(
-        &self,
-        shapes: &[[usize; R]],
-        name: impl Fn(usize) -> String,
-    ) -> Result<Vec<[usize; R]>, ShapeError> {
-        self.target.validate(R)?;
-        self.merge.validate(R)?;
-        let sizes = self.sizes(shapes);
-        let fit = |(index, fit): (usize, &&Fit)| {
-            if self.keeps_size(fit) {
-                return Ok(shapes[index]);
-            }
-            let fitted = fit.output_shape(shapes[index], &sizes[index]);
-            fitted.map_err(|e| e.within(name(index)))
-        };
-        self.fits.iter().enumerate().map(fit).collect()
-    }
-
-    /// Tells the planner of the fits, and of the maps that they give.
+    /// Records the fits and returns the fitted maps. `name` gives the name of the part that fits a map.
     pub fn trace_fits<const R: usize>(
         &self,
         planner: &mut Planner,
         maps: &[&Map<R>],
-        name: impl Fn(usize) -> String,
+        name: impl Fn(usize) -> Name,
     ) -> Result<Vec<Map<R>>, ShapeError> {
         self.target.validate(R)?;
         self.merge.validate(R)?;
@@ -89,18 +71,20 @@ impl<'a> Alignment<'a> {
         self.fits.iter().enumerate().zip(maps).map(fit).collect()
     }
 
-    /// Tells the planner of the merge of maps that have been fitted.
+    /// Records the merge of fitted maps, as a step of the layer type `layer`. `names` are what messages call the
+    /// maps.
     pub fn trace_merge<const R: usize>(
         &self,
         planner: &mut Planner,
+        layer: &str,
         maps: &[&Map<R>],
         names: &[&str],
     ) -> Result<Map<R>, ShapeError> {
-        let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
-        let output = self.merge.output_shape(&shapes);
-        planner
-            .at("")
-            .merge(&word_of(&self.merge), names, maps, output)
+        let merge = |planner: &mut Planner| self.merge.trace(planner.at(""), layer, maps, names);
+        match self.lazy_order() {
+            Some(_) => planner.dispatched(merge),
+            None => merge(planner),
+        }
     }
 
     /// The fitted maps.
@@ -120,9 +104,33 @@ impl<'a> Alignment<'a> {
             .map(fit)
             .collect()
     }
+
+    /// The order of a lazy concatenation, if the merge is one: along the channels.
+    fn lazy_order(&self) -> Option<Order> {
+        match self.merge {
+            Merge::Concat {
+                axis: Axis::Channels,
+                order,
+            } => Some(order),
+            _ => None,
+        }
+    }
+
+    /// Merges fitted maps. A concatenation on the channels stays lazy.
+    pub fn merge<const R: usize>(&self, mut maps: Vec<Tensor<R>>) -> Parts<R> {
+        match self.lazy_order() {
+            None => self.merge.forward(maps).into(),
+            Some(order) => {
+                if order == Order::SkipFirst {
+                    maps.reverse();
+                }
+                Parts::new(maps.into_iter().map(Part::new).collect())
+            }
+        }
+    }
 }
 
-/// What the two maps of a fusion are called.
-pub(super) fn deep_and_skip(index: usize) -> String {
+/// The names of the two maps of a fusion.
+pub(super) fn deep_and_skip(index: usize) -> Name {
     ["deep", "skip"][index].into()
 }

@@ -6,15 +6,15 @@ use burn::module::Module;
 use burn::tensor::{Tensor, ops::PadMode};
 
 use crate::fuse::merge::Merge;
-use crate::graph::{Cost, Map, Planner};
+use crate::graph::{Map, Op, Planner, Record};
 use crate::plan::Plan;
 use crate::shape::{ShapeError, expect};
 
 /// Places maps one after the other along the diagonal of the spatial axes, zeros elsewhere: the
 /// direct sum of matrices, `A ⊕ B = [[A, 0], [0, B]]`, on every channel.
 ///
-/// 15x15 and 6x6 give 21x21. Every position keeps its neighbours, and a convolution goes on over
-/// both maps with the same weights.
+/// 15x15 and 6x6 give 21x21. Every position keeps its neighbours, and a convolution that follows
+/// processes both maps with the same weights.
 ///
 /// # Shapes
 /// - inputs: `[batch, channels, spatial_i...]`
@@ -46,18 +46,20 @@ impl DirectSum {
         &self,
         inputs: &[[usize; R]],
     ) -> Result<[usize; R], ShapeError> {
-        // Batch and channels must agree, as those of maps of one size: let the merge check them.
+        // Batch and channels must agree, as in a merge of maps of one size, which checks them.
         let sizeless: Vec<_> = inputs.iter().map(|&shape| one_position(shape)).collect();
         let mut output = Merge::Add
             .output_shape(&sizeless)
-            .map_err(|e| e.told_by("DirectSum"))?;
+            .map_err(|e| e.with_layer("DirectSum"))?;
         for axis in 2..R {
-            output[axis] = inputs.iter().map(|shape| shape[axis]).sum();
+            // (A sum that is no number is larger than any map.)
+            let sizes = inputs.iter().map(|shape| shape[axis]);
+            output[axis] = sizes.fold(0, usize::saturating_add);
         }
         Ok(output)
     }
 
-    /// Tells the planner of the layer. Where its positions lie is the affair of each map.
+    /// Records the layer. Its positions lie on no common grid: each map keeps its own.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -67,8 +69,9 @@ impl DirectSum {
         maps: &[&Map<R>],
     ) -> Result<Map<R>, ShapeError> {
         let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
-        let output = self.output_shape(&shapes);
-        planner.leaf("DirectSum", maps, Cost::default(), output, None)
+        planner.leaf("DirectSum", maps, || {
+            Ok(Record::new(Op::DirectSum, self.output_shape(&shapes)?))
+        })
     }
 
     /// The [plan](crate::plan) for maps of the given shapes.
@@ -125,6 +128,12 @@ mod tests {
         let expected = [[[[1.0f32, 2.0, 0.0], [3.0, 4.0, 0.0], [0.0, 0.0, 5.0]]]];
         let y = DirectSum::new().forward(maps).to_data();
         y.assert_eq(&TensorData::from(expected), true);
+    }
+
+    #[test]
+    fn extreme_sizes_do_not_overflow() {
+        let shape = DirectSum::new().output_shape(&[[1, 2, usize::MAX, 3], [1, 2, usize::MAX, 4]]);
+        assert_eq!(shape, Ok([1, 2, usize::MAX, 7]));
     }
 
     #[test]

@@ -1,45 +1,18 @@
-//! [`Fit`]: give a map a spatial size without parameters; and [`Target`]: which size that is.
+//! [`Fit`]: gives a map a spatial size without parameters; and [`Target`]: which size that is.
 //!
-//! Every axis is decided on its own: a 15x6 and a 6x15 map meet at 15x15, each padded on one axis.
+//! Every axis is decided on its own: a 15x6 and a 6x15 map become 15x15, each padded on one axis.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use burn::tensor::{Tensor, ops};
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Cost, Map, Planner};
+pub use crate::graph::PadMode;
+
+use crate::graph::{AxisPadding, Grid, Map, Op, Planner, Record};
 use crate::layers::pool::{AdaptiveKind, adaptive_pool};
 use crate::layers::resize::{ResizeMode, regrid, resize, resize_shape};
 use crate::shape::{PerAxis, ShapeError, axis_name, expect, spatial, with_spatial};
-
-/// What the positions that padding adds hold.
-///
-/// # Example
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use burn_skip::fit::{Anchor, Fit, PadMode};
-///
-/// let padded = |mode| {
-///     let x = Tensor::<3>::from_floats([[[1.0, 2.0, 4.0]]], &Device::flex());
-///     let y = Fit::Pad { mode, anchor: Anchor::Center }.forward(x, &[5]);
-///     y.to_data().try_to_vec::<f32>().unwrap()
-/// };
-/// assert_eq!(padded(PadMode::Zero), [0.0, 1.0, 2.0, 4.0, 0.0]);
-/// assert_eq!(padded(PadMode::Edge), [1.0, 1.0, 2.0, 4.0, 4.0]);
-/// assert_eq!(padded(PadMode::Reflect), [2.0, 1.0, 2.0, 4.0, 2.0]);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum PadMode {
-    /// Zeros.
-    #[default]
-    Zero,
-    /// The value at the edge (PyTorch's `replicate`).
-    Edge,
-    /// The map mirrored at the edge, the edge itself not repeated (PyTorch's `reflect`). It can add
-    /// at most `size - 1` positions at an end.
-    Reflect,
-}
 
 /// Which part of a map stays where it is when positions are added or cut away.
 ///
@@ -71,11 +44,15 @@ pub enum Anchor {
 
 impl Anchor {
     /// How many of `total` positions are added or cut at the start and at the end.
-    const fn split(self, total: usize) -> (usize, usize) {
-        match self {
-            Self::Start => (0, total),
-            Self::Center => (total / 2, total - total / 2),
-            Self::End => (total, 0),
+    const fn split(self, total: usize) -> AxisPadding {
+        let start = match self {
+            Self::Start => 0,
+            Self::Center => total / 2,
+            Self::End => total,
+        };
+        AxisPadding {
+            start,
+            end: total - start,
         }
     }
 }
@@ -103,20 +80,25 @@ pub enum Fit {
     /// By adding positions; a map that is too large is an error.
     Pad {
         /// What the new positions hold.
+        #[serde(default)]
         mode: PadMode,
         /// Where the map lies among them.
+        #[serde(default)]
         anchor: Anchor,
     },
     /// By cutting positions away; a map that is too small is an error.
     Crop {
         /// Which part stays.
+        #[serde(default)]
         anchor: Anchor,
     },
     /// By adding positions on the axes that are too short, and cutting on those that are too long.
     PadOrCrop {
         /// What the new positions hold.
+        #[serde(default)]
         mode: PadMode,
         /// Which part stays where it is.
+        #[serde(default)]
         anchor: Anchor,
     },
     /// By adaptive pooling; a map that is too small is an error.
@@ -158,74 +140,97 @@ impl Fit {
         input: [usize; R],
         target: &[usize],
     ) -> Result<[usize; R], ShapeError> {
-        resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
+        resize_shape(input, target).map_err(|e| e.with_layer(NAME))?;
         for (n, &to) in target.iter().enumerate() {
-            let from = input[2 + n];
-            self.check_axis(from, to).map_err(|(problem, remedy)| {
-                ShapeError::new(NAME, format!("{} {problem}", axis_name(2 + n, R)), remedy)
-            })?;
+            self.check_axis(axis_name(2 + n, R), input[2 + n], to)?;
         }
         Ok(with_spatial(input, target))
     }
 
-    /// Tells the planner of the map that is given the spatial size `target`.
+    /// Records the fit of a map to the spatial size `target`. A map that has that size is returned as it is.
     pub(crate) fn trace<const R: usize>(
         &self,
         planner: &mut Planner,
         x: &Map<R>,
         target: &[usize],
     ) -> Result<Map<R>, ShapeError> {
-        if spatial(&x.shape) == target {
+        if planner.is_any_size() || spatial(&x.shape) == target {
             return Ok(x.clone());
         }
-        let grid = match *self {
-            Self::Exact => None,
+        planner.leaf(NAME, &[x], || {
+            let output = self.output_shape(x.shape, target)?;
+            let op = self.op(spatial(&x.shape), target);
+            Ok(Record::new(op, output).on_grid(self.regrid(x, target)))
+        })
+    }
+
+    /// The operation that brings a map of the spatial size `from` to the size `to`.
+    fn op(&self, from: &[usize], to: &[usize]) -> Op {
+        let grows = from.iter().zip(to).any(|(from, to)| from < to);
+        let shrinks = from.iter().zip(to).any(|(from, to)| from > to);
+        match *self {
+            Self::Resize(mode) => Op::Resize(mode),
+            Self::Pool(kind) => Op::AdaptivePool(kind),
+            Self::PadOrCrop { .. } if grows && shrinks => Op::PadOrSlice,
+            Self::Pad { mode, .. } => Op::Pad(mode),
+            Self::PadOrCrop { mode, .. } if grows => Op::Pad(mode),
+            Self::PadOrCrop { .. } | Self::Crop { .. } => Op::Slice,
+            // It does nothing, and is never recorded: the sizes are equal.
+            Self::Exact => Op::Reshape,
+        }
+    }
+
+    /// Where the positions of the fitted map lie.
+    fn regrid<const R: usize>(&self, x: &Map<R>, target: &[usize]) -> Option<Vec<Grid>> {
+        match *self {
+            Self::Exact => x.grid.clone(),
             Self::Resize(mode) => regrid(x, target, mode),
             Self::Pool(_) => regrid(x, target, ResizeMode::Area),
             Self::Pad { anchor, .. } | Self::Crop { anchor } | Self::PadOrCrop { anchor, .. } => x
                 .regrid(|n, grid| {
                     let (from, to) = (x.shape[2 + n], target[n]);
-                    let added = anchor.split(to.saturating_sub(from)).0 as isize;
-                    grid.padded(added - anchor.split(from.saturating_sub(to)).0 as isize)
+                    let added = anchor.split(to.saturating_sub(from)).start as isize;
+                    let cut = anchor.split(from.saturating_sub(to)).start as isize;
+                    grid.padded(added - cut)
                 }),
-        };
-        let output = self.output_shape(x.shape, target);
-        planner.leaf(NAME, &[x], Cost::default(), output, grid)
+        }
     }
 
-    fn check_axis(&self, from: usize, to: usize) -> Result<(), (String, &str)> {
+    /// Refuses an axis of `from` positions that this fit cannot give `to`.
+    fn check_axis(&self, axis: &str, from: usize, to: usize) -> Result<(), ShapeError> {
+        let refuse = |problem, remedy: &str| Err(ShapeError::new(NAME, problem, remedy));
         match self {
-            Self::Exact if from != to => Err((
-                format!("is {from}, and {to} is wanted"),
+            Self::Exact if from != to => refuse(
+                format!("{axis} is {from}, and {to} is wanted"),
                 "Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop)",
-            )),
-            Self::Pad { .. } if from > to => Err((
-                format!("{from} is larger than {to}: Fit::Pad cannot make it smaller"),
+            ),
+            Self::Pad { .. } if from > to => refuse(
+                format!("{axis} {from} is larger than {to}: Fit::Pad cannot make it smaller"),
                 "Choose Fit::PadOrCrop, Fit::Resize, or a larger target",
-            )),
-            Self::Crop { .. } if from < to => Err((
-                format!("{from} is smaller than {to}: Fit::Crop cannot make it larger"),
+            ),
+            Self::Crop { .. } if from < to => refuse(
+                format!("{axis} {from} is smaller than {to}: Fit::Crop cannot make it larger"),
                 "Choose Fit::PadOrCrop, Fit::Resize, or a smaller target",
-            )),
-            Self::Pool(_) if from < to => Err((
-                format!("{from} is smaller than {to}: Fit::Pool cannot make it larger"),
+            ),
+            Self::Pool(_) if from < to => refuse(
+                format!("{axis} {from} is smaller than {to}: Fit::Pool cannot make it larger"),
                 "Choose Fit::Resize, or a smaller target",
-            )),
+            ),
             Self::Pad { mode, anchor } | Self::PadOrCrop { mode, anchor }
                 if *mode == PadMode::Reflect && from < to =>
             {
-                let (start, end) = anchor.split(to - from);
-                if start.max(end) < from {
+                let pads = anchor.split(to - from);
+                let most = pads.start.max(pads.end);
+                if most < from {
                     return Ok(());
                 }
-                Err((
+                refuse(
                     format!(
-                        "{from} cannot be padded by {} at an end: PadMode::Reflect adds at most {}",
-                        start.max(end),
+                        "{axis} {from} cannot be padded by {most} at an end: PadMode::Reflect adds at most {}",
                         from - 1
                     ),
                     "Choose PadMode::Edge or PadMode::Zero",
-                ))
+                )
             }
             _ => Ok(()),
         }
@@ -259,8 +264,7 @@ fn crop<const R: usize>(x: Tensor<R>, target: &[usize], anchor: Anchor) -> Tenso
         if from <= to {
             return x;
         }
-        let (start, _) = anchor.split(from - to);
-        x.narrow(2 + n, start, to)
+        x.narrow(2 + n, anchor.split(from - to).start, to)
     })
 }
 
@@ -270,6 +274,7 @@ fn pad<const R: usize>(x: Tensor<R>, target: &[usize], mode: PadMode, anchor: An
         .iter()
         .zip(target)
         .map(|(&from, &to)| anchor.split(to.saturating_sub(from)))
+        .map(|pads| (pads.start, pads.end))
         .collect();
     if pads.iter().all(|&pads| pads == (0, 0)) {
         return x;
@@ -312,6 +317,16 @@ pub enum Target {
 }
 
 impl Target {
+    /// That of the deep map.
+    pub(crate) const fn deep() -> Self {
+        Self::Deep
+    }
+
+    /// That of the skip.
+    pub(crate) const fn skip() -> Self {
+        Self::Skip
+    }
+
     /// Checks a given size for maps of rank `rank`.
     ///
     /// # Errors
@@ -325,7 +340,7 @@ impl Target {
         }
     }
 
-    /// The size that maps of the given shapes meet at. There is at least one map.
+    /// The size that maps of the given shapes are fitted to. There is at least one map.
     pub(crate) fn resolve<const R: usize>(&self, shapes: &[[usize; R]]) -> Vec<usize> {
         let each_axis = |pick: fn(usize, usize) -> usize| {
             (2..R)

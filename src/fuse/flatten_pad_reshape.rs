@@ -6,7 +6,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay};
 use burn::tensor::{Tensor, ops::PadMode};
 
 use crate::fuse::merge::Merge;
-use crate::graph::{Cost, Map, Planner};
+use crate::graph::{Map, Op, Planner, Record};
 use crate::plan::Plan;
 use crate::shape::{PerAxis, ShapeError, check_not_empty, expect, spatial, with_spatial};
 
@@ -17,10 +17,10 @@ const NAME: &str = "FlattenPadReshape";
 /// `Reshape`. 15x15 and 6x6 give 225 + 36 positions and 180 zeros, and so 441 = 21x21.
 ///
 /// **It scrambles space**: a row of the result holds the end of one row and the start of the next,
-/// so that a convolution over it sees neighbours that never were. [`DirectSum`](super::DirectSum)
-/// gives the same size with the same zeros, and every position keeps its neighbours; and a layer
-/// that brings the maps to one size, as [`UpsampleConcat`](super::UpsampleConcat) does, is what a
-/// skip connection needs.
+/// so that a convolution over it mixes positions that are not neighbours in either map.
+/// [`DirectSum`](super::DirectSum) gives the same size with the same zeros, and every position keeps
+/// its neighbours. A skip connection needs maps of one size, as
+/// [`UpsampleConcat`](super::UpsampleConcat) makes them.
 ///
 /// # Shapes
 /// - `first`: `[batch, channels, spatial...]`
@@ -63,12 +63,12 @@ impl FlattenPadReshape {
         let size = self.size.resolve_positive(R, NAME, "size")?;
         check_not_empty(NAME, first)?;
         check_not_empty(NAME, second)?;
-        let positions = [first, second].map(|shape| spatial(&shape).iter().product::<usize>());
-        let room: usize = size.iter().product();
+        let positions = [first, second].map(|shape| count(spatial(&shape)));
+        let room = count(&size);
         Merge::Add
             .output_shape(&[[first[0], first[1], 1], [second[0], second[1], 1]])
-            .map_err(|e| e.told_by(NAME))?;
-        if positions[0] + positions[1] > room {
+            .map_err(|e| e.with_layer(NAME))?;
+        if positions[0].saturating_add(positions[1]) > room {
             return Err(ShapeError::new(
                 NAME,
                 format!(
@@ -81,7 +81,7 @@ impl FlattenPadReshape {
         Ok(with_spatial(first, &size))
     }
 
-    /// Tells the planner of the layer. Its positions are moved, so that they lie nowhere on the input.
+    /// Records the layer. Its positions are moved, so that they lie nowhere on the input.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -91,8 +91,10 @@ impl FlattenPadReshape {
         first: &Map<R>,
         second: &Map<R>,
     ) -> Result<Map<R>, ShapeError> {
-        let output = self.output_shape(first.shape, second.shape);
-        planner.leaf(NAME, &[first, second], Cost::default(), output, None)
+        planner.leaf(NAME, &[first, second], || {
+            let output = self.output_shape(first.shape, second.shape)?;
+            Ok(Record::new(Op::Reshape, output))
+        })
     }
 
     /// The [plan](crate::plan) for maps of shapes `first` and `second`.
@@ -111,16 +113,20 @@ impl FlattenPadReshape {
         let output = expect(self.output_shape(first.dims(), second.dims()));
         let flatten = |map: Tensor<R>| {
             let [batch, channels] = [output[0], output[1]];
-            let positions: usize = spatial(&map.dims()).iter().product();
+            let positions = count(spatial(&map.dims()));
             map.reshape([batch, channels, positions])
         };
         let (first, second) = (flatten(first), flatten(second));
-        let room: usize = spatial(&output).iter().product();
-        let zeros = room - first.dims()[2] - second.dims()[2];
+        let zeros = count(spatial(&output)) - first.dims()[2] - second.dims()[2];
         let second = second.pad([(0, zeros)], PadMode::Constant(0.0));
         let maps: Vec<Tensor<3>> = vec![first, second];
         Tensor::cat(maps, 2).reshape(output)
     }
+}
+
+/// The number of positions of a spatial size; the largest number where there are more.
+fn count(size: &[usize]) -> usize {
+    size.iter().copied().fold(1, usize::saturating_mul)
 }
 
 impl ModuleDisplay for FlattenPadReshape {
@@ -161,6 +167,18 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "FlattenPadReshape: 225 + 36 positions do not fit in [16, 16], which has 256. Choose a larger size."
+        );
+    }
+
+    #[test]
+    fn extreme_sizes_do_not_overflow() {
+        let huge = [1, 2, usize::MAX, usize::MAX];
+        let error = FlattenPadReshape::new(16).output_shape(huge, huge);
+        assert!(
+            error
+                .unwrap_err()
+                .problem
+                .contains("do not fit in [16, 16]")
         );
     }
 

@@ -9,102 +9,17 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::align::Alignment;
-use crate::fuse::fit::{Fit, Target};
-use crate::fuse::gate::{Gate, GateConfig};
+use super::branch::{Branch, BranchConfig, BranchGate};
+use crate::fuse::fit::Target;
+use crate::fuse::gate::{self, AnyGate, Gate, GateConfig, TraceGate};
 use crate::fuse::merge::Merge;
 use crate::graph::{Map, Planner};
-use crate::layers::block::{ConvNormAct, ConvNormActConfig};
 use crate::layers::layer::Layer;
-use crate::layers::norm::NormConfig;
 use crate::plan::{Plan, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_channels, check_positive, expect};
 
 const NAME: &str = "Fuse";
-
-/// One branch of a [`FuseConfig`].
-///
-/// # Example
-/// ```
-/// use burn_skip::{BranchConfig, FuseConfig, fit::Fit, merge::Merge};
-///
-/// // The deep map gets the channels of the skip, and then its size.
-/// let deep = BranchConfig::new(128).with_project(64).with_fit(Fit::pad());
-/// let config = FuseConfig::new(vec![deep, BranchConfig::new(64)], Merge::Add);
-/// assert_eq!(config.output_shape(&[[1, 128, 6, 6], [1, 64, 15, 15]]).unwrap(), [1, 64, 15, 15]);
-/// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct BranchConfig {
-    /// The channels of the map.
-    pub channels: usize,
-    /// The channels that a 1x1 convolution projects it to, or none. Default: none.
-    pub project: Option<usize>,
-    /// The norm after the projection, or none. It needs a projection. Default: none.
-    pub norm: Option<NormConfig>,
-    /// How the map is brought to the common size. Default: [`Fit::Exact`].
-    pub fit: Fit,
-    /// What weighs the map before the merge, or nothing. Default: nothing.
-    pub gate: Option<BranchGate>,
-}
-
-setters!(
-    BranchConfig:
-    with_project(project: impl Into<Option<usize>>),
-    with_norm(norm: impl Into<Option<NormConfig>>),
-    with_fit(fit: Fit),
-    with_gate(gate: impl Into<Option<BranchGate>>),
-);
-
-/// The gate of a branch.
-///
-/// # Example
-/// ```
-/// use burn_skip::{BranchConfig, FuseConfig, gate::GateConfig, merge::Merge, skip::BranchGate};
-///
-/// // The branch 0, the deep map, says what of the branch 1, the skip, counts.
-/// let gate = BranchGate { gate: GateConfig::Attention { hidden_channels: 4 }, guide: 0 };
-/// let branches = vec![BranchConfig::new(16), BranchConfig::new(8).with_gate(gate)];
-/// let config = FuseConfig::new(branches, Merge::concat());
-/// assert_eq!(config.output_shape(&[[1, 16, 9, 9], [1, 8, 9, 9]]).unwrap(), [1, 24, 9, 9]);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct BranchGate {
-    /// The gate.
-    pub gate: GateConfig,
-    /// The index of the branch that guides it, as that is after its projection and fit.
-    pub guide: usize,
-}
-
-impl BranchConfig {
-    /// A map with `channels` channels, taken as it is.
-    pub fn new(channels: usize) -> Self {
-        Self {
-            channels,
-            project: None,
-            norm: None,
-            fit: Fit::Exact,
-            gate: None,
-        }
-    }
-
-    fn projection(&self) -> Option<ConvNormActConfig> {
-        let output = self.project?;
-        Some(
-            ConvNormActConfig::new([self.channels, output], 1)
-                .with_norm(self.norm.clone())
-                .with_activation(None),
-        )
-    }
-
-    /// The channels of the branch when it comes to the merge.
-    fn out_channels(&self) -> usize {
-        self.project.unwrap_or(self.channels)
-    }
-}
 
 /// Configuration of [`Fuse`].
 ///
@@ -125,10 +40,11 @@ impl BranchConfig {
 pub struct FuseConfig {
     /// The branches, from the deepest map to the skip.
     pub branches: Vec<BranchConfig>,
-    /// How they become one map.
+    /// How the branches become one map.
     pub merge: Merge,
-    /// The size that they are fitted to; a merge by concat along a spatial axis leaves that axis
-    /// as it is. Default: [`Target::Skip`], that of the last branch.
+    /// The size that the maps are fitted to. With a concat along a spatial axis each map keeps its size
+    /// on that axis. Default: [`Target::Skip`], that of the last branch.
+    #[serde(default = "Target::skip")]
     pub target: Target,
 }
 
@@ -154,6 +70,14 @@ impl FuseConfig {
     /// # Errors
     /// When there is no branch, a projection or a gate is invalid, or a guide is no branch.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        let channels: Vec<_> = self.branches.iter().map(|branch| branch.channels).collect();
+        Planner::check_options(&channels, |planner, maps: &[Map<R>]| {
+            self.trace(planner, maps)
+        })
+    }
+
+    /// Checks what no part of the fusion checks.
+    fn check_branches(&self) -> Result<(), ShapeError> {
         if self.branches.is_empty() {
             return Err(ShapeError::new(
                 NAME,
@@ -161,68 +85,24 @@ impl FuseConfig {
                 "Give at least one",
             ));
         }
-        self.target.validate(R)?;
-        self.merge.validate(R)?;
+        let check = |branch: &BranchConfig| {
+            check_positive(NAME, "channels", branch.channels)?;
+            if branch.norm.is_some() && branch.project.is_none() {
+                return Err(ShapeError::new(
+                    NAME,
+                    "there is a norm but no projection that it could follow",
+                    "Set project, or leave the norm out",
+                ));
+            }
+            Ok(())
+        };
         for (index, branch) in self.branches.iter().enumerate() {
-            self.validate_branch::<R>(branch)
-                .map_err(|e| e.within(format!("branches.{index}")))?;
+            check(branch).map_err(|e| e.within(format!("branches.{index}")))?;
         }
         Ok(())
     }
 
-    fn validate_branch<const R: usize>(&self, branch: &BranchConfig) -> Result<(), ShapeError> {
-        check_positive(NAME, "channels", branch.channels)?;
-        if branch.norm.is_some() && branch.project.is_none() {
-            return Err(ShapeError::new(
-                NAME,
-                "there is a norm but no projection that it could follow",
-                "Set project, or leave the norm out",
-            ));
-        }
-        if let Some(projection) = branch.projection() {
-            projection.validate::<R>()?;
-        }
-        let Some(BranchGate { gate, guide }) = &branch.gate else {
-            return Ok(());
-        };
-        gate.validate(branch.out_channels())?;
-        let count = self.branches.len();
-        if *guide < count {
-            return Ok(());
-        }
-        Err(ShapeError::new(
-            NAME,
-            format!("the guide {guide} is none of {count} branches"),
-            format!("Choose 0 to {}", count - 1),
-        ))
-    }
-
-    /// The shapes of the maps after their projections.
-    fn projected<const R: usize>(
-        &self,
-        inputs: &[[usize; R]],
-    ) -> Result<Vec<[usize; R]>, ShapeError> {
-        let count = self.branches.len();
-        if inputs.len() != count {
-            return Err(ShapeError::new(
-                NAME,
-                format!("{} maps came, for {count} branches", inputs.len()),
-                format!("Give {count} maps"),
-            ));
-        }
-        let mut shapes = Vec::with_capacity(count);
-        for (index, (branch, &input)) in self.branches.iter().zip(inputs).enumerate() {
-            let at_branch = |e: ShapeError| e.within(format!("branches.{index}"));
-            check_channels(NAME, input, branch.channels).map_err(at_branch)?;
-            shapes.push(match branch.projection() {
-                Some(projection) => projection.output_shape(input).map_err(at_branch)?,
-                None => input,
-            });
-        }
-        Ok(shapes)
-    }
-
-    fn meeting(&self) -> Alignment<'_> {
+    fn alignment(&self) -> Alignment<'_> {
         Alignment {
             fits: self.branches.iter().map(|branch| &branch.fit).collect(),
             target: &self.target,
@@ -230,71 +110,97 @@ impl FuseConfig {
         }
     }
 
+    /// The gate of each branch.
+    fn gates(&self) -> Vec<Option<BranchGate<&GateConfig>>> {
+        let gates = self.branches.iter().map(|branch| {
+            let BranchGate { gate, guide } = branch.gate.as_ref()?;
+            Some(BranchGate {
+                gate,
+                guide: *guide,
+            })
+        });
+        gates.collect()
+    }
+
     /// The shape of the merged map, before the block.
     ///
     /// # Errors
-    /// When there are too many or too few maps, channels differ, an axis is empty, or the maps
-    /// cannot be brought to one size.
+    /// When there are too many or too few maps, channels differ, an axis is empty, the maps
+    /// cannot be brought to one size, or an option is invalid.
     pub fn output_shape<const R: usize>(
         &self,
         inputs: &[[usize; R]],
     ) -> Result<[usize; R], ShapeError> {
-        self.validate::<R>()?;
-        let meeting = self.meeting();
-        let branch_name = |index| format!("branches.{index}");
-        let fitted = meeting.fitted(&self.projected(inputs)?, branch_name)?;
-        for (index, branch) in self.branches.iter().enumerate() {
-            if let Some(BranchGate { gate, guide }) = &branch.gate {
-                gate.output_shape(fitted[index], fitted[*guide])
-                    .map_err(|e| e.within(format!("branches.{index}.gate")))?;
-            }
-        }
-        let merged = meeting.merge.output_shape(&fitted);
-        merged.map_err(|e| e.told_by(NAME))
+        Planner::output_shape_of_maps(inputs, |planner, maps| self.trace(planner, maps))
     }
 
-    /// Tells the planner of the branches, of the merge, and of what `block` makes of it.
-    fn trace_with<const R: usize>(
+    /// Records the fusion of `maps`, without a block.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace<const R: usize>(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
+    ) -> Result<Map<R>, ShapeError> {
+        self.trace_with(planner, maps, &self.gates(), |_, x| Ok(x.clone()))
+    }
+
+    /// Records the projections, the fits, the `gates` of the branches, the merge, and `block`.
+    fn trace_with<const R: usize, G: TraceGate<R>>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        gates: &[Option<BranchGate<&G>>],
         block: impl FnOnce(&mut Planner, &Map<R>) -> Result<Map<R>, ShapeError>,
     ) -> Result<Map<R>, ShapeError> {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
-            let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
-            self.output_shape(&shapes)?;
-            let mut projected = Vec::new();
-            for (index, (branch, map)) in self.branches.iter().zip(maps).enumerate() {
-                let part = planner.at(format!("branches.{index}.projection"));
-                projected.push(branch.projection().trace(part, map)?);
-            }
-            let meeting = self.meeting();
-            let name = |index| format!("branches.{index}.fit");
+            self.check_branches()?;
+            let projected = self.trace_projections(planner, maps)?;
+            let alignment = self.alignment();
             let maps: Vec<&Map<R>> = projected.iter().collect();
-            let fitted = meeting.trace_fits(planner, &maps, name)?;
-            let mut gated = fitted.clone();
-            for (index, branch) in self.branches.iter().enumerate() {
-                if let Some(BranchGate { gate, guide }) = &branch.gate {
-                    let part = planner.at(format!("branches.{index}.gate"));
-                    gated[index] = gate.trace(part, &fitted[index], &fitted[*guide])?;
-                }
-            }
+            let fit_name = |index| format!("branches.{index}.fit").into();
+            let fitted = alignment.trace_fits(planner, &maps, fit_name)?;
+            let gated = trace_gates(planner, &fitted, gates)?;
             let maps: Vec<&Map<R>> = gated.iter().collect();
             let names: Vec<_> = (0..maps.len())
                 .map(|index| format!("branch {index}"))
                 .collect();
             let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-            let merged = meeting.trace_merge(planner, &maps, &names)?;
+            let merged = alignment.trace_merge(planner, NAME, &maps, &names)?;
             block(planner.at("block"), &merged)
         })
+    }
+
+    /// Records the projections, and returns the map of each branch after its own.
+    fn trace_projections<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        let count = self.branches.len();
+        if maps.len() != count {
+            return Err(ShapeError::new(
+                NAME,
+                format!("{} maps came, for {count} branches", maps.len()),
+                format!("Give {count} maps"),
+            ));
+        }
+        let project = |((index, branch), map): ((usize, &BranchConfig), &Map<R>)| {
+            check_channels(NAME, map.shape, branch.channels)
+                .map_err(|e| e.within(format!("branches.{index}")))?;
+            let part = planner.at(format!("branches.{index}.projection"));
+            branch.projection().trace(part, map)
+        };
+        let branches = self.branches.iter().enumerate();
+        branches.zip(maps).map(project).collect()
     }
 
     /// The [plan](crate::plan) for maps of the given shapes, without a block.
     pub fn plan<const R: usize>(&self, inputs: &[[usize; R]]) -> Plan {
         Plan::of_maps(inputs, |planner, maps| {
-            let map = self.trace_with(planner, maps, |_, x| Ok(x.clone()))?;
-            Ok(vec![map])
+            self.trace(planner, maps).map(|map| vec![map])
         })
     }
 
@@ -319,6 +225,7 @@ impl FuseConfig {
         let branches = self.branches.iter().map(|branch| Branch {
             projection: branch.projection().map(|conv| conv.init(device)),
             gate: branch.gate.as_ref().map(|gate| init_gate(branch, gate)),
+            guide: branch.gate.as_ref().map_or(0, |gate| gate.guide),
         });
         Fuse {
             branches: branches.collect(),
@@ -328,34 +235,43 @@ impl FuseConfig {
     }
 }
 
-/// What a branch has to learn.
-///
-/// # Example
-/// ```
-/// use burn::{module::Module, tensor::Device};
-/// use burn_skip::{BranchConfig, Fuse, FuseConfig, merge::Merge};
-///
-/// let branches = vec![BranchConfig::new(16).with_project(8), BranchConfig::new(8)];
-/// let fuse: Fuse = FuseConfig::new(branches, Merge::Add).init(&Device::flex());
-/// assert_eq!(fuse.branches[0].num_params(), 16 * 8 + 8);
-/// assert_eq!(fuse.branches[1].num_params(), 0); // it is taken as it is
-/// ```
-#[derive(Module, Debug)]
-pub struct Branch<const R: usize = 4> {
-    /// The 1x1 convolution.
-    pub projection: Option<ConvNormAct<R>>,
-    /// The gate.
-    pub gate: Option<Gate<R>>,
+/// Refuses a guide that is none of `count` branches.
+fn check_guide(guide: usize, count: usize) -> Result<(), ShapeError> {
+    if guide < count {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        NAME,
+        format!("the guide {guide} is none of {count} branches"),
+        format!("Choose 0 to {}", count.saturating_sub(1)),
+    ))
+}
+
+/// Records the gates of the branches, and returns the map of each branch after its gate.
+fn trace_gates<const R: usize, G: TraceGate<R>>(
+    planner: &mut Planner,
+    maps: &[Map<R>],
+    gates: &[Option<BranchGate<&G>>],
+) -> Result<Vec<Map<R>>, ShapeError> {
+    let trace = |(index, (map, gate)): (usize, (&Map<R>, &Option<BranchGate<&G>>))| {
+        let Some(BranchGate { gate, guide }) = gate else {
+            return Ok(map.clone());
+        };
+        check_guide(*guide, maps.len()).map_err(|e| e.within(format!("branches.{index}")))?;
+        let name = format!("branches.{index}.gate");
+        gate::trace_part(planner, name.into(), *gate, map, &maps[*guide])
+    };
+    maps.iter().zip(gates).enumerate().map(trace).collect()
 }
 
 /// Brings maps to the same channels and size, merges them and refines the result:
 /// `y = block(merge_i(gate_i(fit_i(project_i(x_i)))))`.
 ///
-/// The named fusions of this crate are this sentence with some parts left out.
+/// The other fusions of this crate are special cases of this formula.
 ///
 /// # Shapes
 /// - inputs: `[batch, channels_i, spatial_i...]`, from the deepest map to the skip
-/// - output: what the block makes of the merged map
+/// - output: the output of the block for the merged map
 ///
 /// # Example
 /// ```
@@ -372,34 +288,103 @@ pub struct Branch<const R: usize = 4> {
 /// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
-pub struct Fuse<const R: usize = 4, M = Identity> {
+pub struct Fuse<const R: usize = 4, M = Identity, G = AnyGate<R>> {
     /// The projections and gates of the branches.
-    pub branches: Vec<Branch<R>>,
-    /// What refines the merged map.
+    pub branches: Vec<Branch<R, G>>,
+    /// The block after the merge.
     pub block: M,
     /// The options that the layer was built with.
     #[module(skip)]
     pub config: FuseConfig,
 }
 
-impl<const R: usize, M: Layer<R>> Fuse<R, M> {
+impl<const R: usize, M, G> Fuse<R, M, G> {
+    /// Replaces the gates: one or none for each branch, in their order.
+    ///
+    /// # Panics
+    /// When there are more or fewer than branches, or a guide is no branch.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use burn_skip::{BranchConfig, Fuse, FuseConfig, fuse::BranchGate, merge::Merge};
+    /// use burn_skip::gate::{AnyGate, GateConfig};
+    ///
+    /// let device = Device::flex();
+    /// // Any type that implements `Gate`, here one of this crate's.
+    /// let AnyGate::Se(gate) = GateConfig::se(2).init::<4>(8, 8, &device) else { unreachable!() };
+    /// let fuse: Fuse = FuseConfig::new(vec![BranchConfig::new(8); 2], Merge::Add).init(&device);
+    /// let fuse = fuse.with_gates([None, Some(BranchGate { gate, guide: 0 })]);
+    /// let maps = vec![Tensor::<4>::ones([1, 8, 5, 5], &device); 2];
+    /// assert_eq!(fuse.forward(maps).dims(), [1, 8, 5, 5]);
+    /// ```
+    pub fn with_gates<H: Gate<R>>(
+        self,
+        gates: impl IntoIterator<Item = Option<BranchGate<H>>>,
+    ) -> Fuse<R, M, H> {
+        let count = self.branches.len();
+        let gates: Vec<_> = gates.into_iter().collect();
+        expect(check_gates(&gates, count));
+        let branch = |(branch, gate): (Branch<R, G>, Option<BranchGate<H>>)| Branch {
+            projection: branch.projection,
+            guide: gate.as_ref().map_or(0, |gate| gate.guide),
+            gate: gate.map(|gate| gate.gate),
+        };
+        Fuse {
+            branches: self.branches.into_iter().zip(gates).map(branch).collect(),
+            block: self.block,
+            config: self.config,
+        }
+    }
+}
+
+/// Refuses gates that are not one or none for each of `count` branches, or whose guides are no branches.
+fn check_gates<H>(gates: &[Option<BranchGate<H>>], count: usize) -> Result<(), ShapeError> {
+    if gates.len() != count {
+        return Err(ShapeError::new(
+            NAME,
+            format!("{} gates came, for {count} branches", gates.len()),
+            format!("Give {count}, with None for a branch without a gate"),
+        ));
+    }
+    for (index, gate) in gates.iter().enumerate() {
+        if let Some(gate) = gate {
+            let guide = check_guide(gate.guide, count);
+            guide.map_err(|e| e.within(format!("branches.{index}")))?;
+        }
+    }
+    Ok(())
+}
+
+impl<const R: usize, M: Layer<R>, G: Gate<R>> Fuse<R, M, G> {
     /// The shape of the output for maps of the given shapes.
     ///
     /// # Errors
-    /// As [`FuseConfig::output_shape`], and when the block does not take the merged map.
+    /// As [`FuseConfig::output_shape`], and when the merged map does not fit the block.
     pub fn output_shape(&self, inputs: &[[usize; R]]) -> Result<[usize; R], ShapeError> {
-        let merged = self.config.output_shape(inputs)?;
-        self.block
-            .output_shape(merged)
-            .map_err(|e| e.within("block"))
+        Planner::output_shape_of_maps(inputs, |planner, maps| self.trace(planner, maps))
+    }
+
+    /// Records the fusion of `maps`.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace(&self, planner: &mut Planner, maps: &[Map<R>]) -> Result<Map<R>, ShapeError> {
+        let gates = self.branches.iter().map(|branch| {
+            Some(BranchGate {
+                gate: branch.gate.as_ref()?,
+                guide: branch.guide,
+            })
+        });
+        let gates: Vec<_> = gates.collect();
+        let block = |planner: &mut Planner, x: &Map<R>| self.block.trace(planner, x);
+        self.config.trace_with(planner, maps, &gates, block)
     }
 
     /// The [plan](crate::plan) for maps of the given shapes.
     pub fn plan(&self, inputs: &[[usize; R]]) -> Plan {
         Plan::of_maps(inputs, |planner, maps| {
-            let block = |planner: &mut Planner, x: &Map<R>| self.block.trace(planner, x);
-            let map = self.config.trace_with(planner, maps, block)?;
-            Ok(vec![map])
+            self.trace(planner, maps).map(|map| vec![map])
         })
     }
 
@@ -415,25 +400,29 @@ impl<const R: usize, M: Layer<R>> Fuse<R, M> {
             .into_iter()
             .zip(branches)
             .map(|(map, branch)| branch.projection.forward(map));
-        let meeting = self.config.meeting();
-        let fitted = meeting.fit(projected.collect());
+        let alignment = self.config.alignment();
+        let fitted = alignment.fit(projected.collect());
         let gated = self.branches.iter().enumerate().map(|(index, branch)| {
             let map = fitted[index].clone();
-            match (&branch.gate, &self.config.branches[index].gate) {
-                (Some(gate), Some(config)) => gate.forward(map, fitted[config.guide].clone()),
-                _ => map,
+            match &branch.gate {
+                Some(gate) => gate.forward(map, fitted[branch.guide].clone()),
+                None => map,
             }
         });
-        self.block
-            .forward(self.config.merge.forward(gated.collect()))
+        let merged = alignment.merge(gated.collect());
+        self.block.forward_parts(merged).into_tensor()
     }
 }
 
-impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for Fuse<R, M> {
+impl<const R: usize, M, G> ModuleDisplay for Fuse<R, M, G>
+where
+    M: Module + ModuleDisplay,
+    G: Module + ModuleDisplay,
+{
     fn custom_content(&self, content: Content) -> Option<Content> {
         content
             .add("branches", &self.branches)
-            .add_debug_attribute("fits", &self.config.meeting().fits)
+            .add_debug_attribute("fits", &self.config.alignment().fits)
             .add_debug_attribute("merge", &self.config.merge)
             .add_debug_attribute("target", &self.config.target)
             .add("block", &self.block)
@@ -444,6 +433,8 @@ impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for Fuse<R, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuse::fit::Fit;
+    use crate::layers::norm::NormConfig;
     use alloc::string::ToString;
     use burn::tensor::TensorData;
 
@@ -503,7 +494,7 @@ mod tests {
             "branches.0.Fuse: there is a norm but no projection that it could follow. Set project, or leave the norm out."
         );
         let gate = BranchGate {
-            gate: GateConfig::Scse { reduction: 1 },
+            gate: GateConfig::scse(1),
             guide: 3,
         };
         assert_eq!(
@@ -515,7 +506,7 @@ mod tests {
     #[test]
     fn a_gate_whose_guide_has_another_size_is_refused() {
         let gate = BranchGate {
-            gate: GateConfig::Attention { hidden_channels: 2 },
+            gate: GateConfig::attention(2),
             guide: 0,
         };
         let merge = Merge::Concat {
@@ -544,12 +535,52 @@ mod tests {
         assert_eq!(text(Fit::pad(), vec![9, 9]), Ok([1, 2, 9, 9]));
         assert_eq!(
             text(Fit::Exact, vec![9, 9]).unwrap_err(),
-            "branches.0.Fit: height is 4, and 9 is wanted. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop)."
+            "branches.0.fit.Fit: height is 4, and 9 is wanted. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop)."
         );
         assert_eq!(
             text(Fit::pad(), vec![9]).unwrap_err(),
             "Target: size [9] has 1 numbers, a tensor of rank 4 has 2 spatial axes. Give one number, or 2."
         );
+    }
+
+    #[test]
+    fn gates_that_are_not_one_for_each_branch_are_refused() {
+        let gate = |guide| {
+            let gate = GateConfig::se(1).init::<4>(2, 2, &Device::flex());
+            Some(BranchGate { gate, guide })
+        };
+        assert_eq!(
+            check_gates(&[gate(0)], 2).unwrap_err().to_string(),
+            "Fuse: 1 gates came, for 2 branches. Give 2, with None for a branch without a gate."
+        );
+        assert_eq!(
+            check_gates(&[None, gate(2)], 2).unwrap_err().to_string(),
+            "branches.1.Fuse: the guide 2 is none of 2 branches. Choose 0 to 1."
+        );
+    }
+
+    #[test]
+    fn a_gate_of_another_type_weighs_its_branch() {
+        let device = Device::flex();
+        let config = FuseConfig::new(vec![BranchConfig::new(2); 2], Merge::Add);
+        let gate = GateConfig::scse(1).init::<3>(2, 2, &device);
+        let AnyGate::Scse(scse) = gate.clone() else {
+            unreachable!()
+        };
+        let gate = BranchGate {
+            gate: scse,
+            guide: 0,
+        };
+        let fuse: Fuse<3, Identity, gate::Scse<3>> =
+            config.init(&device).with_gates([None, Some(gate)]);
+        let maps = [1.0, 2.0].map(|value| Tensor::<3>::full([1, 2, 4], value, &device));
+        let [a, b] = maps.clone();
+        let expected =
+            a.clone() + AnyGate::Scse(fuse.branches[1].gate.clone().unwrap()).forward(b, a);
+        let y = fuse.forward(maps.to_vec()).to_data();
+        y.assert_eq(&expected.to_data(), true);
+        let plan = fuse.plan(&[[1, 2, 4], [1, 2, 4]]);
+        assert_eq!(plan.nodes()[1].0, "branches.1.gate");
     }
 
     #[test]

@@ -5,9 +5,10 @@ use alloc::{format, string::String, vec::Vec};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::graph::{Elementwise, Map, Op, Planner};
 use crate::shape::{Axis, ShapeError, axis_name, check_not_empty, expect};
 
-/// In which order a concatenation takes its maps. Weights trained with one do not fit the other.
+/// The order of the maps in a concatenation. Weights trained with one order do not fit the other.
 ///
 /// # Example
 /// ```
@@ -29,11 +30,11 @@ pub enum Order {
     /// As the branches are listed, the deep map first: `[deep, skip]`, as segmentation_models.pytorch.
     #[default]
     DeepFirst,
-    /// The other way round: `[skip, deep]`, as MONAI, mmsegmentation and the U-Net paper.
+    /// Reversed: `[skip, deep]`, as MONAI, mmsegmentation and the U-Net paper.
     SkipFirst,
 }
 
-/// How maps become one. The maps are listed from the deepest to the skip.
+/// How several maps of one size become one. The maps are listed from the deepest to the skip.
 ///
 /// # Example
 /// ```
@@ -49,11 +50,13 @@ pub enum Order {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum Merge {
-    /// One after the other along an axis. All other axes must agree.
+    /// Concatenation along an axis. All other axes must agree.
     Concat {
         /// The channels, or a spatial axis.
+        #[serde(default)]
         axis: Axis,
         /// Which map comes first.
+        #[serde(default)]
         order: Order,
     },
     /// The sum.
@@ -92,13 +95,16 @@ impl Merge {
     /// Checks the options for maps of rank `rank`.
     ///
     /// # Errors
-    /// When they have no such axis to concatenate along.
+    /// When such maps do not have the axis of the concatenation.
     pub fn validate(&self, rank: usize) -> Result<(), ShapeError> {
         match self.free_axis() {
             Some(axis) if axis >= rank => Err(ShapeError::new(
                 NAME,
                 format!("maps of rank {rank} have no spatial axis {}", axis - 2),
-                format!("Choose Axis::Spatial(0) to Axis::Spatial({})", rank - 3),
+                format!(
+                    "Choose Axis::Spatial(0) to Axis::Spatial({})",
+                    rank.saturating_sub(3)
+                ),
             )),
             _ => Ok(()),
         }
@@ -125,23 +131,58 @@ impl Merge {
         let mut output = first;
         for (index, &other) in others.iter().enumerate() {
             check_not_empty(NAME, other)?;
-            for axis in (0..R).filter(|&axis| Some(axis) != free) {
-                if first[axis] != other[axis] {
-                    let error = differs(axis, [first, other], [0, index + 1], inputs.len());
-                    return Err(match (axis, free) {
-                        (1, None) => ShapeError {
-                            remedy: format!("{}, or merge by concat", error.remedy),
-                            ..error
-                        },
-                        _ => error,
-                    });
+            let maps = Disagreeing {
+                shapes: [first, other],
+                indices: [0, index + 1],
+                count: inputs.len(),
+            };
+            let differs = (0..R).find(|&axis| Some(axis) != free && first[axis] != other[axis]);
+            match (differs, free) {
+                (Some(1), None) => {
+                    let error = maps.error(1);
+                    let remedy = format!("{}, or merge by concat", error.remedy);
+                    return Err(ShapeError { remedy, ..error });
                 }
-            }
-            if let Some(axis) = free {
-                output[axis] += other[axis];
+                (Some(axis), _) => return Err(maps.error(axis)),
+                // (A sum that is no number is larger than any map.)
+                (None, Some(axis)) => output[axis] = output[axis].saturating_add(other[axis]),
+                (None, None) => {}
             }
         }
         Ok(output)
+    }
+
+    /// The operation, in a plan.
+    fn op(self) -> Op {
+        let elementwise = match self {
+            Self::Concat { axis, .. } => return Op::Concat(axis),
+            Self::Add => Elementwise::Sum,
+            Self::Mean => Elementwise::Mean,
+            Self::Mul => Elementwise::Product,
+            Self::Max => Elementwise::Max,
+            Self::Min => Elementwise::Min,
+            Self::Sub => Elementwise::Difference,
+        };
+        Op::Elementwise(elementwise)
+    }
+
+    /// Records the merge as a step of the layer type `layer`. `names` are what messages call the maps.
+    pub(crate) fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        layer: &str,
+        maps: &[&Map<R>],
+        names: &[&str],
+    ) -> Result<Map<R>, ShapeError> {
+        let shapes: Vec<_> = maps.iter().map(|map| map.shape).collect();
+        let output = self.output_shape(&shapes);
+        let output = output.map_err(|e| e.with_layer(layer));
+        let op = self.op();
+        let label = match &op {
+            Op::Elementwise(elementwise) => elementwise.name(),
+            _ => "Concat",
+        };
+        planner.merge(label, op, names, maps, output)
     }
 
     /// Merges the maps.
@@ -174,7 +215,7 @@ impl Merge {
     }
 }
 
-/// What the map `index` of `count` is called.
+/// The name of the map `index` of `count` in messages.
 fn map_name(index: usize, count: usize) -> String {
     match (index, count) {
         (0, 2) => "deep".into(),
@@ -183,46 +224,71 @@ fn map_name(index: usize, count: usize) -> String {
     }
 }
 
-/// `height differs: deep 6, skip 15`: two maps, by name, that disagree on an axis.
-pub(crate) fn disagreement(axis: &str, a: (&str, usize), b: (&str, usize)) -> String {
+/// One of two maps that differ on an axis: its name, and its size there.
+pub(crate) struct Side<'a> {
+    pub name: &'a str,
+    pub size: usize,
+}
+
+/// Says that two maps differ on an axis: `height differs: deep 6, skip 15`.
+pub(crate) fn disagreement(axis: &str, first: Side, second: Side) -> String {
     let verb = if axis == "channels" {
         "differ"
     } else {
         "differs"
     };
-    format!("{axis} {verb}: {} {}, {} {}", a.0, a.1, b.0, b.1)
+    let [a, b] = [first, second].map(|side| format!("{} {}", side.name, side.size));
+    format!("{axis} {verb}: {a}, {b}")
 }
 
-fn differs<const R: usize>(
-    axis: usize,
+/// Two of the maps of a merge, which differ on an axis on which they must agree.
+struct Disagreeing<const R: usize> {
     shapes: [[usize; R]; 2],
+    /// Which of the maps they are.
     indices: [usize; 2],
+    /// How many maps there are.
     count: usize,
-) -> ShapeError {
-    let names = indices.map(|index| map_name(index, count));
-    let sizes = shapes.map(|shape| shape[axis]);
-    let (small, large) = if sizes[0] < sizes[1] { (0, 1) } else { (1, 0) };
-    let remedy = match axis {
-        0 => "Give all maps the same batch".into(),
-        1 => format!(
-            "Project {} to {} channels with a 1x1 convolution",
-            names[0], sizes[1]
-        ),
-        // A factor that is easy to say, or the size.
-        _ if (4 * sizes[large]).is_multiple_of(sizes[small]) => format!(
-            "Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample {} by {}",
-            names[small],
-            sizes[large] as f64 / sizes[small] as f64
-        ),
-        _ => format!(
-            "Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or resize {} to {}",
-            names[small], sizes[large]
-        ),
-    };
-    let colon = if count == 2 { "" } else { ":" };
-    let named = [0, 1].map(|i| (format!("{}{colon}", names[i]), sizes[i]));
-    let [a, b] = [&named[0], &named[1]].map(|(name, size)| (name.as_str(), *size));
-    ShapeError::new(NAME, disagreement(axis_name(axis, R), a, b), remedy)
+}
+
+impl<const R: usize> Disagreeing<R> {
+    /// The error for the axis `axis`.
+    fn error(&self, axis: usize) -> ShapeError {
+        let names = self.indices.map(|index| map_name(index, self.count));
+        let sizes = self.shapes.map(|shape| shape[axis]);
+        let remedy = match axis {
+            0 => "Give all maps the same batch".into(),
+            1 => format!(
+                "Project {} to {} channels with a 1x1 convolution",
+                names[0], sizes[1]
+            ),
+            _ => {
+                let (small, large) = if sizes[0] < sizes[1] { (0, 1) } else { (1, 0) };
+                let resize = enlargement(&names[small], sizes[small], sizes[large]);
+                format!("Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or {resize}")
+            }
+        };
+        let colon = if self.count == 2 { "" } else { ":" };
+        let names = names.map(|name| format!("{name}{colon}"));
+        let [first, second] = [0, 1].map(|i| Side {
+            name: &names[i],
+            size: sizes[i],
+        });
+        ShapeError::new(
+            NAME,
+            disagreement(axis_name(axis, R), first, second),
+            remedy,
+        )
+    }
+}
+
+/// How the map `name` is brought from `from` positions to the larger `to`: by a factor, if that has two decimals
+/// at most, or else to the size.
+fn enlargement(name: &str, from: usize, to: usize) -> String {
+    if (4 * to as u128).is_multiple_of(from as u128) {
+        format!("upsample {name} by {}", to as f64 / from as f64)
+    } else {
+        format!("resize {name} to {to}")
+    }
 }
 
 #[cfg(test)]
@@ -262,6 +328,22 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "Merge: height differs: deep 6, skip 15. Choose a fit (Fit::Resize, Fit::Pad, Fit::Crop) or upsample deep by 2.5."
+        );
+    }
+
+    #[test]
+    fn extreme_sizes_do_not_overflow() {
+        let huge = [1, usize::MAX, 4, 4];
+        let merged = Merge::concat().output_shape(&[huge, huge]);
+        assert_eq!(merged, Ok(huge));
+        let error = Merge::Add
+            .output_shape(&[[1, 8, 4, usize::MAX], [1, 8, 4, usize::MAX - 1]])
+            .unwrap_err();
+        assert!(
+            error
+                .problem
+                .starts_with("width differs: deep 18446744073709551615"),
+            "{error}"
         );
     }
 

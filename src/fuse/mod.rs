@@ -1,6 +1,7 @@
 //! Fusions: layers that merge feature maps of different shapes.
 
 mod align;
+mod branch;
 mod direct_sum;
 pub mod fit;
 mod flatten_pad_reshape;
@@ -12,9 +13,10 @@ mod skip_add;
 mod skip_concat;
 mod upsample_concat;
 
+pub use branch::{Branch, BranchConfig, BranchGate};
 pub use direct_sum::DirectSum;
 pub use flatten_pad_reshape::FlattenPadReshape;
-pub use fuse::{Branch, BranchConfig, BranchGate, Fuse, FuseConfig};
+pub use fuse::{Fuse, FuseConfig};
 pub use skip_add::{Shortcut, SkipAdd, SkipAddConfig};
 pub use skip_concat::{SkipConcat, SkipConcatConfig};
 pub use upsample_concat::{UpsampleConcat, UpsampleConcatConfig};

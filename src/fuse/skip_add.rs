@@ -5,26 +5,27 @@ use alloc::{format, vec::Vec};
 use burn::config::Config;
 use burn::module::{Content, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
-use burn::nn::activation::{Activation, ActivationConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::fuse::merge::disagreement;
-use crate::graph::{Cost, Map, Planner, weight_cost};
+use crate::fuse::merge::{Side, disagreement};
+use crate::graph::{Elementwise, Map, Op, Planner, Record};
 use crate::layers::DropPath;
+use crate::layers::activation::{Activation, ActivationConfig};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig};
 use crate::layers::layer::Layer;
 use crate::layers::norm::NormConfig;
 use crate::layers::param::zero_last_norm;
 use crate::layers::pool::{Pool, PoolConfig, PoolKind};
-use crate::layers::style::check_activation;
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{PerAxis, ShapeError, axis_name, check_channels, check_positive, expect};
+use crate::shape::{
+    PerAxis, ShapeError, axis_name, check_channels, check_positive, expect, with_channels,
+};
 
 const NAME: &str = "SkipAdd";
 
-/// What projects the input where the block changes its channels or its size.
+/// How the input is projected where the block changes its channels or its size.
 ///
 /// # Example
 /// ```
@@ -37,8 +38,8 @@ const NAME: &str = "SkipAdd";
 ///     let residual: SkipAdd<_> = config.init(block, &Device::flex());
 ///     residual.shortcut.unwrap().0.is_some()
 /// };
-/// assert!(!has_pool(Shortcut::Conv)); // its 1x1 convolution sees one position of four
-/// assert!(has_pool(Shortcut::PooledConv)); // it sees the mean of the four
+/// assert!(!has_pool(Shortcut::Conv)); // its 1x1 convolution reads one position of four
+/// assert!(has_pool(Shortcut::PooledConv)); // it reads the mean of the four
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -46,9 +47,8 @@ pub enum Shortcut {
     /// A 1x1 convolution with the block's stride (ResNet, option B).
     #[default]
     Conv,
-    /// An average pool of the block's stride and a 1x1 convolution with stride 1, so that no
-    /// position is passed over (ResNet-D, arXiv:1812.01187; `ceil_mode`, padding not counted, as
-    /// timm).
+    /// An average pool of the block's stride and a 1x1 convolution with stride 1, so that every
+    /// position is read (ResNet-D, arXiv:1812.01187; `ceil_mode`, padding not counted, as timm).
     PooledConv,
 }
 
@@ -58,7 +58,7 @@ pub enum Shortcut {
 /// ```
 /// use burn_skip::SkipAddConfig;
 ///
-/// // The shape of the input, and of what the block makes of it.
+/// // The shapes of the input and of the block's output.
 /// let (input, block_output) = ([1, 16, 15, 15], [1, 32, 8, 8]);
 /// let error = SkipAddConfig::new([16, 32]).output_shape(input, block_output).unwrap_err();
 /// assert_eq!(error.problem, "height differs: block 8, shortcut 15");
@@ -72,26 +72,27 @@ pub struct SkipAddConfig {
     /// Input and output channels of the block.
     pub channels: [usize; 2],
     /// The stride of the block. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub stride: PerAxis,
-    /// The projection where channels or stride make one necessary. Default: [`Shortcut::Conv`].
+    /// The projection of the input, where channels or stride require one. Default: [`Shortcut::Conv`].
+    #[serde(default)]
     pub shortcut: Shortcut,
     /// The norm of the projection, or none. Default: [`NormConfig::batch`].
-    #[serde(deserialize_with = "Option::deserialize")] // absent is an error, and not none
+    #[serde(default = "NormConfig::default_norm")]
     pub norm: Option<NormConfig>,
     /// The activation of the sum, or none. Default: ReLU.
-    #[serde(deserialize_with = "Option::deserialize")]
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "Option<crate::net::schema::Activation>")
-    )]
+    #[serde(default = "ActivationConfig::some_default")]
     pub activation: Option<ActivationConfig>,
-    /// The start of a learned scale of each channel of the block's output, or none. Default: none.
+    /// The initial value of a learned scale for each channel of the block's output, or none. Default: none.
+    #[serde(default)]
     pub layer_scale: Option<f64>,
     /// The probability that a sample takes the shortcut alone during training. Default: 0.
+    #[serde(default)]
     pub drop_path: f64,
-    /// Whether the last norm of the block, in the order of its fields, starts with the scale zero:
-    /// where that norm is the last of the block's operations, the layer starts as its shortcut. A
-    /// block without a norm that has a scale is refused. Default: false.
+    /// Whether the scale of the block's last norm, in the order of its fields, starts at zero. Where that norm is
+    /// the block's last operation, the layer starts as its shortcut. A block without a norm that has a scale is
+    /// refused. Default: false.
+    #[serde(default)]
     pub zero_init_last_norm: bool,
 }
 
@@ -150,38 +151,30 @@ impl SkipAddConfig {
     /// # Errors
     /// When a number is zero, the probability is not in `[0, 1)`, or the projection is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        Planner::check_options(&[self.channels[0]], |planner, maps: &[Map<R>]| {
+            self.trace_over(planner, &maps[0], |planner, x| {
+                Ok(planner.map(with_channels(x.shape, self.channels[1]), None))
+            })
+        })
+    }
+
+    /// Checks the numbers that no part of the layer checks.
+    fn check_numbers(&self) -> Result<(), ShapeError> {
         check_positive(NAME, "in_channels", self.channels[0])?;
         check_positive(NAME, "out_channels", self.channels[1])?;
         DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
-        if let Some(scale) = self.layer_scale.filter(|scale| !scale.is_finite()) {
-            return Err(ShapeError::new(
+        match self.layer_scale.filter(|scale| !scale.is_finite()) {
+            Some(scale) => Err(ShapeError::new(
                 NAME,
                 format!("layer_scale is {scale}"),
                 "Choose a finite number",
-            ));
-        }
-        if let Some(activation) = &self.activation {
-            check_activation(activation, self.channels[1]).map_err(|e| e.within("activation"))?;
-        }
-        match self.projection::<R>()? {
-            Some((_, conv)) => conv.validate::<R>().map_err(|e| e.within("shortcut")),
+            )),
             None => Ok(()),
         }
     }
 
-    /// The shape of the shortcut for an input of shape `input`.
-    fn shortcut_shape<const R: usize>(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        let Some((pool, conv)) = self.projection::<R>()? else {
-            return Ok(input);
-        };
-        let pooled = match pool {
-            Some(pool) => pool.output_shape(input)?,
-            None => input,
-        };
-        conv.output_shape(pooled)
-    }
-
-    /// The shape of the output when the block makes `block_output` of `input`.
+    /// The shape of the output for an input of shape `input`, of which the block makes a map of shape
+    /// `block_output`.
     ///
     /// # Errors
     /// When the channels differ, the block gives another shape than the shortcut, or the
@@ -191,28 +184,36 @@ impl SkipAddConfig {
         input: [usize; R],
         block_output: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.validate::<R>()?;
-        check_channels(NAME, input, self.channels[0])?;
-        let shortcut = self
-            .shortcut_shape(input)
-            .map_err(|e| e.within("shortcut"))?;
-        let Some(axis) = (0..R).find(|&axis| block_output[axis] != shortcut[axis]) else {
-            return Ok(block_output);
+        Planner::output_shape_of_maps(&[input, block_output], |planner, maps| {
+            self.trace_over(planner, &maps[0], |_, _| Ok(maps[1].clone()))
+        })
+    }
+
+    /// Refuses a block whose output has another shape than the shortcut.
+    fn check_same_shape<const R: usize>(
+        input: [usize; R],
+        block: [usize; R],
+        shortcut: [usize; R],
+    ) -> Result<[usize; R], ShapeError> {
+        let Some(axis) = (0..R).find(|&axis| block[axis] != shortcut[axis]) else {
+            return Ok(block);
         };
         let remedy = if axis == 1 {
-            format!("Set the channels to [{}, {}]", input[1], block_output[1])
+            format!("Set the channels to [{}, {}]", input[1], block[1])
         } else {
-            let strides: Vec<_> = (2..R)
-                .map(|n| input[n].div_ceil(block_output[n].max(1)))
-                .collect();
+            let strides: Vec<_> = (2..R).map(|n| input[n].div_ceil(block[n].max(1))).collect();
             format!("Set the stride to {strides:?}, and let the block pad with Padding::Same")
         };
-        let sizes = [("block", block_output[axis]), ("shortcut", shortcut[axis])];
-        let problem = disagreement(axis_name(axis, R), sizes[0], sizes[1]);
+        let [block, shortcut] =
+            [("block", block), ("shortcut", shortcut)].map(|(name, shape)| Side {
+                name,
+                size: shape[axis],
+            });
+        let problem = disagreement(axis_name(axis, R), block, shortcut);
         Err(ShapeError::new(NAME, problem, remedy))
     }
 
-    /// Tells the planner of the block, by `block`, of the shortcut and of the sum.
+    /// Records the shortcut, the block, by `block`, and their sum, in the order in which they run.
     pub(crate) fn trace_over<const R: usize>(
         &self,
         planner: &mut Planner,
@@ -220,42 +221,64 @@ impl SkipAddConfig {
         block: impl FnOnce(&mut Planner, &Map<R>) -> Result<Map<R>, ShapeError>,
     ) -> Result<Map<R>, ShapeError> {
         planner.node(NAME, &[x], |planner| {
+            self.check_numbers()?;
             check_channels(NAME, x.shape, self.channels[0])?;
-            let mut y = block(planner.at("block"), x)?;
-            self.validate::<R>()?;
             let shortcut = match self.projection::<R>()? {
+                Some(projection) => projection.trace(planner.at("shortcut"), x)?,
                 None => x.clone(),
-                Some((pool, conv)) => planner.at("shortcut").node("Sequence", &[x], |planner| {
-                    let pooled = pool.trace(planner.at(0), x)?;
-                    conv.trace(planner.at(1), &pooled)
-                })?,
             };
-            let output = self.output_shape(x.shape, y.shape)?;
-            if self.layer_scale.is_some() {
-                let cost = weight_cost(self.channels[1], 0, x.shape[0]);
-                y = planner
-                    .at("layer_scale")
-                    .pointwise("Scale", &y, cost, Ok(output))?;
+            let y = block(planner.at("block"), x)?;
+            let output = Self::check_same_shape(x.shape, y.shape, shortcut.shape)?;
+            let sum = |planner: &mut Planner, y: &Map<R>| {
+                let names = ["block", "shortcut"];
+                let sum = planner.at("").elementwise(
+                    Elementwise::Sum,
+                    &names,
+                    &[y, &shortcut],
+                    Ok(output),
+                )?;
+                self.activation.trace(planner.at("activation"), &sum)
+            };
+            if self.adds_in_block() {
+                return planner.dispatched(|planner| sum(planner, &y));
             }
-            if self.drop_path > 0.0 {
-                let none = Cost::default();
-                y = planner
-                    .at("drop_path")
-                    .pointwise("DropPath", &y, none, Ok(output))?;
-            }
-            let maps = [&y, &shortcut];
-            let sum = planner
-                .at("")
-                .merge("Add", &["block", "shortcut"], &maps, Ok(output))?;
-            self.activation.trace(planner.at("activation"), &sum)
+            let y = self.trace_scale(planner, &y)?;
+            sum(planner, &y)
         })
+    }
+
+    /// Whether nothing lies between the block and the sum, so that the block adds the shortcut itself, by
+    /// [`Layer::forward_add`].
+    fn adds_in_block(&self) -> bool {
+        self.layer_scale.is_none() && self.drop_path == 0.0
+    }
+
+    /// Records the layer scale and the drop path of the block's output `y`.
+    fn trace_scale<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        y: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        let mut y = y.clone();
+        if self.layer_scale.is_some() {
+            y = planner.at("").leaf("Scale", &[&y], || {
+                let record = Record::new(Op::Scale, y.shape).on_grid_of(&y);
+                Ok(record.with_parameter("layer_scale", self.channels[1]))
+            })?;
+        }
+        if self.drop_path > 0.0 {
+            y = planner.at("drop_path").leaf("DropPath", &[&y], || {
+                Ok(Record::new(Op::DropPath, y.shape).on_grid_of(&y))
+            })?;
+        }
+        Ok(y)
     }
 
     /// Wraps `block`.
     ///
     /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message, or the last norm shall
-    /// start at zero and the block has none.
+    /// When [`validate`](Self::validate) returns an error, with its message, or
+    /// [`zero_init_last_norm`](Self::zero_init_last_norm) is set and the block has no norm.
     pub fn init<const R: usize, M: Layer<R>>(&self, block: M, device: &Device) -> SkipAdd<M, R> {
         expect(self.validate::<R>());
         let projection = expect(self.projection::<R>());
@@ -303,9 +326,9 @@ impl SkipAddConfig {
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct SkipAdd<M, const R: usize = 4> {
-    /// What the skip jumps over.
+    /// The block that the skip connection bypasses.
     pub block: M,
-    /// The projection, or nothing where the identity fits.
+    /// The projection, or none where the shortcut is the identity.
     pub shortcut: Option<(Option<Pool>, ConvNormAct<R>)>,
     /// A factor for each channel of the block's output.
     pub layer_scale: Option<Param<Tensor<1>>>,
@@ -316,6 +339,13 @@ pub struct SkipAdd<M, const R: usize = 4> {
     /// The options that the layer was built with.
     #[module(skip)]
     pub config: SkipAddConfig,
+}
+
+impl<const R: usize, M: Trace<R>> Trace<R> for SkipAdd<M, R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config
+            .trace_over(planner, x, |planner, x| self.block.trace(planner, x))
+    }
 }
 
 impl<const R: usize, M: Layer<R>> Layer<R> for SkipAdd<M, R> {
@@ -333,20 +363,6 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipAdd<M, R> {
         }
         let sum = self.drop_path.forward(y) + shortcut;
         self.activation.forward(sum)
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        check_channels(NAME, input, self.config.channels[0])?;
-        let block = self
-            .block
-            .output_shape(input)
-            .map_err(|e| e.within("block"))?;
-        self.config.output_shape(input, block)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config
-            .trace_over(planner, x, |planner, x| self.block.trace(planner, x))
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`SkipConcat`]: what a block makes of a map, beside the map itself.
+//! [`SkipConcat`]: concatenates the output of a block with its input.
 
 use alloc::vec;
 
@@ -13,6 +13,7 @@ use crate::fuse::merge::Order;
 use crate::graph::{Map, Planner};
 use crate::layers::conv::Parts;
 use crate::layers::layer::Layer;
+use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, expect};
 
@@ -24,7 +25,7 @@ const NAME: &str = "SkipConcat";
 /// ```
 /// use burn_skip::{SkipConcatConfig, fit::{Fit, Target}};
 ///
-/// // A block takes 15 positions to 7. The input is cropped to these, or they are padded to the input.
+/// // A block reduces 15 positions to 7. Crop the input to 7, or pad the block's output to 15.
 /// let config = SkipConcatConfig::new().with_fit(Fit::crop());
 /// assert_eq!(config.output_shape([1, 8, 15], [1, 8, 7]).unwrap(), [1, 16, 7]);
 /// let config = SkipConcatConfig::new().with_fit(Fit::pad()).with_target(Target::Skip);
@@ -34,11 +35,14 @@ const NAME: &str = "SkipConcat";
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SkipConcatConfig {
-    /// How the two maps are brought to one size. Default: [`Fit::Exact`].
+    /// How both maps are brought to the target size. Default: [`Fit::Exact`].
+    #[serde(default)]
     pub fit: Fit,
-    /// The size that they meet at. Default: [`Target::Deep`], that of the block's output.
+    /// The size that both maps are fitted to. Default: [`Target::Deep`], that of the block's output.
+    #[serde(default = "Target::deep")]
     pub target: Target,
-    /// Which comes first, the block's output (deep) or the input (skip). Default: deep.
+    /// Which map comes first, the block's output (deep) or the input (skip). Default: deep.
+    #[serde(default)]
     pub order: Order,
 }
 
@@ -67,26 +71,26 @@ impl SkipConcatConfig {
         Self::default()
     }
 
-    fn meeting(&self) -> Alignment<'_> {
+    fn alignment(&self) -> Alignment<'_> {
         Alignment::of_deep_and_skip(&self.fit, &self.target, self.order)
     }
 
-    /// The shape of the output when the block makes `block_output` of `input`.
+    /// The shape of the output for an input of shape `input`, of which the block makes a map of shape
+    /// `block_output`.
     ///
     /// # Errors
-    /// When the two do not fit.
+    /// When the two cannot be brought to one size.
     pub fn output_shape<const R: usize>(
         &self,
         input: [usize; R],
         block_output: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        let meeting = self.meeting();
-        let fitted = meeting.fitted(&[block_output, input], deep_and_skip)?;
-        let merged = meeting.merge.output_shape(&fitted);
-        merged.map_err(|e| e.told_by(NAME))
+        Planner::output_shape_of_maps(&[input, block_output], |planner, maps| {
+            self.trace_over(planner, &maps[0], |_, _| Ok(maps[1].clone()))
+        })
     }
 
-    /// Tells the planner of the block, by `block`, and of the concatenation.
+    /// Records the block, by `block`, the fits and the concatenation.
     pub(crate) fn trace_over<const R: usize>(
         &self,
         planner: &mut Planner,
@@ -95,10 +99,9 @@ impl SkipConcatConfig {
     ) -> Result<Map<R>, ShapeError> {
         planner.node(NAME, &[x], |planner| {
             let deep = block(planner.at("block"), x)?;
-            let meeting = self.meeting();
-            let fitted = meeting.trace_fits(planner, &[&deep, x], deep_and_skip)?;
-            let merged = meeting.trace_merge(planner, &[&fitted[0], &fitted[1]], &["deep", "skip"]);
-            merged.map_err(|e| e.told_by(NAME))
+            let alignment = self.alignment();
+            let fitted = alignment.trace_fits(planner, &[&deep, x], deep_and_skip)?;
+            alignment.trace_merge(planner, NAME, &[&fitted[0], &fitted[1]], &["deep", "skip"])
         })
     }
 
@@ -147,6 +150,13 @@ impl<M> SkipConcat<M> {
     }
 }
 
+impl<const R: usize, M: Trace<R>> Trace<R> for SkipConcat<M> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config
+            .trace_over(planner, x, |planner, x| self.block.trace(planner, x))
+    }
+}
+
 impl<const R: usize, M: Layer<R>> Layer<R> for SkipConcat<M> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         self.forward_parts(x.into()).into_tensor()
@@ -156,29 +166,15 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipConcat<M> {
         let input = parts.dims();
         let output = expect(self.output_shape(input));
         let deep = self.block.forward_parts(parts.clone());
-        // (A target of its own may be another size than that of both.)
+        // (A given target may differ from the size of both maps.)
         if deep.dims()[2..] == input[2..] && input[2..] == output[2..] {
             return match self.config.order {
                 Order::DeepFirst => deep.then(parts),
                 Order::SkipFirst => parts.then(deep),
             };
         }
-        let meeting = self.config.meeting();
-        let maps = meeting.fit(vec![deep.into_tensor(), parts.into_tensor()]);
-        meeting.merge.forward(maps).into()
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        let deep = self
-            .block
-            .output_shape(input)
-            .map_err(|e| e.within("block"))?;
-        self.config.output_shape(input, deep)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config
-            .trace_over(planner, x, |planner, x| self.block.trace(planner, x))
+        let alignment = self.config.alignment();
+        alignment.merge(alignment.fit(vec![deep.into_tensor(), parts.into_tensor()]))
     }
 }
 

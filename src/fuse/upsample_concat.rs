@@ -1,6 +1,6 @@
 //! [`UpsampleConcat`]: the decoder step of a U-Net.
 
-use alloc::vec;
+use alloc::{vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::{Content, Module, ModuleDisplay};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::align::{Alignment, deep_and_skip};
 use crate::fuse::fit::{Fit, Target};
-use crate::fuse::gate::{Gate, GateConfig};
+use crate::fuse::gate::{self, AnyGate, Gate, GateConfig, TraceGate};
 use crate::fuse::merge::Order;
 use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
@@ -30,7 +30,7 @@ const NAME: &str = "UpsampleConcat";
 ///
 /// let config = UpsampleConcatConfig::new(128, 64, 32);
 /// assert_eq!(config.output_shape([1, 128, 7, 7], [1, 64, 15, 15]).unwrap(), [1, 32, 15, 15]);
-/// // A resize keeps the channels of the deep map; a transposed convolution gives those of the skip.
+/// // A resize keeps the channels of the deep map; a transposed convolution outputs those of the skip.
 /// assert_eq!(config.merged_channels(), 128 + 64);
 /// assert_eq!(config.with_up(UpConfig::conv_transpose()).merged_channels(), 64 + 64);
 /// ```
@@ -44,23 +44,30 @@ pub struct UpsampleConcatConfig {
     pub skip_channels: usize,
     /// The channels of the output.
     pub out_channels: usize,
-    /// The channels that the up layer gives, if it changes them: a resize without projection does not,
-    /// and refuses any other number. Default: those of the skip, as far as the layer changes them.
+    /// The output channels of the up layer, if it changes them: a resize without projection keeps the
+    /// channels, and any other number is an error. Default: those of the skip, if the layer changes them.
+    #[serde(default)]
     pub up_channels: Option<usize>,
-    /// How the deep map is enlarged. Default: nearest, to the size of the skip.
+    /// How the deep map is upsampled. Default: nearest, to the size of the skip.
+    #[serde(default = "UpConfig::nearest")]
     pub up: UpConfig,
-    /// How what still differs in size is brought together, after the up layer has come as near to the
+    /// How sizes that still differ after the up layer are made equal. The up layer comes as near to the
     /// skip as it can: a transposed convolution by 2 takes 7 to 15 by its output padding. MONAI leaves
     /// it at 14 and pads: `Fit::Pad` with [`Target::Largest`]. Default: [`Fit::Exact`].
+    #[serde(default)]
     pub fit: Fit,
-    /// The size that the maps meet at. Default: [`Target::Skip`]. With any other target the deep
-    /// map is enlarged by its scale first.
+    /// The size that both maps are fitted to. Default: [`Target::Skip`]. With any other target the deep
+    /// map is first upsampled by the scale of the up layer.
+    #[serde(default = "Target::skip")]
     pub target: Target,
     /// Which map comes first in the concatenation. Default: the deep one.
+    #[serde(default)]
     pub order: Order,
-    /// What weighs the skip by the enlarged deep map, or nothing. Default: nothing.
+    /// What weighs the skip, guided by the upsampled deep map, or none. Default: none.
+    #[serde(default)]
     pub gate: Option<GateConfig>,
     /// The convolutions of the block.
+    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
 }
 
@@ -94,20 +101,25 @@ impl UpsampleConcatConfig {
         }
     }
 
-    fn meeting(&self) -> Alignment<'_> {
+    fn alignment(&self) -> Alignment<'_> {
         Alignment::of_deep_and_skip(&self.fit, &self.target, self.order)
     }
 
-    /// The deep map's channels, and those that its enlargement is asked for.
+    /// The channels of the deep map, and those that the up layer is asked for.
     fn channels_of_up(&self) -> [usize; 2] {
         let wanted = self.up_channels.unwrap_or(self.skip_channels);
         [self.deep_channels, wanted]
     }
 
-    /// The channels of the concatenation: what a block of one's own has to take.
-    pub fn merged_channels(&self) -> usize {
+    /// The channels of the upsampled deep map.
+    fn upsampled_channels(&self) -> usize {
         let [deep, wanted] = self.channels_of_up();
-        self.up.out_channels(deep, wanted) + self.skip_channels
+        self.up.out_channels(deep, wanted)
+    }
+
+    /// The channels of the concatenation, which are the input channels of a block of your own.
+    pub fn merged_channels(&self) -> usize {
+        self.upsampled_channels().saturating_add(self.skip_channels)
     }
 
     fn block(&self) -> DoubleConvConfig {
@@ -120,46 +132,45 @@ impl UpsampleConcatConfig {
     /// # Errors
     /// When a number of channels is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        self.validate_merge::<R>()?;
-        self.block().validate::<R>().map_err(|e| e.within("block"))
+        let channels = [self.deep_channels, self.skip_channels];
+        Planner::check_options(&channels, |planner, maps: &[Map<R>]| {
+            self.trace(planner, &maps[0], &maps[1])
+        })
     }
 
-    /// All but the block.
+    /// Checks all options but those of the block.
     fn validate_merge<const R: usize>(&self) -> Result<(), ShapeError> {
+        let channels = [self.deep_channels, self.skip_channels];
+        Planner::check_options(&channels, |planner, maps: &[Map<R>]| {
+            self.trace_merge(planner, &maps[0], &maps[1])
+        })
+    }
+
+    /// Checks the numbers that no part of the layer checks.
+    fn check_numbers(&self) -> Result<(), ShapeError> {
         check_positive(NAME, "deep_channels", self.deep_channels)?;
         check_positive(NAME, "skip_channels", self.skip_channels)?;
         check_positive(NAME, "up_channels", self.channels_of_up()[1])?;
         self.up
-            .validate_channels::<R>(self.channels_of_up())
-            .map_err(|e| e.within("up"))?;
-        self.up
             .check_asked(self.deep_channels, self.up_channels)
-            .map_err(|e| e.within("up"))?;
-        self.target.validate(R)?;
-        match &self.gate {
-            Some(gate) => gate
-                .validate(self.skip_channels)
-                .map_err(|e| e.within("gate")),
-            None => Ok(()),
-        }
+            .map_err(|e| e.within("up"))
     }
 
-    /// The shape of the enlarged deep map.
-    fn up_shape<const R: usize>(
+    /// The spatial size that the up layer is asked for, or none: then it upsamples by its scale.
+    fn up_target<const R: usize>(
         &self,
         deep: [usize; R],
         skip: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        let channels = self.channels_of_up();
-        let shape = match (&self.target, &self.fit) {
-            (Target::Skip, Fit::Exact) => self.up.output_shape_to(channels, deep, spatial(&skip)),
+    ) -> Result<Option<Vec<usize>>, ShapeError> {
+        match (&self.target, &self.fit) {
+            (Target::Skip, Fit::Exact) => Ok(Some(spatial(&skip).to_vec())),
             (Target::Skip, _) => self
                 .up
-                .reach(channels, deep, spatial(&skip))
-                .and_then(|size| self.up.output_shape_to(channels, deep, &size)),
-            _ => self.up.output_shape(channels, deep),
-        };
-        shape.map_err(|e| e.within("up"))
+                .reach(self.channels_of_up(), deep, spatial(&skip))
+                .map(Some)
+                .map_err(|e| e.within("up")),
+            _ => Ok(None),
+        }
     }
 
     /// The shape of the concatenation, before the block.
@@ -171,14 +182,9 @@ impl UpsampleConcatConfig {
         deep: [usize; R],
         skip: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.validate_merge::<R>()?;
-        check_channels(NAME, skip, self.skip_channels).map_err(|e| e.within("skip"))?;
-        check_channels(NAME, deep, self.deep_channels).map_err(|e| e.within("deep"))?;
-        let meeting = self.meeting();
-        let maps = [self.up_shape(deep, skip)?, skip];
-        let fitted = meeting.fitted(&maps, deep_and_skip)?;
-        let merged = meeting.merge.output_shape(&fitted);
-        merged.map_err(|e| e.told_by(NAME))
+        Planner::output_shape_of_maps(&[deep, skip], |planner, maps| {
+            self.trace_merge(planner, &maps[0], &maps[1])
+        })
     }
 
     /// The shape of the output for maps of shapes `deep` and `skip`.
@@ -190,50 +196,83 @@ impl UpsampleConcatConfig {
         deep: [usize; R],
         skip: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.validate::<R>()?;
-        let merged = self.merged_shape(deep, skip)?;
-        self.block()
-            .output_shape(merged)
-            .map_err(|e| e.within("block"))
-    }
-
-    /// Tells the planner of the merge of both maps, and of what `block` makes of it.
-    pub(crate) fn trace_with<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        [deep, skip]: [&Map<R>; 2],
-        block: impl FnOnce(&mut Planner, &Map<R>) -> Result<Map<R>, ShapeError>,
-    ) -> Result<Map<R>, ShapeError> {
-        planner.node(NAME, &[deep, skip], |planner| {
-            self.validate_merge::<R>()?;
-            check_channels(NAME, skip.shape, self.skip_channels).map_err(|e| e.within("skip"))?;
-            check_channels(NAME, deep.shape, self.deep_channels).map_err(|e| e.within("deep"))?;
-            let channels = self.channels_of_up();
-            let reached;
-            let size = match (&self.target, &self.fit) {
-                (Target::Skip, Fit::Exact) => Some(spatial(&skip.shape)),
-                (Target::Skip, _) => {
-                    reached = self.up.reach(channels, deep.shape, spatial(&skip.shape))?;
-                    Some(&reached[..])
-                }
-                _ => None,
-            };
-            let deep = self.up.trace_to(planner.at("up"), channels, deep, size)?;
-            let meeting = self.meeting();
-            let fitted = meeting.trace_fits(planner, &[&deep, skip], deep_and_skip)?;
-            let [deep, skip] = [&fitted[0], &fitted[1]];
-            let merged = meeting.merge.output_shape(&[deep.shape, skip.shape]);
-            merged.map_err(|e| e.told_by(NAME))?;
-            let gated = match &self.gate {
-                Some(gate) => &gate.trace(planner.at("gate"), skip, deep)?,
-                None => skip,
-            };
-            let merged = meeting.trace_merge(planner, &[deep, gated], &["deep", "skip"]);
-            block(planner.at("block"), &merged.map_err(|e| e.told_by(NAME))?)
+        Planner::output_shape_of_maps(&[deep, skip], |planner, maps| {
+            self.trace(planner, &maps[0], &maps[1])
         })
     }
 
-    /// Tells the planner of the step from `deep` to the size of `skip`.
+    /// Records the step from `deep` to the size of `skip`: the up layer, the fits, the gate, the concatenation, and
+    /// `block`.
+    fn trace_with<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        deep: &Map<R>,
+        skip: &Map<R>,
+        gate: Option<&impl TraceGate<R>>,
+        block: impl FnOnce(&mut Planner, &Map<R>) -> Result<Map<R>, ShapeError>,
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(NAME, &[deep, skip], |planner| {
+            self.check_numbers()?;
+            check_channels(NAME, skip.shape, self.skip_channels).map_err(|e| e.within("skip"))?;
+            check_channels(NAME, deep.shape, self.deep_channels).map_err(|e| e.within("deep"))?;
+            let deep = self.trace_up(planner, deep, skip, gate.is_some())?;
+            let alignment = self.alignment();
+            let fitted = alignment.trace_fits(planner, &[&deep, skip], deep_and_skip)?;
+            let [deep, skip] = [&fitted[0], &fitted[1]];
+            // (What does not fit the concatenation does not fit the gate either, which knows no fits.)
+            let merged = alignment.merge.output_shape(&[deep.shape, skip.shape]);
+            merged.map_err(|e| e.with_layer(NAME))?;
+            let skip = match gate {
+                Some(gate) => &gate::trace_part(planner, "gate".into(), gate, skip, deep)?,
+                None => skip,
+            };
+            let merged = alignment.trace_merge(planner, NAME, &[deep, skip], &["deep", "skip"])?;
+            block(planner.at("block"), &merged)
+        })
+    }
+
+    /// Records the up layer. Its output stays lazy where the convolution after it reads it directly: without a gate,
+    /// and where no fit follows.
+    fn trace_up<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        deep: &Map<R>,
+        skip: &Map<R>,
+        is_gated: bool,
+    ) -> Result<Map<R>, ShapeError> {
+        let target = match planner.is_any_size() {
+            true => None,
+            false => self.up_target(deep.shape, skip.shape)?,
+        };
+        let is_lazy = !is_gated && target.as_deref() == Some(spatial(&skip.shape));
+        let up = |planner: &mut Planner| {
+            let channels = self.channels_of_up();
+            self.up
+                .trace_to(planner.at("up"), channels, deep, target.as_deref())
+        };
+        match is_lazy {
+            true => planner.dispatched(up),
+            false => up(planner),
+        }
+    }
+
+    /// Records all but the block.
+    fn trace_merge<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        deep: &Map<R>,
+        skip: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        self.trace_with(
+            planner,
+            deep,
+            skip,
+            self.gate.as_ref(),
+            |_, x| Ok(x.clone()),
+        )
+    }
+
+    /// Records the step from `deep` to the size of `skip`.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -243,9 +282,8 @@ impl UpsampleConcatConfig {
         deep: &Map<R>,
         skip: &Map<R>,
     ) -> Result<Map<R>, ShapeError> {
-        self.trace_with(planner, [deep, skip], |planner, x| {
-            self.block().trace(planner, x)
-        })
+        let block = |planner: &mut Planner, x: &Map<R>| self.block().trace(planner, x);
+        self.trace_with(planner, deep, skip, self.gate.as_ref(), block)
     }
 
     /// The [plan](crate::plan) for maps of shapes `deep` and `skip`.
@@ -264,9 +302,9 @@ impl UpsampleConcatConfig {
         self.init_with(self.block().init(device), device)
     }
 
-    /// Builds the layer with a block of one's own, which takes
-    /// [`merged_channels`](Self::merged_channels). `out_channels` and `style` describe the block that
-    /// it takes the place of, and count for nothing here.
+    /// Builds the layer with a block of your own, which takes
+    /// [`merged_channels`](Self::merged_channels) input channels. `out_channels` and `style` describe the
+    /// default block and are ignored here.
     ///
     /// # Panics
     /// When another option is invalid, with the message of [`validate`](Self::validate).
@@ -276,12 +314,11 @@ impl UpsampleConcatConfig {
         device: &Device,
     ) -> UpsampleConcat<R, M> {
         expect(self.validate_merge::<R>());
-        let [_, up_channels] = self.channels_of_up();
-        let guide = self.up.out_channels(self.deep_channels, up_channels);
-        let gate = self.gate.as_ref();
+        let init_gate =
+            |gate: &GateConfig| gate.init(self.skip_channels, self.upsampled_channels(), device);
         UpsampleConcat {
             up: self.up.init(self.channels_of_up(), device),
-            gate: gate.map(|gate| gate.init(self.skip_channels, guide, device)),
+            gate: self.gate.as_ref().map(init_gate),
             block,
             config: self.clone(),
         }
@@ -313,36 +350,62 @@ impl UpsampleConcatConfig {
 /// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
-pub struct UpsampleConcat<const R: usize = 4, M = DoubleConv<R>> {
-    /// What enlarges the deep map.
+pub struct UpsampleConcat<const R: usize = 4, M = DoubleConv<R>, G = AnyGate<R>> {
+    /// The up layer, which upsamples the deep map.
     pub up: Up<R>,
-    /// What weighs the skip.
-    pub gate: Option<Gate<R>>,
-    /// What refines the concatenation.
+    /// The gate, which weighs the skip.
+    pub gate: Option<G>,
+    /// The block after the concatenation.
     pub block: M,
     /// The options that the layer was built with.
     #[module(skip)]
     pub config: UpsampleConcatConfig,
 }
 
-impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
+impl<const R: usize, M, G> UpsampleConcat<R, M, G> {
+    /// Replaces the gate: the skip is weighed by `gate`, guided by the upsampled deep map.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use burn_skip::{UpsampleConcat, UpsampleConcatConfig};
+    /// use burn_skip::block::DoubleConv;
+    /// use burn_skip::gate::{AnyGate, GateConfig, Se};
+    ///
+    /// let device = Device::flex();
+    /// let AnyGate::Se(se) = GateConfig::se(2).init::<4>(8, 16, &device) else { unreachable!() };
+    /// let step: UpsampleConcat<4, DoubleConv, Se> =
+    ///     UpsampleConcatConfig::new(16, 8, 4).init(&device).with_gate(se);
+    /// let (deep, skip) = (Tensor::ones([1, 16, 3, 3], &device), Tensor::ones([1, 8, 6, 6], &device));
+    /// assert_eq!(step.forward(deep, skip).dims(), [1, 4, 6, 6]);
+    /// ```
+    pub fn with_gate<H: Gate<R>>(self, gate: H) -> UpsampleConcat<R, M, H> {
+        UpsampleConcat {
+            up: self.up,
+            gate: Some(gate),
+            block: self.block,
+            config: self.config,
+        }
+    }
+}
+
+impl<const R: usize, M: Layer<R>, G: Gate<R>> UpsampleConcat<R, M, G> {
     /// The shape of the output for maps of shapes `deep` and `skip`.
     ///
     /// # Errors
-    /// When channels differ, an axis is empty, the maps cannot be brought to one size, or the
-    /// block does not take the concatenation.
+    /// When channels differ, an axis is empty, the maps cannot be brought to one size, or they do not fit the gate
+    /// or the block.
     pub fn output_shape(
         &self,
         deep: [usize; R],
         skip: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        let merged = self.config.merged_shape(deep, skip)?;
-        self.block
-            .output_shape(merged)
-            .map_err(|e| e.within("block"))
+        Planner::output_shape_of_maps(&[deep, skip], |planner, maps| {
+            self.trace(planner, &maps[0], &maps[1])
+        })
     }
 
-    /// Tells the planner of the step from `deep` to the size of `skip`.
+    /// Records the step from `deep` to the size of `skip`.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -353,7 +416,8 @@ impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
         skip: &Map<R>,
     ) -> Result<Map<R>, ShapeError> {
         let block = |planner: &mut Planner, x: &Map<R>| self.block.trace(planner, x);
-        self.config.trace_with(planner, [deep, skip], block)
+        self.config
+            .trace_with(planner, deep, skip, self.gate.as_ref(), block)
     }
 
     /// The [plan](crate::plan) for maps of shapes `deep` and `skip`.
@@ -371,34 +435,43 @@ impl<const R: usize, M: Layer<R>> UpsampleConcat<R, M> {
         self.forward_parts(deep.into(), skip).into_tensor()
     }
 
-    /// As [`forward`](Self::forward), of a deep map and to a map that need not be written.
+    /// As [`forward`](Self::forward), with a deep map and an output that may be lazy concatenations.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn forward_parts(&self, deep: Parts<R>, skip: Tensor<R>) -> Parts<R> {
-        let shape = deep.dims();
-        expect(self.output_shape(shape, skip.dims()));
-        let up = expect(self.config.up_shape(shape, skip.dims()));
-        let meets = up[2..] == skip.dims()[2..] && self.config.target == Target::Skip;
-        if self.gate.is_none() && meets {
-            let deep = self.up.forward_parts_to(deep, spatial(&up));
+        expect(self.output_shape(deep.dims(), skip.dims()));
+        let target = match expect(self.config.up_target(deep.dims(), skip.dims())) {
+            Some(target) => target,
+            None => spatial(&expect(self.up.output_shape(deep.dims()))).to_vec(),
+        };
+        let keeps_skip = target == skip.dims()[2..] && self.config.target == Target::Skip;
+        if self.gate.is_none() && keeps_skip {
+            let deep = self.up.forward_parts_to(deep, &target);
             let parts = match self.config.order {
                 Order::DeepFirst => deep.then(skip.into()),
                 Order::SkipFirst => Parts::from(skip).then(deep),
             };
             return self.block.forward_parts(parts);
         }
-        let deep = self.up.forward_to(deep.into_tensor(), spatial(&up));
-        let meeting = self.config.meeting();
-        let mut maps = meeting.fit(vec![deep, skip]);
+        let deep = self.up.forward_to(deep.into_tensor(), &target);
+        let alignment = self.config.alignment();
+        let mut maps = alignment.fit(vec![deep, skip]);
         if let Some(gate) = &self.gate {
-            maps[1] = gate.forward(maps[1].clone(), maps[0].clone());
+            // (Handed over, so that the gate may write over it.)
+            let skip = maps.remove(1);
+            let gated = gate.forward(skip, maps[0].clone());
+            maps.push(gated);
         }
-        self.block.forward_parts(meeting.merge.forward(maps).into())
+        self.block.forward_parts(alignment.merge(maps))
     }
 }
 
-impl<const R: usize, M: Module + ModuleDisplay> ModuleDisplay for UpsampleConcat<R, M> {
+impl<const R: usize, M, G> ModuleDisplay for UpsampleConcat<R, M, G>
+where
+    M: Module + ModuleDisplay,
+    G: Module + ModuleDisplay,
+{
     fn custom_content(&self, content: Content) -> Option<Content> {
         let mut content = content
             .add("up", &self.up)
@@ -456,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_up_meets_the_skip() {
+    fn every_up_layer_reaches_the_size_of_the_skip() {
         let fitted = |up, fit| config().with_up(up).with_fit(fit).output_shape(DEEP, SKIP);
         let solved = UpConfig::conv_transpose_between(&[6, 6], &[15, 15]).unwrap();
         assert_eq!(fitted(UpConfig::linear(), Fit::Exact), Ok([1, 2, 15, 15]));
@@ -468,13 +541,51 @@ mod tests {
     }
 
     #[test]
-    fn the_channels_of_the_concatenation_follow_the_way_up() {
+    fn the_channels_of_the_concatenation_depend_on_the_up_layer() {
         assert_eq!(config().merged_channels(), 8 + 4);
         assert_eq!(
             config()
                 .with_up(UpConfig::conv_transpose())
                 .merged_channels(),
             4 + 4
+        );
+    }
+
+    #[test]
+    fn extreme_channels_do_not_overflow() {
+        let config = UpsampleConcatConfig::new(usize::MAX, usize::MAX, 1);
+        assert_eq!(config.merged_channels(), usize::MAX);
+        let shape = [1, usize::MAX, 4, 4];
+        assert!(config.output_shape(shape, shape).is_err());
+        assert!(config.validate::<4>().is_err());
+    }
+
+    /// A gate that gives the guide's channels.
+    #[derive(Module, Debug)]
+    struct Wrong {}
+
+    impl Gate<4> for Wrong {
+        fn forward(&self, _x: Tensor<4>, guide: Tensor<4>) -> Tensor<4> {
+            guide
+        }
+
+        fn trace(
+            &self,
+            planner: &mut Planner,
+            x: &Map<4>,
+            guide: &Map<4>,
+        ) -> Result<Map<4>, ShapeError> {
+            planner.node("Wrong", &[x, guide], |_| Ok(guide.clone()))
+        }
+    }
+
+    #[test]
+    fn a_gate_that_changes_the_shape_is_refused() {
+        let layer = config().init::<4>(&Device::flex()).with_gate(Wrong {});
+        assert_eq!(
+            layer.output_shape(DEEP, SKIP).unwrap_err().to_string(),
+            "gate.Gate: the output has the shape [1, 8, 15, 15], and the map [1, 4, 15, 15]. \
+             Let the gate keep the shape of its map."
         );
     }
 

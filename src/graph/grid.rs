@@ -88,6 +88,18 @@ impl Grid {
         self.sampled(ratio, (ratio - 1.0) / 2.0 + between, 1)
     }
 
+    /// After an area resize: the position `i` depends on the bin from `floor(i from / to)` to
+    /// `ceil((i + 1) from / to)`.
+    pub fn resized_by_bins(self, from: usize, to: usize) -> Self {
+        let divisor = divisor(from, to);
+        let (p, q) = ((from / divisor) as f64, (to / divisor) as f64);
+        // Some bin begins `(q - 1) / q` of a position after a whole one: it is the longest.
+        let longest = ((p + 2.0 * q - 2.0) / q).floor();
+        let mut grid = self.resized(from, to, 1);
+        grid.field = self.field + self.stride * (longest - 1.0);
+        grid
+    }
+
     fn sampled(self, ratio: f64, first: f64, taps: usize) -> Self {
         Self {
             stride: self.stride * ratio,
@@ -144,6 +156,18 @@ mod tests {
                 let apart = |i: usize| taken(i) - (from * i) as f64 / to as f64;
                 let mean = (0..to).map(apart).sum::<f64>() / to as f64;
                 assert!((grid.offset - mean).abs() < 1e-12, "{from} to {to}: {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_bin() {
+        for from in 1_usize..30 {
+            for to in 1..30 {
+                let bin = |i: usize| ((i + 1) * from).div_ceil(to) - i * from / to;
+                let longest = (0..to).map(bin).max().unwrap_or(0) as f64;
+                let grid = Grid::INPUT.resized_by_bins(from, to);
+                assert_eq!(grid.field, longest, "{from} to {to}");
             }
         }
     }

@@ -1,17 +1,32 @@
-//! The typed graph: what a layer records of itself, and the arithmetic of windows and grids.
+//! The typed graph: what a layer records of itself ([`Planner`], [`Record`]), what a plan is made of ([`Node`],
+//! [`Op`]), and the arithmetic of windows and grids.
 
+pub(crate) mod activation;
+mod alignment;
 mod grid;
+mod map;
 mod node;
+mod op;
+mod pad_mode;
 mod planner;
+mod pool_kind;
+mod record;
+mod resize_mode;
 mod transposed_window;
 pub(crate) mod window;
 
+pub use alignment::Misalignment;
 pub use grid::Grid;
-pub use node::{MapPlan, Misalignment, Node};
-pub use planner::{Cost, Map, Planner};
+pub use map::{Map, MapPlan};
+pub use node::Node;
+pub use op::{AxisPadding, ConvOp, Elementwise, Executor, NormKind, Op, Parameter, WindowOp};
+pub use pad_mode::PadMode;
+pub use planner::{Name, Planner};
+pub use pool_kind::{AdaptiveKind, PoolKind};
+pub use record::Record;
+pub use resize_mode::{ResizeMode, Sampling};
 pub use transposed_window::TransposedPadding;
 
-pub(crate) use planner::{positions, weight_cost, word_of};
 pub(crate) use transposed_window::{
     TransposedWindow, full_size, solve_kernel, solve_paddings, transposed_size,
 };

@@ -1,90 +1,96 @@
-//! [`Planner`]: what layers tell of themselves, and [`Trace`], by which they do.
+//! [`Planner`]: records the layers of a network, or only computes their shapes.
 
 use alloc::{
-    format,
     string::{String, ToString},
     vec,
     vec::Vec,
 };
-use core::fmt::{Debug, Display};
+use core::fmt;
 
-use super::{Grid, MapPlan, Misalignment, Node};
-use crate::shape::{ShapeError, axis_name};
+use super::alignment::{merged_grid, misalignments};
+use super::op::{Executor, Op};
+use super::{Grid, Map, Node, Record};
+use crate::shape::{ShapeError, with_spatial};
 
-/// A map that need not exist: its shape, and where it lies on the input.
+/// The name of a part: a field, an index, or nothing.
 ///
-/// # Example
 /// ```
-/// use burn_skip::{conv::ConvConfig, plan::{Plan, Trace}};
+/// use burn_skip::plan::Name;
 ///
-/// let plan = Plan::new([1, 3, 32, 32], |planner, x| {
-///     let y = ConvConfig::new([3, 8], 3).with_stride(2).trace(planner, x)?;
-///     assert_eq!(y.shape, [1, 8, 16, 16]);
-///     assert_eq!(y.grid.as_ref().unwrap()[0].stride, 2.0);
-///     Ok(vec![y])
-/// });
-/// assert!(plan.error().is_none());
+/// assert_eq!(Name::from("conv").to_string(), "conv");
+/// assert_eq!(Name::from(3).to_string(), "3");
 /// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct Map<const R: usize> {
-    /// `[batch, channels, spatial...]`
-    pub shape: [usize; R],
-    /// Where its positions lie, an axis each; none where a layer has not said.
-    pub grid: Option<Vec<Grid>>,
-    /// The number of the map in the plan.
-    id: usize,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Name {
+    /// The part is its parent's step and no field of it.
+    #[default]
+    None,
+    /// A field.
+    Field(&'static str),
+    /// An element of a list or a tuple.
+    Index(usize),
+    /// A path of several.
+    Path(String),
 }
 
-impl<const R: usize> Map<R> {
-    fn plan(&self) -> MapPlan {
-        MapPlan {
-            id: self.id,
-            shape: self.shape.to_vec(),
-            grid: self.grid.clone(),
+impl From<&'static str> for Name {
+    fn from(name: &'static str) -> Self {
+        match name {
+            "" => Self::None,
+            name => Self::Field(name),
         }
     }
+}
 
-    /// The grid after each axis `n` has become `grid(n, before)`.
-    pub fn regrid(&self, grid: impl Fn(usize, Grid) -> Grid) -> Option<Vec<Grid>> {
-        let before = self.grid.iter().flatten().copied().enumerate();
-        self.grid.as_ref()?;
-        Some(before.map(|(n, before)| grid(n, before)).collect())
+impl From<usize> for Name {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
     }
 }
 
-/// What a layer has of its own.
-///
-/// # Example
-/// ```
-/// use burn_skip::plan::{Cost, Plan};
-///
-/// // A scale of each of 8 channels, once a sample.
-/// let plan = Plan::new([2, 8, 4, 4], |planner, x| {
-///     let cost = Cost { parameters: 8, mult_adds: 16 };
-///     Ok(vec![planner.pointwise("Scale", x, cost, Ok(x.shape))?])
-/// });
-/// assert_eq!(plan.root.total_parameters(), 8);
-/// assert_eq!(plan.root.total_mult_adds(), 16);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    /// The parameters that are learned.
-    pub parameters: usize,
-    /// Multiplications that are added up, as torchinfo counts them.
-    pub mult_adds: u64,
+impl From<String> for Name {
+    fn from(path: String) -> Self {
+        Self::Path(path)
+    }
 }
 
-/// Takes down what layers tell of themselves.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Field(name) => f.write_str(name),
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Path(path) => f.write_str(path),
+        }
+    }
+}
+
+/// What a planner does with the layers.
+#[derive(Debug)]
+enum Mode {
+    /// Records every layer. Holds the nodes that are not finished, the outermost first, and whether one of them
+    /// has recorded an error.
+    Record { open: Vec<Node>, has_error: bool },
+    /// Computes shapes only.
+    Silent,
+    /// Checks options where the spatial sizes are not known: every map has [`ANY_SIZE`].
+    AnySize,
+}
+
+/// The spatial size of every map while a configuration is checked without an input: larger than any window.
+const ANY_SIZE: usize = 1 << 48;
+
+/// Records the layers of a network in the order in which they run; or, silently, computes their shapes.
 ///
 /// # Example
 /// ```
-/// use burn_skip::{conv::ConvConfig, plan::{Plan, Trace}};
+/// use burn_skip::{Trace, conv::ConvConfig, plan::{Elementwise, Plan}};
 ///
 /// let conv = ConvConfig::new([8, 8], 3);
 /// let plan = Plan::new([1, 8, 32, 32], |planner, x| {
 ///     let residual = planner.node("Residual", &[x], |planner| {
 ///         let y = conv.trace(planner.at("conv"), x)?;
-///         planner.at("").merge("Add", &["conv", "skip"], &[&y, x], Ok(x.shape))
+///         planner.elementwise(Elementwise::Sum, &["conv", "skip"], &[&y, x], Ok(x.shape))
 ///     });
 ///     residual.map(|map| vec![map])
 /// });
@@ -92,27 +98,38 @@ pub struct Cost {
 /// ```
 #[derive(Debug)]
 pub struct Planner {
-    /// The nodes that are not finished, the outermost first.
-    open: Vec<Node>,
-    name: String,
+    mode: Mode,
+    name: Name,
+    executor: Executor,
     maps: usize,
 }
 
 impl Planner {
-    /// With a root that holds the rest.
-    pub(crate) fn new() -> Self {
+    fn new(mode: Mode) -> Self {
         Self {
-            open: vec![Node::new("", "", Vec::new())],
-            name: String::new(),
+            mode,
+            name: Name::None,
+            executor: Executor::Burn,
             maps: 0,
         }
     }
 
-    /// What was told: one part, or several in a sequence.
-    pub(crate) fn finish(mut self) -> Option<Node> {
-        let mut root = self.open.pop()?;
+    /// A planner that records.
+    pub(crate) fn recording() -> Self {
+        Self::new(Mode::Record {
+            open: vec![Node::new(String::new(), "", Op::Composite)],
+            has_error: false,
+        })
+    }
+
+    /// The recorded root: the one node, or all in a sequence; none if nothing was recorded.
+    pub(crate) fn finish(self) -> Option<Node> {
+        let Mode::Record { mut open, .. } = self.mode else {
+            return None;
+        };
+        let mut root = open.pop()?;
         if root.children.len() > 1 {
-            root.kind = "Sequence".into();
+            root.label = "Sequence".into();
             root.inputs = root.children[0].inputs.clone();
             root.outputs = root.children[root.children.len() - 1].outputs.clone();
             return Some(root);
@@ -120,14 +137,85 @@ impl Planner {
         root.children.pop()
     }
 
-    /// Names the part that is told of next, as its field is called.
-    pub fn at(&mut self, name: impl Display) -> &mut Self {
-        self.name = name.to_string();
+    /// The shape that `trace` gives for an input of shape `input`; nothing is recorded.
+    ///
+    /// # Errors
+    /// As `trace`.
+    pub(crate) fn output_shape<const R: usize, const O: usize>(
+        input: [usize; R],
+        trace: impl FnOnce(&mut Self, &Map<R>) -> Result<Map<O>, ShapeError>,
+    ) -> Result<[usize; O], ShapeError> {
+        let mut planner = Self::new(Mode::Silent);
+        let x = planner.map(input, None);
+        trace(&mut planner, &x).map(|map| map.shape)
+    }
+
+    /// As [`output_shape`](Self::output_shape), with several inputs.
+    pub(crate) fn output_shape_of_maps<const R: usize, const O: usize>(
+        inputs: &[[usize; R]],
+        trace: impl FnOnce(&mut Self, &[Map<R>]) -> Result<Map<O>, ShapeError>,
+    ) -> Result<[usize; O], ShapeError> {
+        let mut planner = Self::new(Mode::Silent);
+        let maps: Vec<_> = inputs
+            .iter()
+            .map(|&input| planner.map(input, None))
+            .collect();
+        trace(&mut planner, &maps).map(|map| map.shape)
+    }
+
+    /// As [`output_shape`](Self::output_shape), with several outputs.
+    pub(crate) fn output_shapes<const R: usize>(
+        input: [usize; R],
+        trace: impl FnOnce(&mut Self, &Map<R>) -> Result<Vec<Map<R>>, ShapeError>,
+    ) -> Result<Vec<[usize; R]>, ShapeError> {
+        let mut planner = Self::new(Mode::Silent);
+        let x = planner.map(input, None);
+        let maps = trace(&mut planner, &x)?;
+        Ok(maps.into_iter().map(|map| map.shape).collect())
+    }
+
+    /// Checks the options of what `trace` records for inputs with these channels and of any size: sizes are not
+    /// compared.
+    ///
+    /// # Errors
+    /// As `trace`, for reasons other than the spatial sizes.
+    pub(crate) fn check_options<const R: usize, T>(
+        channels: &[usize],
+        trace: impl FnOnce(&mut Self, &[Map<R>]) -> Result<T, ShapeError>,
+    ) -> Result<(), ShapeError> {
+        let mut planner = Self::new(Mode::AnySize);
+        let maps: Vec<_> = channels
+            .iter()
+            .map(|&channels| {
+                let mut shape = [1; R];
+                shape[1] = channels;
+                planner.map(shape, None)
+            })
+            .collect();
+        trace(&mut planner, &maps).map(|_| ())
+    }
+
+    /// Whether the spatial sizes are not known, since options are checked without an input. Checks that compare
+    /// sizes are skipped then.
+    pub(crate) fn is_any_size(&self) -> bool {
+        matches!(self.mode, Mode::AnySize)
+    }
+
+    /// Names the part that is recorded next, as its field is called.
+    pub fn at(&mut self, name: impl Into<Name>) -> &mut Self {
+        self.name = name.into();
         self
     }
 
-    /// A map that is made.
-    pub fn map<const R: usize>(&mut self, shape: [usize; R], grid: Option<Vec<Grid>>) -> Map<R> {
+    /// A new map.
+    pub fn map<const R: usize>(
+        &mut self,
+        mut shape: [usize; R],
+        grid: Option<Vec<Grid>>,
+    ) -> Map<R> {
+        if self.is_any_size() && R > 2 {
+            shape = with_spatial(shape, &[ANY_SIZE; R][2..]);
+        }
         self.maps += 1;
         Map {
             shape,
@@ -136,106 +224,136 @@ impl Planner {
         }
     }
 
-    /// A layer with parts, which `body` tells of, and one output.
+    /// Records a layer with parts, which `body` records, and one output.
+    ///
+    /// # Errors
+    /// As `body`, with the name of the part.
     pub fn node<const I: usize, const O: usize>(
         &mut self,
-        kind: &str,
+        label: &str,
         inputs: &[&Map<I>],
         body: impl FnOnce(&mut Self) -> Result<Map<O>, ShapeError>,
     ) -> Result<Map<O>, ShapeError> {
-        let mut maps = self.nodes(kind, inputs, |planner| body(planner).map(|map| vec![map]))?;
-        Ok(maps.remove(0))
-    }
-
-    /// As [`node`](Self::node), with several outputs.
-    pub fn nodes<const I: usize, const O: usize>(
-        &mut self,
-        kind: &str,
-        inputs: &[&Map<I>],
-        body: impl FnOnce(&mut Self) -> Result<Vec<Map<O>>, ShapeError>,
-    ) -> Result<Vec<Map<O>>, ShapeError> {
-        let name = core::mem::take(&mut self.name);
-        let inputs = inputs.iter().map(|map| map.plan()).collect();
-        self.open.push(Node::new(&name, kind, inputs));
-        let result = body(self);
-        let Some(mut node) = self.open.pop() else {
-            unreachable!("it was opened above")
-        };
-        match &result {
-            Ok(maps) => node.outputs = maps.iter().map(Map::plan).collect(),
-            Err(error)
-                if node
-                    .children
-                    .iter()
-                    .all(|child| child.find_error().is_none()) =>
-            {
-                node.error = Some(error.to_string());
-            }
-            Err(_) => {}
-        }
-        if let Some(parent) = self.open.last_mut() {
-            parent.children.push(node);
-        }
-        let within = |error: ShapeError| match name.is_empty() {
-            true => error,
-            false => error.within(&name),
-        };
-        result.map_err(within)
-    }
-
-    /// A layer without parts.
-    pub fn leaf<const I: usize, const O: usize>(
-        &mut self,
-        kind: &str,
-        inputs: &[&Map<I>],
-        cost: Cost,
-        output: Result<[usize; O], ShapeError>,
-        grid: Option<Vec<Grid>>,
-    ) -> Result<Map<O>, ShapeError> {
-        self.node(kind, inputs, |planner| {
-            planner.pay(cost);
-            let shape = output?;
-            Ok(planner.map(shape, grid))
+        self.scope(label, Op::Composite, inputs, body, |map, node| {
+            node.outputs = vec![map.plan()];
         })
     }
 
-    /// A layer without parts that leaves every position where it is.
-    pub fn pointwise<const R: usize>(
+    /// As [`node`](Self::node), with several outputs.
+    ///
+    /// # Errors
+    /// As `body`, with the name of the part.
+    pub fn nodes<const I: usize, const O: usize>(
         &mut self,
-        kind: &str,
-        x: &Map<R>,
-        cost: Cost,
-        output: Result<[usize; R], ShapeError>,
-    ) -> Result<Map<R>, ShapeError> {
-        self.leaf(kind, &[x], cost, output, x.grid.clone())
+        label: &str,
+        inputs: &[&Map<I>],
+        body: impl FnOnce(&mut Self) -> Result<Vec<Map<O>>, ShapeError>,
+    ) -> Result<Vec<Map<O>>, ShapeError> {
+        self.scope(label, Op::Composite, inputs, body, |maps, node| {
+            node.outputs = maps.iter().map(Map::plan).collect();
+        })
     }
 
-    /// A layer of which nothing is known but its shapes.
+    /// Opens a node, runs `body` in it and closes it, with what `write` makes of the result.
+    fn scope<const I: usize, T>(
+        &mut self,
+        label: &str,
+        op: Op,
+        inputs: &[&Map<I>],
+        body: impl FnOnce(&mut Self) -> Result<T, ShapeError>,
+        write: impl FnOnce(&T, &mut Node),
+    ) -> Result<T, ShapeError> {
+        let name = core::mem::take(&mut self.name);
+        if let Mode::Record { open, .. } = &mut self.mode {
+            let mut node = Node::new(name.to_string(), label, op);
+            node.inputs = inputs.iter().map(|map| map.plan()).collect();
+            open.push(node);
+        }
+        let result = body(self);
+        if let Mode::Record { open, has_error } = &mut self.mode {
+            let Some(mut node) = open.pop() else {
+                unreachable!("it was opened above")
+            };
+            match &result {
+                Ok(output) => write(output, &mut node),
+                // (The innermost part that refuses its input has the error.)
+                Err(error) if !*has_error => {
+                    node.error = Some(error.to_string());
+                    *has_error = true;
+                }
+                Err(_) => {}
+            }
+            if let Some(parent) = open.last_mut() {
+                parent.children.push(node);
+            }
+        }
+        result.map_err(|error| match name {
+            Name::None => error,
+            name => error.within(name),
+        })
+    }
+
+    /// Records a layer without parts.
+    ///
+    /// # Errors
+    /// As `record`, with the name of the part.
+    pub fn leaf<const I: usize, const O: usize>(
+        &mut self,
+        label: &str,
+        inputs: &[&Map<I>],
+        record: impl FnOnce() -> Result<Record<O>, ShapeError>,
+    ) -> Result<Map<O>, ShapeError> {
+        let body = |planner: &mut Self| {
+            let Record {
+                op,
+                output,
+                grid,
+                parameters,
+                executor,
+            } = record()?;
+            let executor = match planner.executor {
+                Executor::Dispatch => Executor::Dispatch,
+                Executor::Burn => executor,
+            };
+            if let Some(node) = planner.open_node() {
+                let input = inputs.first().map_or(&[][..], |map| &map.shape);
+                node.mult_adds = op.mult_adds(input, &output, &parameters);
+                node.op = op;
+                node.executor = executor;
+                node.parameters = parameters;
+            }
+            Ok(planner.map(output, grid))
+        };
+        self.scope(label, Op::Opaque, inputs, body, |map, node| {
+            node.outputs = vec![map.plan()];
+        })
+    }
+
+    /// Records a layer of which nothing is known but the shape of its output and the number of its parameters.
+    ///
+    /// # Errors
+    /// That of `output`, with the name of the part.
     pub fn opaque<const R: usize>(
         &mut self,
-        kind: &str,
+        label: &str,
         x: &Map<R>,
         parameters: usize,
         output: Result<[usize; R], ShapeError>,
     ) -> Result<Map<R>, ShapeError> {
-        let stays = matches!(&output, Ok(shape) if shape[2..] == x.shape[2..]);
-        let grid = x.grid.clone().filter(|_| stays);
-        let cost = Cost {
-            parameters,
-            mult_adds: 0,
-        };
-        self.leaf(kind, &[x], cost, output, grid)
+        self.leaf(label, &[x], || {
+            let output = output?;
+            let stays = output[2..] == x.shape[2..];
+            let grid = x.grid.clone().filter(|_| stays);
+            Ok(Record::new(Op::Opaque, output)
+                .on_grid(grid)
+                .with_parameter("parameters", parameters))
+        })
     }
 
-    /// Adds to the node that is open.
-    pub fn pay(&mut self, cost: Cost) {
-        if let Some(node) = self.open.last_mut() {
-            node.parameters = node.parameters.saturating_add(cost.parameters);
-            node.mult_adds = node.mult_adds.saturating_add(cost.mult_adds);
-        }
-    }
-
-    /// Parts that a map goes through one after the other, named by their numbers.
+    /// Records the parts of a sequence, named by their indices.
+    ///
+    /// # Errors
+    /// As `trace`, with the path of the part.
     pub fn sequence<const R: usize, T>(
         &mut self,
         parts: impl IntoIterator<Item = T>,
@@ -250,104 +368,62 @@ impl Planner {
         })
     }
 
-    /// Maps of one size that become one, of shape `output`. Where their positions do not lie on each other,
-    /// that is noted.
+    /// Records an operation `op` that merges maps of one size into one of shape `output`, and notes where their
+    /// positions are misaligned. `names` are what a message calls the maps.
+    ///
+    /// # Errors
+    /// That of `output`.
     pub fn merge<const R: usize>(
         &mut self,
-        kind: &str,
+        label: &str,
+        op: Op,
         names: &[&str],
         maps: &[&Map<R>],
         output: Result<[usize; R], ShapeError>,
     ) -> Result<Map<R>, ShapeError> {
-        self.node(kind, maps, |planner| {
-            let shape = output?;
-            let first = maps[0];
-            let mut found = Vec::new();
-            for (index, other) in maps.iter().enumerate().skip(1) {
-                found.extend(misalignments([names[0], names[index]], first, other));
+        let merged = self.leaf(label, maps, || {
+            Ok(Record::new(op, output?).on_grid(merged_grid(maps)))
+        })?;
+        if let Mode::Record { open, .. } = &mut self.mode {
+            let merge = open.last_mut().and_then(|node| node.children.last_mut());
+            let others = maps.iter().zip(names).skip(1);
+            let found =
+                others.flat_map(|(other, name)| misalignments([names[0], name], maps[0], other));
+            if let Some(merge) = merge {
+                merge.misalignments = found.collect();
             }
-            // What is merged lies as the last map does: the skip.
-            let last = maps.iter().rev().find(|map| map.grid.is_some());
-            let grid = last.unwrap_or(&first).regrid(|n, grid| {
-                let others = maps
-                    .iter()
-                    .filter_map(|map| Some(map.grid.as_ref()?[n].field));
-                Grid {
-                    field: others.fold(grid.field, f64::max),
-                    ..grid
-                }
-            });
-            if let Some(node) = planner.open.last_mut() {
-                node.misalignments = found;
-            }
-            Ok(planner.map(shape, grid))
-        })
+        }
+        Ok(merged)
     }
-}
 
-/// Positions that are nearer to each other than this lie on each other.
-const NEAR: f64 = 1e-3;
+    /// [Merges](Self::merge) maps value by value.
+    ///
+    /// # Errors
+    /// That of `output`.
+    pub fn elementwise<const R: usize>(
+        &mut self,
+        op: super::Elementwise,
+        names: &[&str],
+        maps: &[&Map<R>],
+        output: Result<[usize; R], ShapeError>,
+    ) -> Result<Map<R>, ShapeError> {
+        self.merge(op.name(), Op::Elementwise(op), names, maps, output)
+    }
 
-/// On which axes the positions of two maps of one size lie apart.
-fn misalignments<const R: usize>(
-    [a, b]: [&str; 2],
-    first: &Map<R>,
-    second: &Map<R>,
-) -> Vec<Misalignment> {
-    let (Some(left), Some(right)) = (&first.grid, &second.grid) else {
-        return Vec::new();
-    };
-    let axis = |n: usize| {
-        let (left, right) = (left[n], right[n]);
-        let last = first.shape[2 + n]
-            .min(second.shape[2 + n])
-            .saturating_sub(1) as f64;
-        // (Where all positions are one, the other map's step is the measure.)
-        let step = match right.stride.abs().max(left.stride.abs()) {
-            0.0 => 1.0,
-            _ if right.stride != 0.0 => right.stride,
-            step => step,
-        };
-        let apart =
-            |at: f64| (left.offset + left.stride * at - right.offset - right.stride * at) / step;
-        let ends = [apart(0.0), apart(last)];
-        ends.iter()
-            .any(|apart| apart.abs() > NEAR)
-            .then(|| Misalignment {
-                maps: [a.into(), b.into()],
-                axes: vec![axis_name(2 + n, R).into()],
-                first: ends[0],
-                last: ends[1],
-            })
-    };
-    let mut found: Vec<Misalignment> = Vec::new();
-    for mut more in (0..R - 2).filter_map(axis) {
-        let same = |other: &&mut Misalignment| [other.first, other.last] == [more.first, more.last];
-        match found.iter_mut().find(same) {
-            Some(other) => other.axes.append(&mut more.axes),
-            None => found.push(more),
+    /// Records what `body` records as run by this crate's dispatch: its norms, activations and sums may be fused
+    /// with the convolution before or after them.
+    pub(crate) fn dispatched<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
+        let before = core::mem::replace(&mut self.executor, Executor::Dispatch);
+        let result = body(self);
+        self.executor = before;
+        result
+    }
+
+    /// The node that is being recorded.
+    fn open_node(&mut self) -> Option<&mut Node> {
+        match &mut self.mode {
+            Mode::Record { open, .. } => open.last_mut(),
+            Mode::Silent | Mode::AnySize => None,
         }
     }
-    found
-}
-
-/// The name of a variant or a type: the first word that its debug text has.
-pub(crate) fn word_of(value: &impl Debug) -> String {
-    let text = format!("{value:?}");
-    text.chars().take_while(|c| c.is_alphanumeric()).collect()
-}
-
-/// The multiply-adds of a window over `positions` outputs: its weight and its bias at each.
-pub(crate) fn weight_cost(weight: usize, bias: usize, positions: usize) -> Cost {
-    let parameters = weight.saturating_add(bias);
-    Cost {
-        parameters,
-        mult_adds: (parameters as u64).saturating_mul(positions as u64),
-    }
-}
-
-/// The positions of a map in all samples of a batch.
-pub(crate) fn positions<const R: usize>(shape: [usize; R]) -> usize {
-    let size = shape[2..].iter().copied();
-    size.fold(shape[0], usize::saturating_mul)
 }

@@ -4,6 +4,7 @@ use alloc::{format, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
+use super::{AxisPadding, ConvOp, Grid, Map};
 use crate::shape::{ShapeError, axis_name, check_not_empty};
 
 /// Which positions of the full output of a transposed convolution are cut away, where that is larger
@@ -58,6 +59,36 @@ pub(crate) struct TransposedWindow {
 }
 
 impl TransposedWindow {
+    /// Where the positions after it lie, of an output that is cut by `cut` positions before its first.
+    pub fn regrid<const R: usize>(&self, x: &Map<R>, cut: &[usize]) -> Option<Vec<Grid>> {
+        x.regrid(|n, grid| {
+            grid.transposed([
+                self.kernel_size[n],
+                self.stride[n],
+                self.dilation[n],
+                cut[n],
+            ])
+        })
+    }
+
+    /// The window as an operation of a plan.
+    pub fn op(self, channels: [usize; 2], groups: usize, bias: bool) -> ConvOp {
+        let cut = self.padding.iter().zip(&self.output_padding);
+        let cut = cut.map(|(&start, &output)| AxisPadding {
+            start,
+            end: start.saturating_sub(output),
+        });
+        ConvOp {
+            channels,
+            padding: cut.collect(),
+            kernel_size: self.kernel_size,
+            stride: self.stride,
+            dilation: self.dilation,
+            groups,
+            bias,
+        }
+    }
+
     /// Makes the kernel longer by so many taps on each axis. What they reach takes the place of the
     /// output padding, and is more than that where the kernel grows by more.
     pub fn lengthen(&mut self, more: &[usize]) {

@@ -4,7 +4,7 @@ use alloc::{format, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Grid, Map};
+use crate::graph::{AxisPadding, Grid, Map, WindowOp};
 use crate::shape::{PerAxis, ShapeError, axis_name, check_not_empty, with_spatial};
 
 /// How many zeros (for a max pool: minus infinities) surround the map before a window slides over it.
@@ -23,7 +23,7 @@ use crate::shape::{PerAxis, ShapeError, axis_name, check_not_empty, with_spatial
 /// assert_eq!(sums(Padding::Same), [6.0, 7.0]);
 /// assert_eq!(sums(Padding::explicit(1)), [3.0, 9.0]);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum Padding {
@@ -33,6 +33,7 @@ pub enum Padding {
     /// odd one at the **end**. At stride 1 with an odd kernel this is PyTorch's `kernel / 2`; at
     /// stride 2 on an even size it is not: there PyTorch networks use
     /// [`explicit(1)`](Self::explicit).
+    #[default]
     Same,
     /// None.
     Valid,
@@ -46,6 +47,11 @@ pub enum Padding {
 }
 
 impl Padding {
+    /// No padding.
+    pub(crate) const fn valid() -> Self {
+        Self::Valid
+    }
+
     /// The same padding at both ends, as PyTorch's `padding=`.
     pub fn explicit(padding: impl Into<PerAxis>) -> Self {
         let start = padding.into();
@@ -107,15 +113,26 @@ impl Window {
     }
 
     /// Where the positions after it lie.
-    pub fn regrid<const R: usize>(&self, x: &Map<R>, pads: &[(usize, usize)]) -> Option<Vec<Grid>> {
+    pub fn regrid<const R: usize>(&self, x: &Map<R>, pads: &[AxisPadding]) -> Option<Vec<Grid>> {
         x.regrid(|n, grid| {
             grid.window([
                 self.kernel_size[n],
                 self.stride[n],
                 self.dilation[n],
-                pads[n].0,
+                pads[n].start,
             ])
         })
+    }
+
+    /// The window with its padding, as an operation of a plan.
+    pub fn op(self, padding: Vec<AxisPadding>) -> WindowOp {
+        WindowOp {
+            kernel_size: self.kernel_size,
+            stride: self.stride,
+            dilation: self.dilation,
+            padding,
+            ceil_mode: self.ceil_mode,
+        }
     }
 
     /// The padding before and after each spatial axis.
@@ -124,27 +141,26 @@ impl Window {
         layer: &str,
         input: [usize; R],
         padding: &Padding,
-    ) -> Result<Vec<(usize, usize)>, ShapeError> {
+    ) -> Result<Vec<AxisPadding>, ShapeError> {
         match padding {
-            Padding::Valid => Ok(alloc::vec![(0, 0); R - 2]),
+            Padding::Valid => Ok(alloc::vec![AxisPadding::default(); R - 2]),
             Padding::Same => Ok((0..R - 2)
                 .map(|n| same_pads(input[2 + n], self.extent(n), self.stride[n]))
                 .collect()),
             Padding::Explicit { start, end } => {
                 let start = start.resolve(R, layer, "padding")?;
                 let end = end.resolve(R, layer, "padding")?;
-                Ok(start.into_iter().zip(end).collect())
+                let both = start.into_iter().zip(end);
+                Ok(both
+                    .map(|(start, end)| AxisPadding { start, end })
+                    .collect())
             }
         }
     }
 
     /// Refuses a padding in which a whole window can lie: it has no largest value and no mean.
-    pub fn check_sees_the_map(
-        &self,
-        layer: &str,
-        pads: &[(usize, usize)],
-    ) -> Result<(), ShapeError> {
-        for (n, &(start, end)) in pads.iter().enumerate() {
+    pub fn check_sees_the_map(&self, layer: &str, pads: &[AxisPadding]) -> Result<(), ShapeError> {
+        for (n, &AxisPadding { start, end }) in pads.iter().enumerate() {
             if start.max(end) >= self.kernel_size[n] {
                 return Err(ShapeError::new(
                     layer,
@@ -165,11 +181,11 @@ impl Window {
         &self,
         layer: &str,
         input: [usize; R],
-        pads: &[(usize, usize)],
+        pads: &[AxisPadding],
     ) -> Result<[usize; R], ShapeError> {
         check_not_empty(layer, input)?;
         let mut size = Vec::with_capacity(R - 2);
-        for (n, &(start, end)) in pads.iter().enumerate() {
+        for (n, &AxisPadding { start, end }) in pads.iter().enumerate() {
             let (length, stride, extent) = (input[2 + n], self.stride[n], self.extent(n));
             let padded = length + start + end;
             if padded < extent && !self.ceil_mode {
@@ -207,10 +223,13 @@ impl Window {
 }
 
 /// The padding that makes the output `ceil(size / stride)` long.
-fn same_pads(size: usize, extent: usize, stride: usize) -> (usize, usize) {
+fn same_pads(size: usize, extent: usize, stride: usize) -> AxisPadding {
     let needed = (size.div_ceil(stride).max(1) - 1) * stride + extent;
     let total = needed.saturating_sub(size);
-    (total / 2, total - total / 2)
+    AxisPadding {
+        start: total / 2,
+        end: total - total / 2,
+    }
 }
 
 #[cfg(test)]
@@ -235,10 +254,10 @@ mod tests {
 
     #[test]
     fn same_pads_the_odd_one_at_the_end() {
-        assert_eq!(same_pads(32, 3, 2), (0, 1));
-        assert_eq!(same_pads(33, 3, 2), (1, 1));
-        assert_eq!(same_pads(10, 2, 1), (0, 1));
-        assert_eq!(same_pads(10, 1, 2), (0, 0));
+        assert_eq!(same_pads(32, 3, 2), AxisPadding { start: 0, end: 1 });
+        assert_eq!(same_pads(33, 3, 2), AxisPadding { start: 1, end: 1 });
+        assert_eq!(same_pads(10, 2, 1), AxisPadding { start: 0, end: 1 });
+        assert_eq!(same_pads(10, 1, 2), AxisPadding { start: 0, end: 0 });
     }
 
     #[test]
@@ -271,7 +290,9 @@ mod tests {
     #[test]
     fn a_window_larger_than_the_map_is_an_error() {
         let w = window(5, 1, 2, false);
-        let error = w.output_shape("Conv", [1, 1, 4], &[(1, 1)]).unwrap_err();
+        let error = w
+            .output_shape("Conv", [1, 1, 4], &[AxisPadding { start: 1, end: 1 }])
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "Conv: length 4 with padding 1 + 1 is smaller than the window of 9 (kernel 5, dilation 2). \

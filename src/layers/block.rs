@@ -2,7 +2,6 @@
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::activation::{Activation, ActivationConfig};
 use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -10,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::cpu::{Epilogue, Outcome, read_through_norm};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
+use crate::layers::activation::{Activation, ActivationConfig};
 use crate::layers::conv::{Conv, ConvConfig, Part, Parts};
 use crate::layers::layer::{Layer, check_residual};
 use crate::layers::norm::NormConfig;
-use crate::layers::style::check_activation;
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, expect};
@@ -24,7 +23,7 @@ pub use crate::layers::style::{ConvStyle, LayerOrder};
 ///
 /// # Example
 /// ```
-/// use burn_skip::{Padding, block::ConvNormActConfig};
+/// use burn_skip::{Padding, Trace, block::ConvNormActConfig};
 ///
 /// let config = ConvNormActConfig::new([3, 16], 3).with_stride(2);
 /// assert_eq!(config.output_shape([1, 3, 33, 20]).unwrap(), [1, 16, 17, 10]);
@@ -40,12 +39,16 @@ pub struct ConvNormActConfig {
     /// The size of the kernel.
     pub kernel_size: PerAxis,
     /// The step of the window. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub stride: PerAxis,
     /// The distance between the taps of the kernel. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub dilation: PerAxis,
     /// The number of groups that the channels are split into. Default: 1.
+    #[serde(default = "crate::defaults::groups")]
     pub groups: usize,
     /// Padding, norm, activation, their order, and the bias.
+    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
 }
 
@@ -125,38 +128,9 @@ impl ConvNormActConfig {
     /// # Errors
     /// As [`ConvConfig::validate`], and when the groups of a group norm do not divide the channels.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        self.conv().validate::<R>().map_err(|e| e.within("conv"))?;
-        if let Some(norm) = &self.style.norm {
-            norm.validate(self.norm_channels())
-                .map_err(|e| e.within("norm"))?;
-        }
-        match &self.style.activation {
-            Some(activation) => check_activation(activation, self.norm_channels())
-                .map_err(|e| e.within("activation")),
-            None => Ok(()),
-        }
-    }
-
-    /// The shape of the output for an input of shape `input`.
-    ///
-    /// # Errors
-    /// As [`ConvConfig::output_shape`], and when the configuration is invalid.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        self.validate::<R>()?;
-        let output = self.conv().output_shape(input);
-        let output = output.map_err(|e| e.within("conv"))?;
-        if let Some(norm) = &self.style.norm {
-            let normalised = match self.style.order {
-                LayerOrder::NormActConv => input,
-                LayerOrder::ConvNormAct | LayerOrder::ConvActNorm => output,
-            };
-            norm.output_shape(normalised)
-                .map_err(|e| e.within("norm"))?;
-        }
-        Ok(output)
+        Planner::check_options(&[self.channels[0]], |planner, x: &[Map<R>]| {
+            self.trace(planner, &x[0])
+        })
     }
 
     /// Builds the layer.
@@ -178,42 +152,42 @@ impl ConvNormActConfig {
 
 impl<const R: usize> Trace<R> for ConvNormActConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.node("ConvNormAct", &[x], |planner| {
-            self.validate::<R>()?;
-            let ConvStyle {
-                norm, activation, ..
-            } = &self.style;
-            in_order(self.style.order, x, |part, x| match part {
-                Step::Conv => self.conv().trace(planner.at("conv"), x),
-                Step::Norm => norm.trace(planner.at("norm"), x),
-                Step::Activation => activation.trace(planner.at("activation"), x),
-            })
-        })
+        let ConvStyle {
+            norm, activation, ..
+        } = &self.style;
+        trace_in_order(self.style.order, &self.conv(), norm, activation, planner, x)
     }
 }
 
-/// The parts of a [`ConvNormAct`].
-#[derive(Clone, Copy)]
-enum Step {
-    Conv,
-    Norm,
-    Activation,
-}
-
-/// What the parts make of `x`, in their order.
-fn in_order<const R: usize>(
+/// Records the three parts in their order; the norm and the activation may be fused with the convolution.
+fn trace_in_order<const R: usize>(
     order: LayerOrder,
+    conv: &impl Trace<R>,
+    norm: &impl Trace<R>,
+    activation: &impl Trace<R>,
+    planner: &mut Planner,
     x: &Map<R>,
-    mut part: impl FnMut(Step, &Map<R>) -> Result<Map<R>, ShapeError>,
 ) -> Result<Map<R>, ShapeError> {
-    let parts = match order {
-        LayerOrder::ConvNormAct => [Step::Conv, Step::Norm, Step::Activation],
-        LayerOrder::ConvActNorm => [Step::Conv, Step::Activation, Step::Norm],
-        LayerOrder::NormActConv => [Step::Norm, Step::Activation, Step::Conv],
-    };
-    parts
-        .into_iter()
-        .try_fold(x.clone(), |x, name| part(name, &x))
+    let conv = |planner: &mut Planner, x: &Map<R>| conv.trace(planner.at("conv"), x);
+    let norm = |planner: &mut Planner, x: &Map<R>| norm.trace(planner.at("norm"), x);
+    let act = |planner: &mut Planner, x: &Map<R>| activation.trace(planner.at("activation"), x);
+    planner.node("ConvNormAct", &[x], |planner| match order {
+        LayerOrder::ConvNormAct => planner.dispatched(|planner| {
+            let y = conv(planner, x)?;
+            let y = norm(planner, &y)?;
+            act(planner, &y)
+        }),
+        LayerOrder::ConvActNorm => {
+            let y = conv(planner, x)?;
+            let y = act(planner, &y)?;
+            norm(planner, &y)
+        }
+        LayerOrder::NormActConv => planner.dispatched(|planner| {
+            let x = norm(planner, x)?;
+            let x = act(planner, &x)?;
+            conv(planner, &x)
+        }),
+    })
 }
 
 /// A convolution, a norm and an activation: `y = act(norm(conv(x)))`, or in another
@@ -255,7 +229,7 @@ impl<const R: usize> ConvNormAct<R> {
         residual: Option<Tensor<R>>,
         activation: &Option<Activation>,
     ) -> Part<R> {
-        let relu = matches!(activation, Some(Activation::Relu(_)));
+        let relu = activation.as_ref().is_some_and(Activation::is_relu);
         let norm = match &self.norm {
             None => None,
             Some(Normalization::Batch(norm)) => Some(norm),
@@ -283,9 +257,9 @@ impl<const R: usize> ConvNormAct<R> {
 
     /// Norm, activation and convolution: where the kernels can, what is read is normalised as it is read.
     fn norm_conv(&self, parts: Parts<R>) -> Tensor<R> {
-        let relu = match self.activation {
+        let relu = match &self.activation {
             None => Some(false),
-            Some(Activation::Relu(_)) => Some(true),
+            Some(activation) if activation.is_relu() => Some(true),
             _ => None,
         };
         let parts = match (&self.norm, relu) {
@@ -299,6 +273,19 @@ impl<const R: usize> ConvNormAct<R> {
         };
         let x = Layer::forward(&self.norm, parts.into_tensor());
         self.conv.forward(Layer::forward(&self.activation, x))
+    }
+}
+
+impl<const R: usize> Trace<R> for ConvNormAct<R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        trace_in_order(
+            self.order,
+            &self.conv,
+            &self.norm,
+            &self.activation,
+            planner,
+            x,
+        )
     }
 }
 
@@ -334,37 +321,13 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
         let y = self.forward_parts(parts).into_tensor();
         Layer::forward(activation, y + residual)
     }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        let output = self.conv.output_shape(input);
-        let output = output.map_err(|e| e.within("conv"))?;
-        let normalised = match self.order {
-            LayerOrder::NormActConv => input,
-            LayerOrder::ConvNormAct | LayerOrder::ConvActNorm => output,
-        };
-        let norm = self.norm.output_shape(normalised);
-        norm.map_err(|e| e.within("norm"))?;
-        let activation = self.activation.output_shape(normalised);
-        activation.map_err(|e| e.within("activation"))?;
-        Ok(output)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.node("ConvNormAct", &[x], |planner| {
-            in_order(self.order, x, |part, x| match part {
-                Step::Conv => self.conv.trace(planner.at("conv"), x),
-                Step::Norm => self.norm.trace(planner.at("norm"), x),
-                Step::Activation => self.activation.trace(planner.at("activation"), x),
-            })
-        })
-    }
 }
 
 /// Configuration of [`DoubleConv`].
 ///
 /// # Example
 /// ```
-/// use burn_skip::{block::DoubleConvConfig, plan::Trace};
+/// use burn_skip::{block::DoubleConvConfig, Trace};
 ///
 /// let config = DoubleConvConfig::new([3, 16]);
 /// assert_eq!(config.plan([1, 3, 32, 32]).root.total_parameters(), 2_800);
@@ -378,10 +341,13 @@ pub struct DoubleConvConfig {
     /// Input and output channels.
     pub channels: [usize; 2],
     /// The channels between the two convolutions. Default: the output channels.
+    #[serde(default)]
     pub mid_channels: Option<usize>,
     /// The size of both kernels. Default: 3.
+    #[serde(default = "crate::defaults::three")]
     pub kernel_size: PerAxis,
     /// Padding, norm, activation, their order, and the bias of both convolutions.
+    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
 }
 
@@ -419,22 +385,9 @@ impl DoubleConvConfig {
     /// # Errors
     /// As [`ConvNormActConfig::validate`].
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        let [first, second] = self.convs();
-        first.validate::<R>().map_err(|e| e.within("first"))?;
-        second.validate::<R>().map_err(|e| e.within("second"))
-    }
-
-    /// The shape of the output for an input of shape `input`.
-    ///
-    /// # Errors
-    /// As [`ConvNormActConfig::output_shape`].
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        let [first, second] = self.convs();
-        let mid = first.output_shape(input).map_err(|e| e.within("first"))?;
-        second.output_shape(mid).map_err(|e| e.within("second"))
+        Planner::check_options(&[self.channels[0]], |planner, x: &[Map<R>]| {
+            self.trace(planner, &x[0])
+        })
     }
 
     /// Builds the layer.
@@ -450,12 +403,22 @@ impl DoubleConvConfig {
 
 impl<const R: usize> Trace<R> for DoubleConvConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.node("DoubleConv", &[x], |planner| {
-            let [first, second] = self.convs();
-            let mid = first.trace(planner.at("first"), x)?;
-            second.trace(planner.at("second"), &mid)
-        })
+        let [first, second] = self.convs();
+        trace_both(&first, &second, planner, x)
     }
+}
+
+/// Records both convolutions.
+fn trace_both<const R: usize>(
+    first: &impl Trace<R>,
+    second: &impl Trace<R>,
+    planner: &mut Planner,
+    x: &Map<R>,
+) -> Result<Map<R>, ShapeError> {
+    planner.node("DoubleConv", &[x], |planner| {
+        let mid = first.trace(planner.at("first"), x)?;
+        second.trace(planner.at("second"), &mid)
+    })
 }
 
 /// Two [`ConvNormAct`], one after the other: the block of a U-Net (arXiv:1505.04597).
@@ -482,6 +445,12 @@ pub struct DoubleConv<const R: usize = 4> {
     pub second: ConvNormAct<R>,
 }
 
+impl<const R: usize> Trace<R> for DoubleConv<R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        trace_both(&self.first, &self.second, planner, x)
+    }
+}
+
 impl<const R: usize> Layer<R> for DoubleConv<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         self.forward_parts(x.into()).into_tensor()
@@ -490,23 +459,6 @@ impl<const R: usize> Layer<R> for DoubleConv<R> {
     fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
         expect(self.output_shape(parts.dims()));
         self.second.forward_parts(self.first.forward_parts(parts))
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        let mid = self
-            .first
-            .output_shape(input)
-            .map_err(|e| e.within("first"))?;
-        self.second
-            .output_shape(mid)
-            .map_err(|e| e.within("second"))
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.node("DoubleConv", &[x], |planner| {
-            let mid = self.first.trace(planner.at("first"), x)?;
-            self.second.trace(planner.at("second"), &mid)
-        })
     }
 }
 
@@ -566,10 +518,12 @@ mod tests {
 
     #[test]
     fn norms_and_activations_that_cannot_work_are_refused() {
-        use burn::nn::PReluConfig;
         let text = |config: ConvNormActConfig| config.validate::<4>().unwrap_err().to_string();
         let config = || ConvNormActConfig::new([2, 4], 3);
-        let prelu = ActivationConfig::PRelu(PReluConfig::new().with_num_parameters(3));
+        let prelu = ActivationConfig::PRelu {
+            num_parameters: 3,
+            alpha: 0.25,
+        };
         assert_eq!(
             text(config().with_activation(prelu)),
             "activation.Activation: PRelu has 3 parameters for 4 channels. Give it one parameter, or one for each channel."
@@ -630,9 +584,7 @@ ConvNormAct {
       _0: BatchNorm {num_features: 4, momentum: 0.1, epsilon: 0.00001, params: 16}
       params: 16
     }
-  activation: Relu {
-      _0: Relu
-    }
+  activation: Activation {kind: Relu}
   order: ConvNormAct
   params: 88
 }";

@@ -7,8 +7,8 @@ use burn::nn::{
     BatchNorm, Dropout, Gelu, GroupNorm, Identity, InstanceNorm, LeakyRelu, PRelu, PaddingConfig1d,
     PaddingConfig2d, PaddingConfig3d, Relu, Sigmoid, Tanh,
     activation::{
-        Activation, Celu, Elu, HardShrink, HardSigmoid, HardSwish, LogSigmoid, Mish, Relu6, Selu,
-        Shrink, SiLU, SoftShrink, Softplus, Softsign, ThresholdedRelu,
+        Activation as BurnActivation, Celu, Elu, HardShrink, HardSigmoid, HardSwish, LogSigmoid,
+        Mish, Relu6, Selu, Shrink, SiLU, SoftShrink, Softplus, Softsign, ThresholdedRelu,
     },
     conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d},
     norm::Normalization,
@@ -22,68 +22,106 @@ use burn::tensor::Tensor;
 use super::layer::Layer;
 use crate::cpu::batch_norm;
 use crate::graph::window::{Padding, Window};
-use crate::graph::{Cost, Map, Planner, positions, weight_cost, word_of};
-use crate::graph::{TransposedWindow, transposed_size};
-use crate::layers::norm::{check_enough_values, scale_and_shift};
+use crate::graph::{
+    AdaptiveKind, AxisPadding, ConvOp, Map, NormKind, Op, Planner, PoolKind, Record,
+    TransposedWindow, transposed_size,
+};
+use crate::layers::activation::{ActivationConfig, gelu};
+use crate::layers::norm::{check_enough_values, norm_record};
+use crate::plan::Trace;
 use crate::shape::{
     PerAxis, ShapeError, check_channels, check_not_empty, expect, with_channels, with_spatial,
 };
 
-/// Layers that keep the shape and take any number of channels.
-macro_rules! elementwise_layers {
-    ($($layer:ty),+ $(,)?) => {$(
+/// Burn's activations that keep the shape and take any number of channels, each with the function that it is.
+macro_rules! activations {
+    ($($layer:ident: $self:ident => $activation:expr),+ $(,)?) => {$(
+        impl<const R: usize> Trace<R> for $layer {
+            fn trace(&$self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+                planner.leaf(stringify!($layer), &[x], || {
+                    Ok(Record::new(Op::Activation($activation), x.shape).on_grid_of(x))
+                })
+            }
+        }
+
         impl<const R: usize> Layer<R> for $layer {
             fn forward(&self, x: Tensor<R>) -> Tensor<R> {
                 <$layer>::forward(self, x)
-            }
-
-            fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-                Ok(input)
-            }
-
-            fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-                planner.pointwise(stringify!($layer), x, Cost::default(), Ok(x.shape))
             }
         }
     )+};
 }
 
-elementwise_layers!(
-    Identity,
-    Dropout,
-    Relu,
-    Relu6,
-    LeakyRelu,
-    Elu,
-    Celu,
-    Selu,
-    SiLU,
-    Mish,
-    Sigmoid,
-    Tanh,
-    HardSigmoid,
-    HardSwish,
-    HardShrink,
-    SoftShrink,
-    Shrink,
-    Softplus,
-    Softsign,
-    LogSigmoid,
-    ThresholdedRelu,
+activations!(
+    Identity: self => ActivationConfig::Identity,
+    Relu: self => ActivationConfig::Relu,
+    Relu6: self => ActivationConfig::Relu6,
+    LeakyRelu: self => ActivationConfig::LeakyRelu { negative_slope: self.negative_slope },
+    Elu: self => ActivationConfig::Elu { alpha: self.alpha },
+    Celu: self => ActivationConfig::Celu { alpha: self.alpha },
+    Selu: self => ActivationConfig::Selu,
+    SiLU: self => ActivationConfig::Silu,
+    Mish: self => ActivationConfig::Mish,
+    Sigmoid: self => ActivationConfig::Sigmoid,
+    Tanh: self => ActivationConfig::Tanh,
+    HardSigmoid: self => ActivationConfig::HardSigmoid { alpha: self.alpha, beta: self.beta },
+    HardSwish: self => ActivationConfig::HardSwish,
+    HardShrink: self => ActivationConfig::HardShrink { lambda: self.lambda },
+    SoftShrink: self => ActivationConfig::SoftShrink { lambda: self.lambda },
+    Shrink: self => ActivationConfig::Shrink { lambda: self.lambda, bias: self.bias },
+    Softplus: self => ActivationConfig::Softplus { beta: self.beta },
+    Softsign: self => ActivationConfig::Softsign,
+    LogSigmoid: self => ActivationConfig::LogSigmoid,
+    ThresholdedRelu: self => ActivationConfig::ThresholdedRelu { alpha: self.alpha },
 );
+
+impl<const R: usize> Trace<R> for Dropout {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.leaf("Dropout", &[x], || {
+            Ok(Record::new(Op::Dropout, x.shape).on_grid_of(x))
+        })
+    }
+}
+
+impl<const R: usize> Layer<R> for Dropout {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        Dropout::forward(self, x)
+    }
+}
+
+impl<const R: usize> Trace<R> for Gelu {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        let activation = match self.approximate {
+            true => ActivationConfig::GeluApproximate,
+            false => ActivationConfig::Gelu,
+        };
+        activation.trace(planner, x)
+    }
+}
 
 impl<const R: usize> Layer<R> for Gelu {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        match self.approximate || !x.device().is_autodiff() {
+        match self.approximate {
             true => Gelu::forward(self, x),
-            // Burn 0.22 differentiates the exact function by a formula for the approximate one on
-            // all backends but flex, which is off by up to 9e-4. That of `erf` is exact.
-            false => x.clone() * (x * core::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0) * 0.5,
+            false => gelu(x),
         }
     }
+}
 
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        Ok(input)
+impl<const R: usize> Trace<R> for PRelu {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.leaf("PRelu", &[x], || {
+            let num_parameters = self.alpha.shape()[0];
+            if num_parameters != 1 {
+                check_channels("PRelu", x.shape, num_parameters)?;
+            }
+            let activation = ActivationConfig::PRelu {
+                num_parameters,
+                alpha: self.alpha_value,
+            };
+            let record = Record::new(Op::Activation(activation), x.shape).on_grid_of(x);
+            Ok(record.with_parameter("alpha", num_parameters))
+        })
     }
 }
 
@@ -92,71 +130,101 @@ impl<const R: usize> Layer<R> for PRelu {
         expect(self.output_shape(x.dims()));
         PRelu::forward(self, x)
     }
+}
 
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        match self.alpha.shape().dims() {
-            [1] => Ok(input),
-            [channels] => check_channels("PRelu", input, channels).map(|()| input),
+impl<const R: usize> Trace<R> for BurnActivation {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        match self {
+            Self::Identity(_) => Ok(x.clone()),
+            Self::Gelu(layer) => layer.trace(planner, x),
+            Self::PRelu(layer) => layer.trace(planner, x),
+            Self::Relu(layer) => layer.trace(planner, x),
+            Self::LeakyRelu(layer) => layer.trace(planner, x),
+            Self::Selu(layer) => layer.trace(planner, x),
+            Self::Sigmoid(layer) => layer.trace(planner, x),
+            Self::Tanh(layer) => layer.trace(planner, x),
+            Self::HardSigmoid(layer) => layer.trace(planner, x),
+            Self::HardSwish(layer) => layer.trace(planner, x),
+            Self::Softplus(layer) => layer.trace(planner, x),
+            Self::Softsign(layer) => layer.trace(planner, x),
+            Self::Elu(layer) => layer.trace(planner, x),
+            Self::Celu(layer) => layer.trace(planner, x),
+            Self::ThresholdedRelu(layer) => layer.trace(planner, x),
+            Self::HardShrink(layer) => layer.trace(planner, x),
+            Self::SoftShrink(layer) => layer.trace(planner, x),
+            Self::Shrink(layer) => layer.trace(planner, x),
+            Self::SwiGlu(_) => {
+                let refused = ShapeError::new(
+                    "Activation",
+                    "SwiGlu works on the last axis, which is spatial in a feature map",
+                    "Choose an activation that works on each element",
+                );
+                planner.opaque("Activation", x, 0, Err(refused))
+            }
+            _ => planner.opaque("Activation", x, self.num_params(), Ok(x.shape)),
         }
     }
 }
 
-impl<const R: usize> Layer<R> for Activation {
+impl<const R: usize> Layer<R> for BurnActivation {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims()));
         match self {
-            Activation::Gelu(gelu) => Layer::forward(gelu, x),
-            _ => Activation::forward(self, x),
+            Self::Gelu(gelu) => Layer::forward(gelu, x),
+            _ => BurnActivation::forward(self, x),
         }
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        match self {
-            Activation::PRelu(prelu) => prelu.output_shape(input),
-            Activation::SwiGlu(_) => Err(ShapeError::new(
-                "Activation",
-                "SwiGlu works on the last axis, which is spatial in a feature map",
-                "Choose an activation that works on each element",
-            )),
-            _ => Ok(input),
-        }
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        let cost = weight_cost(self.num_params(), 0, x.shape[0]);
-        planner.pointwise(&word_of(self), x, cost, self.output_shape(x.shape))
     }
 }
 
-/// Norms over the channels, each with its number of channels and what else a map must have.
+/// Norms over the channels, each with its kind, its number of channels and what else a map must have.
 macro_rules! channel_norms {
-    ($($layer:ident: $self:ident => $channels:expr, $enough:ident, $learns:expr),+ $(,)?) => {$(
+    ($($layer:ident: $self:ident => $kind:expr, $channels:expr, $check:ident, $affine:expr),+ $(,)?) => {$(
+        impl<const R: usize> Trace<R> for $layer {
+            fn trace(&$self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+                planner.leaf(stringify!($layer), &[x], || {
+                    check_channels(stringify!($layer), x.shape, $channels)?;
+                    $check(stringify!($layer), x.shape)?;
+                    Ok(norm_record($kind, x, $affine))
+                })
+            }
+        }
+
         impl<const R: usize> Layer<R> for $layer {
             fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-                expect(Layer::<R>::output_shape(self, x.dims()));
+                expect(self.output_shape(x.dims()));
                 $layer::forward(self, x)
-            }
-
-            fn output_shape(&$self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-                check_channels(stringify!($layer), input, $channels)?;
-                $enough(stringify!($layer), input)?;
-                Ok(input)
-            }
-
-            fn trace(&$self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-                let cost = scale_and_shift(x, $learns);
-                let output = Layer::<R>::output_shape($self, x.shape);
-                planner.pointwise(stringify!($layer), x, cost, output)
             }
         }
     )+};
 }
 
 channel_norms!(
-    BatchNorm: self => self.gamma.shape()[0], check_not_empty, true,
-    GroupNorm: self => self.num_channels, check_enough_values, self.gamma.is_some(),
-    InstanceNorm: self => self.num_channels, check_enough_values, self.gamma.is_some(),
+    BatchNorm: self => NormKind::Batch, self.gamma.shape()[0], check_not_empty, true,
+    GroupNorm: self => NormKind::Group { groups: self.num_groups },
+        self.num_channels, check_enough_values, self.gamma.is_some(),
+    InstanceNorm: self => NormKind::Instance,
+        self.num_channels, check_enough_values, self.gamma.is_some(),
 );
+
+impl<const R: usize> Trace<R> for Normalization {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        match self {
+            Self::Identity(_) => Ok(x.clone()),
+            // (It goes through the dispatch, which has a kernel for it.)
+            Self::Batch(norm) => planner.dispatched(|planner| norm.trace(planner, x)),
+            Self::Group(norm) => norm.trace(planner, x),
+            Self::Instance(norm) => norm.trace(planner, x),
+            _ => {
+                let refused = ShapeError::new(
+                    "Normalization",
+                    "layer and RMS norm work on the last axis, which is spatial in a feature map",
+                    "Choose batch, group or instance norm",
+                );
+                planner.opaque("Normalization", x, 0, Err(refused))
+            }
+        }
+    }
+}
 
 impl<const R: usize> Layer<R> for Normalization {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
@@ -164,30 +232,6 @@ impl<const R: usize> Layer<R> for Normalization {
         match self {
             Self::Batch(norm) => batch_norm(norm, x, None, false),
             _ => Normalization::forward(self, x),
-        }
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        match self {
-            Self::Identity(_) => Ok(input),
-            Self::Batch(norm) => norm.output_shape(input),
-            Self::Group(norm) => norm.output_shape(input),
-            Self::Instance(norm) => norm.output_shape(input),
-            _ => Err(ShapeError::new(
-                "Normalization",
-                "layer and RMS norm work on the last axis, which is spatial in a feature map",
-                "Choose batch, group or instance norm",
-            )),
-        }
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        match self {
-            Self::Identity(_) => Ok(x.clone()),
-            Self::Batch(norm) => norm.trace(planner, x),
-            Self::Group(norm) => norm.trace(planner, x),
-            Self::Instance(norm) => norm.trace(planner, x),
-            _ => planner.opaque("Normalization", x, 0, self.output_shape(x.shape)),
         }
     }
 }
@@ -241,38 +285,18 @@ struct BurnWindow {
     pools: bool,
 }
 
+/// A window, and its padding of each axis.
+struct PaddedWindow {
+    window: Window,
+    padding: Vec<AxisPadding>,
+}
+
 impl BurnWindow {
-    fn output_shape<const R: usize>(
-        &self,
-        layer: &str,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        let (window, pads) = self.resolve(layer, input)?;
-        window.output_shape(layer, input, &pads)
-    }
-
-    /// The output of a layer with this window and such a cost of each output's position.
-    fn trace<const R: usize>(
-        &self,
-        layer: &str,
-        planner: &mut Planner,
-        x: &Map<R>,
-        (output, weight, bias): (Result<[usize; R], ShapeError>, usize, usize),
-    ) -> Result<Map<R>, ShapeError> {
-        planner.node(layer, &[x], |planner| {
-            let output = output?;
-            let (window, pads) = self.resolve(layer, x.shape)?;
-            planner.pay(weight_cost(weight, bias, positions(output)));
-            Ok(planner.map(output, window.regrid(x, &pads)))
-        })
-    }
-
-    /// The window, and the padding of each axis.
     fn resolve<const R: usize>(
         &self,
         layer: &str,
         input: [usize; R],
-    ) -> Result<(Window, Vec<(usize, usize)>), ShapeError> {
+    ) -> Result<PaddedWindow, ShapeError> {
         let mut window = Window {
             kernel_size: self.kernel_size.resolve_positive(R, layer, "kernel_size")?,
             stride: self.stride.resolve_positive(R, layer, "stride")?,
@@ -280,51 +304,57 @@ impl BurnWindow {
             ceil_mode: self.ceil_mode,
         };
         // Burn's `Same` does not count the dilation: take the padding of the undilated window.
-        let pads = window.pads(layer, input, &self.padding)?;
+        let padding = window.pads(layer, input, &self.padding)?;
         if self.pools {
-            window.check_sees_the_map(layer, &pads)?;
+            window.check_sees_the_map(layer, &padding)?;
         }
         window.dilation = self.dilation.resolve_positive(R, layer, "dilation")?;
-        Ok((window, pads))
+        Ok(PaddedWindow { window, padding })
     }
 }
 
 /// Burn's convolutions, each with the rank of its maps.
 macro_rules! convolutions {
     ($($layer:ident $rank:literal),+) => {$(
+        impl Trace<$rank> for $layer {
+            fn trace(&self, planner: &mut Planner, x: &Map<$rank>) -> Result<Map<$rank>, ShapeError> {
+                let layer = stringify!($layer);
+                planner.leaf(layer, &[x], || {
+                    let weight = self.weight.shape();
+                    let channels = [weight[1] * self.groups, weight[0]];
+                    check_channels(layer, x.shape, channels[0])?;
+                    let burn = BurnWindow {
+                        kernel_size: self.kernel_size.into(),
+                        stride: self.stride.into(),
+                        dilation: self.dilation.into(),
+                        ceil_mode: false,
+                        padding: (&self.padding).into(),
+                        pools: false,
+                    };
+                    let PaddedWindow { window, padding } = burn.resolve(layer, x.shape)?;
+                    let output = window.output_shape(layer, x.shape, &padding)?;
+                    let grid = window.regrid(x, &padding);
+                    let op = Op::Conv(ConvOp {
+                        channels,
+                        kernel_size: window.kernel_size,
+                        stride: window.stride,
+                        dilation: window.dilation,
+                        padding,
+                        groups: self.groups,
+                        bias: self.bias.is_some(),
+                    });
+                    Ok(Record::new(op, with_channels(output, channels[1]))
+                        .on_grid(grid)
+                        .with_parameter("weight", weight.num_elements())
+                        .with_parameter("bias", if self.bias.is_some() { channels[1] } else { 0 }))
+                })
+            }
+        }
+
         impl Layer<$rank> for $layer {
             fn forward(&self, x: Tensor<$rank>) -> Tensor<$rank> {
                 expect(self.output_shape(x.dims()));
                 $layer::forward(self, x)
-            }
-
-            fn output_shape(&self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
-                let layer = stringify!($layer);
-                let weight = self.weight.shape();
-                check_channels(layer, input, weight[1] * self.groups)?;
-                let window = BurnWindow::from(self);
-                Ok(with_channels(window.output_shape(layer, input)?, weight[0]))
-            }
-
-            fn trace(&self, planner: &mut Planner, x: &Map<$rank>) -> Result<Map<$rank>, ShapeError> {
-                let weight = self.weight.shape().num_elements();
-                let bias = self.bias.iter().map(|bias| bias.shape().num_elements()).sum();
-                let window = BurnWindow::from(self);
-                let output = self.output_shape(x.shape);
-                window.trace(stringify!($layer), planner, x, (output, weight, bias))
-            }
-        }
-
-        impl From<&$layer> for BurnWindow {
-            fn from(layer: &$layer) -> Self {
-                Self {
-                    kernel_size: layer.kernel_size.into(),
-                    stride: layer.stride.into(),
-                    dilation: layer.dilation.into(),
-                    ceil_mode: false,
-                    padding: (&layer.padding).into(),
-                    pools: false,
-                }
             }
         }
     )+};
@@ -335,24 +365,35 @@ convolutions!(Conv1d 3, Conv2d 4, Conv3d 5);
 /// Burn's transposed convolutions, each with the rank of its maps.
 macro_rules! transposed_convolutions {
     ($($layer:ident $rank:literal),+) => {$(
+        impl Trace<$rank> for $layer {
+            fn trace(&self, planner: &mut Planner, x: &Map<$rank>) -> Result<Map<$rank>, ShapeError> {
+                let layer = stringify!($layer);
+                planner.leaf(layer, &[x], || {
+                    let axes = |values: PerAxis, what| values.resolve($rank, layer, what);
+                    check_channels(layer, x.shape, self.channels[0])?;
+                    let window = TransposedWindow {
+                        kernel_size: axes(self.kernel_size.into(), "kernel_size")?,
+                        stride: axes(self.stride.into(), "stride")?,
+                        dilation: axes(self.dilation.into(), "dilation")?,
+                        padding: axes(self.padding.into(), "padding")?,
+                        output_padding: axes(self.padding_out.into(), "padding_out")?,
+                    };
+                    let size = transposed_size(layer, x.shape, &window)?;
+                    let output = with_channels(with_spatial(x.shape, &size), self.channels[1]);
+                    let grid = window.regrid(x, &window.padding);
+                    let bias = self.bias.is_some();
+                    Ok(Record::new(Op::ConvTranspose(window.op(self.channels, self.groups, bias)), output)
+                        .on_grid(grid)
+                        .with_parameter("weight", self.weight.shape().num_elements())
+                        .with_parameter("bias", if bias { self.channels[1] } else { 0 }))
+                })
+            }
+        }
+
         impl Layer<$rank> for $layer {
             fn forward(&self, x: Tensor<$rank>) -> Tensor<$rank> {
                 expect(self.output_shape(x.dims()));
                 $layer::forward(self, x)
-            }
-
-            fn output_shape(&self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
-                let layer = stringify!($layer);
-                let axes = |values: PerAxis, what| values.resolve($rank, layer, what);
-                check_channels(layer, input, self.channels[0])?;
-                let size = transposed_size(layer, input, &TransposedWindow {
-                    kernel_size: axes(self.kernel_size.into(), "kernel_size")?,
-                    stride: axes(self.stride.into(), "stride")?,
-                    dilation: axes(self.dilation.into(), "dilation")?,
-                    padding: axes(self.padding.into(), "padding")?,
-                    output_padding: axes(self.padding_out.into(), "padding_out")?,
-                })?;
-                Ok(with_channels(with_spatial(input, &size), self.channels[1]))
             }
         }
     )+};
@@ -360,62 +401,71 @@ macro_rules! transposed_convolutions {
 
 transposed_convolutions!(ConvTranspose1d 3, ConvTranspose2d 4, ConvTranspose3d 5);
 
-/// Burn's pools, each with the rank of its maps and its dilation.
+/// Burn's pools, each with the rank of its maps, its kind and its dilation.
 macro_rules! pools {
-    ($($layer:ident $rank:literal: $self:ident => $dilation:expr),+ $(,)?) => {$(
+    ($($layer:ident $rank:literal: $self:ident => $kind:expr, $dilation:expr),+ $(,)?) => {$(
+        impl Trace<$rank> for $layer {
+            fn trace(&$self, planner: &mut Planner, x: &Map<$rank>) -> Result<Map<$rank>, ShapeError> {
+                let layer = stringify!($layer);
+                planner.leaf(layer, &[x], || {
+                    let burn = BurnWindow {
+                        kernel_size: $self.kernel_size.into(),
+                        stride: $self.stride.into(),
+                        dilation: $dilation.into(),
+                        ceil_mode: $self.ceil_mode,
+                        padding: (&$self.padding).into(),
+                        pools: true,
+                    };
+                    let PaddedWindow { window, padding } = burn.resolve(layer, x.shape)?;
+                    let output = window.output_shape(layer, x.shape, &padding)?;
+                    let grid = window.regrid(x, &padding);
+                    let op = Op::Pool { kind: $kind, window: window.op(padding) };
+                    Ok(Record::new(op, output).on_grid(grid))
+                })
+            }
+        }
+
         impl Layer<$rank> for $layer {
             fn forward(&self, x: Tensor<$rank>) -> Tensor<$rank> {
                 expect(self.output_shape(x.dims()));
                 $layer::forward(self, x)
-            }
-
-            fn output_shape(&self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
-                BurnWindow::from(self).output_shape(stringify!($layer), input)
-            }
-
-            fn trace(&self, planner: &mut Planner, x: &Map<$rank>) -> Result<Map<$rank>, ShapeError> {
-                let output = self.output_shape(x.shape);
-                let window = BurnWindow::from(self);
-                window.trace(stringify!($layer), planner, x, (output, 0, 0))
-            }
-        }
-
-        impl From<&$layer> for BurnWindow {
-            fn from($self: &$layer) -> Self {
-                Self {
-                    kernel_size: $self.kernel_size.into(),
-                    stride: $self.stride.into(),
-                    dilation: $dilation.into(),
-                    ceil_mode: $self.ceil_mode,
-                    padding: (&$self.padding).into(),
-                    pools: true,
-                }
             }
         }
     )+};
 }
 
 pools!(
-    MaxPool1d 3: layer => layer.dilation,
-    MaxPool2d 4: layer => layer.dilation,
-    AvgPool1d 3: layer => 1,
-    AvgPool2d 4: layer => 1,
+    MaxPool1d 3: self => PoolKind::Max, self.dilation,
+    MaxPool2d 4: self => PoolKind::Max, self.dilation,
+    AvgPool1d 3: self => avg_kind(self.count_include_pad), 1,
+    AvgPool2d 4: self => avg_kind(self.count_include_pad), 1,
 );
+
+fn avg_kind(counts_padding: bool) -> PoolKind {
+    match counts_padding {
+        true => PoolKind::AvgWithPadding,
+        false => PoolKind::Avg,
+    }
+}
 
 /// Burn's adaptive pools, each with the rank of its maps.
 macro_rules! adaptive_pools {
     ($($layer:ident $rank:literal),+) => {$(
+        impl Trace<$rank> for $layer {
+            fn trace(&self, planner: &mut Planner, x: &Map<$rank>) -> Result<Map<$rank>, ShapeError> {
+                let layer = stringify!($layer);
+                planner.leaf(layer, &[x], || {
+                    check_not_empty(layer, x.shape)?;
+                    let size = PerAxis::from(self.output_size).resolve_positive($rank, layer, "output_size")?;
+                    Ok(Record::new(Op::AdaptivePool(AdaptiveKind::Avg), with_spatial(x.shape, &size)))
+                })
+            }
+        }
+
         impl Layer<$rank> for $layer {
             fn forward(&self, x: Tensor<$rank>) -> Tensor<$rank> {
                 expect(self.output_shape(x.dims()));
                 $layer::forward(self, x)
-            }
-
-            fn output_shape(&self, input: [usize; $rank]) -> Result<[usize; $rank], ShapeError> {
-                let layer = stringify!($layer);
-                check_not_empty(layer, input)?;
-                let size = PerAxis::from(self.output_size).resolve_positive($rank, layer, "output_size")?;
-                Ok(with_spatial(input, &size))
             }
         }
     )+};
@@ -545,6 +595,8 @@ mod tests {
         let prelu = PReluConfig::new().with_num_parameters(4).init(&device);
         assert!(text(prelu.output_shape([1, 3, 4, 4])).starts_with("PRelu: channels differ"));
         let swiglu = burn::nn::SwiGluConfig::new(4, 4).init(&device);
-        assert!(text(Activation::SwiGlu(swiglu).output_shape([1, 3, 4, 4])).contains("last axis"));
+        assert!(
+            text(BurnActivation::SwiGlu(swiglu).output_shape([1, 3, 4, 4])).contains("last axis")
+        );
     }
 }

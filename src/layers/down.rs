@@ -1,13 +1,13 @@
 //! [`Down`]: shrink a map by a whole factor.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Map, Planner};
+use crate::graph::{AxisPadding, Map, Op, Planner, Record, WindowOp};
 use crate::layers::axis_map::AxisMap;
 use crate::layers::conv::{Conv, ConvConfig};
 use crate::layers::layer::Layer;
@@ -15,8 +15,8 @@ use crate::layers::pixel_shuffle::{BlockOrder, pixel_unshuffle};
 use crate::layers::pool::{Pool, PoolConfig, PoolKind};
 use crate::plan::Trace;
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_positive, expect,
-    with_channels, with_spatial,
+    PerAxis, ShapeError, axis_name, check_channels, check_not_empty, check_not_huge,
+    check_positive, expect, with_channels, with_spatial,
 };
 
 const NAME: &str = "Down";
@@ -44,23 +44,29 @@ pub enum DownConfig {
     /// A convolution that keeps the channels.
     Conv {
         /// The size of the kernel; the padding is `same`.
+        #[serde(default = "crate::defaults::three")]
         kernel_size: PerAxis,
         /// The factor.
+        #[serde(default = "crate::defaults::two")]
         stride: PerAxis,
     },
     /// A binomial blur, then every `stride`-th position (arXiv:1904.11486), so that a shift of the
     /// input by one shifts the output smoothly. The map is reflected at its edges.
     Blur {
         /// The length of the filter: 3 for `[1, 2, 1] / 4`.
+        #[serde(default = "crate::defaults::taps")]
         taps: usize,
         /// The factor.
+        #[serde(default = "crate::defaults::two")]
         stride: PerAxis,
     },
     /// Each cell of `prod(scale)` positions becomes as many channels (`torch.nn.PixelUnshuffle`).
     PixelUnshuffle {
         /// The factor; it must divide the size.
+        #[serde(default = "crate::defaults::two")]
         scale: PerAxis,
         /// Which channels a cell becomes.
+        #[serde(default)]
         order: BlockOrder,
     },
 }
@@ -105,12 +111,14 @@ impl DownConfig {
     /// The channels after a map of rank `rank` with `channels` channels was made smaller.
     ///
     /// # Errors
-    /// When the factor has another number of axes than the map.
+    /// When the factor has another number of axes than the map, or there would be more than 2^20 channels.
     pub fn out_channels(&self, channels: usize, rank: usize) -> Result<usize, ShapeError> {
         match self {
             Self::PixelUnshuffle { scale, .. } => {
                 let scale = scale.resolve_positive(rank, NAME, "scale")?;
-                Ok(channels * scale.iter().product::<usize>())
+                let channels = scale.into_iter().fold(channels, usize::saturating_mul);
+                check_not_huge(NAME, "the channels after the pixel unshuffle", channels)?;
+                Ok(channels)
             }
             _ => Ok(channels),
         }
@@ -131,11 +139,11 @@ impl DownConfig {
                 ("stride", stride)
             }
             Self::Blur { taps, stride } => {
-                if !(1..=MOST_TAPS).contains(taps) {
+                if !(1..=MAX_TAPS).contains(taps) {
                     return Err(ShapeError::new(
                         NAME,
                         format!("taps are {taps}"),
-                        format!("Choose 1 to {MOST_TAPS}"),
+                        format!("Choose 1 to {MAX_TAPS}"),
                     ));
                 }
                 ("stride", stride)
@@ -143,55 +151,6 @@ impl DownConfig {
             Self::PixelUnshuffle { scale, .. } => ("scale", scale),
         };
         factor.resolve_positive(R, NAME, what).map(|_| ())
-    }
-
-    /// The shape of the output for an input of shape `input`.
-    ///
-    /// # Errors
-    /// When the map is smaller than the window, an axis is empty, a factor does not divide it, or
-    /// the configuration is invalid.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        check_not_empty(NAME, input)?;
-        self.validate::<R>()?;
-        match self {
-            Self::Pool(pool) => pool.output_shape(input),
-            Self::Conv {
-                kernel_size,
-                stride,
-            } => strided(input[1], kernel_size, stride).output_shape(input),
-            Self::Blur { taps, stride } => {
-                let stride = stride.resolve_positive(R, NAME, "stride")?;
-                let size: Vec<usize> = (0..R - 2)
-                    .map(|n| blurred_size(input[2 + n], *taps, stride[n], axis_name(2 + n, R)))
-                    .collect::<Result<_, _>>()?;
-                Ok(with_spatial(input, &size))
-            }
-            Self::PixelUnshuffle { scale, .. } => {
-                let scale = scale.resolve_positive(R, NAME, "scale")?;
-                let mut output = with_channels(input, self.out_channels(input[1], R)?);
-                for (n, scale) in scale.into_iter().enumerate() {
-                    if !input[2 + n].is_multiple_of(scale) {
-                        return Err(ShapeError::new(
-                            NAME,
-                            format!(
-                                "{} {} is no multiple of the scale {scale}",
-                                axis_name(2 + n, R),
-                                input[2 + n]
-                            ),
-                            format!(
-                                "Fit the map to {} first",
-                                input[2 + n].next_multiple_of(scale)
-                            ),
-                        ));
-                    }
-                    output[2 + n] /= scale;
-                }
-                Ok(output)
-            }
-        }
     }
 
     /// Builds the layer for maps with `channels` channels.
@@ -219,31 +178,90 @@ impl DownConfig {
 impl<const R: usize> Trace<R> for DownConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
         planner.node(NAME, &[x], |planner| {
-            let output = self.output_shape(x.shape)?;
-            let grid = match self {
-                Self::Pool(pool) => return pool.trace(planner.at("pool"), x),
+            check_not_empty(NAME, x.shape)?;
+            self.validate::<R>()?;
+            match self {
+                Self::Pool(pool) => pool.trace(planner.at("pool"), x),
                 Self::Conv {
                     kernel_size,
                     stride,
-                } => return strided(x.shape[1], kernel_size, stride).trace(planner.at("conv"), x),
+                } => strided(x.shape[1], kernel_size, stride).trace(planner.at("conv"), x),
                 Self::Blur { taps, stride } => {
                     let stride = stride.resolve_positive(R, NAME, "stride")?;
-                    x.regrid(|n, grid| {
-                        grid.window([*taps, stride[n], 1, blur_padding(*taps, stride[n])])
-                    })
+                    trace_blur(planner, x, *taps, stride)
                 }
                 Self::PixelUnshuffle { scale, .. } => {
+                    let channels = self.out_channels(x.shape[1], R)?;
                     let scale = scale.resolve_positive(R, NAME, "scale")?;
-                    x.regrid(|n, grid| grid.window([scale[n], scale[n], 1, 0]))
+                    trace_unshuffle(planner, x, channels, scale)
                 }
-            };
-            Ok(planner.map(output, grid))
+            }
         })
     }
 }
 
+/// Records a blur of `taps` taps and a step of `stride`.
+fn trace_blur<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    taps: usize,
+    stride: Vec<usize>,
+) -> Result<Map<R>, ShapeError> {
+    planner.leaf("Blur", &[x], || {
+        let size: Vec<usize> = (0..R - 2)
+            .map(|n| blurred_size(x.shape[2 + n], taps, stride[n], axis_name(2 + n, R)))
+            .collect::<Result<_, _>>()?;
+        let padding = |n: usize| AxisPadding {
+            start: blur_padding(taps, stride[n]),
+            end: blur_padding(taps, stride[n]),
+        };
+        let window = WindowOp {
+            kernel_size: vec![taps; R - 2],
+            dilation: vec![1; R - 2],
+            padding: (0..R - 2).map(padding).collect(),
+            ceil_mode: false,
+            stride,
+        };
+        let grid =
+            x.regrid(|n, grid| grid.window([taps, window.stride[n], 1, window.padding[n].start]));
+        Ok(Record::new(Op::Blur(window), with_spatial(x.shape, &size)).on_grid(grid))
+    })
+}
+
+/// Records a pixel unshuffle to `channels` channels.
+fn trace_unshuffle<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    channels: usize,
+    scale: Vec<usize>,
+) -> Result<Map<R>, ShapeError> {
+    let is_any_size = planner.is_any_size();
+    planner.leaf("PixelUnshuffle", &[x], || {
+        let mut output = with_channels(x.shape, channels);
+        for (n, &scale) in scale.iter().enumerate() {
+            let size = x.shape[2 + n];
+            if !size.is_multiple_of(scale) && !is_any_size {
+                return Err(ShapeError::new(
+                    NAME,
+                    format!(
+                        "{} {size} is no multiple of the scale {scale}",
+                        axis_name(2 + n, R),
+                    ),
+                    match size.checked_next_multiple_of(scale) {
+                        Some(fitted) => format!("Fit the map to {fitted} first"),
+                        None => "Choose a smaller map".into(),
+                    },
+                ));
+            }
+            output[2 + n] = size / scale;
+        }
+        let grid = x.regrid(|n, grid| grid.window([scale[n], scale[n], 1, 0]));
+        Ok(Record::new(Op::PixelUnshuffle { scale }, output).on_grid(grid))
+    })
+}
+
 /// Beyond so many, the binomial coefficients leave the range in which they are exact.
-const MOST_TAPS: usize = 50;
+const MAX_TAPS: usize = 50;
 
 /// The convolution of [`DownConfig::Conv`].
 fn strided(channels: usize, kernel_size: &PerAxis, stride: &PerAxis) -> ConvConfig {
@@ -270,7 +288,7 @@ fn blur_padding(taps: usize, stride: usize) -> usize {
 
 /// The row of Pascal's triangle with `taps` numbers, scaled to the sum 1.
 fn binomial(taps: usize) -> Vec<f64> {
-    let mut row = alloc::vec![0.0; taps];
+    let mut row = vec![0.0; taps];
     row[0] = 1.0;
     for _ in 1..taps {
         for i in (1..taps).rev() {
@@ -333,6 +351,15 @@ pub struct Down<const R: usize = 4> {
     pub channels: usize,
 }
 
+impl<const R: usize> Trace<R> for Down<R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        match check_channels(NAME, x.shape, self.channels) {
+            Ok(()) => self.config.trace(planner, x),
+            Err(error) => planner.opaque(NAME, x, 0, Err(error)),
+        }
+    }
+}
+
 impl<const R: usize> Layer<R> for Down<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         let output = expect(self.output_shape(x.dims()));
@@ -349,18 +376,6 @@ impl<const R: usize> Layer<R> for Down<R> {
                 let scale = expect(scale.resolve_positive(R, NAME, "scale"));
                 pixel_unshuffle(x, &scale, *order)
             }
-        }
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        check_channels(NAME, input, self.channels)?;
-        self.config.output_shape(input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        match check_channels(NAME, x.shape, self.channels) {
-            Ok(()) => self.config.trace(planner, x),
-            Err(error) => planner.opaque(NAME, x, 0, Err(error)),
         }
     }
 }

@@ -5,7 +5,9 @@ use alloc::format;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param};
 use burn::tensor::{Distribution, Tensor};
 
+use crate::graph::{Map, Op, Planner, Record};
 use crate::layers::layer::Layer;
+use crate::plan::Trace;
 use crate::shape::ShapeError;
 
 /// Drops whole samples at random during training: `y = x * b / (1 - p)` with `b` drawn from `{0, 1}`
@@ -62,6 +64,14 @@ impl DropPath {
     }
 }
 
+impl<const R: usize> Trace<R> for DropPath {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.leaf("DropPath", &[x], || {
+            Ok(Record::new(Op::DropPath, x.shape).on_grid_of(x))
+        })
+    }
+}
+
 impl<const R: usize> Layer<R> for DropPath {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         let device = x.device();
@@ -73,10 +83,6 @@ impl<const R: usize> Layer<R> for DropPath {
         shape[0] = x.dims()[0];
         let kept = Tensor::random(shape, Distribution::Bernoulli(keep), (&device, x.dtype()));
         x * kept.div_scalar(keep)
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        Ok(input)
     }
 }
 

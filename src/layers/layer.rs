@@ -1,25 +1,25 @@
 //! [`Layer`]: what a block is to this crate, and the containers that are layers too.
 
-use alloc::{vec, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use burn::module::{Module, ModuleDisplay};
-use burn::nn::activation::Activation;
 use burn::tensor::Tensor;
 
-use crate::fuse::merge::Merge;
-use crate::graph::{Map, Planner};
+use crate::layers::activation::Activation;
 use crate::layers::conv::Parts;
-use crate::plan::Plan;
-use crate::shape::{ShapeError, expect};
+use crate::plan::Trace;
+use crate::shape::{ShapeError, axis_name, expect};
 
-/// A module that takes one feature map and returns one, and that knows the shape of its output
-/// before it has seen its input.
+/// A module that takes one feature map and returns one.
 ///
 /// `R` is the rank of the map: 3, 4 or 5 for maps of one, two or three spatial axes. Burn's own
 /// convolutions, norms, activations, pools, dropout and identity are layers, and so are tuples,
 /// arrays, `Vec` and `Option` of layers: they apply their members in order.
 ///
-/// # The law
+/// A layer of your own implements [`Trace`], which says what it does to the shape, and `forward`.
+/// [`Planner::opaque`](crate::plan::Planner::opaque) records a layer of which only the shapes are known.
+///
+/// # Contract
 /// `output_shape(x.dims())` is `Ok(y.dims())` where `y = forward(x)`, or `forward` panics with the
 /// text of the error.
 ///
@@ -27,7 +27,7 @@ use crate::shape::{ShapeError, expect};
 /// ```
 /// use burn::nn::{BatchNormConfig, PaddingConfig2d, Relu, conv::Conv2dConfig, pool::MaxPool2dConfig};
 /// use burn::tensor::{Device, Tensor};
-/// use burn_skip::Layer;
+/// use burn_skip::{Layer, Trace};
 ///
 /// let device = Device::flex();
 /// let block = (
@@ -39,11 +39,11 @@ use crate::shape::{ShapeError, expect};
 /// assert_eq!(block.output_shape([1, 3, 32, 32]).unwrap(), [1, 32, 15, 15]);
 /// assert_eq!(block.forward(Tensor::<4>::zeros([1, 3, 32, 32], &device)).dims(), [1, 32, 15, 15]);
 /// ```
-pub trait Layer<const R: usize = 4>: Module + ModuleDisplay {
+pub trait Layer<const R: usize = 4>: Module + ModuleDisplay + Trace<R> {
     /// Applies the layer.
     ///
     /// # Panics
-    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
+    /// When [`output_shape`](Trace::output_shape) returns an error, with its message.
     fn forward(&self, x: Tensor<R>) -> Tensor<R>;
 
     /// Applies the layer to a concatenation that need not exist, and gives what may be one again.
@@ -73,37 +73,6 @@ pub trait Layer<const R: usize = 4>: Module + ModuleDisplay {
         let y = self.forward_parts(parts).into_tensor();
         activation.forward(y + residual)
     }
-
-    /// The shape of the output for an input of shape `input`.
-    ///
-    /// # Errors
-    /// When such an input does not fit the layer.
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError>;
-
-    /// Tells the planner of every part, in the order in which a map goes through them.
-    ///
-    /// By default the layer is told of as one part, by its shapes and its parameters.
-    ///
-    /// # Errors
-    /// When the map does not fit: as [`output_shape`](Self::output_shape).
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        let output = self.output_shape(x.shape);
-        planner.opaque(type_name::<Self>(), x, Module::num_params(self), output)
-    }
-
-    /// The [plan](crate::plan) for an input of shape `input`.
-    fn plan(&self, input: [usize; R]) -> Plan {
-        Plan::new(input, |planner, x| {
-            self.trace(planner, x).map(|map| vec![map])
-        })
-    }
-}
-
-/// The name of a type, without its path and its parameters.
-fn type_name<T: ?Sized>() -> &'static str {
-    let name = core::any::type_name::<T>();
-    let name = name.split('<').next().unwrap_or(name);
-    name.rsplit("::").next().unwrap_or(name)
 }
 
 /// Panics where the input does not fit the layer, or the residual its output.
@@ -113,7 +82,27 @@ pub(crate) fn check_residual<const R: usize>(
     residual: &Tensor<R>,
 ) {
     let output = expect(layer.output_shape(parts.dims()));
-    expect(Merge::Add.output_shape(&[output, residual.dims()]));
+    expect(check_same_shape(output, residual.dims()));
+}
+
+/// Refuses a residual that is not of the output's shape.
+fn check_same_shape<const R: usize>(
+    output: [usize; R],
+    residual: [usize; R],
+) -> Result<(), ShapeError> {
+    let Some(axis) = (0..R).find(|&axis| output[axis] != residual[axis]) else {
+        return Ok(());
+    };
+    Err(ShapeError::new(
+        "Residual",
+        format!(
+            "{} differs: block {}, residual {}",
+            axis_name(axis, R),
+            output[axis],
+            residual[axis]
+        ),
+        "Project or fit the residual to the shape of the block's output",
+    ))
 }
 
 impl<const R: usize, L: Layer<R>> Layer<R> for Option<L> {
@@ -128,20 +117,6 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Option<L> {
         match self {
             Some(layer) => layer.forward_parts(parts),
             None => parts,
-        }
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        match self {
-            Some(layer) => layer.output_shape(input),
-            None => Ok(input),
-        }
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        match self {
-            Some(layer) => layer.trace(planner, x),
-            None => Ok(x.clone()),
         }
     }
 }
@@ -170,32 +145,12 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
             None => activation.forward(parts.into_tensor() + residual),
         }
     }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        chain_shape(self, input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.sequence(self, x, L::trace)
-    }
 }
 
 fn chain_forward<const R: usize, L: Layer<R>>(layers: &[L], parts: Parts<R>) -> Parts<R> {
     layers
         .iter()
         .fold(parts, |parts, layer| layer.forward_parts(parts))
-}
-
-fn chain_shape<const R: usize, L: Layer<R>>(
-    layers: &[L],
-    input: [usize; R],
-) -> Result<[usize; R], ShapeError> {
-    layers
-        .iter()
-        .enumerate()
-        .try_fold(input, |shape, (index, layer)| {
-            layer.output_shape(shape).map_err(|e| e.within(index))
-        })
 }
 
 impl<const R: usize, const N: usize, L: Layer<R>> Layer<R> for [L; N] {
@@ -206,14 +161,6 @@ impl<const R: usize, const N: usize, L: Layer<R>> Layer<R> for [L; N] {
     fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
         expect(self.output_shape(parts.dims()));
         chain_forward(self, parts)
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        chain_shape(self, input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.sequence(self, x, L::trace)
     }
 }
 
@@ -240,19 +187,6 @@ macro_rules! layer_for_tuple {
                 expect(self.output_shape(parts.dims()));
                 $(let parts = self.$index.forward_parts(parts);)+
                 self.$last.forward_add(parts, residual, activation)
-            }
-
-            fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-                $(let input = self.$index.output_shape(input).map_err(|e| e.within($index))?;)+
-                self.$last.output_shape(input).map_err(|e| e.within($last))
-            }
-
-            fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-                planner.node("Sequence", &[x], |planner| {
-                    let x = x.clone();
-                    $(let x = self.$index.trace(planner.at($index), &x)?;)+
-                    self.$last.trace(planner.at($last), &x)
-                })
             }
         }
     };

@@ -6,7 +6,7 @@ use burn::nn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, norm::Norma
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Cost, Map, Planner, weight_cost};
+use crate::graph::{Map, NormKind, Op, Planner, Record};
 use crate::plan::Trace;
 use crate::shape::{ShapeError, check_not_empty, expect};
 
@@ -14,7 +14,7 @@ use crate::shape::{ShapeError, check_not_empty, expect};
 ///
 /// # Example
 /// ```
-/// use burn_skip::{norm::NormConfig, plan::Trace};
+/// use burn_skip::{norm::NormConfig, Trace};
 ///
 /// let learned = |norm: NormConfig| norm.plan([1, 16, 8, 8]).root.total_parameters();
 /// assert_eq!(learned(NormConfig::batch()), 32); // a scale and a shift of each channel
@@ -30,8 +30,10 @@ pub enum NormConfig {
     /// running variance, as Keras does; PyTorch keeps the unbiased one.
     Batch {
         /// Added to the variance. PyTorch 1e-5, Keras 1e-3.
+        #[serde(default = "crate::defaults::epsilon")]
         epsilon: f64,
         /// The weight of the new statistics. PyTorch 0.1, Keras 0.01 (its momentum is 1 minus this).
+        #[serde(default = "crate::defaults::momentum")]
         momentum: f64,
     },
     /// Group norm (arXiv:1803.08494).
@@ -39,32 +41,68 @@ pub enum NormConfig {
         /// How many groups the channels are split into.
         groups: usize,
         /// Added to the variance.
+        #[serde(default = "crate::defaults::epsilon")]
         epsilon: f64,
     },
     /// Instance norm (arXiv:1607.08022).
     Instance {
         /// Added to the variance.
+        #[serde(default = "crate::defaults::epsilon")]
         epsilon: f64,
         /// Whether scale and shift are learned. PyTorch's default is no.
+        #[serde(default)]
         affine: bool,
     },
 }
 
 impl<const R: usize> Trace<R> for NormConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        let learns = !matches!(self, Self::Instance { affine: false, .. });
-        let cost = scale_and_shift(x, learns);
-        planner.pointwise(self.name(), x, cost, self.output_shape(x.shape))
+        let layer = self.name();
+        let leaf = |planner: &mut Planner| {
+            planner.leaf(layer, &[x], || {
+                self.validate(x.shape[1])?;
+                match *self {
+                    Self::Batch { .. } => Ok(norm_record(NormKind::Batch, x, true)),
+                    Self::Group { groups, .. } => {
+                        check_enough_values(layer, x.shape)?;
+                        Ok(norm_record(NormKind::Group { groups }, x, true))
+                    }
+                    Self::Instance { affine, .. } => {
+                        check_enough_values(layer, x.shape)?;
+                        Ok(norm_record(NormKind::Instance, x, affine))
+                    }
+                }
+            })
+        };
+        match self {
+            Self::Batch { .. } => planner.dispatched(leaf),
+            Self::Group { .. } | Self::Instance { .. } => leaf(planner),
+        }
     }
 }
 
-/// The cost of a scale and a shift of each channel, if they are learned.
-pub(crate) fn scale_and_shift<const R: usize>(x: &Map<R>, learned: bool) -> Cost {
-    let parameters = if learned { 2 * x.shape[1] } else { 0 };
-    weight_cost(parameters, 0, x.shape[0])
+/// The record of a norm, with a scale and a shift of each channel if it is `affine`.
+pub(crate) fn norm_record<const R: usize>(kind: NormKind, x: &Map<R>, affine: bool) -> Record<R> {
+    let channels = x.shape[1];
+    let learned = if affine { channels } else { 0 };
+    let record = Record::new(Op::Norm(kind), x.shape)
+        .on_grid_of(x)
+        .with_parameter("gamma", learned)
+        .with_parameter("beta", learned);
+    match kind {
+        NormKind::Batch => record
+            .with_buffer("running_mean", channels)
+            .with_buffer("running_var", channels),
+        _ => record,
+    }
 }
 
 impl NormConfig {
+    /// The norm of a block in which none is named.
+    pub(crate) const fn default_norm() -> Option<Self> {
+        Some(Self::batch())
+    }
+
     /// Batch norm with PyTorch's defaults.
     pub const fn batch() -> Self {
         Self::Batch {
@@ -140,23 +178,6 @@ impl NormConfig {
         }
     }
 
-    /// The shape of the output for an input of shape `input`: the same.
-    ///
-    /// # Errors
-    /// When the map is too small to be normalised, or the configuration is invalid.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        self.validate(input[1])?;
-        match self {
-            Self::Batch { .. } => Ok(input),
-            Self::Group { .. } | Self::Instance { .. } => {
-                check_enough_values(self.name(), input).map(|()| input)
-            }
-        }
-    }
-
     /// Builds the norm for maps with `channels` channels.
     ///
     /// # Panics
@@ -188,7 +209,7 @@ pub(crate) fn check_enough_values<const R: usize>(
     shape: [usize; R],
 ) -> Result<(), ShapeError> {
     check_not_empty(layer, shape)?;
-    let values: usize = shape.iter().product();
+    let values = shape.iter().copied().fold(1, usize::saturating_mul);
     if values > 2 {
         return Ok(());
     }

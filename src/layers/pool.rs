@@ -13,9 +13,11 @@ use burn::tensor::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::graph::{AdaptiveKind, PoolKind};
+
 use crate::cpu::{MaxPool, Outcome, max_pool};
 use crate::graph::window::{Padding, Window};
-use crate::graph::{Map, Planner};
+use crate::graph::{Map, Op, Planner, Record, WindowOp};
 use crate::layers::axis_map::{around, select};
 use crate::layers::conv::ops::reinterpret;
 use crate::layers::layer::Layer;
@@ -25,34 +27,6 @@ use crate::setters::setters;
 use crate::shape::{PerAxis, ShapeError, expect};
 
 const NAME: &str = "Pool";
-
-/// What a pool makes of the positions in its window.
-///
-/// # Example
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use burn_skip::{Layer, Padding, pool::{PoolConfig, PoolKind}};
-///
-/// let pooled = |kind| { // the first window has one position of padding
-///     let x = Tensor::<3>::from_floats([[[2.0, 4.0, 6.0]]], &Device::flex());
-///     let pool = PoolConfig::new(kind, 2).with_padding(Padding::explicit(1)).init();
-///     pool.forward(x).to_data().try_to_vec::<f32>().unwrap()
-/// };
-/// assert_eq!(pooled(PoolKind::Max), [2.0, 6.0]);
-/// assert_eq!(pooled(PoolKind::Avg), [2.0, 5.0]);
-/// assert_eq!(pooled(PoolKind::AvgWithPadding), [1.0, 5.0]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum PoolKind {
-    /// The largest value.
-    Max,
-    /// The mean over the positions that lie on the map. Keras's rule, and PyTorch's
-    /// `count_include_pad=False`.
-    Avg,
-    /// The mean over the window, zeros of the padding included: PyTorch's default.
-    AvgWithPadding,
-}
 
 /// Configuration of [`Pool`].
 ///
@@ -75,16 +49,18 @@ pub struct PoolConfig {
     /// The size of the window.
     pub kernel_size: PerAxis,
     /// The step of the window. Default: its size.
-    pub stride: PerAxis,
+    #[serde(default)]
+    pub stride: Option<PerAxis>,
     /// The padding. Default: [`Padding::Valid`].
+    #[serde(default = "Padding::valid")]
     pub padding: Padding,
     /// Whether a last window may hang over the end. Default: false.
+    #[serde(default)]
     pub ceil_mode: bool,
 }
 
 setters!(
     PoolConfig:
-    with_stride(stride: impl Into<PerAxis>),
     with_padding(padding: Padding),
     with_ceil_mode(ceil_mode: bool),
 );
@@ -97,11 +73,17 @@ impl PoolConfig {
         let kernel_size = kernel_size.into();
         Self {
             kind,
-            stride: kernel_size.clone(),
+            stride: None,
             kernel_size,
             padding: Padding::Valid,
             ceil_mode: false,
         }
+    }
+
+    /// Sets [`stride`](Self::stride).
+    pub fn with_stride(mut self, stride: impl Into<PerAxis>) -> Self {
+        self.stride = Some(stride.into());
+        self
     }
 
     /// Checks the options for maps of rank `R`.
@@ -113,36 +95,26 @@ impl PoolConfig {
         self.window::<R>().map(|_| ())
     }
 
+    /// The step of the window: its size where none is given.
+    fn step(&self) -> &PerAxis {
+        self.stride.as_ref().unwrap_or(&self.kernel_size)
+    }
+
     fn window<const R: usize>(&self) -> Result<Window, ShapeError> {
         Ok(Window {
             kernel_size: self.kernel_size.resolve_positive(R, NAME, "kernel_size")?,
-            stride: self.stride.resolve_positive(R, NAME, "stride")?,
+            stride: self.step().resolve_positive(R, NAME, "stride")?,
             dilation: alloc::vec![1; R - 2],
             ceil_mode: self.ceil_mode,
         })
     }
 
-    /// The shape of the output for an input of shape `input`.
-    ///
-    /// # Errors
-    /// When the window is larger than the padded map, or the padding as large as the window.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        let (window, pads) = self.padded_window(input)?;
-        window.output_shape(NAME, input, &pads)
-    }
-
-    /// The window, and the padding of each axis.
-    fn padded_window<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<(Window, Vec<(usize, usize)>), ShapeError> {
+    /// The window and its padding, over a map of shape `input`.
+    fn padded_window<const R: usize>(&self, input: [usize; R]) -> Result<WindowOp, ShapeError> {
         let window = self.window::<R>()?;
-        let pads = window.pads(NAME, input, &self.padding)?;
-        window.check_sees_the_map(NAME, &pads)?;
-        Ok((window, pads))
+        let padding = window.pads(NAME, input, &self.padding)?;
+        window.check_sees_the_map(NAME, &padding)?;
+        Ok(window.op(padding))
     }
 
     /// Builds the layer.
@@ -153,14 +125,19 @@ impl PoolConfig {
 
 impl<const R: usize> Trace<R> for PoolConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        let kind = match self.kind {
+        let label = match self.kind {
             PoolKind::Max => "MaxPool",
             PoolKind::Avg | PoolKind::AvgWithPadding => "AvgPool",
         };
-        planner.node(kind, &[x], |planner| {
-            let output = self.output_shape(x.shape)?;
-            let (window, pads) = self.padded_window(x.shape)?;
-            Ok(planner.map(output, window.regrid(x, &pads)))
+        planner.leaf(label, &[x], || {
+            let (window, padded) = (self.window::<R>()?, self.padded_window(x.shape)?);
+            let output = window.output_shape(NAME, x.shape, &padded.padding)?;
+            let grid = window.regrid(x, &padded.padding);
+            let op = Op::Pool {
+                kind: self.kind,
+                window: padded,
+            };
+            Ok(Record::new(op, output).on_grid(grid).dispatched())
         })
     }
 }
@@ -196,16 +173,23 @@ impl Pool {
     }
 }
 
+impl<const R: usize> Trace<R> for Pool {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace(planner, x)
+    }
+}
+
 impl<const R: usize> Layer<R> for Pool {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         let output = expect(self.output_shape(x.dims()));
-        let (window, pads) = expect(self.config.padded_window(x.dims()));
+        let window = expect(self.config.padded_window(x.dims()));
         let shape = x.dims();
         let on = |n: usize| AxisWindow {
             // With `ceil_mode` a window may be larger than the map: what hangs over sees nothing.
-            kernel: window.kernel_size[n].min(shape[2 + n] + pads[n].0 + pads[n].1),
+            kernel: window.kernel_size[n]
+                .min(shape[2 + n] + window.padding[n].start + window.padding[n].end),
             stride: window.stride[n],
-            pads: pads[n],
+            pads: (window.padding[n].start, window.padding[n].end),
             output: output[2 + n],
         };
         let pool = |x, axes| self.config.pool2d(x, axes);
@@ -225,14 +209,6 @@ impl<const R: usize> Layer<R> for Pool {
                 pool(columns, [on(0), AxisWindow::none(output[3] * output[4])]).reshape(output)
             }
         }
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        self.config.output_shape(input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config.trace(planner, x)
     }
 }
 
@@ -308,29 +284,6 @@ pub(crate) fn adaptive_pool<const R: usize>(
     }
 }
 
-/// What an adaptive pool makes of the positions in a bin.
-///
-/// # Example
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use burn_skip::{fit::Fit, pool::AdaptiveKind};
-///
-/// let pooled = |kind| {
-///     let x = Tensor::<3>::from_floats([[[1.0, 3.0, -2.0, 4.0]]], &Device::flex());
-///     Fit::Pool(kind).forward(x, &[2]).to_data().try_to_vec::<f32>().unwrap()
-/// };
-/// assert_eq!(pooled(AdaptiveKind::Max), [3.0, 4.0]);
-/// assert_eq!(pooled(AdaptiveKind::Avg), [2.0, 1.0]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum AdaptiveKind {
-    /// The largest value.
-    Max,
-    /// The mean.
-    Avg,
-}
-
 /// The largest value of each bin. Bins may be of different lengths and overlap, so the positions
 /// of all bins are gathered first, short bins filled up with their last position.
 fn adaptive_max_axis<const R: usize>(x: Tensor<R>, axis: usize, output: usize) -> Tensor<R> {
@@ -370,7 +323,7 @@ impl ModuleDisplay for Pool {
         content
             .add_debug_attribute("kind", &self.config.kind)
             .add("kernel_size", &self.config.kernel_size.to_string())
-            .add("stride", &self.config.stride.to_string())
+            .add("stride", &self.config.step().to_string())
             .add_debug_attribute("padding", &self.config.padding)
             .add("ceil_mode", &self.config.ceil_mode)
             .optional()

@@ -7,91 +7,12 @@
 
 use alloc::{format, vec::Vec};
 
+pub use crate::graph::{ResizeMode, Sampling};
 use burn::tensor::{DType, Tensor};
-use serde::{Deserialize, Serialize};
 
-use crate::graph::{Grid, Map};
+use crate::graph::{Grid, Map, Op, Planner, Record};
 use crate::layers::axis_map::{AxisMap, repeats, select};
 use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with_spatial};
-
-/// How the positions of the output lie on the input.
-///
-/// # Example
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use burn_skip::resize::{ResizeMode, Sampling, resize};
-///
-/// let shrunk = |sampling| {
-///     let x = Tensor::<3>::from_floats([[[0.0, 2.0, 4.0, 6.0]]], &Device::flex());
-///     resize(x, &[2], ResizeMode::Linear(sampling)).to_data().try_to_vec::<f32>().unwrap()
-/// };
-/// assert_eq!(shrunk(Sampling::HalfPixel), [1.0, 5.0]);
-/// assert_eq!(shrunk(Sampling::AlignCorners), [0.0, 6.0]);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum Sampling {
-    /// `src = (dst + 1/2) in/out - 1/2`: pixels are areas. PyTorch's `align_corners=False`, and the
-    /// default here (Burn's own `interpolate` defaults to corners).
-    #[default]
-    HalfPixel,
-    /// `src = dst (in - 1)/(out - 1)`: the first and the last pixel stay where they are. PyTorch's
-    /// `align_corners=True`.
-    AlignCorners,
-    /// As `HalfPixel`, and the kernel widens when the map shrinks, as in PIL. PyTorch's
-    /// `antialias=True`.
-    Antialias,
-}
-
-/// The interpolation of a resize.
-///
-/// | mode | PyTorch | Keras |
-/// | --- | --- | --- |
-/// | `Nearest` | `nearest` | |
-/// | `NearestExact` | `nearest-exact` | `nearest` |
-/// | `Linear` | `linear`, `bilinear`, `trilinear` | `bilinear` (half-pixel) |
-/// | `Cubic` | `bicubic` (A = -3/4; antialias A = -1/2) | |
-/// | `Area` | `area` | |
-///
-/// # Example
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use burn_skip::resize::{ResizeMode, resize};
-///
-/// let shrunk = |mode| {
-///     let x = Tensor::<3>::from_floats([[[1.0, 3.0, -2.0, 4.0]]], &Device::flex());
-///     resize(x, &[2], mode).to_data().try_to_vec::<f32>().unwrap()
-/// };
-/// assert_eq!(shrunk(ResizeMode::Nearest), [1.0, -2.0]);
-/// assert_eq!(shrunk(ResizeMode::NearestExact), [3.0, 4.0]);
-/// assert_eq!(shrunk(ResizeMode::Area), [2.0, 1.0]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum ResizeMode {
-    /// `src = floor(dst in/out)`, computed as PyTorch does.
-    Nearest,
-    /// `src = floor((dst + 1/2) in/out)`: the pixel whose area holds the output's centre.
-    NearestExact,
-    /// Linear interpolation on each axis.
-    Linear(Sampling),
-    /// Cubic convolution on each axis (Keys 1981).
-    Cubic(Sampling),
-    /// The mean of the pixels that the output pixel covers: adaptive average pooling.
-    Area,
-}
-
-impl ResizeMode {
-    /// Linear interpolation between pixel areas, PyTorch's default.
-    pub const fn linear() -> Self {
-        Self::Linear(Sampling::HalfPixel)
-    }
-
-    /// Cubic interpolation between pixel areas, PyTorch's default.
-    pub const fn cubic() -> Self {
-        Self::Cubic(Sampling::HalfPixel)
-    }
-}
 
 /// Resizes the spatial axes of `x` to `size`.
 ///
@@ -122,6 +43,23 @@ pub fn resize<const R: usize>(x: Tensor<R>, size: &[usize], mode: ResizeMode) ->
         .fold(x, |x, n| resize_axis(x, 2 + n, size[n], mode, precision))
 }
 
+/// Records a [`resize`] of `x` to the spatial size `size`, as a part without a name of its own.
+pub(crate) fn trace_resize<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    size: &[usize],
+    mode: ResizeMode,
+) -> Result<Map<R>, ShapeError> {
+    let is_any_size = planner.is_any_size();
+    planner.leaf(mode.label(), &[x], || {
+        let output = match is_any_size {
+            true => x.shape,
+            false => resize_shape(x.shape, size)?,
+        };
+        Ok(Record::new(Op::Resize(mode), output).on_grid(regrid(x, spatial(&output), mode)))
+    })
+}
+
 /// Where the positions of a map lie after [`resize`].
 pub(crate) fn regrid<const R: usize>(
     x: &Map<R>,
@@ -137,10 +75,7 @@ pub(crate) fn regrid<const R: usize>(
         match mode {
             ResizeMode::Nearest => grid.resized_by_floor(from, to),
             ResizeMode::NearestExact => grid.resized_by_area(from, to),
-            ResizeMode::Area => {
-                let longest = bins(from, to).map(|(start, end)| end - start).max();
-                grid.resized(from, to, longest.unwrap_or(1))
-            }
+            ResizeMode::Area => grid.resized_by_bins(from, to),
             ResizeMode::Linear(sampling) | ResizeMode::Cubic(sampling) => {
                 let taps = if let ResizeMode::Linear(_) = mode {
                     2

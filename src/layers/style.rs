@@ -1,15 +1,13 @@
 //! [`ConvStyle`]: what the convolutions of a network have in common.
 
-use alloc::{format, string::String};
-
-use burn::nn::{Initializer, activation::ActivationConfig};
+use burn::nn::Initializer;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::window::Padding;
+use crate::layers::activation::ActivationConfig;
 use crate::layers::conv::default_initializer;
 use crate::layers::norm::NormConfig;
 use crate::setters::setters;
-use crate::shape::ShapeError;
 
 /// In which order convolution, norm and activation follow each other.
 ///
@@ -43,7 +41,7 @@ pub enum LayerOrder {
 ///
 /// # Example
 /// ```
-/// use burn_skip::{Padding, block::{ConvStyle, DoubleConvConfig}, plan::Trace};
+/// use burn_skip::{Padding, block::{ConvStyle, DoubleConvConfig}, Trace};
 ///
 /// let block = |style| DoubleConvConfig::new([3, 16]).with_style(style).plan([1, 3, 32, 32]).root;
 /// assert_eq!(block(ConvStyle::new()).total_parameters(), 2_800); // norms, and so no bias
@@ -56,23 +54,23 @@ pub enum LayerOrder {
 #[serde(deny_unknown_fields)]
 pub struct ConvStyle {
     /// The padding. Default: [`Padding::Same`].
+    #[serde(default)]
     pub padding: Padding,
     /// The norm, or none. Default: [`NormConfig::batch`].
-    #[serde(deserialize_with = "Option::deserialize")] // absent is an error, and not none
+    #[serde(default = "NormConfig::default_norm")]
     pub norm: Option<NormConfig>,
     /// The activation, or none. Default: ReLU.
-    #[serde(deserialize_with = "Option::deserialize")]
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "Option<crate::net::schema::Activation>")
-    )]
+    #[serde(default = "ActivationConfig::some_default")]
     pub activation: Option<ActivationConfig>,
     /// The order of the three. Default: [`LayerOrder::ConvNormAct`].
+    #[serde(default)]
     pub order: LayerOrder,
     /// Whether the convolution has a bias. Default: it has one where there is no norm.
+    #[serde(default)]
     pub bias: Option<bool>,
     /// How the weights start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
     #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }
 
@@ -108,28 +106,5 @@ impl ConvStyle {
     /// A bare convolution: neither norm nor activation.
     pub fn bare() -> Self {
         Self::new().with_norm(None).with_activation(None)
-    }
-}
-
-/// Refuses an activation that does not work on maps with `channels` channels.
-pub(crate) fn check_activation(
-    activation: &ActivationConfig,
-    channels: usize,
-) -> Result<(), ShapeError> {
-    let refuse =
-        |problem: String, remedy: &str| Err(ShapeError::new("Activation", problem, remedy));
-    match activation {
-        ActivationConfig::PRelu(prelu) if ![1, channels].contains(&prelu.num_parameters) => refuse(
-            format!(
-                "PRelu has {} parameters for {channels} channels",
-                prelu.num_parameters
-            ),
-            "Give it one parameter, or one for each channel",
-        ),
-        ActivationConfig::SwiGlu(_) => refuse(
-            "SwiGlu works on the last axis, which is spatial in a feature map".into(),
-            "Choose an activation that works on each element",
-        ),
-        _ => Ok(()),
     }
 }

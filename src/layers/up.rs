@@ -1,13 +1,13 @@
 //! [`Up`]: enlarge a map with a layer, to a scale or to the size of another map.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor, ops::PadMode};
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Cost, Map, Planner, word_of};
+use crate::graph::{AxisPadding, Map, Op, Planner, Record, WindowOp};
 use crate::layers::conv::{
     Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Parts, TransposedPadding,
 };
@@ -15,7 +15,7 @@ use crate::layers::layer::Layer;
 use crate::layers::param::Rows;
 use crate::layers::pixel_shuffle::{BlockOrder, pixel_shuffle};
 use crate::layers::pool::{PoolConfig, PoolKind};
-use crate::layers::resize::{ResizeMode, regrid, resize, resize_shape, whole_factors};
+use crate::layers::resize::{ResizeMode, resize, resize_shape, trace_resize, whole_factors};
 use crate::plan::Trace;
 use crate::shape::{
     PerAxis, ShapeError, axis_name, check_channels, check_not_huge, check_positive, expect, scaled,
@@ -45,28 +45,36 @@ pub enum UpConfig {
         /// The interpolation.
         mode: ResizeMode,
         /// The scale when no size is asked for.
+        #[serde(default = "crate::defaults::two")]
         scale: PerAxis,
         /// Whether a 1x1 convolution changes the channels first. Every mode is a weighted mean of
         /// pixels, so that it commutes with the 1x1 convolution, which is cheaper on the small map.
+        #[serde(default)]
         project: bool,
     },
     /// By a transposed convolution whose paddings are solved for the size that is asked for.
     ConvTranspose {
         /// The size of the kernel: a multiple of the stride overlaps evenly.
+        #[serde(default = "crate::defaults::two")]
         kernel_size: PerAxis,
         /// The scale.
+        #[serde(default = "crate::defaults::two")]
         stride: PerAxis,
         /// What is cut of the full output.
+        #[serde(default)]
         padding: TransposedPadding,
     },
     /// By a 1x1 convolution to `prod(scale)` times the channels and a pixel shuffle
     /// (arXiv:1609.05158), initialised as a nearest upsampling (ICNR, arXiv:1707.02937).
     PixelShuffle {
         /// The scale.
+        #[serde(default = "crate::defaults::two")]
         scale: PerAxis,
         /// Whether a 2x2 mean follows, which removes what checkerboard is left (arXiv:1806.02658).
+        #[serde(default)]
         blur: bool,
         /// Which channels become one cell.
+        #[serde(default)]
         order: BlockOrder,
     },
 }
@@ -240,7 +248,9 @@ impl UpConfig {
         channels: [usize; 2],
         input: [usize; R],
     ) -> Result<[usize; R], ShapeError> {
-        self.output_shape_to(channels, input, &self.natural_size(input)?)
+        Planner::output_shape(input, |planner, x| {
+            self.trace_to(planner, channels, x, None)
+        })
     }
 
     /// As [`output_shape`](Self::output_shape), to the spatial size `target`.
@@ -250,40 +260,16 @@ impl UpConfig {
     /// is invalid.
     pub fn output_shape_to<const R: usize>(
         &self,
-        [input_channels, wanted]: [usize; 2],
+        channels: [usize; 2],
         input: [usize; R],
         target: &[usize],
     ) -> Result<[usize; R], ShapeError> {
-        self.validate_channels::<R>([input_channels, wanted])?;
-        check_channels(NAME, input, input_channels)?;
-        resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
-        let output = self.out_channels(input_channels, wanted);
-        if let Some(config) = self.transposed([input_channels, output]) {
-            config.output_shape_to(input, target)?;
-        }
-        match self {
-            Self::Resize { .. } | Self::ConvTranspose { .. } => {}
-            Self::PixelShuffle { .. } => {
-                let natural = self.natural_size(input)?;
-                if let Some(n) = (0..R - 2).find(|&n| target[n] != natural[n]) {
-                    return Err(ShapeError::new(
-                        NAME,
-                        format!(
-                            "a pixel shuffle takes {} {} to {}, and {} is wanted",
-                            axis_name(2 + n, R),
-                            input[2 + n],
-                            natural[n],
-                            target[n]
-                        ),
-                        "Choose a fit for the rest (Fit::PadOrCrop, Fit::Resize), or UpConfig::Resize",
-                    ));
-                }
-            }
-        }
-        Ok(with_channels(with_spatial(input, target), output))
+        Planner::output_shape(input, |planner, x| {
+            self.trace_to(planner, channels, x, Some(target))
+        })
     }
 
-    /// Tells the planner of an enlargement to the spatial size `target`, or to its scale.
+    /// Records an enlargement to the spatial size `target`, or by its scale.
     pub(crate) fn trace_to<const R: usize>(
         &self,
         planner: &mut Planner,
@@ -292,37 +278,44 @@ impl UpConfig {
         target: Option<&[usize]>,
     ) -> Result<Map<R>, ShapeError> {
         planner.node(NAME, &[x], |planner| {
-            let natural = self.natural_size(x.shape)?;
-            let target = target.unwrap_or(&natural);
-            let output = self.output_shape_to(channels, x.shape, target)?;
-            let none = Cost::default();
+            self.validate_channels::<R>(channels)?;
+            check_channels(NAME, x.shape, channels[0])?;
+            let target = match (target, planner.is_any_size()) {
+                (Some(target), false) => target.to_vec(),
+                (_, true) => spatial(&x.shape).to_vec(),
+                (None, false) => self.natural_size(x.shape)?,
+            };
+            if !planner.is_any_size() {
+                resize_shape(x.shape, &target).map_err(|e| e.with_layer(NAME))?;
+            }
+            let output = self.out_channels(channels[0], channels[1]);
             match self {
-                Self::ConvTranspose { .. } => match self.transposed([channels[0], output[1]]) {
-                    Some(config) => config.trace_to(planner.at("layer"), x, target),
-                    None => unreachable!("it has a transposed convolution"),
-                },
+                Self::ConvTranspose {
+                    kernel_size,
+                    stride,
+                    padding,
+                } => ConvTransposeConfig::new(
+                    [channels[0], output],
+                    kernel_size.clone(),
+                    stride.clone(),
+                )
+                .with_padding(*padding)
+                .trace_to(planner.at("layer"), x, Some(&target)),
                 Self::Resize { mode, project, .. } => {
                     let conv = project.then(|| ConvConfig::new(channels, 1));
                     let x = conv.trace(planner.at("layer"), x)?;
-                    let grid = regrid(&x, target, *mode);
-                    let kind = alloc::format!("{}Resize", word_of(mode));
-                    planner.at("").leaf(&kind, &[&x], none, Ok(output), grid)
+                    trace_resize(planner.at(""), &x, &target, *mode)
                 }
                 Self::PixelShuffle { blur, .. } => {
-                    let cell: usize = self.scale::<R>()?.iter().product();
-                    let conv = ConvConfig::new([channels[0], output[1] * cell], 1);
-                    let x = conv.trace(planner.at("layer"), x)?;
-                    let grid = x.regrid(|n, grid| {
-                        let grid = grid.resized(x.shape[2 + n], target[n], 1);
-                        if *blur {
-                            grid.window([2, 1, 1, 1])
-                        } else {
-                            grid
-                        }
-                    });
-                    planner
-                        .at("")
-                        .leaf("PixelShuffle", &[&x], none, Ok(output), grid)
+                    let scale = self.scale::<R>()?;
+                    let cell = scale.iter().copied().fold(output, usize::saturating_mul);
+                    let x =
+                        ConvConfig::new([channels[0], cell], 1).trace(planner.at("layer"), x)?;
+                    let y = trace_shuffle(planner.at(""), &x, output, &target, scale)?;
+                    match blur {
+                        true => trace_blur(planner.at(""), &y),
+                        false => Ok(y),
+                    }
                 }
             }
         })
@@ -377,6 +370,52 @@ fn icnr<const R: usize>(
     let weight = rows.param(&config.initializer, shape, device);
     let bias = rows.param(&config.initializer, [shape[0]], device);
     config.with_parameters(weight, Some(bias))
+}
+
+/// Records a pixel shuffle to `channels` channels, which can reach no other size than its scale gives.
+fn trace_shuffle<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    channels: usize,
+    target: &[usize],
+    scale: Vec<usize>,
+) -> Result<Map<R>, ShapeError> {
+    let is_any_size = planner.is_any_size();
+    planner.leaf("PixelShuffle", &[x], || {
+        let natural = scaled(x.shape, &scale);
+        let missed = (0..R - 2).find(|&n| target[n] != natural[n] && !is_any_size);
+        if let Some(n) = missed {
+            return Err(ShapeError::new(
+                NAME,
+                format!(
+                    "a pixel shuffle takes {} {} to {}, and {} is wanted",
+                    axis_name(2 + n, R),
+                    x.shape[2 + n],
+                    natural[n],
+                    target[n]
+                ),
+                "Choose a fit for the rest (Fit::PadOrCrop, Fit::Resize), or UpConfig::Resize",
+            ));
+        }
+        let grid = x.regrid(|n, grid| grid.resized(x.shape[2 + n], target[n], 1));
+        let output = with_channels(with_spatial(x.shape, target), channels);
+        Ok(Record::new(Op::PixelShuffle { scale }, output).on_grid(grid))
+    })
+}
+
+/// Records [`blur`].
+fn trace_blur<const R: usize>(planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+    planner.leaf("Blur", &[x], || {
+        let window = WindowOp {
+            kernel_size: vec![2; R - 2],
+            stride: vec![1; R - 2],
+            dilation: vec![1; R - 2],
+            padding: vec![AxisPadding { start: 1, end: 0 }; R - 2],
+            ceil_mode: false,
+        };
+        let grid = x.regrid(|_, grid| grid.window([2, 1, 1, 1]));
+        Ok(Record::new(Op::Blur(window), x.shape).on_grid(grid))
+    })
 }
 
 /// The mean of each position and the ones before it, the edge repeated: it keeps the size.
@@ -492,18 +531,16 @@ impl<const R: usize> Up<R> {
     }
 }
 
+impl<const R: usize> Trace<R> for Up<R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace_to(planner, self.channels, x, None)
+    }
+}
+
 impl<const R: usize> Layer<R> for Up<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         let output = expect(self.output_shape(x.dims()));
         self.forward_to(x, spatial(&output))
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        self.config.output_shape(self.channels, input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config.trace_to(planner, self.channels, x, None)
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Classifier`]: an encoder, and logits of classes.
+//! [`Classifier`]: an encoder and a linear layer, which computes the logits of classes.
 
 use alloc::{vec, vec::Vec};
 
@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{AnyEncoder, Encoder, EncoderConfig};
-use crate::graph::{Cost, Map, Planner, weight_cost};
+use crate::graph::{Map, Op, Planner, Record};
 use crate::plan::Plan;
 use crate::shape::{ShapeError, check_positive, expect};
 
@@ -30,7 +30,7 @@ const NAME: &str = "Classifier";
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ClassifierConfig {
-    /// What makes the maps.
+    /// The encoder.
     pub encoder: EncoderConfig,
     /// The number of classes.
     pub classes: usize,
@@ -49,9 +49,22 @@ impl ClassifierConfig {
     /// # Errors
     /// When there are no classes, or the encoder is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        check_positive(NAME, "classes", self.classes)?;
-        let encoder = self.encoder.validate::<R>();
-        encoder.map_err(|e| e.within("encoder"))
+        Planner::check_options(&[self.encoder.in_channels()], |planner, maps: &[Map<R>]| {
+            self.trace(planner, &maps[0])
+        })
+    }
+
+    /// Records the encoder and the head, and returns the logits.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Map<2>, ShapeError> {
+        let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
+        trace(planner, x, self.classes, encoder)
     }
 
     /// The shape of the logits for an image of shape `input`: `[batch, classes]`.
@@ -62,18 +75,12 @@ impl ClassifierConfig {
         &self,
         input: [usize; R],
     ) -> Result<[usize; 2], ShapeError> {
-        self.validate::<R>()?;
-        let maps = self.encoder.feature_shapes(input);
-        maps.map_err(|e| e.within("encoder"))?;
-        Ok([input[0], self.classes])
+        Planner::output_shape(input, |planner, x| self.trace(planner, x))
     }
 
     /// The [plan](crate::plan) for an image of shape `input`.
     pub fn plan<const R: usize>(&self, input: [usize; R]) -> Plan {
-        Plan::new(input, |planner, x| {
-            let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
-            trace(planner, x, self.classes, self.validate::<R>(), encoder)
-        })
+        Plan::new(input, |planner, x| Ok(vec![self.trace(planner, x)?]))
     }
 
     /// Builds the network.
@@ -86,29 +93,39 @@ impl ClassifierConfig {
     }
 }
 
-/// Tells the planner of an encoder, and of the head on it.
+/// Records an encoder and the head on it.
 fn trace<const R: usize>(
     planner: &mut Planner,
     x: &Map<R>,
     classes: usize,
-    valid: Result<(), ShapeError>,
     encoder: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<R>>, ShapeError>,
-) -> Result<Vec<Map<2>>, ShapeError> {
-    let logits = planner.node(NAME, &[x], |planner| {
-        valid?;
+) -> Result<Map<2>, ShapeError> {
+    planner.node(NAME, &[x], |planner| {
+        check_positive(NAME, "classes", classes)?;
         let maps = encoder(planner.at("encoder"), x)?;
-        let deepest = &maps[maps.len() - 1];
-        let [batch, channels] = [x.shape[0], deepest.shape[1]];
-        let means = Ok([batch, channels]);
-        let means = planner
-            .at("")
-            .leaf("Mean", &[deepest], Cost::default(), means, None)?;
-        let cost = weight_cost(channels.saturating_mul(classes), classes, batch);
-        planner
-            .at("head")
-            .leaf("Linear", &[&means], cost, Ok([batch, classes]), None)
-    })?;
-    Ok(vec![logits])
+        let deepest = maps.last().ok_or_else(no_maps)?;
+        let [batch, channels] = [deepest.shape[0], deepest.shape[1]];
+        let means = planner.leaf("Mean", &[deepest], || {
+            Ok(Record::new(Op::GlobalMean, [batch, channels]))
+        })?;
+        planner.at("head").leaf("Linear", &[&means], || {
+            let op = Op::Linear {
+                features: [channels, classes],
+                bias: true,
+            };
+            Ok(Record::new(op, [batch, classes])
+                .with_parameter("weight", channels.saturating_mul(classes))
+                .with_parameter("bias", classes))
+        })
+    })
+}
+
+fn no_maps() -> ShapeError {
+    ShapeError::new(
+        NAME,
+        "the encoder computes no feature map",
+        "Let Encoder::features compute one or more",
+    )
 }
 
 /// The mean over all positions of an encoder's deepest map, and a linear layer: `y = W mean(x) + b`.
@@ -132,7 +149,7 @@ fn trace<const R: usize>(
 /// ```
 #[derive(Module, Debug)]
 pub struct Classifier<E> {
-    /// What makes the maps.
+    /// Computes the feature maps, of which the deepest is used.
     pub encoder: E,
     /// From the means to the logits.
     pub head: Linear,
@@ -155,6 +172,23 @@ impl<E> Classifier<E> {
         }
     }
 
+    /// Records the encoder and the head, and returns the logits.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Map<2>, ShapeError>
+    where
+        E: Encoder<R>,
+    {
+        let classes = self.head.weight.lazy_shape()[1];
+        let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
+        trace(planner, x, classes, encoder)
+    }
+
     /// The shape of the logits for an image of shape `input`: `[batch, classes]`.
     ///
     /// # Errors
@@ -163,9 +197,7 @@ impl<E> Classifier<E> {
     where
         E: Encoder<R>,
     {
-        let maps = self.encoder.feature_shapes(input);
-        maps.map_err(|e| e.within("encoder"))?;
-        Ok([input[0], self.head.weight.lazy_shape()[1]])
+        Planner::output_shape(input, |planner, x| self.trace(planner, x))
     }
 
     /// The [plan](crate::plan) for an image of shape `input`.
@@ -173,11 +205,7 @@ impl<E> Classifier<E> {
     where
         E: Encoder<R>,
     {
-        let classes = self.head.weight.lazy_shape()[1];
-        Plan::new(input, |planner, x| {
-            let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
-            trace(planner, x, classes, Ok(()), encoder)
-        })
+        Plan::new(input, |planner, x| Ok(vec![self.trace(planner, x)?]))
     }
 
     /// The maps of the encoder, the finest first.
@@ -202,7 +230,7 @@ impl<E> Classifier<E> {
         expect(self.output_shape(x.dims()));
         match self.features(x).pop() {
             Some(map) => self.head.forward(mean_over_positions(map)),
-            None => unreachable!("an encoder gives one map at least"),
+            None => expect(Err(no_maps())),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{ClassifierConfig, UnetConfig};
 use crate::plan::{Plan, Trace};
 use crate::shape::ShapeError;
 
-/// Which network, and all of its options: what a file of a network holds.
+/// A network and its options, as a file describes it.
 ///
 /// ```
 /// use burn_skip::net::{NetConfig, UnetConfig};
@@ -18,8 +18,8 @@ use crate::shape::ShapeError;
 /// assert_eq!(net.plan(&[1, 3, 45, 61]).unwrap().root.outputs[0].shape, [1, 2, 45, 61]);
 /// ```
 ///
-/// With the feature `schema` it has a JSON schema, by which an editor completes and checks such a file:
-/// `schemars::schema_for!(NetConfig)`, or `cargo run --example plan -- --schema`.
+/// With the feature `schema` it has a JSON schema, with which an editor completes and checks such a file:
+/// `schemars::schema_for!(NetConfig)`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(clippy::large_enum_variant)] // a program holds few
@@ -36,7 +36,7 @@ impl NetConfig {
     /// The [plan](crate::plan) for an input of shape `input`, of three to five axes.
     ///
     /// # Errors
-    /// When it has another number of axes. (An input that does not fit is an error in the plan.)
+    /// When it has another number of axes. (An input that does not fit is an [error of the plan](Plan::error).)
     pub fn plan(&self, input: &[usize]) -> Result<Plan, ShapeError> {
         match *input {
             [a, b, c] => Ok(self.plan_of([a, b, c])),

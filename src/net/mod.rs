@@ -1,23 +1,28 @@
-//! Whole networks, composed of the layers of this crate: encoders, a decoder, and what stands on them.
+//! Whole networks: encoders, decoders and what is built on them.
+//!
+//! A [`SegmentationModel`] is an [`Encoder`], a [`Decoder`] and a head, yours or those of this crate;
+//! [`Unet`] is the one that a [`UnetConfig`] builds. A [`Classifier`] is an encoder and a linear layer.
+//! [`NetConfig`] is a network as data.
 
 mod advice;
 mod classifier;
 mod config;
 mod decoder;
-mod densenet;
 mod encoder;
-mod plain;
-mod resnet;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
+mod segmentation;
 mod unet;
+mod unet_file;
 
-pub use advice::Advice;
+pub use advice::{Advice, Change};
 pub use classifier::{Classifier, ClassifierConfig};
 pub use config::NetConfig;
-pub use decoder::{UnetDecoder, UnetDecoderConfig};
-pub use densenet::{DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig};
-pub use encoder::{AnyEncoder, Encoder, EncoderConfig};
-pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
-pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual};
+pub use decoder::{Decoder, UnetDecoder, UnetDecoderConfig};
+pub use encoder::{
+    AnyEncoder, DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig, Encoder,
+    EncoderConfig, PlainEncoder, PlainEncoderConfig, PlainLevel, ResNet, ResNetBlock,
+    ResNetEncoder, ResNetEncoderConfig, Residual,
+};
+pub use segmentation::SegmentationModel;
 pub use unet::{Unet, UnetConfig};

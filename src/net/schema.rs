@@ -1,37 +1,7 @@
-//! Stand-ins for Burn's configurations in the JSON schema, for Burn's have none. They are never built.
+//! The stand-in for Burn's `Initializer` in the JSON schema, since Burn's has none. It is never built.
 #![allow(dead_code)]
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
-
 use schemars::JsonSchema;
-
-/// The numbers of an activation, by their names in Burn.
-type Numbers = BTreeMap<String, f64>;
-
-/// An activation of Burn's.
-#[derive(JsonSchema)]
-pub(crate) enum Activation {
-    Identity,
-    Gelu,
-    GeluApproximate,
-    PRelu(Numbers),
-    Relu,
-    LeakyRelu(Numbers),
-    Selu,
-    Sigmoid,
-    Tanh,
-    HardSigmoid(Numbers),
-    HardSwish,
-    Softplus(Numbers),
-    Softsign,
-    Elu(Numbers),
-    Celu(Numbers),
-    ThresholdedRelu(Numbers),
-    HardShrink(Numbers),
-    SoftShrink(Numbers),
-    Shrink(Numbers),
-}
 
 /// How weights start.
 #[derive(JsonSchema)]

@@ -1,29 +1,28 @@
-//! [`Unet`]: an encoder, a decoder that meets its maps again, and a head.
+//! [`Unet`]: the segmentation model of this crate's encoders and the decoder of the U-Net.
 
 use alloc::{vec, vec::Vec};
 
 use burn::config::Config;
-use burn::module::Module;
-use burn::nn::LeakyReluConfig;
-use burn::nn::activation::ActivationConfig;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::segmentation::{MODEL, trace_parts};
 use super::{
-    AnyEncoder, Encoder, EncoderConfig, PlainEncoderConfig, UnetDecoder, UnetDecoderConfig,
+    AnyEncoder, EncoderConfig, PlainEncoderConfig, SegmentationModel, UnetDecoder,
+    UnetDecoderConfig,
 };
 use crate::fuse::fit::{Anchor, Fit, PadMode, Target};
 use crate::fuse::gate::GateConfig;
 use crate::fuse::merge::Order;
 use crate::graph::{Map, Planner};
+use crate::layers::activation::ActivationConfig;
 use crate::layers::block::ConvStyle;
-use crate::layers::conv::{Conv, ConvConfig};
-use crate::layers::layer::Layer;
+use crate::layers::conv::ConvConfig;
 use crate::layers::norm::NormConfig;
 use crate::layers::up::UpConfig;
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{PerAxis, ShapeError, check_positive, expect, spatial};
+use crate::shape::{PerAxis, ShapeError, check_positive, expect};
 
 const NAME: &str = "Unet";
 
@@ -31,7 +30,7 @@ const NAME: &str = "Unet";
 ///
 /// # Example
 /// ```
-/// use burn_skip::{fit::Fit, net::UnetConfig, up::UpConfig};
+/// use burn_skip::{Trace, fit::Fit, net::UnetConfig, up::UpConfig};
 ///
 /// let config = UnetConfig::new(3, 2, vec![16, 32]).with_up(UpConfig::pixel_shuffle());
 /// let error = config.output_shape([1, 3, 45, 60]).unwrap_err();
@@ -39,13 +38,24 @@ const NAME: &str = "Unet";
 /// let config = config.with_fit(Fit::pad()); // the last row
 /// assert_eq!(config.output_shape([1, 3, 45, 60]).unwrap(), [1, 2, 45, 60]);
 /// ```
+///
+/// In a file, `in_channels` and `widths` may stand for a plain encoder and its decoder:
+/// ```
+/// use burn_skip::{Trace, net::UnetConfig};
+///
+/// let short = r#"{"in_channels": 1, "widths": [16, 32, 64], "out_channels": 1}"#;
+/// let config: UnetConfig = serde_json::from_str(short).unwrap();
+/// assert_eq!(config.decoder.widths, [16, 32]);
+/// assert_eq!(config.output_shape([1, 1, 96, 96]).unwrap(), [1, 1, 96, 96]);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "super::unet_file::UnetFile")]
+#[cfg_attr(feature = "schema", schemars(with = "super::unet_file::UnetFile"))]
 pub struct UnetConfig {
-    /// What makes the maps.
+    /// The encoder.
     pub encoder: EncoderConfig,
-    /// What leads back up.
+    /// The decoder.
     pub decoder: UnetDecoderConfig,
     /// The channels of the output: one a class.
     pub out_channels: usize,
@@ -72,7 +82,7 @@ impl UnetConfig {
         )
     }
 
-    /// The U-Net of an encoder and a decoder of one's own choice.
+    /// The U-Net of this encoder and this decoder.
     pub fn on(encoder: EncoderConfig, decoder: UnetDecoderConfig, out_channels: usize) -> Self {
         Self {
             encoder,
@@ -83,7 +93,7 @@ impl UnetConfig {
     }
 
     /// The U-Net of the paper: unpadded convolutions without norm, transposed convolutions, and
-    /// skips that are cropped to what comes up.
+    /// skips cropped to the size of the upsampled maps.
     pub fn valid(in_channels: usize, out_channels: usize, widths: Vec<usize>) -> Self {
         let style = ConvStyle::new()
             .with_padding(crate::Padding::Valid)
@@ -104,7 +114,7 @@ impl UnetConfig {
     }
 
     /// MONAI's `BasicUNet` with its defaults: convolutions with bias, instance norm and leaky ReLU;
-    /// transposed convolutions, which halve the channels but for the last; maps that are too small
+    /// transposed convolutions, which halve the channels except in the last step; maps that are too small
     /// by one position are padded with their edge. `features` are MONAI's: five levels, the finest
     /// first, and the channels before the head; its default is `[32, 32, 64, 128, 256, 32]`.
     pub fn monai_basic(in_channels: usize, out_channels: usize, features: [usize; 6]) -> Self {
@@ -113,10 +123,12 @@ impl UnetConfig {
             epsilon: 1e-5,
             affine: true,
         };
-        let activation = LeakyReluConfig::new().with_negative_slope(0.1);
+        let activation = ActivationConfig::LeakyRelu {
+            negative_slope: 0.1,
+        };
         let style = ConvStyle::new()
             .with_norm(norm)
-            .with_activation(ActivationConfig::LeakyRelu(activation))
+            .with_activation(activation)
             .with_bias(true);
         let encoder = PlainEncoderConfig::new(in_channels, vec![f0, f1, f2, f3, f4]);
         let decoder = UnetDecoderConfig::new(vec![last, f1, f2, f3]).with_up_channels(vec![
@@ -136,11 +148,18 @@ impl UnetConfig {
             .with_order(Order::SkipFirst)
     }
 
-    /// Sets the convolutions of the decoder, and of a plain encoder.
-    pub fn with_style(mut self, style: ConvStyle) -> Self {
-        if let EncoderConfig::Plain(encoder) = &mut self.encoder {
-            encoder.style = style.clone();
-        }
+    /// Sets the convolutions of the decoder and of the encoder, which must be a plain one.
+    ///
+    /// # Panics
+    /// When the encoder is a ResNet or a DenseNet, whose convolutions have options of their own: use
+    /// [`with_decoder_style`](Self::with_decoder_style).
+    pub fn with_style(self, style: ConvStyle) -> Self {
+        let encoder = expect(self.encoder.with_style(style.clone()));
+        Self { encoder, ..self }.with_decoder_style(style)
+    }
+
+    /// Sets the convolutions of the decoder.
+    pub fn with_decoder_style(mut self, style: ConvStyle) -> Self {
         self.decoder.style = style;
         self
     }
@@ -151,31 +170,31 @@ impl UnetConfig {
         self
     }
 
-    /// Sets what leads back up, in the decoder.
+    /// Sets how the decoder upsamples.
     pub fn with_up(mut self, up: UpConfig) -> Self {
         self.decoder.up = up;
         self
     }
 
-    /// Sets how maps that still differ in size are brought together, in the decoder.
+    /// Sets how the decoder fits maps that still differ in size.
     pub fn with_fit(mut self, fit: Fit) -> Self {
         self.decoder.fit = fit;
         self
     }
 
-    /// Sets the size that the maps of a level meet at, in the decoder.
+    /// Sets the size to which the decoder fits the maps of a level.
     pub fn with_target(mut self, target: Target) -> Self {
         self.decoder.target = target;
         self
     }
 
-    /// Sets which map comes first in the concatenations, in the decoder.
+    /// Sets which map comes first in the concatenations of the decoder.
     pub fn with_order(mut self, order: Order) -> Self {
         self.decoder.order = order;
         self
     }
 
-    /// Sets what weighs the skips, in the decoder.
+    /// Sets the gate of the skips in the decoder.
     pub fn with_gate(mut self, gate: impl Into<Option<GateConfig>>) -> Self {
         self.decoder.gate = gate.into();
         self
@@ -193,45 +212,9 @@ impl UnetConfig {
     /// # Errors
     /// When there is no level, a number is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        check_positive(NAME, "out_channels", self.out_channels)?;
-        self.encoder
-            .validate::<R>()
-            .map_err(|e| e.within("encoder"))?;
-        self.decoder
-            .validate::<R>(&self.encoder.feature_channels())
-            .map_err(|e| e.within("decoder"))?;
-        self.head().validate::<R>().map_err(|e| e.within("head"))
-    }
-
-    /// The shapes of the maps of the encoder, the finest first, for an image of shape `input`.
-    ///
-    /// # Errors
-    /// When the channels differ, the image is too small for the levels, or the configuration is
-    /// invalid.
-    pub fn feature_shapes<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<Vec<[usize; R]>, ShapeError> {
-        self.validate::<R>()?;
-        let maps = self.encoder.feature_shapes(input);
-        maps.map_err(|e| e.within("encoder"))
-    }
-
-    /// The shape of the output for an image of shape `input`.
-    ///
-    /// # Errors
-    /// When the channels differ, the image is too small for the levels, the maps of a level cannot
-    /// be brought to one size, or the configuration is invalid.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        let maps = self.feature_shapes(input)?;
-        let decoded = self.decoder.output_shape(&maps, spatial(&input));
-        let decoded = decoded.map_err(|e| e.within("decoder"))?;
-        self.head()
-            .output_shape(decoded)
-            .map_err(|e| e.within("head"))
+        Planner::check_options(&[self.encoder.in_channels()], |planner, maps: &[Map<R>]| {
+            self.trace(planner, &maps[0])
+        })
     }
 
     /// Builds the network.
@@ -241,38 +224,38 @@ impl UnetConfig {
     pub fn init<const R: usize>(&self, device: &Device) -> Unet<R> {
         expect(self.validate::<R>());
         let channels = self.encoder.feature_channels();
-        Unet {
-            encoder: self.encoder.init(device),
-            decoder: self.decoder.init(&channels, device),
-            head: self.head().init(device),
-            config: self.clone(),
-        }
+        SegmentationModel::new(
+            self.encoder.init(device),
+            self.decoder.init(&channels, device),
+            self.head().init(device),
+        )
     }
 }
 
 impl<const R: usize> Trace<R> for UnetConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.node(NAME, &[x], |planner| {
-            self.validate::<R>()?;
-            let maps = self.encoder.trace(planner.at("encoder"), x)?;
-            let image = spatial(&x.shape);
-            let decoded = self.decoder.trace(planner.at("decoder"), &maps, image)?;
-            self.head().trace(planner.at("head"), &decoded)
+        planner.node(MODEL, &[x], |planner| {
+            check_positive(NAME, "out_channels", self.out_channels)?;
+            let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
+            let decoder = |planner: &mut Planner, maps: &[Map<R>], image: &[usize]| {
+                self.decoder.trace(planner, maps, image)
+            };
+            trace_parts(planner, x, encoder, decoder, &self.head())
         })
     }
 }
 
-/// The U-Net (arXiv:1505.04597): an [`Encoder`], a [`UnetDecoder`] that meets each of its maps again, and
-/// a convolution as the head. For one, two or three spatial axes.
+/// The U-Net (arXiv:1505.04597): one of this crate's encoders, a [`UnetDecoder`] that merges in each of its
+/// feature maps, and a convolution as the head. For one, two or three spatial axes.
 ///
 /// # Shapes
-/// - input: `[batch, in_channels, spatial...]`, of any size that the levels leave something of
+/// - input: `[batch, in_channels, spatial...]`, large enough for the levels
 /// - output: `[batch, out_channels, spatial...]`; smaller when the convolutions are not padded
 ///
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use burn_skip::{Layer, net::{Unet, UnetConfig}};
+/// use burn_skip::{Layer, Trace, net::{Unet, UnetConfig}};
 ///
 /// let device = Device::flex();
 /// let config = UnetConfig::new(3, 2, vec![8, 16, 32]);
@@ -284,45 +267,22 @@ impl<const R: usize> Trace<R> for UnetConfig {
 /// let paper = UnetConfig::valid(1, 2, vec![64, 128, 256, 512, 1024]);
 /// assert_eq!(paper.output_shape([1, 1, 572, 572]).unwrap(), [1, 2, 388, 388]);
 /// ```
-#[derive(Module, Debug)]
-pub struct Unet<const R: usize = 4> {
-    /// What makes the maps.
-    pub encoder: AnyEncoder<R>,
-    /// What leads back up.
-    pub decoder: UnetDecoder<R>,
-    /// From the channels of the finest level to those of the output.
-    pub head: Conv<R>,
-    /// The options that the network was built with.
-    #[module(skip)]
-    pub config: UnetConfig,
-}
+pub type Unet<const R: usize = 4> = SegmentationModel<AnyEncoder<R>, UnetDecoder<R>, R>;
 
 impl<const R: usize> Unet<R> {
-    /// The maps of the encoder, the finest first.
-    ///
-    /// # Panics
-    /// When [`UnetConfig::feature_shapes`] returns an error, with its message.
-    pub fn features(&self, x: Tensor<R>) -> Vec<Tensor<R>> {
-        expect(self.config.feature_shapes(x.dims()));
-        self.encoder.features(x)
-    }
-}
-
-impl<const R: usize> Layer<R> for Unet<R> {
-    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        let input = x.dims();
-        expect(self.output_shape(input));
-        let maps = self.features(x);
-        let decoded = self.decoder.forward_parts(maps, spatial(&input));
-        self.head.forward_parts(decoded).into_tensor()
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        self.config.output_shape(input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config.trace(planner, x)
+    /// The options of the network.
+    pub fn config(&self) -> UnetConfig {
+        let ConvConfig {
+            channels,
+            kernel_size,
+            ..
+        } = self.head.config.clone();
+        UnetConfig {
+            encoder: self.encoder.config(),
+            decoder: self.decoder.config.clone(),
+            out_channels: channels[1],
+            head_kernel_size: kernel_size,
+        }
     }
 }
 
@@ -330,7 +290,10 @@ impl<const R: usize> Layer<R> for Unet<R> {
 mod tests {
     use super::*;
     use crate::layers::down::DownConfig;
-    use alloc::{string::ToString, vec};
+    use crate::net::{DenseNetEncoderConfig, ResNetBlock, ResNetEncoderConfig};
+    use alloc::string::ToString;
+    use burn::module::Module;
+    use burn::tensor::Tensor;
 
     #[test]
     fn the_network_of_the_paper() {
@@ -391,7 +354,7 @@ mod tests {
             "Unet: out_channels is 0. Set out_channels to 1 or more."
         );
         assert_eq!(
-            text(UnetConfig::new(1, 1, vec![4, 8]).with_gate(GateConfig::Scse { reduction: 8 })),
+            text(UnetConfig::new(1, 1, vec![4, 8]).with_gate(GateConfig::scse(8))),
             "decoder.steps.0.gate.Gate: reduction 8 leaves none of 4 channels. Choose a reduction of 4 or less."
         );
     }
@@ -406,22 +369,61 @@ mod tests {
     }
 
     #[test]
-    fn a_norm_that_a_file_leaves_out_is_missed() {
-        let text = burn::config::config_to_json(&UnetConfig::new(1, 2, vec![4]));
-        let start = text.find("\"norm\"").unwrap();
-        let end = text.find("\"activation\"").unwrap();
-        let without = [&text[..start], &text[end..]].concat();
-        let error = UnetConfig::load_binary(without.as_bytes()).unwrap_err();
-        assert!(
-            error.to_string().contains("missing field `norm`"),
-            "{error}"
+    fn a_network_knows_its_options() {
+        let config = UnetConfig::valid(1, 2, vec![4, 8]).with_head_kernel_size([3, 1]);
+        let net: Unet = config.init(&Device::flex());
+        let text = burn::config::config_to_json(&net.config());
+        assert_eq!(text, burn::config::config_to_json(&config));
+    }
+
+    #[test]
+    fn a_style_is_refused_where_there_is_none() {
+        let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+        let error = encoder.clone().with_style(ConvStyle::new()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "EncoderConfig: a ResNet has no ConvStyle. Set the norm and the activation of its own configuration, \
+             ResNetEncoderConfig."
         );
+        let style = ConvStyle::new().with_norm(None);
+        let config = UnetConfig::smp(encoder, 2).with_decoder_style(style);
+        assert!(config.decoder.style.norm.is_none());
+    }
+
+    #[test]
+    fn numbers_that_overflow_are_refused() {
+        for number in [usize::MAX, usize::MAX / 2, 1 << 40] {
+            for config in [
+                UnetConfig::new(number, 2, vec![4, 8]),
+                UnetConfig::new(1, number, vec![4, 8]),
+                UnetConfig::new(1, 2, vec![4, number]),
+                UnetConfig::new(1, 2, vec![number, number]).with_up(UpConfig::pixel_shuffle()),
+                UnetConfig::smp(
+                    EncoderConfig::ResNet(ResNetEncoderConfig::new(
+                        ResNetBlock::Bottleneck,
+                        vec![number; 5],
+                    )),
+                    2,
+                ),
+                UnetConfig::smp(
+                    EncoderConfig::DenseNet(
+                        DenseNetEncoderConfig::new(vec![number; 4]).with_growth(number),
+                    ),
+                    2,
+                ),
+            ] {
+                assert!(config.validate::<4>().is_err(), "{config:?}");
+                assert!(config.output_shape([1, 1, 64, 64]).is_err(), "{config:?}");
+            }
+            let input = [number, 1, number, 64];
+            let _ = UnetConfig::new(1, 2, vec![4, 8]).plan(input);
+            let _ = UnetConfig::new(1, 2, vec![4, 8]).output_shape(input);
+        }
     }
 
     #[test]
     fn a_config_survives_its_file() {
-        let config = UnetConfig::valid(1, 2, vec![4, 8])
-            .with_gate(GateConfig::Attention { hidden_channels: 3 });
+        let config = UnetConfig::valid(1, 2, vec![4, 8]).with_gate(GateConfig::attention(3));
         let text = burn::config::config_to_json(&config);
         let back = UnetConfig::load_binary(text.as_bytes()).unwrap();
         assert_eq!(burn::config::config_to_json(&back), text);

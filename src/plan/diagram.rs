@@ -1,21 +1,23 @@
-//! [`Diagram`]: a plan as a graph, and the graph in the languages of Mermaid and of Graphviz.
+//! [`Diagram`]: a plan as a graph, written for Mermaid and Graphviz or drawn in SVG.
 
 use alloc::{
+    collections::{BTreeMap, BTreeSet},
     format,
     string::{String, ToString},
     vec::Vec,
 };
 use core::fmt::Write;
 
-use super::{MapPlan, Node, Plan};
+use super::column::shape_text;
+use super::{MapPlan, Node, Plan, fails};
 
-/// A plan as a graph: a box for each part, an arrow for each map that goes from one to another, with its shape.
+/// A plan as a graph: a box for each layer, an arrow with a shape for each map that one layer hands to another.
 ///
-/// In SVG and in Graphviz, boxes of one stride on the input stand on one level, so that a U-Net is a U.
+/// In SVG and in Graphviz, boxes with the same stride on the input stand at the same height, so that a U-Net is a U.
 ///
 /// # Example
 /// ```
-/// use burn_skip::{net::UnetConfig, plan::Trace};
+/// use burn_skip::{Trace, net::UnetConfig};
 ///
 /// let plan = UnetConfig::new(3, 2, vec![8, 16]).plan([1, 3, 32, 32]);
 /// // Three boxes: the encoder, the decoder and the head.
@@ -30,17 +32,37 @@ pub struct Diagram<'a> {
     depth: usize,
 }
 
-/// A part that has a box.
-pub(super) struct Box<'a> {
+/// A node that is drawn as a box.
+pub(super) struct Block<'a> {
     pub(super) path: String,
     pub(super) node: &'a Node,
+    /// Which child of the root it belongs to.
+    pub(super) group: usize,
 }
 
-/// An arrow: the boxes that it goes from, or the input, and to, or the output; and its map.
+/// An arrow with its map. It comes from the network's input or from a block, and goes to a block or to the output.
 pub(super) struct Arrow<'a> {
     pub(super) from: Option<usize>,
     pub(super) to: Option<usize>,
     pub(super) map: &'a MapPlan,
+}
+
+impl Block<'_> {
+    /// The lines of the box: the path, if there is one, and the label.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let label = match fails(self.node) {
+            true => format!("{}: does not fit", self.node.label),
+            false => self.node.label.clone(),
+        };
+        let path = Some(self.path.clone()).filter(|path| !path.is_empty());
+        path.into_iter().chain([label]).collect()
+    }
+
+    /// The stride of its last output on the input, along the first axis.
+    pub(super) fn stride(&self) -> Option<f64> {
+        let grid = self.node.outputs.last()?.grid.as_ref()?;
+        Some(grid.first()?.stride)
+    }
 }
 
 impl<'a> Diagram<'a> {
@@ -48,99 +70,104 @@ impl<'a> Diagram<'a> {
         Self { plan, depth: 2 }
     }
 
-    /// Draws parts of parts down to so many levels. Default: 2.
+    /// Draws children down to this depth. Default: 2.
     pub fn with_depth(mut self, depth: usize) -> Self {
         self.depth = depth;
         self
     }
 
-    pub(super) fn boxes(&self) -> Vec<Box<'a>> {
-        let mut boxes = Vec::new();
-        collect(&self.plan.root, String::new(), self.depth, &mut boxes);
-        boxes
+    pub(super) fn blocks(&self) -> Vec<Block<'a>> {
+        let root = &self.plan.root;
+        let mut blocks = Vec::new();
+        if self.depth == 0 || root.children.is_empty() {
+            collect(root, String::new(), 0, 0, &mut blocks);
+            return blocks;
+        }
+        for (group, child) in root.children.iter().enumerate() {
+            collect(
+                child,
+                child.name.clone(),
+                self.depth - 1,
+                group,
+                &mut blocks,
+            );
+        }
+        blocks
     }
 
-    pub(super) fn arrows(&self, boxes: &[Box<'a>]) -> Vec<Arrow<'a>> {
-        let source = |map: &MapPlan| {
-            let gives = |part: &Box| part.node.outputs.iter().any(|output| output.id == map.id);
-            // (A part without anything of its own gives what it was given: the last before it made that.)
-            boxes.iter().position(gives)
-        };
+    pub(super) fn arrows(&self, blocks: &[Block<'a>]) -> Vec<Arrow<'a>> {
+        // (A block that does nothing outputs its own input: the first block that outputs a map made it.)
+        let mut producers: BTreeMap<usize, usize> = BTreeMap::new();
+        for (index, block) in blocks.iter().enumerate() {
+            for output in &block.node.outputs {
+                producers.entry(output.id).or_insert(index);
+            }
+        }
+        let producer = |map: &MapPlan| producers.get(&map.id).copied();
         let mut arrows = Vec::new();
-        for (to, part) in boxes.iter().enumerate() {
-            let mut seen = Vec::new();
-            for map in &part.node.inputs {
-                if !seen.contains(&map.id) {
-                    seen.push(map.id);
-                    let from = source(map).filter(|&from| from != to);
-                    let to = Some(to);
-                    arrows.push(Arrow { from, to, map });
-                }
+        for (to, block) in blocks.iter().enumerate() {
+            let mut seen = BTreeSet::new();
+            for map in block.node.inputs.iter().filter(|map| seen.insert(map.id)) {
+                let from = producer(map).filter(|&from| from != to);
+                let to = Some(to);
+                arrows.push(Arrow { from, to, map });
             }
         }
         for map in &self.plan.root.outputs {
-            let (from, to) = (source(map), None);
+            let (from, to) = (producer(map), None);
             arrows.push(Arrow { from, to, map });
         }
         arrows
     }
 
-    /// For [Mermaid](https://mermaid.js.org), which many sites draw in Markdown.
+    /// The graph for [Mermaid](https://mermaid.js.org), which many sites draw in Markdown.
     pub fn mermaid(&self) -> String {
-        let boxes = self.boxes();
+        let blocks = self.blocks();
         let mut text = String::from("flowchart TD\n  input([input])\n  output([output])\n");
-        for (index, part) in boxes.iter().enumerate() {
-            let words = words(part)
-                .iter()
-                .map(|word| escaped(word))
-                .collect::<Vec<_>>()
-                .join("<br/>");
-            let _ = writeln!(text, "  n{index}[\"{words}\"]");
+        for (index, block) in blocks.iter().enumerate() {
+            let lines: Vec<_> = block.lines().iter().map(|line| escaped(line)).collect();
+            let _ = writeln!(text, "  n{index}[\"{}\"]", lines.join("<br/>"));
         }
-        for arrow in self.arrows(&boxes) {
+        for arrow in self.arrows(&blocks) {
             let [from, to] = ends(&arrow);
-            let _ = writeln!(text, "  {from} -->|{}| {to}", shape(arrow.map));
+            let _ = writeln!(text, "  {from} -->|{}| {to}", shape_text(arrow.map));
         }
         text
     }
 
-    /// For Graphviz: `dot -Tsvg`.
+    /// The graph for Graphviz: `dot -Tsvg`.
     pub fn dot(&self) -> String {
-        let boxes = self.boxes();
+        let blocks = self.blocks();
         let mut text = String::from(
             "digraph {\n  node [shape=box fontname=\"sans-serif\"]\n  edge [fontname=\"sans-serif\" fontsize=10]\n  \
              input [shape=oval]\n  output [shape=oval]\n",
         );
-        for (index, part) in boxes.iter().enumerate() {
-            let words = words(part).join("\\n").replace('"', "\\\"");
-            let _ = writeln!(text, "  n{index} [label=\"{words}\"]");
+        for (index, block) in blocks.iter().enumerate() {
+            let lines = block.lines().join("\\n").replace('"', "\\\"");
+            let _ = writeln!(text, "  n{index} [label=\"{lines}\"]");
         }
-        let mut levels: Vec<(String, Vec<String>)> = Vec::new();
-        for (index, part) in boxes.iter().enumerate() {
-            let Some(level) = level(part.node) else {
-                continue;
-            };
-            let name = format!("n{index}");
-            match levels.iter_mut().find(|(other, _)| *other == level) {
-                Some((_, names)) => names.push(name),
-                None => levels.push((level, Vec::from([name]))),
-            }
-        }
-        for (_, names) in levels {
+        for names in names_by_stride(&blocks) {
             let _ = writeln!(text, "  {{ rank=same; {} }}", names.join("; "));
         }
-        for arrow in self.arrows(&boxes) {
+        for arrow in self.arrows(&blocks) {
             let [from, to] = ends(&arrow);
-            let _ = writeln!(text, "  {from} -> {to} [label=\"{}\"]", shape(arrow.map));
+            let shape = shape_text(arrow.map);
+            let _ = writeln!(text, "  {from} -> {to} [label=\"{shape}\"]");
         }
         text.push_str("}\n");
         text
     }
 }
 
-fn collect<'a>(node: &'a Node, path: String, depth: usize, boxes: &mut Vec<Box<'a>>) {
+fn collect<'a>(
+    node: &'a Node,
+    path: String,
+    depth: usize,
+    group: usize,
+    blocks: &mut Vec<Block<'a>>,
+) {
     if depth == 0 || node.children.is_empty() {
-        boxes.push(Box { path, node });
+        blocks.push(Block { path, node, group });
         return;
     }
     for child in &node.children {
@@ -149,39 +176,35 @@ fn collect<'a>(node: &'a Node, path: String, depth: usize, boxes: &mut Vec<Box<'
             ("", name) => name.to_string(),
             (path, name) => format!("{path}.{name}"),
         };
-        collect(child, path, depth - 1, boxes);
+        collect(child, path, depth - 1, group, blocks);
     }
 }
 
-/// The lines of a box: its path, if it has one, and what it is.
-pub(super) fn words(part: &Box) -> Vec<String> {
-    let kind = match part.node.find_error() {
-        Some(_) => format!("{}: does not fit", part.node.kind),
-        None => part.node.kind.clone(),
-    };
-    let path = Some(part.path.clone()).filter(|path| !path.is_empty());
-    path.into_iter().chain([kind]).collect()
+/// The names of the blocks of each stride, in the order in which the strides first occur.
+fn names_by_stride(blocks: &[Block]) -> Vec<Vec<String>> {
+    let mut levels: Vec<(f64, Vec<String>)> = Vec::new();
+    for (index, block) in blocks.iter().enumerate() {
+        let Some(stride) = block.stride() else {
+            continue;
+        };
+        let name = format!("n{index}");
+        let is_near = |other: f64| (other - stride).abs() < 1e-3;
+        match levels.iter_mut().find(|(other, _)| is_near(*other)) {
+            Some((_, names)) => names.push(name),
+            None => levels.push((stride, Vec::from([name]))),
+        }
+    }
+    levels.into_iter().map(|(_, names)| names).collect()
 }
 
-/// Mermaid reads HTML.
+/// Escaped for HTML, which Mermaid reads too.
 pub(super) fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('"', "&quot;");
     text.replace('<', "&lt;").replace('>', "&gt;")
 }
 
-pub(super) fn shape(map: &MapPlan) -> String {
-    let axes: Vec<String> = map.shape.iter().map(ToString::to_string).collect();
-    axes.join("x")
-}
-
 fn ends(arrow: &Arrow) -> [String; 2] {
     let name =
-        |part: Option<usize>, end: &str| part.map_or(end.into(), |index| format!("n{index}"));
+        |block: Option<usize>, end: &str| block.map_or(end.into(), |index| format!("n{index}"));
     [name(arrow.from, "input"), name(arrow.to, "output")]
-}
-
-/// The stride of what comes out, as a name.
-fn level(node: &Node) -> Option<String> {
-    let grid = node.outputs.last()?.grid.as_ref()?;
-    Some(format!("{:.3}", grid.first()?.stride))
 }

@@ -1,16 +1,20 @@
 #![doc = include_str!("../../docs/plan.md")]
 
+mod column;
 mod diagram;
 mod memory;
 mod summary;
 mod svg;
-mod tape;
 mod trace;
 
-pub use crate::graph::{Cost, Grid, Map, MapPlan, Misalignment, Node, Planner};
+pub use crate::graph::{
+    AxisPadding, ConvOp, Elementwise, Executor, Grid, Map, MapPlan, Misalignment, Name, Node,
+    NormKind, Op, Parameter, Planner, Record, WindowOp,
+};
+pub use column::Column;
 pub use diagram::Diagram;
 pub use memory::Memory;
-pub use summary::{Column, Summary};
+pub use summary::Summary;
 pub use trace::Trace;
 
 use alloc::{
@@ -21,37 +25,45 @@ use alloc::{
 };
 use core::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::shape::ShapeError;
 
-/// A network, or a part of one, at one shape of input: a tree of its parts.
+/// The static description of a network, or of a part of one, at an input shape: a tree of its layers.
 ///
-/// It is made by [`Trace::plan`] of a configuration or by [`Layer::plan`](crate::Layer::plan), without a
-/// tensor and without a device. Where the input does not fit, the plan reaches to the part that refuses it.
+/// It is made by [`Trace::plan`] of a configuration or of a layer, without a tensor and without a device. Planning
+/// stops at the first layer that fails and reports its [error](Self::error).
 ///
 /// # Example
 /// ```
-/// use burn_skip::{net::UnetConfig, plan::Trace};
+/// use burn_skip::{Trace, net::UnetConfig};
 ///
 /// let config = UnetConfig::new(3, 2, vec![8, 16]);
 /// let plan = config.plan([1, 3, 45, 61]);
 /// assert_eq!(plan.root.outputs[0].shape, [1, 2, 45, 61]);
-/// let refused = config.plan([1, 4, 45, 61]);
-/// assert_eq!(refused.error().unwrap().layer, "encoder.stem.first.conv.Conv");
+/// let failed = config.plan([1, 4, 45, 61]);
+/// assert_eq!(failed.error().unwrap().layer, "encoder.stem.first.conv.Conv");
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
-    /// The whole.
+    /// The whole network.
     pub root: Node,
-    /// What it holds at most. (Of one that does not fit, up to there.)
+    /// What it holds at most. Where planning stopped early: up to there.
     pub memory: Memory,
-    #[serde(skip)]
+    #[serde(serialize_with = "as_text")]
     error: Option<ShapeError>,
 }
 
+/// An error as its message.
+fn as_text<S: Serializer>(error: &Option<ShapeError>, serializer: S) -> Result<S::Ok, S::Error> {
+    error
+        .as_ref()
+        .map(ToString::to_string)
+        .serialize(serializer)
+}
+
 impl Plan {
-    /// The plan of what `trace` tells of a map of shape `input`.
+    /// The plan of what `trace` records for a map of shape `input`.
     pub fn new<const R: usize, const O: usize>(
         input: [usize; R],
         trace: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<O>>, ShapeError>,
@@ -63,7 +75,7 @@ impl Plan {
         })
     }
 
-    /// The plan of what `trace` tells of several maps. Where they lie on each other is not known.
+    /// The plan of what `trace` records for several maps. How their positions are aligned is not known.
     pub fn of_maps<const R: usize, const O: usize>(
         inputs: &[[usize; R]],
         trace: impl FnOnce(&mut Planner, &[Map<R>]) -> Result<Vec<Map<O>>, ShapeError>,
@@ -79,12 +91,12 @@ impl Plan {
     fn with<const O: usize>(
         trace: impl FnOnce(&mut Planner) -> Result<Vec<Map<O>>, ShapeError>,
     ) -> Self {
-        let mut planner = Planner::new();
+        let mut planner = Planner::recording();
         let error = trace(&mut planner).err();
-        // (Nothing was told: what comes in goes out, or was refused before.)
+        // (Where nothing was recorded, the input is the output, or it was refused before.)
         let mut root = planner.finish().unwrap_or_else(|| Node {
             error: error.as_ref().map(|error| error.to_string()),
-            ..Node::new("", "Identity", Vec::new())
+            ..Node::new(String::new(), "Identity", Op::Composite)
         });
         let memory = memory::account(&mut root);
         Self {
@@ -99,8 +111,7 @@ impl Plan {
         self.error.as_ref()
     }
 
-    /// All parts with their paths, as their fields are called: `encoder.stem.conv`. A part comes before
-    /// its own parts.
+    /// All nodes with their paths in the module, such as `encoder.stem.conv`. A node comes before its children.
     pub fn nodes(&self) -> Vec<(String, &Node)> {
         let mut nodes = Vec::new();
         self.root
@@ -108,21 +119,25 @@ impl Plan {
         nodes
     }
 
-    /// The merges of maps whose positions do not lie on each other, with their paths.
+    /// The misaligned feature maps that are merged, with the paths of the merges.
     pub fn misalignments(&self) -> Vec<(String, &Misalignment)> {
         let mut all = Vec::new();
-        for (path, node) in self.nodes() {
-            all.extend(node.misalignments.iter().map(|found| (path.clone(), found)));
-        }
+        self.root.walk("", &mut |path, node| {
+            all.extend(
+                node.misalignments
+                    .iter()
+                    .map(|found| (path.to_string(), found)),
+            );
+        });
         all
     }
 
-    /// A graph of the parts.
+    /// The plan as a graph.
     pub fn diagram(&self) -> Diagram<'_> {
         Diagram::new(self)
     }
 
-    /// A table of the parts.
+    /// The plan as a table.
     pub fn summary(&self) -> Summary<'_> {
         Summary::new(self)
     }
@@ -132,6 +147,11 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.summary().fmt(f)
     }
+}
+
+/// Whether a node or one of its children refuses its input.
+fn fails(node: &Node) -> bool {
+    node.error.is_some() || node.children.iter().any(fails)
 }
 
 /// Refuses a map that no memory holds, and whose numbers would overflow.

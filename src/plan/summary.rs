@@ -1,4 +1,4 @@
-//! [`Summary`]: a plan as a table, for the terminal or in Markdown.
+//! [`Summary`]: a plan as a table, for a terminal or in Markdown.
 
 use alloc::{
     format,
@@ -7,172 +7,15 @@ use alloc::{
     vec::Vec,
 };
 use core::fmt;
-use core::str::FromStr;
 
-use super::{MapPlan, Node, Plan};
+use super::column::{Column, with_separators};
+use super::{Node, Plan};
 
-/// A column of a summary.
+/// A table of the layers of a plan. `Display` is for a terminal, [`markdown`](Self::markdown) for a page.
 ///
 /// # Example
 /// ```
-/// use burn_skip::{net::UnetConfig, plan::{Column, Trace}};
-///
-/// let plan = UnetConfig::new(3, 2, vec![8, 16]).plan([1, 3, 32, 32]);
-/// let text = plan.summary().with_columns([Column::Output, Column::Bytes]).markdown();
-/// assert!(text.starts_with("| layer | output | bytes |"));
-/// assert_eq!("mult-adds".parse::<Column>().unwrap(), Column::MultAdds);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
-    /// The shapes of what goes in.
-    Input,
-    /// The shapes of what comes out.
-    Output,
-    /// The learned parameters.
-    Parameters,
-    /// The multiply-adds of the batch.
-    MultAdds,
-    /// The bytes of what comes out, in f32.
-    Bytes,
-    /// The bytes of what waits for the gradients in a training step.
-    Kept,
-    /// The stride of the output on the input of the network, an axis each.
-    Stride,
-    /// The receptive field of a position of the output, an axis each.
-    Field,
-}
-
-impl FromStr for Column {
-    type Err = String;
-
-    /// By its title.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|column| column.title() == text);
-        found.ok_or_else(|| {
-            let titles = Self::ALL.map(Self::title).join(", ");
-            format!("there is no column {text}; choose of {titles}")
-        })
-    }
-}
-
-impl Column {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Input,
-        Self::Output,
-        Self::Parameters,
-        Self::MultAdds,
-        Self::Bytes,
-        Self::Kept,
-        Self::Stride,
-        Self::Field,
-    ];
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Output => "output",
-            Self::Parameters => "parameters",
-            Self::MultAdds => "mult-adds",
-            Self::Bytes => "bytes",
-            Self::Kept => "kept",
-            Self::Stride => "stride",
-            Self::Field => "field",
-        }
-    }
-
-    fn is_number(self) -> bool {
-        matches!(
-            self,
-            Self::Parameters | Self::MultAdds | Self::Bytes | Self::Kept
-        )
-    }
-
-    /// Of a part; `whole` where its own parts have no lines of their own.
-    fn cell(self, node: &Node, whole: bool) -> String {
-        let number = |number: u64| match number {
-            0 => String::new(),
-            number => with_separators(number),
-        };
-        let of_axes = |number: &dyn Fn(&super::Grid) -> f64| {
-            let grid = node.outputs.last().and_then(|map| map.grid.as_ref());
-            let axes = grid.iter().flat_map(|grid| grid.iter());
-            let axes: Vec<String> = axes.map(|grid| short(number(grid))).collect();
-            match axes.split_first() {
-                Some((first, rest)) if rest.iter().all(|axis| axis == first) => first.clone(),
-                _ => axes.join("x"),
-            }
-        };
-        match self {
-            Self::Input => shapes(&node.inputs),
-            Self::Output if node.error.is_some() || (whole && node.find_error().is_some()) => {
-                "does not fit".to_string()
-            }
-            Self::Output => shapes(&node.outputs),
-            Self::Parameters if whole => number(node.total_parameters() as u64),
-            Self::Parameters => number(node.parameters as u64),
-            Self::MultAdds if whole => number(node.total_mult_adds()),
-            Self::MultAdds => number(node.mult_adds),
-            Self::Bytes if whole => number(node.outputs.iter().map(|map| map.bytes() as u64).sum()),
-            Self::Bytes => String::new(),
-            Self::Kept if whole => number(node.total_kept()),
-            Self::Kept => number(node.kept),
-            Self::Stride => of_axes(&|grid| grid.stride),
-            Self::Field => of_axes(&|grid| grid.field),
-        }
-    }
-}
-
-fn shapes(maps: &[MapPlan]) -> String {
-    let shape = |map: &MapPlan| {
-        let axes: Vec<String> = map.shape.iter().map(ToString::to_string).collect();
-        axes.join("x")
-    };
-    match maps {
-        [] => String::new(),
-        [one] => shape(one),
-        [.., last] => format!("{} maps, {}", maps.len(), shape(last)),
-    }
-}
-
-/// `1234567` as `1,234,567`.
-fn with_separators(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// With two decimals, if it has any.
-fn short(number: f64) -> String {
-    let text = format!("{number:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
-/// With the unit that leaves one to three digits before the point.
-fn with_unit(number: u64, base: u64, units: [&str; 5]) -> String {
-    let mut value = number as f64;
-    let mut index = 0;
-    while value >= base as f64 && index + 1 < units.len() {
-        value /= base as f64;
-        index += 1;
-    }
-    match index {
-        0 => format!("{number}{}", units[0]),
-        _ => format!("{value:.2}{}", units[index]),
-    }
-}
-
-/// A table of the parts of a plan. `Display` is for a terminal, [`markdown`](Self::markdown) for a page.
-///
-/// # Example
-/// ```
-/// use burn_skip::{net::UnetConfig, plan::Trace};
+/// use burn_skip::{Trace, net::UnetConfig};
 ///
 /// let plan = UnetConfig::new(3, 2, vec![16, 32, 64]).plan([1, 3, 45, 61]);
 /// let text = plan.summary().with_depth(1).markdown();
@@ -187,6 +30,13 @@ pub struct Summary<'a> {
     width: usize,
 }
 
+/// A row of the table.
+struct Row {
+    depth: usize,
+    name: String,
+    cells: Vec<String>,
+}
+
 impl<'a> Summary<'a> {
     pub(super) fn new(plan: &'a Plan) -> Self {
         Self {
@@ -197,7 +47,7 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// Shows parts of parts down to so many levels; those below are summed up. Default: all.
+    /// Shows children down to this depth; those below are summed up. Default: all.
     pub fn with_depth(mut self, depth: usize) -> Self {
         self.depth = depth;
         self
@@ -209,59 +59,63 @@ impl<'a> Summary<'a> {
         self
     }
 
-    /// Shortens the names so that a line is no longer than this, if it can be. Default: no limit.
+    /// Shortens the names so that a line has at most `width` characters, if it can be. Default: no limit.
     pub fn with_width(mut self, width: usize) -> Self {
         self.width = width;
         self
     }
 
-    /// The lines of the table: the depth of a part, its name, and its cells.
-    fn rows(&self) -> Vec<(usize, String, Vec<String>)> {
+    fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        self.add(&self.plan.root, 0, &mut rows);
+        self.add_rows(&self.plan.root, 0, &mut rows);
         rows
     }
 
-    fn add(&self, node: &Node, depth: usize, rows: &mut Vec<(usize, String, Vec<String>)>) {
-        let whole = node.children.is_empty() || depth >= self.depth;
-        let cells = self.columns.iter().map(|column| column.cell(node, whole));
+    fn add_rows(&self, node: &Node, depth: usize, rows: &mut Vec<Row>) {
+        let with_children = node.children.is_empty() || depth >= self.depth;
+        let cells = self.columns.iter();
+        let cells = cells.map(|column| column.cell(node, with_children));
         let name = match node.name.is_empty() {
-            true => node.kind.clone(),
-            false => format!("{}: {}", node.name, node.kind),
+            true => node.label.clone(),
+            false => format!("{}: {}", node.name, node.label),
         };
-        rows.push((depth, name, cells.collect()));
+        rows.push(Row {
+            depth,
+            name,
+            cells: cells.collect(),
+        });
         if depth < self.depth {
             for child in &node.children {
-                self.add(child, depth + 1, rows);
+                self.add_rows(child, depth + 1, rows);
             }
         }
     }
 
-    /// What stands below the table.
+    /// The lines below the table: totals, the error, and misaligned feature maps.
     fn notes(&self) -> Vec<String> {
         let root = &self.plan.root;
-        let units = ["", " k", " M", " G", " T"];
-        let bytes = [" B", " KiB", " MiB", " GiB", " TiB"];
+        let memory = &self.plan.memory;
+        let parameters = root.total_parameters();
         let mut notes = vec![
             format!(
                 "parameters: {} ({})",
-                with_separators(root.total_parameters() as u64),
-                with_unit(4 * root.total_parameters() as u64, 1024, bytes),
+                with_separators(parameters),
+                bytes_text(parameters.saturating_mul(4)),
             ),
             format!(
                 "mult-adds: {}",
-                with_unit(root.total_mult_adds(), 1000, units)
+                with_unit(root.total_mult_adds(), 1000, ["", " k", " M", " G", " T"])
             ),
-            format!("maps: {}", with_unit(root.map_bytes(), 1024, bytes)),
+            format!("maps: {}", bytes_text(root.map_bytes())),
             format!(
-                "memory: {} in inference, {} in a training step, {} of it kept for the gradients",
-                with_unit(self.plan.memory.inference, 1024, bytes),
-                with_unit(self.plan.memory.training, 1024, bytes),
-                with_unit(self.plan.memory.kept, 1024, bytes),
+                "memory: {} in inference, {} in a training step, {} of it saved for the backward pass",
+                bytes_text(memory.inference),
+                bytes_text(memory.training),
+                bytes_text(memory.saved_for_backward),
             ),
         ];
         if let Some(error) = self.plan.error() {
-            notes.insert(0, "up to where it does not fit:".to_string());
+            notes.insert(0, "up to the layer that fails:".to_string());
             notes.push(format!("error: {error}"));
         }
         for (path, found) in self.plan.misalignments() {
@@ -270,22 +124,19 @@ impl<'a> Summary<'a> {
         notes
     }
 
-    /// As a table in Markdown.
+    /// The table in Markdown.
     pub fn markdown(&self) -> String {
         let titles: Vec<&str> = self.columns.iter().map(|column| column.title()).collect();
-        let rule = self.columns.iter().map(|column| {
-            if column.is_number() {
-                " ---: |"
-            } else {
-                " --- |"
-            }
+        let rule = self.columns.iter().map(|column| match column.is_number() {
+            true => " ---: |",
+            false => " --- |",
         });
         let mut text = format!(
             "| layer | {} |\n| --- |{}\n",
             titles.join(" | "),
             rule.collect::<String>()
         );
-        for (depth, name, cells) in self.rows() {
+        for Row { depth, name, cells } in self.rows() {
             let indent = "&emsp;".repeat(depth);
             text += &format!("| {indent}{name} | {} |\n", cells.join(" | "));
         }
@@ -297,47 +148,97 @@ impl<'a> Summary<'a> {
     }
 }
 
+/// The widths of the columns of a table for a terminal.
+struct Widths<'a> {
+    columns: &'a [Column],
+    name: usize,
+    cells: Vec<usize>,
+}
+
+impl<'a> Widths<'a> {
+    fn new(summary: &'a Summary, rows: &[Row]) -> Self {
+        let columns = &summary.columns[..];
+        let cells: Vec<usize> = (0..columns.len())
+            .map(|n| {
+                let longest = rows.iter().map(|row| length(&row.cells[n])).max();
+                longest.unwrap_or(0).max(columns[n].title().len())
+            })
+            .collect();
+        let names = rows.iter().map(|row| 2 * row.depth + length(&row.name));
+        let name = names.max().unwrap_or(0).max("layer".len());
+        let widths = Self {
+            columns,
+            name,
+            cells,
+        };
+        let room = summary.width.saturating_sub(widths.beside_name()).max(12);
+        Self {
+            name: name.min(room),
+            ..widths
+        }
+    }
+
+    fn beside_name(&self) -> usize {
+        self.cells.iter().map(|width| width + 2).sum()
+    }
+
+    /// A line of the table. Numbers stand at the right of their column.
+    fn line<'b>(&self, name: &str, cells: impl Iterator<Item = &'b str>) -> String {
+        let mut text = match length(name) > self.name {
+            true => name.chars().take(self.name - 1).chain(['…']).collect(),
+            false => name.to_string(),
+        };
+        text += &" ".repeat(self.name - length(&text));
+        for ((cell, width), column) in cells.zip(&self.cells).zip(self.columns) {
+            let space = " ".repeat(width - length(cell));
+            text += &match column.is_number() {
+                true => format!("  {space}{cell}"),
+                false => format!("  {cell}{space}"),
+            };
+        }
+        text.trim_end().to_string()
+    }
+}
+
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = self.rows();
-        let length = |text: &str| text.chars().count();
-        let widths: Vec<usize> = (0..self.columns.len())
-            .map(|n| {
-                let cells = rows.iter().map(|(_, _, cells)| length(&cells[n]));
-                cells.max().unwrap_or(0).max(self.columns[n].title().len())
-            })
-            .collect();
-        let beside: usize = widths.iter().map(|width| width + 2).sum();
-        let names = rows.iter().map(|(depth, name, _)| 2 * depth + length(name));
-        let names = names.max().unwrap_or(0).max("layer".len());
-        let names = names.min(self.width.saturating_sub(beside).max(12));
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, cells: &[&str]| {
-            let mut text = match length(name) > names {
-                true => name.chars().take(names - 1).chain(['…']).collect(),
-                false => name.to_string(),
-            };
-            text += &" ".repeat(names - length(&text));
-            for ((cell, width), column) in cells.iter().zip(&widths).zip(&self.columns) {
-                let space = " ".repeat(width - length(cell));
-                text += &match column.is_number() {
-                    true => format!("  {space}{cell}"),
-                    false => format!("  {cell}{space}"),
-                };
-            }
-            writeln!(f, "{}", text.trim_end())
-        };
-        let titles: Vec<&str> = self.columns.iter().map(|column| column.title()).collect();
-        line(f, "layer", &titles)?;
-        writeln!(f, "{}", "-".repeat(names + beside))?;
-        for (depth, name, cells) in &rows {
+        let widths = Widths::new(self, &rows);
+        let rule = "-".repeat(widths.name + widths.beside_name());
+        let titles = self.columns.iter().map(|column| column.title());
+        writeln!(f, "{}", widths.line("layer", titles))?;
+        writeln!(f, "{rule}")?;
+        for Row { depth, name, cells } in &rows {
             let name = format!("{}{name}", "  ".repeat(*depth));
-            let cells: Vec<&str> = cells.iter().map(|cell| &cell[..]).collect();
-            line(f, &name, &cells)?;
+            let cells = cells.iter().map(|cell| &cell[..]);
+            writeln!(f, "{}", widths.line(&name, cells))?;
         }
-        writeln!(f, "{}", "-".repeat(names + beside))?;
+        writeln!(f, "{rule}")?;
         for note in self.notes() {
             writeln!(f, "{note}")?;
         }
         Ok(())
+    }
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn bytes_text(bytes: u64) -> String {
+    with_unit(bytes, 1024, [" B", " KiB", " MiB", " GiB", " TiB"])
+}
+
+/// With the unit that leaves one to three digits before the point.
+fn with_unit(number: u64, base: u64, units: [&str; 5]) -> String {
+    let mut value = number as f64;
+    let mut index = 0;
+    while value >= base as f64 && index + 1 < units.len() {
+        value /= base as f64;
+        index += 1;
+    }
+    match index {
+        0 => format!("{number}{}", units[0]),
+        _ => format!("{value:.2}{}", units[index]),
     }
 }

@@ -1,34 +1,43 @@
-//! [`Trace`]: what can be planned.
+//! [`Trace`]: the one walk over a layer, from which its shapes, its checks and its plan come.
 
-use alloc::vec;
+use alloc::{vec, vec::Vec};
 
-use burn::nn::activation::ActivationConfig;
-
-use super::Plan;
-use crate::graph::{Map, Planner, weight_cost, word_of};
-use crate::layers::style::check_activation;
+use crate::graph::{Map, Planner};
+use crate::plan::Plan;
 use crate::shape::ShapeError;
 
-/// What can be planned: every configuration of a whole layer; layers have
-/// [`Layer::trace`](crate::Layer::trace).
+/// Records a layer: its parts in the order in which they run, each with its operation, its shapes and its
+/// parameters. Implemented by layers and by their configurations, so that a network can be planned before it is
+/// built.
+///
+/// [`trace`](Self::trace) is written once; the shape of the output and the [plan](crate::plan) follow from it.
 ///
 /// # Example
 /// ```
-/// use burn_skip::{block::ConvNormActConfig, plan::Trace};
+/// use burn_skip::{Trace, block::DoubleConvConfig};
 ///
-/// let plan = ConvNormActConfig::new([3, 16], 3).with_stride(2).plan([1, 3, 33, 20]);
-/// assert_eq!(plan.root.outputs[0].shape, [1, 16, 17, 10]);
-/// assert_eq!(plan.root.children[0].parameters, 432); // the convolution
-/// assert_eq!(plan.root.children[1].parameters, 32); // the norm
+/// let block = DoubleConvConfig::new([3, 16]);
+/// assert_eq!(block.output_shape([1, 3, 32, 32]).unwrap(), [1, 16, 32, 32]);
+/// let plan = block.plan([1, 3, 32, 32]);
+/// let paths: Vec<String> = plan.nodes().into_iter().map(|(path, _)| path).collect();
+/// assert_eq!(paths[..3], ["", "first", "first.conv"]);
 /// ```
 pub trait Trace<const R: usize> {
-    /// Tells the planner of every part, in the order in which a map goes through them.
+    /// Records the layer for the map `x` and returns the map that it outputs.
     ///
     /// # Errors
-    /// When the map does not fit. What has been told so far is in the plan.
+    /// When the map does not fit the layer, or the layer's options are invalid.
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError>;
 
-    /// The plan for an input of shape `input`.
+    /// The shape of the output for an input of shape `input`.
+    ///
+    /// # Errors
+    /// As [`trace`](Self::trace).
+    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
+        Planner::output_shape(input, |planner, x| self.trace(planner, x))
+    }
+
+    /// The [plan](crate::plan) for an input of shape `input`.
     fn plan(&self, input: [usize; R]) -> Plan {
         Plan::new(input, |planner, x| {
             self.trace(planner, x).map(|map| vec![map])
@@ -36,23 +45,52 @@ pub trait Trace<const R: usize> {
     }
 }
 
-impl<const R: usize, C: Trace<R>> Trace<R> for Option<C> {
+impl<const R: usize, T: Trace<R>> Trace<R> for Option<T> {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
         match self {
-            Some(config) => config.trace(planner, x),
+            Some(layer) => layer.trace(planner, x),
             None => Ok(x.clone()),
         }
     }
 }
 
-impl<const R: usize> Trace<R> for ActivationConfig {
+impl<const R: usize, T: Trace<R>> Trace<R> for [T] {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        let parameters = match self {
-            Self::PRelu(config) => config.num_parameters,
-            _ => 0,
-        };
-        let cost = weight_cost(parameters, 0, x.shape[0]);
-        let output = check_activation(self, x.shape[1]).map(|()| x.shape);
-        planner.pointwise(&word_of(self), x, cost, output)
+        planner.sequence(self, x, T::trace)
     }
 }
+
+impl<const R: usize, T: Trace<R>> Trace<R> for Vec<T> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self[..].trace(planner, x)
+    }
+}
+
+impl<const R: usize, const N: usize, T: Trace<R>> Trace<R> for [T; N] {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self[..].trace(planner, x)
+    }
+}
+
+/// Implements [`Trace`] for tuples, whose members run from left to right.
+macro_rules! trace_of_tuple {
+    ($($layer:ident $index:tt),+) => {
+        impl<const R: usize, $($layer: Trace<R>),+> Trace<R> for ($($layer,)+) {
+            fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+                planner.node("Sequence", &[x], |planner| {
+                    let x = x.clone();
+                    $(let x = self.$index.trace(planner.at($index), &x)?;)+
+                    Ok(x)
+                })
+            }
+        }
+    };
+}
+
+trace_of_tuple!(L0 0, L1 1);
+trace_of_tuple!(L0 0, L1 1, L2 2);
+trace_of_tuple!(L0 0, L1 1, L2 2, L3 3);
+trace_of_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4);
+trace_of_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5);
+trace_of_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5, L6 6);
+trace_of_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5, L6 6, L7 7);

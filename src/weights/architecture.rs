@@ -1,10 +1,12 @@
-//! [`Architecture`]: which network a file of weights belongs to, read from its tensors.
+//! [`Architecture`]: the network that a file of weights belongs to, found by the names and shapes of its tensors.
 
 use std::fmt;
 
 use super::{Names, WeightsFile};
+use crate::ShapeError;
 use crate::net::{
-    DenseNetEncoderConfig, EncoderConfig, ResNetBlock, ResNetEncoderConfig, UnetConfig,
+    ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, ResNetBlock,
+    ResNetEncoderConfig, UnetConfig,
 };
 
 /// A network of another library, with its sizes.
@@ -22,14 +24,14 @@ use crate::net::{
 pub enum Architecture {
     /// torchvision's ResNet: a classifier.
     ResNet {
-        /// All but the head.
+        /// Everything except the head.
         encoder: ResNetEncoderConfig,
         /// The number of classes.
         classes: usize,
     },
     /// torchvision's DenseNet: a classifier.
     DenseNet {
-        /// All but the head.
+        /// Everything except the head.
         encoder: DenseNetEncoderConfig,
         /// The number of classes.
         classes: usize,
@@ -46,11 +48,11 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The network whose tensors the file holds, if it is one of these.
+    /// The network whose tensors the file holds, if it is one of these and can be built.
     ///
-    /// It goes by the names and shapes of some of the tensors; [`WeightsFile::load_into`] checks all of
-    /// them. What has no tensors cannot be seen in a file, and is taken to be as the source's default:
-    /// see [`assumed`](Self::assumed).
+    /// Names and shapes of some of the tensors decide; [`WeightsFile::load_into`] checks all of them. Options
+    /// that no tensor depends on cannot be read from a file, and are those of the source's default: see
+    /// [`assumed`](Self::assumed).
     pub fn detect(file: &WeightsFile) -> Option<Self> {
         let detected = [
             torchvision_resnet,
@@ -58,11 +60,52 @@ impl Architecture {
             smp_unet,
             monai_basic_unet,
         ];
-        detected.iter().find_map(|detect| detect(file))
+        let found = detected.iter().find_map(|detect| detect(file))?;
+        found.fits(file).then_some(found)
     }
 
-    /// What no file of weights says, and what is taken for granted. A network that was built otherwise
-    /// loads without an error, and gives other numbers.
+    /// The network, and how many spatial axes its images have.
+    fn net(&self) -> (NetConfig, usize) {
+        let classifier = |encoder, &classes: &usize| {
+            let config = ClassifierConfig::new(encoder, classes);
+            (NetConfig::Classifier(config), 2)
+        };
+        match self {
+            Self::ResNet { encoder, classes } => {
+                classifier(EncoderConfig::ResNet(encoder.clone()), classes)
+            }
+            Self::DenseNet { encoder, classes } => {
+                classifier(EncoderConfig::DenseNet(encoder.clone()), classes)
+            }
+            Self::SmpUnet(config) => (NetConfig::Unet(config.clone()), 2),
+            Self::MonaiBasicUnet { config, axes } => (NetConfig::Unet(config.clone()), *axes),
+        }
+    }
+
+    /// Whether the network can be built, and has no more numbers than the file has bytes: a damaged file may
+    /// claim any sizes.
+    fn fits(&self, file: &WeightsFile) -> bool {
+        self.parameters()
+            .is_ok_and(|parameters| parameters <= file.bytes())
+    }
+
+    /// How many parameters the network has.
+    fn parameters(&self) -> Result<u64, ShapeError> {
+        let (net, axes) = self.net();
+        let channels = match &net {
+            NetConfig::Unet(config) => config.encoder.in_channels(),
+            NetConfig::Classifier(config) => config.encoder.in_channels(),
+        };
+        let input = [&[1, channels], &[PLANNED_SIZE; 3][..axes]].concat();
+        let plan = net.plan(&input)?;
+        match plan.error() {
+            Some(error) => Err(error.clone()),
+            None => Ok(plan.root.total_parameters()),
+        }
+    }
+
+    /// The options that no tensor depends on, as the network is built with them. A network that was built with
+    /// other options loads without an error, and gives other numbers.
     pub fn assumed(&self) -> &'static str {
         match self {
             Self::ResNet { .. } => {
@@ -81,7 +124,7 @@ impl Architecture {
         }
     }
 
-    /// How the tensors are called in the file.
+    /// The names of the tensors in the file.
     pub fn names(&self) -> Names {
         match self {
             Self::ResNet { .. } => Names::torchvision_resnet(),
@@ -91,6 +134,9 @@ impl Architecture {
         }
     }
 }
+
+/// The size of the images for which a network is planned, large enough for all of them.
+const PLANNED_SIZE: usize = 1 << 8;
 
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,7 +178,7 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// How many tensors there are with the names of `first`, `first + 1`, ... without a gap.
+/// How many tensors have the names of `first`, `first + 1`, ... without a gap.
 fn count(file: &WeightsFile, first: usize, name: &dyn Fn(usize) -> String) -> usize {
     (first..)
         .find(|&n| file.shape(&name(n)).is_none())
@@ -156,11 +202,11 @@ fn resnet(file: &WeightsFile, prefix: &str) -> Option<ResNetEncoderConfig> {
     let encoder = ResNetEncoderConfig::new(block, depths)
         .with_in_channels(in_channels)
         .with_width(width);
-    (stages <= MOST_STAGES).then_some(encoder)
+    (stages <= MAX_STAGES).then_some(encoder)
 }
 
-/// Each halves the map and doubles the channels: more than this are no network.
-const MOST_STAGES: usize = 6;
+/// The stages of a network: each halves the map and doubles the channels.
+const MAX_STAGES: usize = 6;
 
 fn torchvision_resnet(file: &WeightsFile) -> Option<Architecture> {
     let &[classes, _] = file.shape("fc.weight")? else {
@@ -190,7 +236,7 @@ fn torchvision_densenet(file: &WeightsFile) -> Option<Architecture> {
         .with_width(width)
         .with_growth(growth)
         .with_bottleneck(inner.checked_div(growth)?);
-    (blocks <= MOST_STAGES).then_some(Architecture::DenseNet { encoder, classes })
+    (blocks <= MAX_STAGES).then_some(Architecture::DenseNet { encoder, classes })
 }
 
 fn smp_unet(file: &WeightsFile) -> Option<Architecture> {

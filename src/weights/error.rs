@@ -14,9 +14,9 @@ use std::path::PathBuf;
 /// let file = WeightsFile::open("examples/data/nuclei/monai_basic_unet.pth").unwrap();
 /// let config = UnetConfig::monai_basic(1, 2, [8, 8, 16, 32, 64, 8]);
 /// let mut net: Unet = config.init(&Device::flex());
-/// let names = Names::monai_basic_unet().leaving("fc"); // MONAI calls it final_conv
+/// let names = Names::monai_basic_unet().ignoring("fc"); // MONAI's name is final_conv
 /// let error = file.load_into(&mut net, &names).unwrap_err();
-/// assert_eq!(error, WeightsError::LeftInVain { prefix: "fc".into() });
+/// assert_eq!(error, WeightsError::UnmatchedPrefix { prefix: "fc".into() });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WeightsError {
@@ -28,11 +28,11 @@ pub enum WeightsError {
         reason: String,
     },
     /// The tensors of the file are not those of the module.
-    Misfit {
+    Mismatch {
         /// The file.
         path: PathBuf,
-        /// All that does not fit.
-        misfits: Vec<Misfit>,
+        /// All tensors that differ.
+        mismatches: Vec<Mismatch>,
     },
     /// The file cannot be written.
     Unwritable {
@@ -41,19 +41,19 @@ pub enum WeightsError {
         /// Why.
         reason: String,
     },
-    /// The table leaves tensors alone that neither the file nor the module has.
-    LeftInVain {
-        /// What their names should begin with.
+    /// A prefix to ignore matches no tensor of the file or the module.
+    UnmatchedPrefix {
+        /// The prefix.
         prefix: String,
     },
-    /// The table has no name for a tensor of the module, or one name for two of them.
+    /// The table has no name for a tensor of the module, or the same name for two of them.
     Unnamed {
         /// The paths of the tensors in the module.
         tensors: Vec<String>,
     },
 }
 
-/// One tensor that does not fit.
+/// A tensor that differs between a file and a module.
 ///
 /// # Example
 /// ```
@@ -65,71 +65,72 @@ pub enum WeightsError {
 /// let config = UnetConfig::monai_basic(1, 5, [8, 8, 16, 32, 64, 8]); // the file has two classes
 /// let mut net: Unet = config.init(&Device::flex());
 /// let error = file.load_into(&mut net, &Names::monai_basic_unet()).unwrap_err();
-/// let WeightsError::Misfit { misfits, .. } = error else { unreachable!() };
+/// let WeightsError::Mismatch { mismatches, .. } = error else { unreachable!() };
 /// let text = "shape: final_conv.bias is [2] in the file, and head.bias is [5]";
-/// assert!(misfits.len() == 2 && misfits.iter().any(|misfit| misfit.to_string() == text));
+/// assert_eq!(mismatches.len(), 2);
+/// assert!(mismatches.iter().any(|mismatch| mismatch.to_string() == text));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
-    /// The module has the tensor, and the file has it not.
+pub enum Mismatch {
+    /// The module has the tensor, and the file lacks it.
     Missing {
         /// The path in the module.
-        here: String,
+        path: String,
         /// The name that the file should have.
-        there: String,
+        name: String,
         /// The shape in the module, in the layout of the file.
         shape: Vec<usize>,
     },
-    /// The file has a tensor that the module has no place for.
+    /// The file has a tensor that the module lacks.
     Unused {
         /// The name in the file.
-        there: String,
+        name: String,
         /// Its shape.
         shape: Vec<usize>,
     },
     /// Both have it, with different shapes.
     Shape {
         /// The path in the module.
-        here: String,
+        path: String,
         /// The name in the file.
-        there: String,
+        name: String,
         /// The shape in the module, in the layout of the file.
         expected: Vec<usize>,
         /// The shape in the file.
         found: Vec<usize>,
     },
-    /// The file holds no numbers that could become those of the module.
-    Numbers {
+    /// The values cannot be read, or not converted to the type of the module's.
+    Values {
         /// The name in the file.
-        there: String,
-        /// What is wrong with them.
+        name: String,
+        /// Why.
         reason: String,
     },
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { here, there, shape } => {
-                write!(f, "missing: {there} {shape:?}, for {here}")
+            Self::Missing { path, name, shape } => {
+                write!(f, "missing: {name} {shape:?}, for {path}")
             }
-            Self::Unused { there, shape } => write!(f, "unused: {there} {shape:?}"),
+            Self::Unused { name, shape } => write!(f, "unused: {name} {shape:?}"),
             Self::Shape {
-                here,
-                there,
+                path,
+                name,
                 expected,
                 found,
             } => write!(
                 f,
-                "shape: {there} is {found:?} in the file, and {here} is {expected:?}"
+                "shape: {name} is {found:?} in the file, and {path} is {expected:?}"
             ),
-            Self::Numbers { there, reason } => write!(f, "numbers: {there} {reason}"),
+            Self::Values { name, reason } => write!(f, "values: {name} {reason}"),
         }
     }
 }
 
-/// How many misfits a message tells; the others are counted.
-const TOLD: usize = 6;
+/// How many mismatches a message lists; the others are counted.
+const MAX_LISTED: usize = 6;
 
 impl fmt::Display for WeightsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,29 +145,29 @@ impl fmt::Display for WeightsError {
             Self::Unwritable { path, reason } => {
                 write!(f, "{} cannot be written: {reason}.", path.display())
             }
-            Self::Misfit { path, misfits } => {
+            Self::Mismatch { path, mismatches } => {
                 write!(f, "{} does not fit the network:", path.display())?;
-                for misfit in misfits.iter().take(TOLD) {
-                    write!(f, "\n  {misfit}")?;
+                for mismatch in mismatches.iter().take(MAX_LISTED) {
+                    write!(f, "\n  {mismatch}")?;
                 }
-                if misfits.len() > TOLD {
-                    write!(f, "\n  and {} more", misfits.len() - TOLD)?;
+                if mismatches.len() > MAX_LISTED {
+                    write!(f, "\n  and {} more", mismatches.len() - MAX_LISTED)?;
                 }
                 write!(
                     f,
-                    "\nThe file may be of another network: build the one that it belongs to, and take \
-                     the table of its source. Only what is meant to differ, such as a head for other \
-                     classes, is left out with Names::leaving. The network is unchanged."
+                    "\nThe file may be of another network: build the one that it belongs to, and use the \
+                     table of its source. To skip tensors that are meant to differ, such as a head for \
+                     other classes, use Names::ignoring. The network is unchanged."
                 )
             }
-            Self::LeftInVain { prefix } => write!(
+            Self::UnmatchedPrefix { prefix } => write!(
                 f,
-                "Names::leaving({prefix:?}) leaves nothing: neither the file nor the network has a tensor \
-                 whose name there begins so. Correct it, or leave it out."
+                "Names::ignoring({prefix:?}) matches nothing: no tensor of the file or the network has a \
+                 name there that begins with it. Correct the prefix, or remove it."
             ),
             Self::Unnamed { tensors } => write!(
                 f,
-                "the table has no name of its own for {}: add rows for them to Names.",
+                "the table has no name of their own for {}: add rows for them to Names.",
                 tensors.join(", ")
             ),
         }

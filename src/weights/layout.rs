@@ -1,4 +1,4 @@
-//! Between a module's tensors and the names and layouts that PyTorch gives them; and [`save`].
+//! The names and layouts that PyTorch gives a module's tensors; and [`save`].
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,8 +12,8 @@ use burn::store::{
 
 use super::{Names, WeightsError};
 
-/// Burn's [`BurnToPyTorchAdapter`] (linear weights transposed, norms renamed), and the norms and
-/// activations that it leaves out.
+/// Burn's [`BurnToPyTorchAdapter`] (linear weights transposed, norms renamed), with the norms and
+/// activations that it lacks.
 #[derive(Clone)]
 struct ToPyTorch;
 
@@ -21,13 +21,13 @@ impl ModuleAdapter for ToPyTorch {
     fn adapt(&self, tensor: StoredTensor, context: ModuleContext<'_>) -> StoredTensor {
         let renames: &[(&str, &str)] = match context.module_type() {
             Some("Struct:InstanceNorm") => &[(".gamma", ".weight"), (".beta", ".bias")],
-            Some("Struct:PRelu") => &[(".alpha", ".weight")],
+            Some("Struct:PRelu" | "Struct:Activation") => &[(".alpha", ".weight")],
             _ => &[],
         };
         let mut tensor = BurnToPyTorchAdapter.adapt(tensor, context);
-        for (here, there) in renames {
-            if let Some(stem) = tensor.name.strip_suffix(here) {
-                tensor.name = [stem, there].concat();
+        for (burn, torch) in renames {
+            if let Some(stem) = tensor.name.strip_suffix(burn) {
+                tensor.name = [stem, torch].concat();
             }
         }
         tensor
@@ -38,14 +38,14 @@ impl ModuleAdapter for ToPyTorch {
     }
 }
 
-/// A tensor of a module, and what it is called in a file.
+/// A tensor of a module, and its name in a file.
 pub(super) struct Slot {
-    /// The path that Burn knows it by.
-    pub path: String,
+    /// The path that Burn's stores use.
+    pub burn_path: String,
     /// The path, with PyTorch's name at the end.
-    pub here: String,
+    pub path: String,
     /// The name in the file.
-    pub there: String,
+    pub name: String,
     /// The shape in the layout of the file.
     pub shape: Vec<usize>,
     /// The type of its numbers.
@@ -55,7 +55,7 @@ pub(super) struct Slot {
 /// All tensors of a module.
 ///
 /// # Errors
-/// When the table has no name for one of them, or one name for two.
+/// When the table has no name for one of them, or the same name for two.
 pub(super) fn slots<M: Module>(module: &M, names: &Names) -> Result<Vec<Slot>, WeightsError> {
     let own = module.collect(None, None, true);
     let torch = module.collect(None, Some(Box::new(ToPyTorch)), true);
@@ -63,11 +63,11 @@ pub(super) fn slots<M: Module>(module: &M, names: &Names) -> Result<Vec<Slot>, W
     let mut taken = BTreeSet::new();
     let mut slots = Vec::with_capacity(own.len());
     for (own, torch) in own.into_iter().zip(torch) {
-        match names.elsewhere(&torch.name) {
-            Some(there) if taken.insert(there.clone()) => slots.push(Slot {
-                path: own.name,
-                here: torch.name,
-                there,
+        match names.external_name(&torch.name) {
+            Some(name) if taken.insert(name.clone()) => slots.push(Slot {
+                burn_path: own.name,
+                path: torch.name,
+                name,
                 shape: torch.shape.to_vec(),
                 dtype: own.dtype,
             }),
@@ -80,8 +80,8 @@ pub(super) fn slots<M: Module>(module: &M, names: &Names) -> Result<Vec<Slot>, W
     }
 }
 
-/// Takes over what training steps have added to the running statistics of norms, which Burn keeps
-/// aside until the module leaves training.
+/// Applies the updates of training steps to the running statistics of norms, which Burn keeps
+/// separately until the module leaves training.
 pub(super) fn settle<M: Module>(module: &M) {
     let _ = module.valid();
 }
@@ -89,7 +89,7 @@ pub(super) fn settle<M: Module>(module: &M) {
 /// Writes the weights of a module to a safetensors file, named and laid out as the source of the table
 /// does, so that PyTorch loads them with `load_state_dict(load_file(path), strict=True)`.
 ///
-/// A file that is there is replaced when the new one is whole, and not before.
+/// An existing file is replaced once the new one is complete.
 ///
 /// # Errors
 /// When the name does not end in `.safetensors`, the file cannot be written, or the table has no name
@@ -120,18 +120,17 @@ pub fn save<M: Module>(
     };
     let kind = path.extension().unwrap_or_default();
     if !kind.eq_ignore_ascii_case("safetensors") {
-        let reason = "safetensors files are written, and the name says otherwise: let it end in .safetensors";
+        let reason = "only safetensors files are written: let the name end in .safetensors";
         return Err(unwritable(reason.to_string()));
     }
-    // All patterns are applied one after the other: a mark keeps what has its name from being named
-    // once more.
+    // All patterns are applied one after the other: a mark keeps a renamed tensor from being renamed again.
     let mark = "\u{1}";
     settle(module);
     let slots = slots(module, names)?;
     let rows = slots.iter().map(|slot| {
-        let exactly = ["^", &slot.here.replace('.', r"\."), "$"].concat();
+        let exactly = ["^", &slot.path.replace('.', r"\."), "$"].concat();
         // A dollar would stand for a part of the pattern.
-        (exactly, [mark, &slot.there.replace('$', "$$")].concat())
+        (exactly, [mark, &slot.name.replace('$', "$$")].concat())
     });
     let unmark = ([mark].concat(), String::new());
     let rows: Vec<_> = rows.chain([unmark]).collect();

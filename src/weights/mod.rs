@@ -1,9 +1,9 @@
-//! Weights of other frameworks: PyTorch's `.pth` and safetensors files, and Keras's by
-//! `scripts/export_keras.py`, into networks of this crate; and the way back.
+//! Weights of other frameworks: loads PyTorch's `.pth` and safetensors files, and Keras's through
+//! `scripts/export_keras.py`, into networks of this crate, and saves them back.
 //!
-//! A file is opened once ([`WeightsFile::open`]); [`Architecture::detect`] says which network it
-//! belongs to; [`Names`] says how that network's tensors are called there. Everything is checked
-//! before anything is written: a file that does not fit leaves the module as it was.
+//! [`WeightsFile::open`] opens a file; [`Architecture::detect`] finds out which network it belongs to; [`Names`]
+//! translates between the paths of that network and the names in the file. Everything is checked
+//! before anything is written: a file that does not fit leaves the module unchanged.
 //!
 //! # Example
 //! ```
@@ -26,14 +26,18 @@
 //! ```
 
 mod architecture;
+mod checkpoint;
 mod error;
 mod file;
 mod layout;
+mod load;
 mod names;
+mod report;
 mod sources;
 
 pub use architecture::Architecture;
-pub use error::{Misfit, WeightsError};
-pub use file::{Report, WeightsFile};
+pub use error::{Mismatch, WeightsError};
+pub use file::WeightsFile;
 pub use layout::save;
 pub use names::Names;
+pub use report::Report;

@@ -1,11 +1,11 @@
-//! [`Names`]: what the tensors of a module are called in a file, as a table.
+//! [`Names`]: the names of a module's tensors in a file, as a table.
 
-/// How a module's tensors are called elsewhere: rows of (the path here, the name there).
+/// The names of a module's tensors in a file of another library: rows of (path in the module, name in the file).
 ///
-/// A row stands for all paths that begin with it; the first row that fits counts, and the rest of
-/// the path is kept. `{n}` stands for a number, which the name may take up with an offset: `{n}`,
-/// `{n+1}`, `{3-n}`. Paths are those of the module's fields, without the variants of enums, and end
-/// as in PyTorch: `weight`, `bias`, `running_mean`, `running_var`.
+/// A row applies to all paths that begin with it; the first row that matches is used, and the rest of
+/// the path is kept. `{n}` matches a number, which the name may use with an offset: `{n}`, `{n+1}`,
+/// `{3-n}`. Paths are those of the module's fields, without the variants of enums, and end as in
+/// PyTorch: `weight`, `bias`, `running_mean`, `running_var`.
 ///
 /// The tables of the sources that this crate knows are in `src/weights/sources.rs`.
 ///
@@ -14,14 +14,14 @@
 /// use burn_skip::weights::Names;
 ///
 /// let names = Names::new([("stages.{s}.{b}.conv", "layer{s+1}.{b}.conv1"), ("head", "fc")]);
-/// assert_eq!(names.elsewhere("stages.0.3.conv.weight").unwrap(), "layer1.3.conv1.weight");
-/// assert_eq!(names.elsewhere("head.bias").unwrap(), "fc.bias");
-/// assert_eq!(names.elsewhere("stem.bias"), None);
+/// assert_eq!(names.external_name("stages.0.3.conv.weight").unwrap(), "layer1.3.conv1.weight");
+/// assert_eq!(names.external_name("head.bias").unwrap(), "fc.bias");
+/// assert_eq!(names.external_name("stem.bias"), None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     rows: Vec<(String, String)>,
-    left_alone: Vec<String>,
+    ignored: Vec<String>,
 }
 
 impl Names {
@@ -30,7 +30,7 @@ impl Names {
         let rows = rows.into_iter();
         Self {
             rows: rows.map(|(a, b)| (a.to_string(), b.to_string())).collect(),
-            left_alone: Vec::new(),
+            ignored: Vec::new(),
         }
     }
 
@@ -39,37 +39,37 @@ impl Names {
         Self::new([("", "")])
     }
 
-    /// Leaves the tensors alone whose name there begins with `prefix`: those of the file are not
-    /// read, and those of the module keep their values. For a network with other classes than
-    /// those of the file: `leaving("fc")`. [`save`](super::save) writes all tensors all the same.
-    pub fn leaving(mut self, prefix: &str) -> Self {
-        self.left_alone.push(prefix.to_string());
+    /// Ignores the tensors whose name in the file begins with `prefix`: those of the file are not read, and
+    /// those of the module keep their values. For a network with other classes than the file's:
+    /// `ignoring("fc")`. [`save`](super::save) writes all tensors all the same.
+    pub fn ignoring(mut self, prefix: &str) -> Self {
+        self.ignored.push(prefix.to_string());
         self
     }
 
-    /// What the tensor `path` of a module is called there, if there is a row for it.
-    pub fn elsewhere(&self, path: &str) -> Option<String> {
+    /// The name in the file of the tensor `path` of a module, if there is a row for it.
+    pub fn external_name(&self, path: &str) -> Option<String> {
         self.rows
             .iter()
-            .find_map(|(here, there)| translate(path, here, there))
+            .find_map(|(path_pattern, name)| translate(path, path_pattern, name))
     }
 
-    /// A prefix to leave alone with which none of the names there begins: it must be misspelt.
-    pub(super) fn left_in_vain<'a>(
+    /// A prefix to ignore with which none of the names begins: it must be misspelt.
+    pub(super) fn unmatched_prefix<'a>(
         &self,
         names: impl Iterator<Item = &'a String> + Clone,
     ) -> Option<&str> {
-        let in_vain = |prefix: &&String| {
+        let is_unmatched = |prefix: &&String| {
             names
                 .clone()
                 .all(|name| after_prefix(name, prefix).is_none())
         };
-        self.left_alone.iter().find(in_vain).map(String::as_str)
+        self.ignored.iter().find(is_unmatched).map(String::as_str)
     }
 
-    /// Whether a name there belongs to what is left alone.
-    pub(super) fn leaves(&self, name: &str) -> bool {
-        self.left_alone
+    /// Whether a name in the file is to be ignored.
+    pub(super) fn ignores(&self, name: &str) -> bool {
+        self.ignored
             .iter()
             .any(|prefix| after_prefix(name, prefix).is_some())
     }
@@ -82,12 +82,12 @@ fn after_prefix<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
     ends.then_some(rest)
 }
 
-/// `path` by the row (`here`, `there`), if the row fits.
-fn translate(path: &str, here: &str, there: &str) -> Option<String> {
+/// The name of `path` by the row (`pattern`, `template`), if the row matches.
+fn translate(path: &str, pattern: &str, template: &str) -> Option<String> {
     let mut numbers = Vec::new();
     let mut rest = path;
-    if !here.is_empty() {
-        for (index, part) in here.split('.').enumerate() {
+    if !pattern.is_empty() {
+        for (index, part) in pattern.split('.').enumerate() {
             if index > 0 {
                 rest = rest.strip_prefix('.')?;
             }
@@ -101,7 +101,7 @@ fn translate(path: &str, here: &str, there: &str) -> Option<String> {
             rest = after;
         }
     }
-    let mut name = fill(there, &numbers)?;
+    let mut name = fill(template, &numbers)?;
     if name.is_empty() {
         rest = rest.strip_prefix('.').unwrap_or(rest);
     }
@@ -141,12 +141,12 @@ fn evaluate(term: &str, numbers: &[(&str, i64)]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn one(here: &str, there: &str, path: &str) -> Option<String> {
-        Names::new([(here, there)]).elsewhere(path)
+    fn one(pattern: &str, template: &str, path: &str) -> Option<String> {
+        Names::new([(pattern, template)]).external_name(path)
     }
 
     #[test]
-    fn a_row_fits_whole_segments() {
+    fn a_row_matches_whole_segments() {
         assert_eq!(one("a.b", "x", "a.b.weight").as_deref(), Some("x.weight"));
         assert_eq!(one("a.b", "x", "a.bc.weight"), None);
         assert_eq!(one("a.b", "x", "a"), None);
@@ -156,13 +156,13 @@ mod tests {
             Some("encoder.a.weight")
         );
         assert_eq!(
-            Names::own().elsewhere("a.weight").as_deref(),
+            Names::own().external_name("a.weight").as_deref(),
             Some("a.weight")
         );
     }
 
     #[test]
-    fn numbers_are_taken_up() {
+    fn numbers_are_used_in_the_name() {
         let row = |path| one("s.{i}.{j}", "b{3-i}.{j+1}.{i}", path);
         assert_eq!(row("s.1.12.bias").as_deref(), Some("b2.13.1.bias"));
         assert_eq!(row("s.4.0.bias"), None); // 3 - 4
@@ -171,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_alone() {
-        let names = Names::own().leaving("fc").leaving("layer4.2");
-        assert!(names.leaves("fc.weight") && names.leaves("layer4.2.conv1.weight"));
-        assert!(!names.leaves("fc2.weight") && !names.leaves("layer4.1.conv1.weight"));
+    fn what_is_ignored() {
+        let names = Names::own().ignoring("fc").ignoring("layer4.2");
+        assert!(names.ignores("fc.weight") && names.ignores("layer4.2.conv1.weight"));
+        assert!(!names.ignores("fc2.weight") && !names.ignores("layer4.1.conv1.weight"));
     }
 }

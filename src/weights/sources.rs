@@ -1,8 +1,8 @@
-//! The key maps of the sources that this crate knows: one table a source.
+//! The names of the libraries that this crate knows: one table each.
 
 use super::Names;
 
-/// Rows of (the path here, the name there).
+/// Rows of (path in the module, name in the file).
 type Table = &'static [(&'static str, &'static str)];
 
 const RESNET_ENCODER: Table = &[
@@ -101,11 +101,11 @@ const MONAI_BASIC_UNET: Table = &[
     ("head", "final_conv"),
 ];
 
-/// A ResNet as the encoder of a network, whose names begin with `there`; and the other rows.
-fn on_resnet(there: &str, others: Table) -> Names {
+/// A ResNet as the encoder of a network, whose names in the file begin with `prefix`; and the other rows.
+fn on_resnet(prefix: &str, others: Table) -> Names {
     let encoder = RESNET_ENCODER
         .iter()
-        .map(|(a, b)| (format!("encoder.{a}"), format!("{there}{b}")));
+        .map(|(a, b)| (format!("encoder.{a}"), format!("{prefix}{b}")));
     let others = others.iter().map(|(a, b)| (a.to_string(), b.to_string()));
     Names::new(encoder.chain(others))
 }

@@ -1,36 +1,49 @@
-//! The devices that the tests run on.
+//! The devices that the tests run on: flex, and those of the features `ndarray` and `wgpu`.
 
-use std::panic;
-use std::sync::OnceLock;
+use burn::tensor::Device;
 
-use burn::tensor::{Device, DeviceKind, Tensor};
-
-/// All devices of this machine, with their names: flex, ndarray, and wgpu where there is an adapter.
+/// All devices of this build and this machine, with their names.
 ///
-/// With `BURN_SKIP_REQUIRE_WGPU` set, a missing adapter is a failure and not a shorter list.
+/// With `BURN_SKIP_REQUIRE_WGPU` set, a build with wgpu fails where there is no adapter, instead of leaving it
+/// out.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    let mut devices = vec![("flex", Device::flex()), ("ndarray", ndarray())];
-    if has_wgpu() {
-        devices.push(("wgpu", Device::wgpu(DeviceKind::DefaultDevice)));
-    }
-    devices
+    let flex = [("flex", Device::flex())].into_iter();
+    flex.chain(ndarray()).chain(wgpu()).collect()
+}
+
+/// A device to move a module to: the last of them, which is flex again in a build with nothing else.
+#[allow(dead_code)] // Not every test moves something.
+pub fn another() -> Device {
+    devices()
+        .pop()
+        .map_or_else(Device::flex, |(_, device)| device)
 }
 
 /// Deprecated upstream, and supported here because users ask for it.
+#[cfg(feature = "ndarray")]
 #[allow(deprecated)]
-pub fn ndarray() -> Device {
-    Device::ndarray()
+fn ndarray() -> Option<(&'static str, Device)> {
+    Some(("ndarray", Device::ndarray()))
 }
 
-fn has_wgpu() -> bool {
+#[cfg(not(feature = "ndarray"))]
+fn ndarray() -> Option<(&'static str, Device)> {
+    None
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Option<(&'static str, Device)> {
+    use std::panic;
+    use std::sync::OnceLock;
+
+    use burn::tensor::{DeviceKind, Tensor};
+
+    let device = || Device::wgpu(DeviceKind::DefaultDevice);
     static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
+    let found = *FOUND.get_or_init(|| {
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));
-        let found = panic::catch_unwind(|| {
-            let device = Device::wgpu(DeviceKind::DefaultDevice);
-            Tensor::<1>::ones([1], &device).into_data();
-        });
+        let found = panic::catch_unwind(|| Tensor::<1>::ones([1], &device()).into_data());
         panic::set_hook(hook);
         let required = std::env::var_os("BURN_SKIP_REQUIRE_WGPU").is_some();
         assert!(
@@ -38,5 +51,11 @@ fn has_wgpu() -> bool {
             "wgpu is required and there is no adapter"
         );
         found.is_ok()
-    })
+    });
+    found.then(|| ("wgpu", device()))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu() -> Option<(&'static str, Device)> {
+    None
 }

@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::Identity;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use burn_skip::block::ConvNormAct;
+use burn_skip::gate::Gate;
 use burn_skip::resize::resize;
 use burn_skip::weights::{Names, WeightsFile};
 use burn_skip::{FlattenPadReshape, Layer, SkipAdd, SkipConcat, UpsampleConcat};

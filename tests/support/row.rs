@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::store::ModuleRecord;
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use burn_skip::plan::Plan;
-use burn_skip::{Layer, ShapeError};
+use burn_skip::{Layer, ShapeError, Trace};
 
 use crate::devices::devices;
 use crate::reference::Array;
@@ -54,7 +54,7 @@ impl<M: Layer<R>, const R: usize> Row<M, R> {
             odd: odd_sizes(R),
             forward: |layer, mut x| layer.forward(x.remove(0)),
             shape: |layer, shapes| layer.output_shape(shapes[0]),
-            plan: Some(|layer, shapes| Layer::plan(layer, shapes[0])),
+            plan: Some(|layer, shapes| Trace::plan(layer, shapes[0])),
             reference,
             misfit: (vec![misfit.0], misfit.1),
         }
@@ -393,7 +393,7 @@ impl<M: Module + Sync, const R: usize> Contract for Row<M, R> {
 
     fn moved_layers_are_trained(&self) {
         let module = (self.build)(&Device::flex().autodiff());
-        let device = crate::devices::ndarray().autodiff();
+        let device = crate::devices::another().autodiff();
         let module = module.to_device(&device);
         let x = inputs(&self.small_shapes(), &device, DType::F32);
         for (i, gradient) in pass(self, &module, x).to_params {
@@ -451,8 +451,8 @@ impl<M: Module + Sync, const R: usize> Contract for Row<M, R> {
         let root = plan(&module, &shapes).root;
         let statistics = RunningStatistics::of(&module);
         assert_eq!(
-            root.total_parameters() + statistics,
-            module.num_params(),
+            root.total_parameters() + statistics as u64,
+            module.num_params() as u64,
             "{}",
             self.name
         );

@@ -86,6 +86,7 @@ mod fused {
     use crate::cpu::policy::{
         self, AxisNumbers, ConvShape, Geometry, SourceShape, TransposedShape,
     };
+    use crate::graph::AxisPadding;
     use crate::shape::{spatial, with_channels, with_spatial};
 
     /// A convolution that the kernels accept.
@@ -106,7 +107,9 @@ mod fused {
         }
         let Convolution { window, pads, .. } = convolution;
         let input = inputs.parts.dims();
-        let output = window.output_shape("Conv", input, pads).ok()?;
+        let padding = pads.iter().map(|&(start, end)| AxisPadding { start, end });
+        let padding: Vec<_> = padding.collect();
+        let output = window.output_shape("Conv", input, &padding).ok()?;
         let output = with_channels(output, convolution.weight.dims()[0]);
         let starts: Vec<usize> = pads.iter().map(|pad| pad.0).collect();
         let numbers = AxisNumbers {

@@ -1,6 +1,6 @@
 //! [`Conv`]: a convolution whose rank is that of its tensors.
 
-use alloc::{format, string::ToString};
+use alloc::{format, string::ToString, vec::Vec};
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
@@ -8,10 +8,10 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Part, Parts, default_initializer, init_weights, ops};
+use super::{Part, Parts, check_initializer, default_initializer, init_weights, ops};
 use crate::cpu::{self, ConvInputs, Convolution, Epilogue, Outcome, PreparedWeight};
 use crate::graph::window::{Padding, Window};
-use crate::graph::{Map, Planner, positions, weight_cost};
+use crate::graph::{ConvOp, Map, Op, Planner, Record};
 use crate::layers::layer::Layer;
 use crate::plan::Trace;
 use crate::setters::setters;
@@ -23,7 +23,7 @@ const NAME: &str = "Conv";
 ///
 /// # Example
 /// ```
-/// use burn_skip::{conv::ConvConfig, plan::Trace};
+/// use burn_skip::{conv::ConvConfig, Trace};
 ///
 /// let parameters = |config: ConvConfig| config.plan([1, 64, 32, 32]).root.total_parameters();
 /// assert_eq!(parameters(ConvConfig::new([64, 64], 3)), 36_928);
@@ -38,17 +38,23 @@ pub struct ConvConfig {
     /// The size of the kernel.
     pub kernel_size: PerAxis,
     /// The step of the window. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub stride: PerAxis,
     /// The distance between the taps of the kernel. Default: 1.
+    #[serde(default = "crate::defaults::one")]
     pub dilation: PerAxis,
     /// The number of groups that the channels are split into. Default: 1.
+    #[serde(default = "crate::defaults::groups")]
     pub groups: usize,
     /// The padding with zeros. Default: [`Padding::Same`].
+    #[serde(default)]
     pub padding: Padding,
     /// Whether a bias is added. Default: true.
+    #[serde(default = "crate::defaults::yes")]
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
     #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }
 
@@ -88,6 +94,7 @@ impl ConvConfig {
         self.window::<R>().map(|_| ())
     }
 
+    /// The kernel, after all options have been checked.
     fn window<const R: usize>(&self) -> Result<Window, ShapeError> {
         check_positive(NAME, "in_channels", self.channels[0])?;
         check_positive(NAME, "out_channels", self.channels[1])?;
@@ -104,6 +111,7 @@ impl ConvConfig {
                 ));
             }
         }
+        check_initializer(NAME, &self.initializer)?;
         self.padding.validate(R, NAME)?;
         Ok(Window {
             kernel_size: self.kernel_size.resolve_positive(R, NAME, "kernel_size")?,
@@ -111,22 +119,6 @@ impl ConvConfig {
             dilation: self.dilation.resolve_positive(R, NAME, "dilation")?,
             ceil_mode: false,
         })
-    }
-
-    /// The shape of the output for an input of shape `input`.
-    ///
-    /// # Errors
-    /// When the channels differ, an axis is empty or shorter than the kernel, or the
-    /// configuration is invalid.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        let window = self.window::<R>()?;
-        check_channels(NAME, input, self.channels[0])?;
-        let pads = window.pads(NAME, input, &self.padding)?;
-        let output = window.output_shape(NAME, input, &pads)?;
-        Ok(with_channels(output, self.channels[1]))
     }
 
     /// Builds the layer.
@@ -163,16 +155,29 @@ impl ConvConfig {
 
 impl<const R: usize> Trace<R> for ConvConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.node(NAME, &[x], |planner| {
-            let output = self.output_shape(x.shape)?;
+        planner.leaf(NAME, &[x], || {
             let window = self.window::<R>()?;
-            let pads = window.pads(NAME, x.shape, &self.padding)?;
             let [input, outputs] = self.channels;
+            check_channels(NAME, x.shape, input)?;
+            let padding = window.pads(NAME, x.shape, &self.padding)?;
+            let output = with_channels(window.output_shape(NAME, x.shape, &padding)?, outputs);
+            let grid = window.regrid(x, &padding);
             let weight = [input / self.groups, window.taps()];
             let weight = weight.into_iter().fold(outputs, usize::saturating_mul);
-            let bias = if self.bias { outputs } else { 0 };
-            planner.pay(weight_cost(weight, bias, positions(output)));
-            Ok(planner.map(output, window.regrid(x, &pads)))
+            let op = Op::Conv(ConvOp {
+                channels: self.channels,
+                kernel_size: window.kernel_size,
+                stride: window.stride,
+                dilation: window.dilation,
+                padding,
+                groups: self.groups,
+                bias: self.bias,
+            });
+            Ok(Record::new(op, output)
+                .on_grid(grid)
+                .with_parameter("weight", weight)
+                .with_parameter("bias", if self.bias { outputs } else { 0 })
+                .dispatched())
         })
     }
 }
@@ -216,7 +221,8 @@ impl<const R: usize> Conv<R> {
         let input = parts.dims();
         expect(self.output_shape(input));
         let window = expect(self.config.window::<R>());
-        let pads = expect(window.pads(NAME, input, &self.config.padding));
+        let padding = expect(window.pads(NAME, input, &self.config.padding));
+        let pads: Vec<_> = padding.iter().map(|pad| (pad.start, pad.end)).collect();
         let convolution = Convolution {
             weight: self.weight.val(),
             prepared: &self.prepared,
@@ -237,6 +243,12 @@ impl<const R: usize> Conv<R> {
     }
 }
 
+impl<const R: usize> Trace<R> for Conv<R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace(planner, x)
+    }
+}
+
 impl<const R: usize> Layer<R> for Conv<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         self.forward_parts(x.into()).into_tensor()
@@ -244,14 +256,6 @@ impl<const R: usize> Layer<R> for Conv<R> {
 
     fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
         self.forward_with(parts, Epilogue::default()).into()
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        self.config.output_shape(input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config.trace(planner, x)
     }
 }
 

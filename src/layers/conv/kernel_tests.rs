@@ -1,5 +1,7 @@
 //! The layers whose convolution the CPU kernels take, beside Burn's operations.
 
+use alloc::vec::Vec;
+
 use burn::module::Module;
 use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Distribution, Tensor, Tolerance};
@@ -81,8 +83,8 @@ fn a_residual_that_is_recorded_gets_its_gradient() {
     let config = ConvNormActConfig::new([2, 3], 3).with_activation(None);
     let block = config.init::<4>(&device);
     let x = random([1, 2, 5, 6], &device);
-    let residual = random([1, 3, 5, 6], &device.autodiff()).require_grad();
-    let relu = Some(burn::nn::activation::Activation::Relu(burn::nn::Relu::new()));
+    let residual = random([1, 3, 5, 6], &device.clone().autodiff()).require_grad();
+    let relu = Some(crate::activation::ActivationConfig::Relu.init(&device));
     let y = block.forward_add(x.into(), residual.clone(), &relu);
     let passed = y.clone().inner().greater_elem(0.0).float();
     let gradients = y.sum().backward();
@@ -180,6 +182,7 @@ fn assert_reshaped(conv: &mut Conv, parts: &Parts, change: impl Fn(&mut Conv), x
     };
     let shape = x.dims();
     let pads = window.pads("", shape, &other.config.padding).unwrap();
+    let pads: Vec<_> = pads.iter().map(|pad| (pad.start, pad.end)).collect();
     let wanted = ops::conv(
         x.clone().into_tensor(),
         other.weight.val(),

@@ -8,10 +8,12 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{default_initializer, init_weights, ops};
+use super::{check_initializer, default_initializer, init_weights, ops};
 use crate::cpu::{self, Outcome, TransposedConvolution};
-use crate::graph::{Map, Planner, positions, weight_cost};
-use crate::graph::{TransposedPadding, TransposedWindow, full_size, solve_kernel, solve_paddings};
+use crate::graph::{
+    Map, Op, Planner, Record, TransposedPadding, TransposedWindow, full_size, solve_kernel,
+    solve_paddings,
+};
 use crate::layers::layer::Layer;
 use crate::layers::resize::{check_size, resize_shape};
 use crate::plan::Trace;
@@ -46,11 +48,14 @@ pub struct ConvTransposeConfig {
     /// The scale: how many output positions an input position is apart from the next.
     pub stride: PerAxis,
     /// What is cut of the full output. Default: [`TransposedPadding::Solved`].
+    #[serde(default)]
     pub padding: TransposedPadding,
     /// Whether a bias is added. Default: true.
+    #[serde(default = "crate::defaults::yes")]
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
     #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }
 
@@ -65,10 +70,7 @@ impl Config for ConvTransposeConfig {}
 
 impl<const R: usize> Trace<R> for ConvTransposeConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        match self.natural_size(x.shape) {
-            Ok(size) => self.trace_to(planner, x, &size),
-            Err(error) => planner.opaque(NAME, x, 0, Err(error)),
-        }
+        self.trace_to(planner, x, None)
     }
 }
 
@@ -112,7 +114,7 @@ impl ConvTransposeConfig {
         }
         let axes = from.len();
         for (n, (&from, &to)) in from.iter().zip(to).enumerate() {
-            check_size(to).map_err(|e| e.told_by(NAME))?;
+            check_size(to).map_err(|e| e.with_layer(NAME))?;
             if from == 0 || to < from {
                 return Err(ShapeError::new(
                     NAME,
@@ -141,7 +143,7 @@ impl ConvTransposeConfig {
         check_positive(NAME, "out_channels", self.channels[1])?;
         self.kernel_size.resolve_positive(R, NAME, "kernel_size")?;
         self.stride.resolve_positive(R, NAME, "stride")?;
-        Ok(())
+        check_initializer(NAME, &self.initializer)
     }
 
     /// The window that takes a map of shape `input` to the spatial size `target`.
@@ -152,7 +154,7 @@ impl ConvTransposeConfig {
     ) -> Result<TransposedWindow, ShapeError> {
         self.validate::<R>()?;
         check_channels(NAME, input, self.channels[0])?;
-        resize_shape(input, target).map_err(|e| e.told_by(NAME))?;
+        resize_shape(input, target).map_err(|e| e.with_layer(NAME))?;
         let mut window = TransposedWindow {
             kernel_size: self.kernel_size.resolve(R, NAME, "kernel_size")?,
             stride: self.stride.resolve(R, NAME, "stride")?,
@@ -200,18 +202,6 @@ impl ConvTransposeConfig {
         Ok((0..R - 2).map(size_of).collect())
     }
 
-    /// The shape of the output for an input of shape `input`: `size * stride`, or all that the
-    /// kernel reaches with [`TransposedPadding::Valid`].
-    ///
-    /// # Errors
-    /// As [`output_shape_to`](Self::output_shape_to).
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        self.output_shape_to(input, &self.natural_size(input)?)
-    }
-
     /// The shape of the output when its spatial size shall be `target`.
     ///
     /// # Errors
@@ -225,27 +215,42 @@ impl ConvTransposeConfig {
         Ok(with_channels(with_spatial(input, target), self.channels[1]))
     }
 
-    /// As [`Trace::trace`], to the spatial size `target`.
+    /// Records the layer, to the spatial size `target`: without one, `size * stride`, or all that the kernel
+    /// reaches with [`TransposedPadding::Valid`].
     pub(crate) fn trace_to<const R: usize>(
         &self,
         planner: &mut Planner,
         x: &Map<R>,
-        target: &[usize],
+        target: Option<&[usize]>,
     ) -> Result<Map<R>, ShapeError> {
-        planner.node(NAME, &[x], |planner| {
-            let output = self.output_shape_to(x.shape, target)?;
-            let window = self.window(x.shape, target)?;
+        let is_any_size = planner.is_any_size();
+        planner.leaf(NAME, &[x], || {
+            self.validate::<R>()?;
+            let target = match (target, is_any_size) {
+                (Some(target), false) => target.to_vec(),
+                // (The natural size can always be hit.)
+                _ => self.natural_size(x.shape)?,
+            };
+            if is_any_size {
+                check_channels(NAME, x.shape, self.channels[0])?;
+                return Ok(Record::new(
+                    Op::Opaque,
+                    with_channels(x.shape, self.channels[1]),
+                ));
+            }
+            let window = self.window(x.shape, &target)?;
+            let output = with_channels(with_spatial(x.shape, &target), self.channels[1]);
+            let grid = window.regrid(x, &window.padding);
             let taps = window.kernel_size.iter().copied();
-            let factors = self.channels.into_iter().chain(taps);
-            let weight = factors.fold(1, usize::saturating_mul);
+            let weight = self.channels.into_iter().chain(taps);
+            let weight = weight.fold(1, usize::saturating_mul);
             let bias = if self.bias { self.channels[1] } else { 0 };
-            planner.pay(weight_cost(weight, 0, positions(x.shape)));
-            planner.pay(weight_cost(0, bias, positions(output)));
-            let grid = x.regrid(|n, grid| {
-                let cut = window.padding[n];
-                grid.transposed([window.kernel_size[n], window.stride[n], 1, cut])
-            });
-            Ok(planner.map(output, grid))
+            let op = Op::ConvTranspose(window.op(self.channels, 1, self.bias));
+            Ok(Record::new(op, output)
+                .on_grid(grid)
+                .with_parameter("weight", weight)
+                .with_parameter("bias", bias)
+                .dispatched())
         })
     }
 
@@ -341,18 +346,16 @@ impl<const R: usize> ConvTranspose<R> {
     }
 }
 
+impl<const R: usize> Trace<R> for ConvTranspose<R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        self.config.trace(planner, x)
+    }
+}
+
 impl<const R: usize> Layer<R> for ConvTranspose<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         let output = expect(self.output_shape(x.dims()));
         self.forward_to(x, spatial(&output))
-    }
-
-    fn output_shape(&self, input: [usize; R]) -> Result<[usize; R], ShapeError> {
-        self.config.output_shape(input)
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config.trace(planner, x)
     }
 }
 

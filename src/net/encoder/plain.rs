@@ -1,14 +1,14 @@
-//! [`PlainEncoder`]: the encoder of the U-Net paper, a [`DoubleConv`] a level.
+//! [`PlainEncoder`]: the encoder of the U-Net paper, one [`DoubleConv`] per level.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::Encoder;
-use super::encoder::check_widths;
+use super::any::{EncoderSpec, check_encoder};
+use super::{AnyEncoder, Encoder, check_widths};
 use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
 use crate::layers::down::{Down, DownConfig};
@@ -37,11 +37,13 @@ const NAME: &str = "PlainEncoder";
 pub struct PlainEncoderConfig {
     /// The channels of the image.
     pub in_channels: usize,
-    /// The channels of each level, the finest first. One more level halves the map once more.
+    /// The channels of each level, the finest first. Each level but the first halves the size.
     pub widths: Vec<usize>,
     /// The convolutions of all blocks. Default: `same` padding, batch norm, ReLU.
+    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
-    /// What leads a level deeper. Default: a 2x2 max pool.
+    /// How each level downsamples the one above it. Default: a 2x2 max pool.
+    #[serde(default = "DownConfig::max")]
     pub down: DownConfig,
 }
 
@@ -68,19 +70,32 @@ impl PlainEncoderConfig {
         DoubleConvConfig::new(channels).with_style(self.style.clone())
     }
 
-    fn stem(&self) -> DoubleConvConfig {
-        self.block([self.in_channels, self.widths[0]])
+    /// The block at full size, and the levels below it.
+    fn stages<const R: usize>(&self) -> Result<Stages, ShapeError> {
+        check_positive(NAME, "in_channels", self.in_channels)?;
+        check_widths(NAME, &self.widths)?;
+        // (Checked here too, since an encoder of one level has no downsampling.)
+        self.down.validate::<R>().map_err(|e| e.within("down"))?;
+        let level = |widths: &[usize]| {
+            let input = self.down.out_channels(widths[0], R)?;
+            Ok(Level {
+                channels: widths[0],
+                block: self.block([input, widths[1]]),
+            })
+        };
+        Ok(Stages {
+            stem: self.block([self.in_channels, self.widths[0]]),
+            levels: self
+                .widths
+                .windows(2)
+                .map(level)
+                .collect::<Result<_, _>>()?,
+        })
     }
 
-    /// The block of the level `index + 1`, after its `down`.
-    fn level_block<const R: usize>(&self, index: usize) -> Result<DoubleConvConfig, ShapeError> {
-        let input = self.down.out_channels(self.widths[index], R)?;
-        Ok(self.block([input, self.widths[index + 1]]))
-    }
-
-    /// How many times the map is made smaller.
-    fn depth(&self) -> usize {
-        self.widths.len() - 1
+    /// The channels of the feature maps, the finest first.
+    pub fn feature_channels(&self) -> Vec<usize> {
+        self.widths.clone()
     }
 
     /// Checks the options for maps of rank `R`.
@@ -88,19 +103,12 @@ impl PlainEncoderConfig {
     /// # Errors
     /// When there is no level, a number is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        check_positive(NAME, "in_channels", self.in_channels)?;
-        check_widths(NAME, &self.widths)?;
-        self.stem().validate::<R>().map_err(|e| e.within("stem"))?;
-        self.down.validate::<R>().map_err(|e| e.within("down"))?;
-        for index in 0..self.depth() {
-            self.level_block::<R>(index)?
-                .validate::<R>()
-                .map_err(|e| e.within(format!("levels.{index}.block")))?;
-        }
-        Ok(())
+        check_encoder(self.in_channels, |planner, x: &Map<R>| {
+            self.trace(planner, x)
+        })
     }
 
-    /// The shapes of the maps of all levels, the finest first, for an image of shape `input`.
+    /// The shapes of the feature maps for an image of shape `input`, the finest first.
     ///
     /// # Errors
     /// When the channels differ, the image is too small for the levels, or the configuration is
@@ -109,19 +117,10 @@ impl PlainEncoderConfig {
         &self,
         input: [usize; R],
     ) -> Result<Vec<[usize; R]>, ShapeError> {
-        self.validate::<R>()?;
-        let stem = self.stem().output_shape(input);
-        let mut maps = alloc::vec![stem.map_err(|e| e.within("stem"))?];
-        for index in 0..self.depth() {
-            let down = self.down.output_shape(maps[index]);
-            let down = down.map_err(|e| e.within(format!("levels.{index}.down")))?;
-            let block = self.level_block::<R>(index)?.output_shape(down);
-            maps.push(block.map_err(|e| e.within(format!("levels.{index}.block")))?);
-        }
-        Ok(maps)
+        Planner::output_shapes(input, |planner, x| self.trace(planner, x))
     }
 
-    /// Tells the planner of every part, and gives the maps.
+    /// Records every part, and returns the feature maps.
     ///
     /// # Errors
     /// As [`feature_shapes`](Self::feature_shapes).
@@ -131,13 +130,12 @@ impl PlainEncoderConfig {
         x: &Map<R>,
     ) -> Result<Vec<Map<R>>, ShapeError> {
         planner.nodes(NAME, &[x], |planner| {
-            self.validate::<R>()?;
-            let mut maps = alloc::vec![self.stem().trace(planner.at("stem"), x)?];
-            for index in 0..self.depth() {
+            let stages = self.stages::<R>()?;
+            let mut maps = vec![stages.stem.trace(planner.at("stem"), x)?];
+            for (index, level) in stages.levels.iter().enumerate() {
                 let path = |part: &str| format!("levels.{index}.{part}");
                 let down = self.down.trace(planner.at(path("down")), &maps[index])?;
-                let block = self.level_block::<R>(index)?;
-                maps.push(block.trace(planner.at(path("block")), &down)?);
+                maps.push(level.block.trace(planner.at(path("block")), &down)?);
             }
             Ok(maps)
         })
@@ -149,15 +147,48 @@ impl PlainEncoderConfig {
     /// When [`validate`](Self::validate) returns an error, with its message.
     pub fn init<const R: usize>(&self, device: &Device) -> PlainEncoder<R> {
         expect(self.validate::<R>());
-        let level = |index| PlainLevel {
-            down: self.down.init(self.widths[index], device),
-            block: expect(self.level_block::<R>(index)).init(device),
+        let stages = expect(self.stages::<R>());
+        let level = |level: &Level| PlainLevel {
+            down: self.down.init(level.channels, device),
+            block: level.block.init(device),
         };
         PlainEncoder {
-            stem: self.stem().init(device),
-            levels: (0..self.depth()).map(level).collect(),
+            stem: stages.stem.init(device),
+            levels: stages.levels.iter().map(level).collect(),
             config: self.clone(),
         }
+    }
+}
+
+/// The parts of a plain encoder.
+struct Stages {
+    stem: DoubleConvConfig,
+    levels: Vec<Level>,
+}
+
+/// One level below the stem.
+struct Level {
+    /// The channels of the map of the level above.
+    channels: usize,
+    /// The block after the downsampling.
+    block: DoubleConvConfig,
+}
+
+impl<const R: usize> EncoderSpec<R> for PlainEncoderConfig {
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn feature_channels(&self) -> Vec<usize> {
+        self.feature_channels()
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        self.trace(planner, x)
+    }
+
+    fn init(&self, device: &Device) -> AnyEncoder<R> {
+        AnyEncoder::Plain(self.init(device))
     }
 }
 
@@ -175,9 +206,9 @@ impl PlainEncoderConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct PlainLevel<const R: usize = 4> {
-    /// What leads to the level.
+    /// Downsamples the map of the level above.
     pub down: Down<R>,
-    /// What refines its map.
+    /// Refines the downsampled map.
     pub block: DoubleConv<R>,
 }
 
@@ -212,19 +243,16 @@ pub struct PlainEncoder<const R: usize = 4> {
 impl<const R: usize> Encoder<R> for PlainEncoder<R> {
     fn features(&self, x: Tensor<R>) -> Vec<Tensor<R>> {
         expect(self.feature_shapes(x.dims()));
-        let mut maps = alloc::vec![self.stem.forward(x)];
+        let mut maps = vec![self.stem.forward(x)];
         for (index, level) in self.levels.iter().enumerate() {
             let down = level.down.forward(maps[index].clone());
             maps.push(level.block.forward(down));
         }
         maps
     }
-    fn feature_shapes(&self, input: [usize; R]) -> Result<Vec<[usize; R]>, ShapeError> {
-        self.config.feature_shapes(input)
-    }
 
     fn feature_channels(&self) -> Vec<usize> {
-        self.config.widths.clone()
+        self.config.feature_channels()
     }
 
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {

@@ -1,0 +1,85 @@
+//! Default numbers of the configurations' fields, for files that leave them out. `new` of each configuration sets the
+//! same: `tests/short_files.rs` compares them.
+
+use crate::shape::PerAxis;
+
+pub(crate) fn one() -> PerAxis {
+    1.into()
+}
+
+pub(crate) fn two() -> PerAxis {
+    2.into()
+}
+
+pub(crate) fn three() -> PerAxis {
+    3.into()
+}
+
+pub(crate) const fn groups() -> usize {
+    1
+}
+
+pub(crate) const fn yes() -> bool {
+    true
+}
+
+/// Added to the variance in a norm.
+pub(crate) const fn epsilon() -> f64 {
+    1e-5
+}
+
+/// The weight of new statistics in a batch norm.
+pub(crate) const fn momentum() -> f64 {
+    0.1
+}
+
+/// The taps of a blur.
+pub(crate) const fn taps() -> usize {
+    3
+}
+
+pub(crate) const fn image_channels() -> usize {
+    3
+}
+
+/// The channels of the stem of ResNet and DenseNet.
+pub(crate) const fn width() -> usize {
+    64
+}
+
+/// The channels that a layer of DenseNet adds.
+pub(crate) const fn growth() -> usize {
+    32
+}
+
+/// The width of a layer of DenseNet, as a multiple of its growth.
+pub(crate) const fn bottleneck() -> usize {
+    4
+}
+
+/// The numbers of activations.
+pub(crate) mod activations {
+    pub(crate) const fn negative_slope() -> f64 {
+        0.01
+    }
+
+    pub(crate) const fn one_parameter() -> usize {
+        1
+    }
+
+    pub(crate) const fn quarter() -> f64 {
+        0.25
+    }
+
+    pub(crate) const fn sixth() -> f64 {
+        1.0 / 6.0
+    }
+
+    pub(crate) const fn half() -> f64 {
+        0.5
+    }
+
+    pub(crate) const fn one() -> f64 {
+        1.0
+    }
+}

@@ -1,0 +1,247 @@
+//! [`Se`]: weighs the channels of a map by their means.
+//!
+//! `y = x * sigmoid(W_2 relu(W_1 mean(x)))`, squeeze-and-excitation (arXiv:1709.01507, section 3); torchvision's
+//! `SqueezeExcitation`.
+
+use alloc::format;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::any::{AnyGate, BuildGate, GateConfig};
+use super::{Gate, NAME, TraceGate};
+use crate::graph::{Elementwise, Map, Op, Planner, Record};
+use crate::layers::activation::ActivationConfig;
+use crate::layers::block::{ConvNormAct, ConvNormActConfig};
+use crate::layers::layer::Layer;
+use crate::plan::Trace;
+use crate::shape::{ShapeError, check_channels, check_not_empty, check_positive, expect};
+
+const LABEL: &str = "Se";
+
+/// Configuration of [`Se`].
+///
+/// # Example
+/// ```
+/// use burn_skip::{UpsampleConcatConfig, gate::{GateConfig, SeConfig}};
+///
+/// let gate = GateConfig::Se(SeConfig { reduction: 4 });
+/// assert_eq!(gate, GateConfig::se(4));
+/// let step = UpsampleConcatConfig::new(32, 16, 8).with_gate(gate);
+/// assert_eq!(step.output_shape([1, 32, 4, 4], [1, 16, 9, 9]).unwrap(), [1, 8, 9, 9]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SeConfig {
+    /// The factor by which the channels are reduced between the two convolutions. The paper: 16.
+    pub reduction: usize,
+}
+
+impl GateConfig {
+    /// [Squeeze-and-excitation](Se), with the channels divided by `reduction` inside.
+    pub const fn se(reduction: usize) -> Self {
+        Self::Se(SeConfig { reduction })
+    }
+}
+
+impl<const R: usize> TraceGate<R> for SeConfig {
+    fn trace_gate(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        _guide: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(LABEL, &[x], |planner| {
+            check_not_empty(NAME, x.shape)?;
+            let [squeeze, excite] = channel_convs(x.shape[1], self.reduction)?;
+            let weight = trace_channel_weight(planner, &squeeze, &excite, x)?;
+            trace_product(planner, x, &weight)
+        })
+    }
+}
+
+impl<const R: usize> BuildGate<R> for SeConfig {
+    fn build(&self, channels: usize, _guide_channels: usize, device: &Device) -> AnyGate<R> {
+        let convs = expect(channel_convs(channels, self.reduction));
+        let [squeeze, excite] = convs.map(|conv| conv.init(device));
+        AnyGate::Se(Se { squeeze, excite })
+    }
+}
+
+/// Squeeze-and-excitation (arXiv:1709.01507, section 3), as torchvision's `SqueezeExcitation`:
+/// `y = x * sigmoid(W_2 relu(W_1 mean(x)))`, one weight for each channel of a sample, computed from the mean over its
+/// positions. `W_1` and `W_2` are 1x1 convolutions with bias. The guide is ignored. Built by [`GateConfig::se`].
+///
+/// # Shapes
+/// - `x`: `[batch, channels, spatial...]`
+/// - output: as `x`
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::gate::{AnyGate, GateConfig};
+///
+/// // 16 channels are reduced to 4, which become a weight for each of the 16.
+/// let gate: AnyGate = GateConfig::se(4).init(16, 32, &Device::flex());
+/// let AnyGate::Se(gate) = gate else { unreachable!() };
+/// assert_eq!(gate.squeeze.conv.config.channels, [16, 4]);
+/// assert_eq!(gate.excite.conv.config.channels, [4, 16]);
+/// ```
+#[derive(Module, Debug)]
+pub struct Se<const R: usize = 4> {
+    /// `relu(W_1)`
+    pub squeeze: ConvNormAct<R>,
+    /// `sigmoid(W_2)`
+    pub excite: ConvNormAct<R>,
+}
+
+impl<const R: usize> Gate<R> for Se<R> {
+    fn forward(&self, x: Tensor<R>, guide: Tensor<R>) -> Tensor<R> {
+        expect(self.output_shape(x.dims(), guide.dims()));
+        let weight = channel_weight(&self.squeeze, &self.excite, &x);
+        x * weight
+    }
+
+    fn trace(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        _guide: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node(LABEL, &[x], |planner| {
+            check_channels(NAME, x.shape, self.squeeze.conv.config.channels[0])?;
+            let weight = trace_channel_weight(planner, &self.squeeze, &self.excite, x)?;
+            trace_product(planner, x, &weight)
+        })
+    }
+}
+
+/// A 1x1 convolution with bias, and an activation.
+pub(super) fn pointwise(channels: [usize; 2], activation: ActivationConfig) -> ConvNormActConfig {
+    ConvNormActConfig::new(channels, 1)
+        .with_norm(None)
+        .with_activation(activation)
+}
+
+/// The convolutions of the channels, `relu(W_1)` and `sigmoid(W_2)`.
+pub(super) fn channel_convs(
+    channels: usize,
+    reduction: usize,
+) -> Result<[ConvNormActConfig; 2], ShapeError> {
+    check_positive(NAME, "reduction", reduction)?;
+    if reduction > channels {
+        return Err(ShapeError::new(
+            NAME,
+            format!("reduction {reduction} leaves none of {channels} channels"),
+            format!("Choose a reduction of {channels} or less"),
+        ));
+    }
+    let squeezed = channels / reduction;
+    Ok([
+        pointwise([channels, squeezed], ActivationConfig::Relu),
+        pointwise([squeezed, channels], ActivationConfig::Sigmoid),
+    ])
+}
+
+/// `sigmoid(W_2 relu(W_1 mean(x)))`
+pub(super) fn channel_weight<const R: usize>(
+    squeeze: &ConvNormAct<R>,
+    excite: &ConvNormAct<R>,
+    x: &Tensor<R>,
+) -> Tensor<R> {
+    let mean = (2..R).fold(x.clone(), |mean, axis| mean.mean_dim(axis));
+    excite.forward(squeeze.forward(mean))
+}
+
+/// Records [`channel_weight`].
+pub(super) fn trace_channel_weight<const R: usize>(
+    planner: &mut Planner,
+    squeeze: &impl Trace<R>,
+    excite: &impl Trace<R>,
+    x: &Map<R>,
+) -> Result<Map<R>, ShapeError> {
+    let mean = planner.at("").leaf("Mean", &[x], || {
+        let mut shape = [1; R];
+        shape[..2].copy_from_slice(&x.shape[..2]);
+        Ok(Record::new(Op::GlobalMean, shape))
+    })?;
+    let squeezed = squeeze.trace(planner.at("squeeze"), &mean)?;
+    excite.trace(planner.at("excite"), &squeezed)
+}
+
+/// Records the product of a map and its weight.
+pub(super) fn trace_product<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    weight: &Map<R>,
+) -> Result<Map<R>, ShapeError> {
+    let (names, maps) = (["map", "weight"], [x, weight]);
+    planner
+        .at("")
+        .elementwise(Elementwise::Product, &names, &maps, Ok(x.shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{string::ToString, vec::Vec};
+    use burn::module::Param;
+
+    #[test]
+    fn values() {
+        let device = Device::flex();
+        let AnyGate::Se(mut gate) = GateConfig::se(2).init::<3>(2, 1, &device) else {
+            unreachable!()
+        };
+        let set = |conv: &mut ConvNormAct<3>, weight: Tensor<3>, bias: &[f32]| {
+            conv.conv.weight = Param::from_tensor(weight);
+            conv.conv.bias = Some(Param::from_tensor(Tensor::from_floats(bias, &device)));
+        };
+        let down = Tensor::from_floats([[[1.0], [0.5]]], &device);
+        let up = Tensor::from_floats([[[1.0]], [[-1.0]]], &device);
+        set(&mut gate.squeeze, down, &[-2.0]);
+        set(&mut gate.excite, up, &[0.0, 1.0]);
+        // The means are 2 and 4: relu(2 + 2 - 2) = 2, and the weights are sigmoid(2) and sigmoid(-2 + 1).
+        let x = Tensor::<3>::from_floats([[[1.0, 3.0], [2.0, 6.0]]], &device);
+        let guide = Tensor::<3>::zeros([1, 1, 2], &device);
+        let y: Vec<f32> = gate.forward(x, guide).to_data().try_to_vec().unwrap();
+        let (first, second) = (0.880_797_1, 0.268_941_43);
+        let expected = [first, 3.0 * first, 2.0 * second, 6.0 * second];
+        for (y, expected) in y.iter().zip(expected) {
+            assert!((y - expected).abs() < 1e-6, "{y} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_reduction_that_leaves_nothing_is_refused() {
+        for gate in [GateConfig::se(16), GateConfig::scse(16)] {
+            assert_eq!(
+                gate.validate::<4>(8, 8).unwrap_err().to_string(),
+                "Gate: reduction 16 leaves none of 8 channels. Choose a reduction of 8 or less."
+            );
+        }
+    }
+
+    #[test]
+    fn its_operations_are_recorded_in_order() {
+        let plan = GateConfig::se(2).plan([2, 4, 5, 5], [2, 4, 5, 5]);
+        let ops: Vec<_> = plan.nodes().into_iter().map(|(_, node)| &node.op).collect();
+        assert!(matches!(
+            ops[..],
+            [
+                Op::Composite,
+                Op::GlobalMean,
+                Op::Composite,
+                Op::Conv(_),
+                Op::Activation(ActivationConfig::Relu),
+                Op::Composite,
+                Op::Conv(_),
+                Op::Activation(ActivationConfig::Sigmoid),
+                Op::Elementwise(Elementwise::Product),
+            ]
+        ));
+        assert_eq!(plan.root.total_parameters(), 4 * 2 + 2 + 2 * 4 + 4);
+    }
+}

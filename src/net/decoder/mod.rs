@@ -1,0 +1,113 @@
+//! [`Decoder`]: from the feature maps of an encoder back to the size of the image.
+
+mod unet;
+
+pub use unet::{UnetDecoder, UnetDecoderConfig};
+
+use alloc::{vec, vec::Vec};
+
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::Tensor;
+
+use crate::graph::{Map, Planner};
+use crate::layers::conv::Parts;
+use crate::plan::Plan;
+use crate::shape::ShapeError;
+
+/// A module that merges the feature maps of an [`Encoder`](super::Encoder) into one map: the second half of a
+/// [`SegmentationModel`](super::SegmentationModel).
+///
+/// A decoder of your own implements two methods; shapes and plans follow from [`trace`](Self::trace). `image` is
+/// the spatial size of the encoder's input, for decoders that end at that size.
+///
+/// # Contract
+/// `output_shape(dims of maps, image)` are the dims of `forward(maps, image)`, or `forward` panics with the text
+/// of the error.
+///
+/// # Example
+/// ```
+/// use burn::module::Module;
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, ShapeError, Trace};
+/// use burn_skip::block::{ConvNormAct, ConvNormActConfig};
+/// use burn_skip::net::Decoder;
+/// use burn_skip::plan::{Map, Op, Planner, Record};
+/// use burn_skip::resize::{ResizeMode, resize};
+///
+/// /// The deepest map, resized to the image: FCN-32s (arXiv:1411.4038).
+/// #[derive(Module, Debug)]
+/// struct Fcn {
+///     conv: ConvNormAct,
+/// }
+///
+/// impl Decoder for Fcn {
+///     fn forward(&self, maps: Vec<Tensor<4>>, image: &[usize]) -> Tensor<4> {
+///         let deepest = maps.into_iter().last().unwrap();
+///         resize(self.conv.forward(deepest), image, ResizeMode::linear())
+///     }
+///
+///     fn trace(
+///         &self,
+///         planner: &mut Planner,
+///         maps: &[Map<4>],
+///         image: &[usize],
+///     ) -> Result<Map<4>, ShapeError> {
+///         let inputs: Vec<&Map<4>> = maps.iter().collect();
+///         planner.node("Fcn", &inputs, |planner| {
+///             let y = self.conv.trace(planner.at("conv"), maps.last().unwrap())?;
+///             let output = [y.shape[0], y.shape[1], image[0], image[1]];
+///             let resize = || Ok(Record::new(Op::Resize(ResizeMode::linear()), output));
+///             planner.leaf("Resize", &[&y], resize)
+///         })
+///     }
+/// }
+///
+/// let device = Device::flex();
+/// let decoder = Fcn { conv: ConvNormActConfig::new([16, 4], 3).init(&device) };
+/// let maps = [[1, 8, 17, 11], [1, 16, 9, 6]];
+/// assert_eq!(decoder.output_shape(&maps, &[33, 22]).unwrap(), [1, 4, 33, 22]);
+/// let maps = maps.map(|shape| Tensor::zeros(shape, &device));
+/// assert_eq!(decoder.forward(maps.to_vec(), &[33, 22]).dims(), [1, 4, 33, 22]);
+/// ```
+pub trait Decoder<const R: usize = 4>: Module + ModuleDisplay {
+    /// Decodes the feature maps, the finest first, of an image of the spatial size `image`.
+    ///
+    /// # Panics
+    /// When [`output_shape`](Self::output_shape) returns an error, with its message.
+    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R>;
+
+    /// As [`forward`](Self::forward), to what may be a lazy concatenation, which the head reads part by part.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Parts<R> {
+        self.forward(maps, image).into()
+    }
+
+    /// Records the parts in the order in which they run, and returns the output.
+    ///
+    /// # Errors
+    /// When the feature maps do not fit the decoder.
+    fn trace(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError>;
+
+    /// The shape of the output for feature maps of shapes `maps`, the finest first.
+    ///
+    /// # Errors
+    /// As [`trace`](Self::trace).
+    fn output_shape(&self, maps: &[[usize; R]], image: &[usize]) -> Result<[usize; R], ShapeError> {
+        Planner::output_shape_of_maps(maps, |planner, maps| self.trace(planner, maps, image))
+    }
+
+    /// The [plan](crate::plan) for feature maps of shapes `maps`, the finest first.
+    fn plan(&self, maps: &[[usize; R]], image: &[usize]) -> Plan {
+        Plan::of_maps(maps, |planner, maps| {
+            let output = self.trace(planner, maps, image)?;
+            Ok(vec![output])
+        })
+    }
+}

@@ -1,0 +1,339 @@
+//! [`ResNetEncoderConfig`]: the options of a ResNet, and its stages.
+
+use alloc::{format, vec, vec::Vec};
+
+use burn::config::Config;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::ResNetEncoder;
+use crate::fuse::{Shortcut, SkipAddConfig};
+use crate::graph::window::Padding;
+use crate::graph::{Map, Planner};
+use crate::layers::DropPath;
+use crate::layers::activation::ActivationConfig;
+use crate::layers::block::ConvNormActConfig;
+use crate::layers::norm::NormConfig;
+use crate::net::encoder::any::{EncoderSpec, check_encoder};
+use crate::net::encoder::{AnyEncoder, check_depths, stem_pool};
+use crate::plan::Trace;
+use crate::setters::setters;
+use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
+
+const NAME: &str = "ResNetEncoder";
+
+/// The convolutions that a residual connection skips.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::{ResNetBlock, ResNetEncoderConfig};
+///
+/// let channels = |block| ResNetEncoderConfig::new(block, vec![2, 2]).feature_channels();
+/// assert_eq!(channels(ResNetBlock::Basic), [64, 64, 128]);
+/// assert_eq!(channels(ResNetBlock::Bottleneck), [64, 256, 512]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum ResNetBlock {
+    /// Two 3x3 convolutions; the first has the stride.
+    Basic,
+    /// 1x1, 3x3 and 1x1, the last to four times the channels; the 3x3 has the stride ("v1.5", as
+    /// torchvision).
+    Bottleneck,
+}
+
+impl ResNetBlock {
+    const fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
+    }
+}
+
+/// Configuration of [`ResNetEncoder`].
+///
+/// # Example
+/// ```
+/// use burn_skip::net::ResNetEncoderConfig;
+///
+/// let error = ResNetEncoderConfig::resnet18().feature_shapes([1, 1, 64, 64]).unwrap_err();
+/// assert_eq!(error.problem, "channels differ: expected 3, got 1");
+/// // For images of one channel, and a quarter as wide.
+/// let config = ResNetEncoderConfig::resnet18().with_in_channels(1).with_width(16);
+/// assert_eq!(config.feature_channels(), [16, 16, 32, 64, 128]);
+/// assert_eq!(config.feature_shapes([1, 1, 64, 64]).unwrap()[4], [1, 128, 2, 2]);
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ResNetEncoderConfig {
+    /// The channels of the image. Default: 3.
+    #[serde(default = "crate::defaults::image_channels")]
+    pub in_channels: usize,
+    /// The channels of the stem; the stages have 1, 2, 4, ... times as many. Default: 64.
+    #[serde(default = "crate::defaults::width")]
+    pub width: usize,
+    /// The block.
+    pub block: ResNetBlock,
+    /// The number of blocks of each stage.
+    pub depths: Vec<usize>,
+    /// The projection at the start of a stage. Default: [`Shortcut::Conv`].
+    #[serde(default)]
+    pub shortcut: Shortcut,
+    /// The norm after every convolution, or none. Default: [`NormConfig::batch`].
+    #[serde(default = "NormConfig::default_norm")]
+    pub norm: Option<NormConfig>,
+    /// The activation. Default: ReLU.
+    #[serde(default = "ActivationConfig::default_activation")]
+    pub activation: ActivationConfig,
+    /// The probability with which the last block is left out in training; it rises from 0 at the
+    /// first block (arXiv:1603.09382). Default: 0.
+    #[serde(default)]
+    pub drop_path: f64,
+    /// Whether the last norm of each block starts at zero. Default: false.
+    #[serde(default)]
+    pub zero_init_last_norm: bool,
+}
+
+setters!(
+    ResNetEncoderConfig:
+    with_in_channels(in_channels: usize),
+    with_width(width: usize),
+    with_shortcut(shortcut: Shortcut),
+    with_norm(norm: impl Into<Option<NormConfig>>),
+    with_activation(activation: ActivationConfig),
+    with_drop_path(drop_path: f64),
+    with_zero_init_last_norm(zero_init_last_norm: bool),
+);
+
+impl Config for ResNetEncoderConfig {}
+
+impl ResNetEncoderConfig {
+    /// Stages of `depths` blocks, for images of three channels.
+    pub fn new(block: ResNetBlock, depths: Vec<usize>) -> Self {
+        Self {
+            in_channels: 3,
+            width: 64,
+            block,
+            depths,
+            shortcut: Shortcut::Conv,
+            norm: Some(NormConfig::batch()),
+            activation: ActivationConfig::Relu,
+            drop_path: 0.0,
+            zero_init_last_norm: false,
+        }
+    }
+
+    /// ResNet-18.
+    pub fn resnet18() -> Self {
+        Self::new(ResNetBlock::Basic, vec![2, 2, 2, 2])
+    }
+
+    /// ResNet-34.
+    pub fn resnet34() -> Self {
+        Self::new(ResNetBlock::Basic, vec![3, 4, 6, 3])
+    }
+
+    /// ResNet-50.
+    pub fn resnet50() -> Self {
+        Self::new(ResNetBlock::Bottleneck, vec![3, 4, 6, 3])
+    }
+
+    /// ResNet-101.
+    pub fn resnet101() -> Self {
+        Self::new(ResNetBlock::Bottleneck, vec![3, 4, 23, 3])
+    }
+
+    fn conv(&self, channels: [usize; 2], kernel: usize, stride: usize) -> ConvNormActConfig {
+        ConvNormActConfig::new(channels, kernel)
+            .with_stride(stride)
+            .with_padding(Padding::explicit(kernel / 2))
+            .with_norm(self.norm.clone())
+            .with_activation(self.activation)
+    }
+
+    fn stem(&self) -> ConvNormActConfig {
+        self.conv([self.in_channels, self.width], 7, 2)
+    }
+
+    /// The numbers of each stage.
+    fn stages(&self) -> Vec<Stage> {
+        let [mut input, mut inner] = [self.width; 2];
+        let mut blocks_before = 0_usize;
+        let stage = |(index, &depth): (usize, &usize)| {
+            let stage = Stage {
+                input,
+                inner,
+                output: inner.saturating_mul(self.block.expansion()),
+                stride: if index == 0 { 1 } else { 2 },
+                depth,
+                blocks_before,
+            };
+            input = stage.output;
+            inner = inner.saturating_mul(2);
+            blocks_before = blocks_before.saturating_add(depth);
+            stage
+        };
+        self.depths.iter().enumerate().map(stage).collect()
+    }
+
+    /// The block `index` of a stage.
+    fn block(&self, stage: &Stage, index: usize) -> ResidualConfig {
+        let (inner, output) = (stage.inner, stage.output);
+        let (input, stride) = match index {
+            0 => (stage.input, stage.stride),
+            _ => (output, 1),
+        };
+        let bare = |config: ConvNormActConfig| config.with_activation(None);
+        let convs = match self.block {
+            ResNetBlock::Basic => vec![
+                self.conv([input, inner], 3, stride),
+                bare(self.conv([inner, output], 3, 1)),
+            ],
+            ResNetBlock::Bottleneck => vec![
+                self.conv([input, inner], 1, 1),
+                self.conv([inner, inner], 3, stride),
+                bare(self.conv([inner, output], 1, 1)),
+            ],
+        };
+        let before = stage.blocks_before.saturating_add(index);
+        let blocks = self.depths.iter().copied().fold(0, usize::saturating_add);
+        let last = blocks.saturating_sub(1).max(1);
+        let connection = SkipAddConfig::new([input, output])
+            .with_stride(stride)
+            .with_shortcut(self.shortcut)
+            .with_norm(self.norm.clone())
+            .with_activation(self.activation)
+            .with_drop_path(self.drop_path * before as f64 / last as f64)
+            .with_zero_init_last_norm(self.zero_init_last_norm);
+        ResidualConfig { convs, connection }
+    }
+
+    /// The channels of the feature maps: the stem, and each stage.
+    pub fn feature_channels(&self) -> Vec<usize> {
+        let stages = self.stages().into_iter().map(|stage| stage.output);
+        core::iter::once(self.width).chain(stages).collect()
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When there is no stage or one without blocks, a number is zero, or a part is invalid.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        check_encoder(self.in_channels, |planner, x: &Map<R>| {
+            self.trace(planner, x)
+        })
+    }
+
+    /// Checks what no part checks.
+    fn check_numbers(&self) -> Result<(), ShapeError> {
+        check_positive(NAME, "in_channels", self.in_channels)?;
+        check_positive(NAME, "width", self.width)?;
+        check_depths(NAME, &self.depths)?;
+        DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
+        let widest = self.feature_channels().last().copied().unwrap_or(0);
+        check_not_huge(NAME, "the width of the last stage", widest)
+    }
+
+    /// The shapes of the feature maps: the stem (half the size), and each stage, the finest first.
+    ///
+    /// # Errors
+    /// When the channels differ, or the configuration is invalid.
+    pub fn feature_shapes<const R: usize>(
+        &self,
+        input: [usize; R],
+    ) -> Result<Vec<[usize; R]>, ShapeError> {
+        Planner::output_shapes(input, |planner, x| self.trace(planner, x))
+    }
+
+    /// Records every part, and returns the feature maps.
+    ///
+    /// # Errors
+    /// As [`feature_shapes`](Self::feature_shapes).
+    pub fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        planner.nodes(NAME, &[x], |planner| {
+            self.check_numbers()?;
+            let stem = self.stem().trace(planner.at("stem"), x)?;
+            let mut x = stem_pool().trace(planner.at("pool"), &stem)?;
+            let mut maps = vec![stem];
+            for (index, stage) in self.stages().iter().enumerate() {
+                let blocks = (0..stage.depth).map(|index| self.block(stage, index));
+                let name = format!("stages.{index}");
+                x = planner.at(name).sequence(blocks, &x, |block, planner, x| {
+                    block.connection.trace_over(planner, x, |planner, x| {
+                        planner.sequence(&block.convs, x, ConvNormActConfig::trace)
+                    })
+                })?;
+                maps.push(x.clone());
+            }
+            Ok(maps)
+        })
+    }
+
+    /// Builds the encoder.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> ResNetEncoder<R> {
+        expect(self.validate::<R>());
+        let block = |block: ResidualConfig| {
+            let convs = block.convs.iter().map(|conv| conv.init(device));
+            block.connection.init(convs.collect(), device)
+        };
+        let stage = |stage: &Stage| {
+            let blocks = (0..stage.depth).map(|index| self.block(stage, index));
+            blocks.map(block).collect()
+        };
+        ResNetEncoder {
+            stem: self.stem().init(device),
+            pool: stem_pool().init(),
+            stages: self.stages().iter().map(stage).collect(),
+            config: self.clone(),
+        }
+    }
+}
+
+/// The numbers of one stage.
+struct Stage {
+    /// The input channels.
+    input: usize,
+    /// The channels within the blocks.
+    inner: usize,
+    /// The output channels.
+    output: usize,
+    /// The stride of the first block.
+    stride: usize,
+    /// How many blocks there are.
+    depth: usize,
+    /// How many blocks all stages before it have.
+    blocks_before: usize,
+}
+
+/// A residual block: its convolutions, and the connection over them.
+struct ResidualConfig {
+    convs: Vec<ConvNormActConfig>,
+    connection: SkipAddConfig,
+}
+
+impl<const R: usize> EncoderSpec<R> for ResNetEncoderConfig {
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn feature_channels(&self) -> Vec<usize> {
+        self.feature_channels()
+    }
+
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
+        self.trace(planner, x)
+    }
+
+    fn init(&self, device: &Device) -> AnyEncoder<R> {
+        AnyEncoder::ResNet(self.init(device))
+    }
+}

@@ -1,0 +1,129 @@
+//! [`SegmentationModel`]: an encoder, a decoder and a head.
+
+use alloc::{format, vec::Vec};
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{Decoder, Encoder};
+use crate::graph::{Map, Planner};
+use crate::layers::conv::{Conv, Parts};
+use crate::layers::layer::Layer;
+use crate::plan::Trace;
+use crate::shape::{ShapeError, expect, spatial};
+
+/// The name of the model in plans and errors.
+pub(super) const MODEL: &str = "SegmentationModel";
+
+/// A network from an image to a map of classes: an [`Encoder`], a [`Decoder`] on its feature maps and a
+/// convolution as the head. The parts may be yours or those of this crate; [`Unet`](super::Unet) is the model of
+/// an [`AnyEncoder`](super::AnyEncoder) and a [`UnetDecoder`](super::UnetDecoder).
+///
+/// `y = head(decoder(encoder(x), size of x))`
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, spatial...]`, of the size that the decoder gives
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, Trace, conv::ConvConfig};
+/// use burn_skip::net::{Encoder, ResNetEncoderConfig, SegmentationModel, UnetDecoderConfig};
+///
+/// let device = Device::flex();
+/// let encoder = ResNetEncoderConfig::resnet18().with_width(8).init::<4>(&device);
+/// let decoder = UnetDecoderConfig::new(vec![4, 8, 8, 16, 32]).init(&encoder.feature_channels(), &device);
+/// let net = SegmentationModel::new(encoder, decoder, ConvConfig::new([4, 2], 1).init(&device));
+/// assert_eq!(net.output_shape([1, 3, 64, 48]).unwrap(), [1, 2, 64, 48]);
+/// assert_eq!(net.forward(Tensor::zeros([1, 3, 64, 48], &device)).dims(), [1, 2, 64, 48]);
+/// ```
+#[derive(Module, Debug)]
+pub struct SegmentationModel<E, D, const R: usize = 4> {
+    /// Computes the feature maps.
+    pub encoder: E,
+    /// Merges the feature maps into one map.
+    pub decoder: D,
+    /// From the channels of that map to those of the output.
+    pub head: Conv<R>,
+}
+
+impl<E, D, const R: usize> SegmentationModel<E, D, R> {
+    /// A model of these parts.
+    pub fn new(encoder: E, decoder: D, head: Conv<R>) -> Self {
+        Self {
+            encoder,
+            decoder,
+            head,
+        }
+    }
+}
+
+impl<E: Encoder<R>, D: Decoder<R>, const R: usize> SegmentationModel<E, D, R> {
+    /// The feature maps of the encoder, the finest first.
+    ///
+    /// # Panics
+    /// When the image does not fit the encoder.
+    pub fn features(&self, x: Tensor<R>) -> Vec<Tensor<R>> {
+        let shapes = self.encoder.feature_shapes(x.dims());
+        let shapes = expect(shapes.map_err(|e| e.within("encoder")));
+        let maps = self.encoder.features(x);
+        expect(check_features(&maps, &shapes));
+        maps
+    }
+}
+
+/// Refuses feature maps of other shapes than the encoder's trace has.
+fn check_features<const R: usize>(
+    maps: &[Tensor<R>],
+    traced: &[[usize; R]],
+) -> Result<(), ShapeError> {
+    let computed: Vec<_> = maps.iter().map(Tensor::dims).collect();
+    if computed == traced {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        MODEL,
+        format!("the encoder computes maps of the shapes {computed:?}, and traces {traced:?}"),
+        "Let Encoder::features and Encoder::trace agree",
+    ))
+}
+
+/// Records the parts of a model, as modules or as configurations.
+pub(super) fn trace_parts<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    encoder: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<R>>, ShapeError>,
+    decoder: impl FnOnce(&mut Planner, &[Map<R>], &[usize]) -> Result<Map<R>, ShapeError>,
+    head: &impl Trace<R>,
+) -> Result<Map<R>, ShapeError> {
+    let maps = encoder(planner.at("encoder"), x)?;
+    let decoded = decoder(planner.at("decoder"), &maps, spatial(&x.shape))?;
+    head.trace(planner.at("head"), &decoded)
+}
+
+impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Trace<R> for SegmentationModel<E, D, R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
+        let decoder = |planner: &mut Planner, maps: &[Map<R>], image: &[usize]| {
+            self.decoder.trace(planner, maps, image)
+        };
+        planner.node(MODEL, &[x], |planner| {
+            trace_parts(planner, x, encoder, decoder, &self.head)
+        })
+    }
+}
+
+impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Layer<R> for SegmentationModel<E, D, R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+        let input = parts.dims();
+        expect(self.output_shape(input));
+        let maps = self.features(parts.into_tensor());
+        let decoded = self.decoder.forward_parts(maps, spatial(&input));
+        self.head.forward_parts(decoded)
+    }
+}

@@ -1,0 +1,203 @@
+//! [`compose`]: the operations of Burn that a leaf is composed of.
+
+use alloc::vec::Vec;
+
+use super::burn_conv::{self, Workspace};
+use super::burn_ops::Binary;
+use super::bytes_of_shape;
+use super::tape::{BufferId, GradientStorage, Step, Tape};
+use crate::graph::{
+    AdaptiveKind, ConvOp, Elementwise, MapPlan, Node, NormKind, Op, PoolKind, ResizeMode,
+};
+
+/// The bytes of a node's learned parameters.
+pub(super) fn parameter_bytes(node: &Node) -> u64 {
+    node.own_parameters().saturating_mul(4)
+}
+
+/// Records what a leaf makes of its inputs by Burn's operations, and returns its output.
+pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &MapPlan) -> BufferId {
+    let (Some(x), Some(&input)) = (node.inputs.first(), inputs.first()) else {
+        return tape.push(y.bytes(), Step::reading(inputs));
+    };
+    match &node.op {
+        Op::Conv(op) => convolution(tape, node, op, input, y),
+        Op::ConvTranspose(op) => {
+            let workspace = burn_conv::transposed(op, &x.shape, &y.shape);
+            weighted(tape, node, input, y, workspace)
+        }
+        Op::Linear { .. } => weighted(tape, node, input, y, Workspace::default()),
+        Op::Norm(kind) => norm(tape, node, *kind, input),
+        Op::Activation(activation) => tape.activation(activation, input),
+        Op::Elementwise(op) => elementwise(tape, *op, inputs),
+        Op::Scale => {
+            let gamma = tape.parameter(node.own_parameters() as usize);
+            tape.binary(Binary::Mul, input, gamma)
+        }
+        Op::Resize(mode) => resize(tape, *mode, input, &x.shape, &y.shape),
+        Op::AdaptivePool(AdaptiveKind::Avg) => {
+            resize(tape, ResizeMode::Area, input, &x.shape, &y.shape)
+        }
+        Op::Blur(_) => {
+            along_axes(&x.shape, &y.shape).fold(input, |input, bytes| tape.mapped(input, bytes))
+        }
+        Op::PixelShuffle { scale } | Op::PixelUnshuffle { scale } => scale
+            .iter()
+            .fold(input, |input, _| tape.moved(input, y.bytes())),
+        Op::Pool { kind, .. } => pool(tape, *kind, input, &x.shape, &y.shape),
+        Op::AdaptivePool(AdaptiveKind::Max) => tape.max_pool(input, y.bytes()),
+        Op::GlobalMean | Op::Pad(_) | Op::PadOrSlice => tape.moved(input, y.bytes()),
+        Op::Concat(_) | Op::DirectSum => tape.concatenation(inputs, y.bytes()),
+        // (A view.)
+        Op::Slice => input,
+        Op::Reshape => match inputs.len() == 1 && x.bytes() == y.bytes() {
+            true => input,
+            false => tape.concatenation(inputs, y.bytes()),
+        },
+        Op::Dropout | Op::DropPath if !tape.is_training => input,
+        Op::Dropout => dropout(tape, input),
+        Op::DropPath => tape.scaled(input),
+        Op::Opaque | Op::Composite => opaque(tape, node, inputs, y),
+    }
+}
+
+/// An operation with parameters that saves its input.
+fn weighted(
+    tape: &mut Tape,
+    node: &Node,
+    x: BufferId,
+    y: &MapPlan,
+    workspace: Workspace,
+) -> BufferId {
+    let mut step = Step::reading(&[x]).saving(&[x]).with_new_gradients();
+    step.parameters = parameter_bytes(node);
+    step.workspace = workspace.forward;
+    step.backward_workspace = workspace.backward;
+    tape.push(y.bytes(), step)
+}
+
+/// A padding that differs at the two ends of an axis is a step of its own.
+fn convolution(
+    tape: &mut Tape,
+    node: &Node,
+    op: &ConvOp,
+    mut input: BufferId,
+    y: &MapPlan,
+) -> BufferId {
+    let mut shape = node.inputs[0].shape.clone();
+    if op.padding.iter().any(|pad| pad.start != pad.end) {
+        for (size, pad) in shape[2..].iter_mut().zip(&op.padding) {
+            *size = size.saturating_add(pad.start).saturating_add(pad.end);
+        }
+        input = tape.moved(input, bytes_of_shape(&shape));
+    }
+    let workspace = burn_conv::convolution(op, &shape, &y.shape);
+    weighted(tape, node, input, y, workspace)
+}
+
+fn norm(tape: &mut Tape, node: &Node, kind: NormKind, x: BufferId) -> BufferId {
+    let shape = &node.inputs[0].shape;
+    let (batch, channels) = (shape[0], shape[1]);
+    let groups = match kind {
+        NormKind::Batch => return tape.batch_norm(x, batch, channels),
+        NormKind::Group { groups } => groups,
+        NormKind::Instance => channels,
+    };
+    let affine = if node.own_parameters() > 0 {
+        channels
+    } else {
+        0
+    };
+    tape.group_norm(x, batch.saturating_mul(groups), affine)
+}
+
+fn elementwise(tape: &mut Tape, op: Elementwise, inputs: &[BufferId]) -> BufferId {
+    let binary = match op {
+        Elementwise::Sum | Elementwise::Mean | Elementwise::Difference => Binary::Add,
+        Elementwise::Product => Binary::Mul,
+        Elementwise::Max | Elementwise::Min => Binary::Choose,
+    };
+    let mut y = inputs[0];
+    for &other in &inputs[1..] {
+        y = tape.binary(binary, y, other);
+    }
+    match op {
+        Elementwise::Mean => tape.scaled(y),
+        _ => y,
+    }
+}
+
+/// The bytes of a map on the way from one spatial size to another, after each axis that changes: those that shrink come
+/// first, the last before the others.
+fn along_axes(from: &[usize], to: &[usize]) -> impl Iterator<Item = u64> {
+    let mut shape = from.to_vec();
+    let changed = (2..from.len()).rev().filter(|&axis| from[axis] != to[axis]);
+    let mut axes: Vec<usize> = changed.collect();
+    axes.sort_by_key(|&axis| to[axis] > from[axis]);
+    let sizes: Vec<_> = axes.into_iter().map(|axis| (axis, to[axis])).collect();
+    sizes.into_iter().map(move |(axis, size)| {
+        shape[axis] = size;
+        bytes_of_shape(&shape)
+    })
+}
+
+/// One axis after the other: positions are selected, or a matrix is applied.
+fn resize(
+    tape: &mut Tape,
+    mode: ResizeMode,
+    x: BufferId,
+    from: &[usize],
+    to: &[usize],
+) -> BufferId {
+    along_axes(from, to).fold(x, |x, bytes| match mode {
+        ResizeMode::Nearest | ResizeMode::NearestExact => tape.moved(x, bytes),
+        ResizeMode::Linear(_) | ResizeMode::Cubic(_) | ResizeMode::Area => tape.mapped(x, bytes),
+    })
+}
+
+/// A pool over three axes is one over two, and one over the other.
+fn pool(tape: &mut Tape, kind: PoolKind, x: BufferId, from: &[usize], to: &[usize]) -> BufferId {
+    let mut one = |x: BufferId, shape: &[usize]| match kind {
+        PoolKind::Max => tape.max_pool(x, bytes_of_shape(shape)),
+        PoolKind::Avg | PoolKind::AvgWithPadding => tape.saving_input(x, bytes_of_shape(shape)),
+    };
+    if from.len() < 5 {
+        return one(x, to);
+    }
+    let planes = [&from[..3], &to[3..]].concat();
+    let planes = one(x, &planes);
+    one(planes, to)
+}
+
+/// A mask of the map's size is saved.
+fn dropout(tape: &mut Tape, x: BufferId) -> BufferId {
+    let bytes = tape.bytes(x);
+    let storage = GradientStorage::InPlace { operand: None };
+    let mut step = Step::reading(&[x]).in_place().with_gradient(x, storage);
+    step.saved_bytes = bytes;
+    tape.push(bytes, step)
+}
+
+/// A layer of which only the shapes and the parameters are known. One with parameters is taken for a convolution, any
+/// other for an operation that saves both its input and its output.
+fn opaque(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &MapPlan) -> BufferId {
+    let mut step = Step::reading(inputs).saving(inputs).with_new_gradients();
+    step.parameters = parameter_bytes(node);
+    let is_feature_map = |map: &MapPlan| map.shape.len() > 2;
+    if step.parameters == 0 {
+        let output = tape.push(y.bytes(), step);
+        if tape.buffers[output].is_tracked
+            && let Some(step) = tape.producer(output)
+        {
+            step.saved.push(output);
+        }
+        return output;
+    }
+    if is_feature_map(&node.inputs[0]) && is_feature_map(y) {
+        let parameters = node.own_parameters() as usize;
+        let workspace = burn_conv::assumed(parameters, &node.inputs[0].shape, &y.shape);
+        step.workspace = workspace.forward;
+        step.backward_workspace = workspace.backward;
+    }
+    tape.push(y.bytes(), step)
+}
