@@ -1,20 +1,32 @@
-//! The CPU backend: which kernels run where, the operations that Burn sees, and the kernels.
+//! The CPU backend.
+//!
+//! [`dispatch`] is the interface for the layers: it runs an operation on the kernels, or returns its inputs. [`policy`]
+//! decides what the kernels accept and which algorithm they use. [`backend_ops`] registers the kernels as operations
+//! of Burn's backends, with their gradients; [`kernels`] computes on slices.
+//!
+//! The kernels accept f32 maps with one or two spatial axes on flex and ndarray, if the crate is built with the
+//! feature of that backend. For everything else the layers compose Burn's operations, with the same result.
 
 #[cfg(feature = "kernels")]
 #[allow(deprecated)] // ndarray is deprecated upstream, and supported here
 mod backend_ops;
+mod deferred_norm;
 mod dispatch;
+mod epilogue;
 #[cfg(feature = "kernels")]
 mod kernels;
-// (Also what the plan asks, which has no need of the kernels.)
+mod lazy_concat;
+mod nearest;
+// (The memory of a plan asks it too, with or without the kernels.)
 #[allow(dead_code, unused_imports)]
 pub(crate) mod policy;
 mod weight_cache;
 
-#[cfg(feature = "kernels")]
-pub(crate) use dispatch::moments;
+pub use lazy_concat::{LazyConcat, Part};
+
 pub(crate) use dispatch::{
-    Follow, PendingNorm, affine_of, batch_norm, can_follow, conv, conv_transpose, max_pool,
-    norm_of_parts, normalize, pending_norm,
+    ConvInputs, Convolution, MaxPool, Outcome, TransposedConvolution, batch_norm, conv,
+    conv_transpose, max_pool, read_through_norm,
 };
+pub(crate) use epilogue::Epilogue;
 pub(crate) use weight_cache::PreparedWeight;

@@ -1,17 +1,21 @@
-//! What the CPU kernels do with a convolution, a transposed convolution, a norm or a pool: whether they take it, by
-//! which algorithm, and what they hold in memory meanwhile.
+//! Decides what the CPU kernels do: whether they accept a convolution, a transposed convolution, a norm or a pool, which
+//! algorithm they use, and how much memory they need for it.
 //!
-//! Pure functions of plain numbers, without tensors. The dispatch and the kernels decide by them, and the memory of
-//! a plan asks them. Every threshold of such a decision stands here, once. (Sizes of blocks, which change neither
-//! the algorithm nor what is held for long, stand beside the loops that use them.)
+//! These are pure functions of numbers, without tensors. The dispatch, the kernels and the memory estimate of a plan
+//! all call them. Every threshold of such a decision is defined here, once. (Block sizes, which affect neither the
+//! algorithm nor the memory, are defined next to the loops that use them.)
 //!
-//! Kernels compute over two axes: a map of one spatial axis has one row.
+//! The kernels work on two spatial axes: a 1-D map is treated as a map of one row.
 
+mod shapes;
 mod workspace;
 
+pub(crate) use shapes::{
+    AxisNumbers, ConvShape, Geometry, SourceShape, TransposedShape, on_two_axes,
+};
 pub(crate) use workspace::SourceGradient;
 
-use alloc::{vec, vec::Vec};
+use alloc::vec;
 
 /// The largest stride, and the largest number of rows or columns of outputs that are computed side by side.
 pub(crate) const MAX_STEP: usize = 4;
@@ -22,170 +26,54 @@ pub(crate) const MAX_TENSORS: usize = 192;
 /// Tensors of a source: the map and, where it is read through a norm, the four vectors of the norm.
 const TENSORS_OF_A_SOURCE: usize = 5;
 
-/// Tensors besides the sources: weight, bias, scale, shift and residual.
-const OTHER_TENSORS: usize = 5;
+/// Tensors besides the sources: weight, bias, the four vectors of the norm that follows, residual.
+const OTHER_TENSORS: usize = 7;
 
-/// Maps that a convolution reads as one concatenation without writing it.
+/// The most maps of a lazy concatenation that a convolution reads without materialising it.
 pub(crate) const MAX_SOURCES: usize = (MAX_TENSORS - OTHER_TENSORS) / TENSORS_OF_A_SOURCE;
 
-/// Values that one row of windows reads, up to which a thread lays them out.
+/// The most values that one row of windows may read: a thread packs them all.
 const MAX_ROW_VALUES: usize = 1 << 22;
 
-/// The same for a map of one row, which threads do not share.
+/// The same for a map of one row, which is not divided among threads.
 const MAX_SINGLE_ROW_VALUES: usize = MAX_ROW_VALUES / 16;
 
-/// Winograd pays (measured) from so many input and output channels on: there are products enough for the transforms
+/// The fewest input and output channels for which Winograd pays (measured): enough products to pay for the transforms
 /// of both maps.
 const MIN_WINOGRAD_CHANNELS: usize = 32;
 
-/// Positions of one map, so that there are vectors of tiles.
+/// The fewest positions of one map: enough for vectors of tiles.
 const MIN_WINOGRAD_POSITIONS: usize = 32;
 
-/// Positions of all maps of the batch, for the transform of a weight that is used once.
+/// The fewest positions in the whole batch that pay for transforming a weight that is used once.
 const MIN_WINOGRAD_BATCH_POSITIONS: usize = 512;
 
-/// The same for the gradient to the weight: fewer outputs are enough, since only one transform depends on them.
+/// The same limits for the gradient of the weight. It needs fewer outputs, since only one transform depends on them.
 const MIN_WINOGRAD_GRADIENT_OUTPUTS: usize = 16;
 const MIN_WINOGRAD_GRADIENT_POSITIONS: usize = 64;
 const MIN_WINOGRAD_GRADIENT_BATCH_POSITIONS: usize = 256;
 
-/// Floats that the components of one row of tiles may take in the gradient to the weight.
+/// The most floats for the components of one row of tiles in the gradient of the weight.
 const MAX_TILE_ROW_COMPONENTS: usize = 1 << 20;
 
-/// Positions of all maps of the batch from which on summing the taps of a weight that is used once pays.
+/// The fewest positions in the whole batch that pay for summing the taps of a weight that is used once.
 const MIN_TAP_SUM_POSITIONS: usize = 1024;
 
 /// Components of a tile of Winograd's F(2x2, 3x3).
 pub(crate) const COMPONENTS: usize = 16;
 
-/// Rows of a weight's components that lie side by side.
+/// Rows of a weight's components that are interleaved.
 pub(crate) const BLOCK: usize = 8;
 
-/// Channels are filled up to a multiple of this where vectors run over them: the lanes of the widest vectors.
+/// The lanes of the widest vectors. Where vectors run over channels, the channels are padded to a multiple of it.
 pub(crate) const LANES: usize = 16;
 
-/// The numbers of a convolution over two axes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Geometry {
-    pub(crate) kernel: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) dilation: [usize; 2],
-    /// Zeros before the first row and column; negative where so many are left out.
-    pub(crate) pad: [isize; 2],
-    pub(crate) groups: usize,
-    /// Height and width of the output.
-    pub(crate) size: [usize; 2],
-}
-
-/// The numbers of a window as a layer has them, one for each spatial axis.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AxisNumbers<'a> {
-    pub(crate) kernel_size: &'a [usize],
-    pub(crate) stride: &'a [usize],
-    pub(crate) dilation: &'a [usize],
-    /// The padding before the first position of each axis.
-    pub(crate) pad_start: &'a [usize],
-}
-
-impl Geometry {
-    /// The geometry for an output of spatial size `size`; none where there are no kernels for so many axes.
-    pub(crate) fn new(numbers: AxisNumbers, groups: usize, size: &[usize]) -> Option<Self> {
-        let signed = |pad: usize| isize::try_from(pad).ok();
-        let [top, left] = on_two_axes(numbers.pad_start, 0)?.map(signed);
-        Some(Self {
-            kernel: on_two_axes(numbers.kernel_size, 1)?,
-            stride: on_two_axes(numbers.stride, 1)?,
-            dilation: on_two_axes(numbers.dilation, 1)?,
-            pad: [top?, left?],
-            groups,
-            size: on_two_axes(size, 1)?,
-        })
-    }
-
-    /// The positions of the kernel.
-    pub(crate) fn taps(&self) -> usize {
-        self.kernel[0].saturating_mul(self.kernel[1])
-    }
-
-    /// How far the kernel reaches past its first tap.
-    fn reach(&self) -> [usize; 2] {
-        [0, 1].map(|axis| (self.kernel[axis] - 1).saturating_mul(self.dilation[axis]))
-    }
-
-    /// Whether its taps lie side by side and its windows too.
-    fn is_dense(&self) -> bool {
-        self.stride == [1, 1] && self.dilation == [1, 1]
-    }
-
-    fn positions(&self) -> usize {
-        self.size[0].saturating_mul(self.size[1])
-    }
-}
-
-/// One number for each of two axes: `missing` for the rows where there is one axis; none for three.
-pub(crate) fn on_two_axes<T: Copy>(numbers: &[T], missing: T) -> Option<[T; 2]> {
-    match *numbers {
-        [only] => Some([missing, only]),
-        [rows, columns] => Some([rows, columns]),
-        _ => None,
-    }
-}
-
-/// A map that a convolution reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SourceShape {
-    pub(crate) channels: usize,
-    /// Height and width as they are stored.
-    pub(crate) size: [usize; 2],
-    /// Each value is read as so many rows and columns (nearest upsampling).
-    pub(crate) factors: [usize; 2],
-}
-
-impl SourceShape {
-    /// A source by one number for each spatial axis.
-    pub(crate) fn new(channels: usize, size: &[usize], factors: &[usize]) -> Option<Self> {
-        Some(Self {
-            channels,
-            size: on_two_axes(size, 1)?,
-            factors: on_two_axes(factors, 1)?,
-        })
-    }
-
-    /// A map that is read as it is stored.
-    pub(crate) fn plain(channels: usize, size: [usize; 2]) -> Self {
-        Self {
-            channels,
-            size,
-            factors: [1, 1],
-        }
-    }
-
-    pub(crate) fn is_enlarged(&self) -> bool {
-        self.factors != [1, 1]
-    }
-
-    /// Height and width as they are read.
-    fn read_size(&self) -> [usize; 2] {
-        [0, 1].map(|axis| self.size[axis].saturating_mul(self.factors[axis]))
-    }
-}
-
-/// A convolution over the concatenation of its sources.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConvShape {
-    pub(crate) geometry: Geometry,
-    pub(crate) batch: usize,
-    pub(crate) sources: Vec<SourceShape>,
-    /// The channels of the output.
-    pub(crate) outputs: usize,
-}
-
-/// How long what is made of a weight is used.
+/// How often packed weights are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WeightUse {
-    /// For one call: in training, where the weight changes with every step.
+    /// In one call: in training, where the weight changes with every step.
     Once,
-    /// For many calls: in inference, where the layer keeps it.
+    /// In many calls: in inference, where the layer caches them.
     Kept,
 }
 
@@ -196,7 +84,8 @@ pub(crate) enum Algorithm {
     Direct,
     /// Winograd's F(2x2, 3x3), by the components of the weight.
     Winograd,
-    /// Taps that read the same value of an enlarged map are summed, for the outputs at each position modulo `step`.
+    /// Taps that read the same value of an enlarged map are summed first, separately for the outputs at each position
+    /// modulo `step`.
     TapSums {
         /// Rows and columns of outputs that are computed side by side.
         step: [usize; 2],
@@ -210,7 +99,7 @@ impl ConvShape {
         channels.fold(0, usize::saturating_add)
     }
 
-    /// Whether the kernels take it. (Maps and weight are to be of f32, on a backend that has kernels.)
+    /// Whether the kernels accept it, given f32 tensors on a backend that has kernels.
     pub(crate) fn is_taken(&self) -> bool {
         let Geometry { stride, groups, .. } = self.geometry;
         let is_enlarged = self.sources.iter().any(SourceShape::is_enlarged);
@@ -233,7 +122,7 @@ impl ConvShape {
         if self.is_winograd(weight) {
             return Algorithm::Winograd;
         }
-        // Where a map is enlarged, the outputs at each position modulo its factors need fewer products.
+        // With an enlarged map, the outputs at each position modulo its factors need fewer products.
         let enlarged = self.sources.iter().find(|source| source.is_enlarged());
         match enlarged {
             Some(source)
@@ -257,7 +146,7 @@ impl ConvShape {
             ..
         } = self.geometry;
         let positions = self.geometry.positions();
-        // A doubled map is read as it lies where a tile begins with the second half of a value.
+        // A doubled map can be read if each tile starts at the second copy of a value.
         let is_odd = pad.iter().all(|pad| pad.rem_euclid(2) == 1);
         let is_readable =
             |source: &SourceShape| !source.is_enlarged() || (source.factors == [2, 2] && is_odd);
@@ -280,13 +169,13 @@ impl ConvShape {
         self.batch.saturating_mul(self.geometry.positions()) >= MIN_TAP_SUM_POSITIONS
     }
 
-    /// Whether the gradient to the weight of an enlarged source is taken through the sums of its taps. (Else the
-    /// source is read enlarged.)
+    /// Whether the weight gradient of an enlarged source is computed through sums of taps. (If not, the source is packed
+    /// enlarged.)
     pub(crate) fn has_weight_gradient_by_tap_sums(&self) -> bool {
         self.sources.iter().any(SourceShape::is_enlarged) && self.has_tap_sum_positions()
     }
 
-    /// How the gradient to the weight is computed, of sources that are read without sums of taps.
+    /// How the gradient of the weight is computed, for sources that are read without sums of taps.
     pub(crate) fn weight_gradient_algorithm(&self) -> Algorithm {
         let Geometry {
             kernel,
@@ -313,7 +202,8 @@ impl ConvShape {
         }
     }
 
-    /// The transposed convolution that takes the gradient of the output to `channels` of a map of `size`.
+    /// The transposed convolution from the gradient of the output to the gradient of `channels` channels of spatial size
+    /// `size`.
     pub(crate) fn input_gradient(&self, channels: usize, size: [usize; 2]) -> TransposedShape {
         TransposedShape {
             geometry: self.geometry.clone(),
@@ -325,20 +215,8 @@ impl ConvShape {
     }
 }
 
-/// A transposed convolution: the gradient of a convolution from its output to its input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TransposedShape {
-    /// That of the convolution, whose output has the size of the transposed convolution's input.
-    pub(crate) geometry: Geometry,
-    pub(crate) batch: usize,
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
-    /// Height and width of the output.
-    pub(crate) size: [usize; 2],
-}
-
 impl TransposedShape {
-    /// Whether the kernels take it. (Maps and weight are to be of f32, on a backend that has kernels.)
+    /// Whether the kernels accept it, given f32 tensors on a backend that has kernels.
     pub(crate) fn is_taken(&self) -> bool {
         let is_near = |&stride: &usize| stride <= MAX_STEP;
         self.geometry.stride.iter().all(is_near)
@@ -349,7 +227,7 @@ impl TransposedShape {
             )
     }
 
-    /// How it is computed. The weight is used once, in inference too.
+    /// How it is computed. Its packed weight is not cached, even in inference.
     pub(crate) fn algorithm(&self) -> Algorithm {
         match self.rotated().is_winograd(WeightUse::Once) {
             true => Algorithm::Winograd,
@@ -357,7 +235,7 @@ impl TransposedShape {
         }
     }
 
-    /// The convolution by the kernel turned by 180 degrees that it is, if its kernel is a dense one of 3x3.
+    /// The equivalent convolution by the kernel turned by 180 degrees, for a dense kernel of 3x3.
     pub(crate) fn rotated(&self) -> ConvShape {
         ConvShape {
             geometry: Geometry {
@@ -371,7 +249,7 @@ impl TransposedShape {
         }
     }
 
-    /// The convolution that its gradient is.
+    /// The convolution that computes its input gradient.
     pub(crate) fn convolution(&self) -> ConvShape {
         ConvShape {
             geometry: self.geometry.clone(),
@@ -382,7 +260,7 @@ impl TransposedShape {
     }
 }
 
-/// Whether what a row of windows reads is so little that a thread can lay it out, forward and backward.
+/// Whether a row of windows reads few enough values for a thread to pack them, forward and backward.
 fn has_short_rows(geometry: &Geometry, sizes: [[usize; 2]; 2], channels: usize) -> bool {
     let [rows, columns] = geometry.reach();
     let is_single = rows == 0 && sizes.iter().all(|size| size[0] == 1);
@@ -395,25 +273,25 @@ fn has_short_rows(geometry: &Geometry, sizes: [[usize; 2]; 2], channels: usize) 
     values.saturating_mul(rows.saturating_add(1)) <= most
 }
 
-/// Whether a convolution applies what follows it (scale and shift of each channel, residual, ReLU) in the pass that
-/// writes its output. Where gradients are recorded they are operations of their own.
+/// Whether a convolution applies its epilogue (norm, residual, ReLU) in the pass that writes its output. If gradients
+/// are recorded, they are separate operations.
 pub(crate) const fn fuses_epilogue(is_recorded: bool) -> bool {
     !is_recorded
 }
 
-/// Whether a norm waits for who reads its output next, instead of being written: where nothing but ReLU follows it.
-/// A convolution applies it as it reads.
-pub(crate) const fn defers_norm(has_residual: bool, other_activation: bool) -> bool {
-    !has_residual && !other_activation
+/// Whether a norm after a convolution that does not fuse it is deferred to the next reader of the output, instead of
+/// being written: if ReLU follows it directly. The next convolution applies both while it reads.
+pub(crate) const fn defers_norm(has_residual: bool, relu: bool) -> bool {
+    relu && !has_residual
 }
 
-/// Whether the gradient of a norm needs its output: behind a residual, only the output tells what ReLU has zeroed.
-/// (Without one, the input tells it.)
+/// Whether the backward pass of a norm needs its output: after a residual, only the output tells which values ReLU has
+/// zeroed. (Without a residual, the input tells it.)
 pub(crate) const fn norm_saves_output(has_residual: bool, relu: bool) -> bool {
     has_residual && relu
 }
 
-/// Whether the kernel takes a max pool from maps of size `input` to maps of size `output`.
+/// Whether the kernels accept a max pool from maps of size `input` to maps of size `output`.
 pub(crate) const fn takes_max_pool(input: [usize; 2], output: [usize; 2]) -> bool {
     input[0] > 0 && input[1] > 0 && output[0] > 0 && output[1] > 0
 }

@@ -1,18 +1,19 @@
-//! [`PreparedWeight`]: what a layer keeps beside its weight.
+//! [`PreparedWeight`]: a layer's cache of what the kernels derive from its weight.
 
-/// What the kernels made of the weight of a layer, for its next inference. It is no part of the layer: a clone
-/// begins without, a record does not have it, and the next call with another weight replaces or drops it.
+/// What the kernels derived from the weight of a layer, for its next inference. It is not a part of the layer's state:
+/// a clone starts with an empty cache, a record does not contain it, and a call with another weight replaces or drops
+/// it.
 #[derive(Debug, Default)]
 pub(crate) struct PreparedWeight {
     #[cfg(feature = "kernels")]
-    pub(crate) prepared: super::kernels::Prepared,
+    pub(super) cache: super::kernels::WeightCache,
 }
 
 impl PreparedWeight {
-    /// Forgets it.
-    pub(crate) fn clear(&self) {
+    /// Empties the cache.
+    pub(super) fn clear(&self) {
         #[cfg(feature = "kernels")]
-        self.prepared.clear();
+        self.cache.clear();
     }
 }
 
@@ -25,6 +26,6 @@ impl Clone for PreparedWeight {
 #[cfg(all(test, feature = "kernels"))]
 impl PreparedWeight {
     pub(crate) fn is_empty(&self) -> bool {
-        self.prepared.is_empty()
+        self.cache.is_empty()
     }
 }

@@ -6,7 +6,7 @@ use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::{Follow, affine_of, batch_norm, can_follow, norm_of_parts, pending_norm};
+use crate::cpu::{Epilogue, Outcome, read_through_norm};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
 use crate::layers::activation::{Activation, ActivationConfig};
@@ -230,25 +230,11 @@ impl<const R: usize> ConvNormAct<R> {
         activation: &Option<Activation>,
     ) -> Part<R> {
         let relu = activation.as_ref().is_some_and(Activation::is_relu);
-        let act = |y| match relu {
-            true => y,
-            false => Layer::forward(activation, y),
-        };
-        let affine = match &self.norm {
-            Some(Normalization::Batch(norm)) if can_follow(&parts, &self.conv.weight.val()) => {
-                Some(affine_of(norm, &self.conv.weight.device()))
-            }
+        let norm = match &self.norm {
             None => None,
-            Some(Normalization::Batch(norm)) => {
-                let y = self.conv.forward_with(parts, Follow::default());
-                let by_next = relu && residual.is_none();
-                return match by_next.then(|| pending_norm(norm, &y, relu)).flatten() {
-                    Some(norm) => Part::normed(y, norm),
-                    None => Part::new(act(batch_norm(norm, y, residual, relu))),
-                };
-            }
+            Some(Normalization::Batch(norm)) => Some(norm),
             norm => {
-                let y = self.conv.forward_with(parts, Follow::default());
+                let y = self.conv.forward_parts(parts).into_tensor();
                 let y = Layer::forward(norm, y);
                 let y = match residual {
                     Some(residual) => y + residual,
@@ -257,17 +243,20 @@ impl<const R: usize> ConvNormAct<R> {
                 return Part::new(Layer::forward(activation, y));
             }
         };
-        let follow = Follow {
-            affine,
+        let epilogue = Epilogue {
+            norm,
             residual,
             relu,
         };
-        Part::new(act(self.conv.forward_with(parts, follow)))
+        let y = self.conv.forward_with(parts, epilogue);
+        match relu {
+            true => y,
+            false => Part::new(Layer::forward(activation, y.into_tensor())),
+        }
     }
 
     /// Norm, activation and convolution: where the kernels can, what is read is normalised as it is read.
     fn norm_conv(&self, parts: Parts<R>) -> Tensor<R> {
-        let follow = Follow::default();
         let relu = match &self.activation {
             None => Some(false),
             Some(activation) if activation.is_relu() => Some(true),
@@ -275,9 +264,9 @@ impl<const R: usize> ConvNormAct<R> {
         };
         let parts = match (&self.norm, relu) {
             (Some(Normalization::Batch(norm)), Some(relu)) => {
-                match norm_of_parts(norm, parts, relu) {
-                    Ok(parts) => return self.conv.forward_with(parts, follow),
-                    Err(parts) => parts,
+                match read_through_norm(norm, parts, relu) {
+                    Outcome::Fused(parts) => return self.conv.forward_parts(parts).into_tensor(),
+                    Outcome::Declined(parts) => parts,
                 }
             }
             _ => parts,

@@ -6,12 +6,16 @@ use alloc::{string::ToString, vec::Vec};
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay};
-use burn::tensor::{Tensor, module::avg_pool2d, ops::AvgPoolOptions};
+use burn::tensor::{
+    Tensor,
+    module::{avg_pool2d, max_pool2d},
+    ops::{AvgPoolOptions, MaxPoolOptions},
+};
 use serde::{Deserialize, Serialize};
 
 pub use crate::graph::{AdaptiveKind, PoolKind};
 
-use crate::cpu::max_pool;
+use crate::cpu::{MaxPool, Outcome, max_pool};
 use crate::graph::window::{Padding, Window};
 use crate::graph::{Map, Op, Planner, Record, WindowOp};
 use crate::layers::axis_map::{around, select};
@@ -236,8 +240,22 @@ impl PoolConfig {
         let pads = [axes[0].pads, axes[1].pads];
         match self.kind {
             PoolKind::Max => {
-                let size = [axes[0].output, axes[1].output];
-                max_pool(x, [kernel, stride, size], pads, self.ceil_mode)
+                let pool = MaxPool {
+                    kernel,
+                    stride,
+                    pad_start: pads.map(|pad| pad.0),
+                    size: [axes[0].output, axes[1].output],
+                };
+                match max_pool(x, &pool) {
+                    Outcome::Fused(y) => y,
+                    Outcome::Declined(x) => max_pool2d(
+                        x,
+                        MaxPoolOptions::new(kernel)
+                            .with_stride(stride)
+                            .with_padding_pairs(pads)
+                            .with_ceil_mode(self.ceil_mode),
+                    ),
+                }
             }
             PoolKind::Avg | PoolKind::AvgWithPadding => avg_pool2d(
                 x,

@@ -1,4 +1,4 @@
-//! The operations where gradients are recorded. A node keeps what it has read, and nothing that was made of it.
+//! The operations under autodiff. A node saves the tensors that it has read, and nothing derived from them.
 
 use alloc::vec::Vec;
 
@@ -11,15 +11,17 @@ use burn::backend::autodiff::{
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::Shape;
 
-use super::forward::{self, Read, ReadNorm, dims_of, map_of};
+use super::forward;
+use super::values::{NormValues, SourceValues, channel_map, dims_of};
 use super::{
-    ConvSpec, KernelBackend, NormSpec, PoolSpec, Slices, SourceSpec, Tensors, TransposedSpec,
+    ConvSpec, KernelBackend, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec,
 };
-use crate::cpu::kernels::norm::Cut;
-use crate::cpu::kernels::{self, Epilogue, Source, Wanted, Weight};
+use crate::cpu::kernels::norm::{self, ReluMask};
+use crate::cpu::kernels::{self, EpilogueValues, GradientTarget, Source, Weight};
+use crate::cpu::policy::{self, MAX_TENSORS};
 
-/// Nodes that an operation has at most. An unused one stands for a constant.
-pub(crate) const MAX_TENSORS: usize = 192;
+/// The parents of a node; `None` for inputs that need no gradient.
+type Parents<'a> = &'a [Option<NodeId>];
 
 #[derive(Debug)]
 struct ConvBackward;
@@ -32,70 +34,89 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
         let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let (tensors, spec) = ops.state;
         let (sources, weight) = (&tensors[..spec.sources_len()], &tensors[spec.sources_len()]);
-        let (gradient, kernel) = (B::read(&gradient), B::read(weight));
         let outputs = weight.shape()[0];
-        let read = Read::all::<B>(sources, &spec.sources);
-        let firsts = spec.sources.iter().scan(0, |next, source| {
-            let first = *next;
-            *next += source.len();
-            Some(first)
-        });
-        let firsts: Vec<usize> = firsts.collect();
-        let is_wanted = |first: usize, source: &SourceSpec| {
-            parents[first..first + source.len()]
-                .iter()
-                .any(Option::is_some)
+        let gradient = B::read(&gradient);
+        let read = SourceValues::all::<B>(sources, &spec.sources);
+        let work = ConvGradients {
+            gradient: &gradient,
+            batch: read[0].dims[0],
+            sources: &read,
+            spec: &spec,
         };
-        let wanted = read
-            .iter()
-            .zip(&spec.sources)
-            .zip(&firsts)
-            .map(|((read, source), &first)| Wanted {
-                channels: read.dims[1],
-                size: [read.dims[2], read.dims[3]],
-                up: read.factors,
-                wanted: is_wanted(first, source),
+        let kernel = B::read(weight);
+        work.register_sources::<B>(Weight::new(&kernel, outputs), &parents, grads);
+        let parent = |n: usize| parents.get(spec.sources_len() + n).copied().flatten();
+        if let Some(parent) = parent(0) {
+            let values = work.weight_gradient(outputs);
+            grads.register::<B>(parent, B::write(values, weight.shape()));
+        }
+        if let Some(parent) = parent(1).filter(|_| spec.bias) {
+            let positions = spec.geometry.size[0] * spec.geometry.size[1];
+            let values = kernels::bias_gradient(&gradient, outputs, positions);
+            grads.register::<B>(parent, B::write(values, Shape::from([outputs])));
+        }
+    }
+}
+
+/// The backward pass of a convolution.
+struct ConvGradients<'a> {
+    gradient: &'a [f32],
+    batch: usize,
+    sources: &'a [SourceValues<'a>],
+    spec: &'a ConvSpec,
+}
+
+impl ConvGradients<'_> {
+    /// Each source with the parents of its tensors.
+    fn with_parents<'p>(
+        &self,
+        mut parents: Parents<'p>,
+    ) -> impl Iterator<Item = (&SourceValues<'_>, Parents<'p>)> {
+        self.sources.iter().map(move |source| {
+            let (now, rest) = parents.split_at(source.spec.len());
+            parents = rest;
+            (source, now)
+        })
+    }
+
+    /// Registers the gradients to the sources and to the norms that they are read through.
+    fn register_sources<B: Slices>(&self, weight: Weight, parents: Parents, grads: &mut Gradients) {
+        let wanted = self
+            .with_parents(parents)
+            .map(|(source, parents)| GradientTarget {
+                shape: source.source().shape(),
+                is_needed: parents.iter().any(Option::is_some),
             });
         let wanted: Vec<_> = wanted.collect();
-        let batch = read[0].dims[0];
-        let parts = kernels::input_gradient(
-            &gradient,
-            batch,
-            (&kernel, outputs),
-            &spec.geometry,
-            &wanted,
-        );
-        for ((part, read), &first) in parts.into_iter().zip(&read).zip(&firsts) {
-            let Some(part) = part else { continue };
-            let parents = &parents[first..];
-            let shape = sources[first].shape();
-            match &read.norm {
-                None => register::<B>(parents[0], Some(part), shape, grads),
+        let geometry = &self.spec.geometry;
+        let found = kernels::input_gradient(self.gradient, self.batch, weight, geometry, &wanted);
+        for ((source, parents), found) in self.with_parents(parents).zip(found) {
+            let Some(found) = found else { continue };
+            let [batch, channels, height, width] = source.dims;
+            let shape = match self.spec.shape.len() {
+                3 => Shape::from([batch, channels, width]),
+                _ => Shape::from([batch, channels, height, width]),
+            };
+            match &source.norm {
+                None => register::<B>(parents[0], Some(found), shape, grads),
                 Some(norm) => {
-                    let x = map_of(&read.values, &shape);
-                    let cut = if norm.spec.relu {
-                        Cut::Input
-                    } else {
-                        Cut::None
+                    let mask = match source.spec.relu {
+                        true => ReluMask::Input,
+                        false => ReluMask::None,
                     };
-                    let found = kernels::norm::backward(x, &part, norm.norm(), cut, false);
+                    let x = channel_map(&source.values, &shape);
+                    let found = norm::backward(x, &found, norm.norm(), mask, false);
                     register_norm::<B>(parents, found, shape, grads);
                 }
             }
         }
-        let parent = |n: usize| parents.get(spec.sources_len() + n).copied().flatten();
-        let (to_weight, to_bias) = (parent(0), parent(1).filter(|_| spec.bias));
-        if to_weight.is_some() {
-            let sources: Vec<_> = read.iter().map(Read::source).collect();
-            let values =
-                kernels::weight_gradient(&sources, (&gradient, outputs), batch, &spec.geometry);
-            register::<B>(to_weight, Some(values), weight.shape(), grads);
-        }
-        if to_bias.is_some() {
-            let positions = spec.geometry.size[0] * spec.geometry.size[1];
-            let values = kernels::bias_gradient(&gradient, outputs, positions);
-            register::<B>(to_bias, Some(values), Shape::from([outputs]), grads);
-        }
+    }
+
+    fn weight_gradient(&self, outputs: usize) -> Vec<f32> {
+        let sources: Vec<_> = self.sources.iter().map(SourceValues::source).collect();
+        let size = self.spec.geometry.size;
+        let gradient = Source::plain(self.gradient, outputs, size);
+        kernels::weight_gradient(&sources, gradient, self.batch, &self.spec.geometry)
     }
 }
 
@@ -110,10 +131,10 @@ fn register<B: Slices>(
     }
 }
 
-/// Registers the gradients to a map, and to the scale and the shift that follow it.
+/// Registers the gradients of a map, and of the scale and the shift of the norm that follows it.
 fn register_norm<B: Slices>(
-    parents: &[Option<NodeId>],
-    found: kernels::norm::Gradients,
+    parents: Parents,
+    found: norm::Gradients,
     shape: Shape,
     grads: &mut Gradients,
 ) {
@@ -133,30 +154,19 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
         let gradient = grads.consume::<B>(&ops.node);
         let ([x, weight], spec) = ops.state;
         let [to_x, to_weight, to_bias] = ops.parents;
-        let [batch, inputs, ..] = dims_of(&x.shape());
+        let [batch, inputs, height, width] = dims_of(&x.shape());
         let outputs = weight.shape()[1];
         let (gradient, values, kernel) = (B::read(&gradient), B::read(&x), B::read(&weight));
-        let source = Source {
-            values: &gradient,
-            channels: outputs,
-            size: spec.size,
-            up: [1, 1],
-            prologue: None,
-        };
+        let source = Source::plain(&gradient, outputs, spec.size);
         if let Some(parent) = to_x {
             let weight = Weight::new(&kernel, inputs);
-            let found = kernels::forward(
-                &[source],
-                batch,
-                weight,
-                &spec.geometry,
-                Epilogue::default(),
-            );
+            let none = EpilogueValues::default();
+            let found = kernels::forward(&[source], batch, weight, &spec.geometry, none);
             grads.register::<B>(parent.id, B::write(found, x.shape()));
         }
         if let Some(parent) = to_weight {
-            let found =
-                kernels::weight_gradient(&[source], (&values, inputs), batch, &spec.geometry);
+            let x = Source::plain(&values, inputs, [height, width]);
+            let found = kernels::weight_gradient(&[source], x, batch, &spec.geometry);
             grads.register::<B>(parent.id, B::write(found, weight.shape()));
         }
         if let Some(parent) = to_bias {
@@ -170,26 +180,28 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
 struct NormBackward;
 
 impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
-    /// Map, scale, shift, mean, variance and, behind a residual and ReLU, the output.
-    type State = (Vec<FloatTensor<B>>, NormSpec);
+    /// Map, scale, shift, mean, variance and, if a residual and ReLU follow the norm, the output.
+    type State = (Vec<FloatTensor<B>>, NormalizeSpec);
 
     fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
         let (tensors, spec) = ops.state;
         let shape = tensors[0].shape();
         let values = B::read(&tensors[0]);
-        let norm = ReadNorm::new::<B>(&tensors[1..5], spec);
-        let output = tensors.get(5).map(B::read);
-        let cut = match (spec.relu, &output) {
-            (false, _) => Cut::None,
-            (true, Some(output)) => Cut::Output(output),
-            (true, None) => Cut::Input,
+        let (vectors, output) = tensors[1..].split_at(NormSpec::LEN);
+        let values_of_norm = NormValues::new::<B>(vectors, spec.norm);
+        let output = output.first().map(B::read);
+        let mask = match (spec.relu, &output) {
+            (false, _) => ReluMask::None,
+            (true, Some(output)) => ReluMask::Output(output),
+            (true, None) => ReluMask::Input,
         };
         let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let residual = parents[5];
-        let x = map_of(&values, &shape);
+        let x = channel_map(&values, &shape);
         let gradient = B::read(&gradient);
-        let mut found = kernels::norm::backward(x, &gradient, norm.norm(), cut, residual.is_some());
+        let norm = values_of_norm.norm();
+        let mut found = norm::backward(x, &gradient, norm, mask, residual.is_some());
         register::<B>(residual, found.residual.take(), shape.clone(), grads);
         register_norm::<B>(&parents, found, shape, grads);
     }
@@ -227,11 +239,7 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
             .prepare::<C>(nodes)
             .compute_bound()
             .stateful();
-        let tensors: Vec<_> = inputs
-            .0
-            .into_iter()
-            .map(|tensor| tensor.into_primitive())
-            .collect();
+        let tensors = into_primitives::<B, C>(inputs.0);
         let output = forward::convolve_transposed::<B>(&tensors, &spec);
         match prepared {
             OpsKind::Tracked(prepared) => {
@@ -247,22 +255,17 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
         Tensors(found.0.into_iter().map(Self::from_inner).collect())
     }
 
-    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+    fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
         let constant = Self::from_inner(inputs.0[1].primitive().clone());
         let nodes = core::array::from_fn(|index| inputs.0.get(index).unwrap_or(&constant).node());
         let prepared = NormBackward.prepare::<C>(nodes).compute_bound().stateful();
-        let mut tensors: Vec<_> = inputs
-            .0
-            .into_iter()
-            .map(|tensor| tensor.into_primitive())
-            .collect();
+        let mut tensors = into_primitives::<B, C>(inputs.0);
         let output = forward::normalize::<B>(&tensors, spec);
         match prepared {
             OpsKind::Tracked(prepared) => {
-                // Behind a residual, only the output says what ReLU has cut.
-                let residual = tensors.len() > 5;
-                tensors.truncate(5);
-                if residual && spec.relu {
+                let has_residual = tensors.len() > 1 + NormSpec::LEN;
+                tensors.truncate(1 + NormSpec::LEN);
+                if policy::norm_saves_output(has_residual, spec.relu) {
                     tensors.push(output.clone());
                 }
                 prepared.finish((tensors, spec), output)
@@ -285,22 +288,26 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
     }
 }
 
-/// Where gradients are recorded there is no epilogue but the bias: norm and activation are operations of
-/// their own then.
+fn into_primitives<B: KernelBackend + Slices, C: CheckpointStrategy>(
+    tensors: Vec<FloatTensor<Autodiff<B, C>>>,
+) -> Vec<FloatTensor<B>> {
+    let tensors = tensors.into_iter();
+    tensors.map(|tensor| tensor.into_primitive()).collect()
+}
+
+/// A convolution that records gradients. It has no epilogue except the bias: norm and activation are operations of
+/// their own here. Unused entries of the node array are filled with a constant.
 fn convolve_recorded<B: KernelBackend + Slices, C: CheckpointStrategy, const N: usize>(
     inputs: Vec<FloatTensor<Autodiff<B, C>>>,
     spec: ConvSpec,
 ) -> FloatTensor<Autodiff<B, C>> {
     let constant = <Autodiff<B, C> as AutodiffBackend>::from_inner(inputs[0].primitive().clone());
-    debug_assert!(!spec.affine && !spec.residual && !spec.relu);
+    debug_assert!(spec.epilogue.norm.is_none() && !spec.epilogue.residual && !spec.epilogue.relu);
     let nodes = core::array::from_fn(|index| inputs.get(index).unwrap_or(&constant).node());
     let prepared = Backward::<B, N>::prepare::<C>(ConvBackward, nodes)
         .compute_bound()
         .stateful();
-    let mut tensors: Vec<_> = inputs
-        .into_iter()
-        .map(|tensor| tensor.into_primitive())
-        .collect();
+    let mut tensors = into_primitives::<B, C>(inputs);
     let output = forward::convolve::<B>(&tensors, &spec);
     match prepared {
         OpsKind::Tracked(prepared) => {

@@ -6,152 +6,86 @@ use core::any::Any;
 use burn::backend::{TensorMetadata, tensor::FloatTensor};
 use burn::tensor::Shape;
 
-use super::{ConvSpec, NormSpec, PoolSpec, Slices, SourceSpec, Tensors, TransposedSpec};
-use crate::cpu::kernels::{self, Epilogue, Keep, Prologue, Source, Weight};
+use super::values::{NormValues, SourceValues, channel_map, dims_of};
+use super::{ConvSpec, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec};
+use crate::cpu::kernels::{self, CacheSlot, EpilogueValues, Weight};
 
-/// `[batch, channels, height, width]`; a map of one axis is of one row.
-pub(super) fn dims_of(shape: &Shape) -> [usize; 4] {
-    let dims: Vec<usize> = shape.iter().copied().collect();
-    match dims[..] {
-        [batch, channels, width] => [batch, channels, 1, width],
-        [batch, channels, height, width] => [batch, channels, height, width],
-        // Batch norm does not look at how the positions lie.
-        [batch, channels, ref more @ ..] => [batch, channels, 1, more.iter().product()],
-        _ => unreachable!("a feature map has a batch and channels"),
-    }
-}
-
-/// A batch norm, read.
-pub(super) struct ReadNorm<'a> {
-    numbers: [Cow<'a, [f32]>; 3],
-    inverse_deviation: Vec<f32>,
-    scale: Vec<f32>,
-    shift: Vec<f32>,
-    pub(super) spec: NormSpec,
-}
-
-impl<'a> ReadNorm<'a> {
-    /// Of scale, shift, mean and variance.
-    pub(super) fn new<B: Slices>(tensors: &'a [FloatTensor<B>], spec: NormSpec) -> Self {
-        let numbers = [0, 1, 2].map(|n| B::read(&tensors[n]));
-        let inverse = |variance: &f32| (1.0 / (f64::from(*variance) + spec.epsilon).sqrt()) as f32;
-        let mut read = Self {
-            numbers,
-            inverse_deviation: B::read(&tensors[3]).iter().map(inverse).collect(),
-            scale: Vec::new(),
-            shift: Vec::new(),
-            spec,
-        };
-        (read.scale, read.shift) = read.norm().affine();
-        read
-    }
-
-    pub(super) fn norm(&self) -> kernels::norm::Norm<'_> {
-        let [gamma, beta, mean] = &self.numbers;
-        kernels::norm::Norm {
-            gamma,
-            beta,
-            mean,
-            inverse_deviation: &self.inverse_deviation,
-            of_batch: self.spec.of_batch,
-        }
-    }
-}
-
-/// A source, read.
-pub(super) struct Read<'a> {
-    pub(super) values: Cow<'a, [f32]>,
-    pub(super) dims: [usize; 4],
-    pub(super) factors: [usize; 2],
-    pub(super) norm: Option<ReadNorm<'a>>,
-}
-
-impl<'a> Read<'a> {
-    pub(super) fn all<B: Slices>(
-        mut tensors: &'a [FloatTensor<B>],
-        specs: &[SourceSpec],
-    ) -> Vec<Self> {
-        let read = |spec: &SourceSpec| {
-            let (now, rest) = tensors.split_at(spec.len());
-            tensors = rest;
-            Self {
-                values: B::read(&now[0]),
-                dims: dims_of(&now[0].shape()),
-                factors: spec.factors,
-                norm: spec.norm.map(|norm| ReadNorm::new::<B>(&now[1..], norm)),
-            }
-        };
-        specs.iter().map(read).collect()
-    }
-
-    pub(super) fn source(&self) -> Source<'_> {
-        Source {
-            values: &self.values,
-            channels: self.dims[1],
-            size: [self.dims[2], self.dims[3]],
-            up: self.factors,
-            prologue: self.norm.as_ref().map(|norm| Prologue {
-                scale: &norm.scale,
-                shift: &norm.shift,
-                relu: norm.spec.relu,
-            }),
-        }
-    }
-}
-
-/// Whether a clone of the tensor has its values at the same place.
+/// Whether a clone of the tensor shares its memory.
 fn is_shared<B: Slices>(tensor: &FloatTensor<B>) -> bool {
     B::read(tensor).as_ptr() == B::read(&tensor.clone()).as_ptr()
 }
 
+/// Bias and norm behind a convolution: `(y - center) scale + shift`.
+struct OutputAffine<'a> {
+    center: Option<Cow<'a, [f32]>>,
+    scale: Option<&'a [f32]>,
+    shift: Option<&'a [f32]>,
+}
+
+impl<'a> OutputAffine<'a> {
+    fn new(bias: Option<&'a [f32]>, norm: Option<&'a NormValues>) -> Self {
+        let Some(norm) = norm else {
+            return Self {
+                center: None,
+                scale: None,
+                shift: bias,
+            };
+        };
+        // y + bias - mean
+        let affine = norm.affine();
+        let center = match bias {
+            Some(bias) => Cow::Owned(affine.mean.iter().zip(bias).map(|(m, b)| m - b).collect()),
+            None => Cow::Borrowed(affine.mean),
+        };
+        Self {
+            center: Some(center),
+            scale: Some(affine.scale),
+            shift: Some(affine.shift),
+        }
+    }
+}
+
 pub(super) fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -> FloatTensor<B> {
     let (sources, rest) = tensors.split_at(spec.sources_len());
-    let weight_tensor = &rest[0];
-    let outputs = weight_tensor.shape()[0];
-    let mut rest = rest.iter().map(B::read);
-    let mut next = |wanted: bool| if wanted { rest.next() } else { None };
-    let weight = next(true).unwrap_or_default();
-    let bias = next(spec.bias);
-    let (scale, shift) = (next(spec.affine), next(spec.affine));
-    let residual = next(spec.residual);
-    // scale (y + bias) + shift
-    let shift = match (&bias, &scale, &shift) {
-        (Some(bias), Some(scale), Some(shift)) => {
-            let numbers = bias.iter().zip(scale.iter()).zip(shift.iter());
-            Some(Cow::Owned(
-                numbers
-                    .map(|((bias, scale), shift)| bias * scale + shift)
-                    .collect(),
-            ))
-        }
-        (Some(bias), _, _) => Some(Cow::Borrowed(&bias[..])),
-        _ => shift.as_ref().map(|shift| Cow::Borrowed(&shift[..])),
+    let (weight_tensor, mut rest) = rest
+        .split_first()
+        .unwrap_or_else(|| unreachable!("a convolution has a weight"));
+    let mut next = |count: usize| {
+        let (now, more) = rest.split_at(count);
+        rest = more;
+        now
     };
-    let epilogue = Epilogue {
-        scale: scale.as_deref(),
-        shift: shift.as_deref(),
+    let bias = next(spec.bias.into()).first().map(B::read);
+    let norm = spec
+        .epilogue
+        .norm
+        .map(|norm| NormValues::new::<B>(next(NormSpec::LEN), norm));
+    let residual = next(spec.epilogue.residual.into()).first().map(B::read);
+    let affine = OutputAffine::new(bias.as_deref(), norm.as_ref());
+    let epilogue = EpilogueValues {
+        center: affine.center.as_deref(),
+        scale: affine.scale,
+        shift: affine.shift,
         residual: residual.as_deref(),
-        relu: spec.relu,
+        relu: spec.epilogue.relu,
     };
-    let read = Read::all::<B>(sources, &spec.sources);
-    let sources: Vec<_> = read.iter().map(Read::source).collect();
-    let batch = read[0].dims[0];
+    let read = SourceValues::all::<B>(sources, &spec.sources);
+    let sources: Vec<_> = read.iter().map(SourceValues::source).collect();
+    let weight = B::read(weight_tensor);
     let hold = || -> Box<dyn Any + Send> { Box::new(weight_tensor.clone()) };
-    if let Some(prepared) = &spec.prepared {
-        prepared.clear_others(&weight);
+    if let Some(cache) = &spec.cache {
+        cache.clear_others(&weight);
     }
-    let keep = spec.prepared.as_ref().filter(|_| {
-        // A clone has the same values at the same place, unless they had to be put in order.
+    let cache = spec.cache.as_ref().filter(|_| {
+        // The cache identifies a weight by its address, so a clone must keep the weight's memory alive.
         matches!(weight, Cow::Borrowed(_)) && is_shared::<B>(weight_tensor)
     });
     let weight = Weight {
         values: &weight,
-        outputs,
-        keep: keep.map(|prepared| Keep {
-            prepared,
-            hold: &hold,
-        }),
+        outputs: weight_tensor.shape()[0],
+        cache: cache.map(|cache| CacheSlot { cache, hold: &hold }),
     };
+    let batch = read[0].dims[0];
     let values = kernels::forward(&sources, batch, weight, &spec.geometry, epilogue);
     B::write(values, Shape::from(spec.shape.clone()))
 }
@@ -161,41 +95,43 @@ pub(super) fn convolve_transposed<B: Slices>(
     spec: &TransposedSpec,
 ) -> FloatTensor<B> {
     let [batch, inputs, ..] = dims_of(&tensors[0].shape());
-    let outputs = tensors[1].shape()[1];
     let (x, weight) = (B::read(&tensors[0]), B::read(&tensors[1]));
     let bias = tensors.get(2).map(B::read);
-    let epilogue = Epilogue {
-        shift: bias.as_deref(),
-        ..Epilogue::default()
+    let convolution = kernels::TransposedConv {
+        weight: Weight::new(&weight, inputs),
+        geometry: &spec.geometry,
+        outputs: tensors[1].shape()[1],
+        size: spec.size,
     };
-    let values = kernels::transposed(
-        &x,
-        batch,
-        (&weight, inputs),
-        &spec.geometry,
-        (outputs, spec.size),
-        epilogue,
-    );
+    let epilogue = EpilogueValues {
+        shift: bias.as_deref(),
+        ..EpilogueValues::default()
+    };
+    let values = kernels::transposed_conv(&x, batch, &convolution, epilogue);
     B::write(values, Shape::from(spec.shape.clone()))
 }
 
 pub(super) fn moments<B: Slices>(x: &FloatTensor<B>) -> Tensors<B> {
     let values = B::read(x);
-    let (mean, variance) = kernels::norm::moments(map_of(&values, &x.shape()));
-    let channels = Shape::from([mean.len()]);
+    let found = kernels::norm::moments(channel_map(&values, &x.shape()));
+    let channels = Shape::from([found.mean.len()]);
     Tensors(vec![
-        B::write(mean, channels.clone()),
-        B::write(variance, channels),
+        B::write(found.mean, channels.clone()),
+        B::write(found.variance, channels),
     ])
 }
 
-pub(super) fn normalize<B: Slices>(tensors: &[FloatTensor<B>], spec: NormSpec) -> FloatTensor<B> {
+pub(super) fn normalize<B: Slices>(
+    tensors: &[FloatTensor<B>],
+    spec: NormalizeSpec,
+) -> FloatTensor<B> {
     let shape = tensors[0].shape();
     let values = B::read(&tensors[0]);
-    let norm = ReadNorm::new::<B>(&tensors[1..5], spec);
-    let residual = tensors.get(5).map(B::read);
-    let x = map_of(&values, &shape);
-    let y = kernels::norm::affine(x, &norm.scale, &norm.shift, residual.as_deref(), spec.relu);
+    let (norm, residual) = tensors[1..].split_at(NormSpec::LEN);
+    let norm = NormValues::new::<B>(norm, spec.norm);
+    let residual = residual.first().map(B::read);
+    let x = channel_map(&values, &shape);
+    let y = kernels::norm::forward(x, norm.affine(), residual.as_deref(), spec.relu);
     B::write(y, shape)
 }
 
@@ -204,13 +140,4 @@ pub(super) fn max_pool<B: Slices>(x: &FloatTensor<B>, spec: &PoolSpec) -> FloatT
     let values = kernels::max_pool::forward(&B::read(x), &spec.0);
     let [height, width] = spec.0.size;
     B::write(values, Shape::from([batch, channels, height, width]))
-}
-
-pub(super) fn map_of<'a>(values: &'a [f32], shape: &Shape) -> kernels::norm::Map<'a> {
-    let [_, channels, height, width] = dims_of(shape);
-    kernels::norm::Map {
-        values,
-        channels,
-        positions: height * width,
-    }
 }

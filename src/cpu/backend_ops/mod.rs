@@ -1,23 +1,25 @@
-//! The kernels as operations of Burn: on the plain backends that run on the CPU, and on autodiff.
+//! The kernels as operations of Burn's CPU backends, and under autodiff.
 
 mod autodiff;
 mod forward;
 mod slices;
 mod specs;
 mod tensors;
+mod values;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
-pub(crate) use autodiff::MAX_TENSORS;
 pub use slices::Slices;
-pub use specs::{ConvSpec, NormSpec, PoolSpec, SourceSpec, TransposedSpec};
+pub use specs::{
+    ConvSpec, EpilogueSpec, NormSpec, NormalizeSpec, PoolSpec, SourceSpec, TransposedSpec,
+};
 pub use tensors::Tensors;
 
 /// The operations of this crate that have kernels.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"))]
 pub trait KernelBackend: Backend {
-    /// Convolution over several sources: `act(scale (conv(cat(sources), weight) + bias) + shift + residual)`.
+    /// Convolution over several sources: `relu(norm(conv(cat(sources), weight) + bias) + residual)`.
     fn convolve(#[extension_type] inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self>;
 
     /// Transposed convolution: `conv_transpose(x, weight) + bias`.
@@ -26,12 +28,13 @@ pub trait KernelBackend: Backend {
         spec: TransposedSpec,
     ) -> FloatTensor<Self>;
 
-    /// Mean and biased variance of each channel. No gradient goes through them here: the norms that use
-    /// them know what they depend on.
+    /// Mean and biased variance of each channel. They carry no gradient: the backward pass of the norm that uses
+    /// them accounts for their dependence on the map.
     fn moments(x: FloatTensor<Self>) -> Tensors<Self>;
 
-    /// `act(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
-    fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self>;
+    /// `relu(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
+    fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormalizeSpec)
+    -> FloatTensor<Self>;
 
     /// The largest value of each window.
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self>;
@@ -51,7 +54,7 @@ impl KernelBackend for burn::backend::Flex {
         forward::moments::<Self>(&x)
     }
 
-    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+    fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
         forward::normalize::<Self>(&inputs.0, spec)
     }
 
@@ -74,7 +77,7 @@ impl KernelBackend for burn::backend::NdArray {
         forward::moments::<Self>(&x)
     }
 
-    fn normalize(inputs: Tensors<Self>, spec: NormSpec) -> FloatTensor<Self> {
+    fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
         forward::normalize::<Self>(&inputs.0, spec)
     }
 

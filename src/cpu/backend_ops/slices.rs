@@ -1,4 +1,4 @@
-//! [`Slices`]: tensors as slices of f32, and back.
+//! [`Slices`]: reads tensors as slices of f32 and writes them back.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use burn::backend::{Backend, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 
-/// A backend whose tensors of f32 are slices.
+/// A backend whose f32 tensors can be read as slices.
 pub trait Slices: Backend {
-    /// The values, in order.
+    /// The values in row-major order; copied if the tensor is not contiguous.
     fn read(tensor: &FloatTensor<Self>) -> Cow<'_, [f32]>;
 
-    /// A tensor of these values.
+    /// A tensor with these values.
     fn write(values: Vec<f32>, shape: Shape) -> FloatTensor<Self>;
 }
 

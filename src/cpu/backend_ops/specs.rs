@@ -1,69 +1,91 @@
-//! What the tensors of each operation are, and its numbers.
+//! The specification of each operation: which tensors it expects, and its parameters.
 
 use alloc::vec::Vec;
 
-use crate::cpu::kernels::{Geometry, Prepared, max_pool::Pooling};
+use crate::cpu::kernels::{WeightCache, max_pool::Pooling};
+use crate::cpu::policy::Geometry;
 
-/// A batch norm, and perhaps ReLU, that a map is read or written through.
+/// A batch norm. Its tensors are the scale, shift, mean and variance of each channel.
 #[derive(Clone, Copy, Debug)]
 pub struct NormSpec {
     pub(crate) epsilon: f64,
-    pub(crate) relu: bool,
-    /// Whether mean and variance are those of the map itself, which gradients go through.
+    /// Whether mean and variance were computed from this map. If so, gradients flow through them.
     pub(crate) of_batch: bool,
+}
+
+impl NormSpec {
+    /// The number of tensors of a norm.
+    pub(super) const LEN: usize = 4;
 }
 
 /// How a source is read.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceSpec {
-    /// How many times along its axes.
+    /// How often each value is repeated along each axis.
     pub(crate) factors: [usize; 2],
-    /// Through which norm. Its scale, shift, mean and variance follow the source.
+    /// The norm that is applied while reading. Its tensors follow the source.
     pub(crate) norm: Option<NormSpec>,
+    /// Whether ReLU is applied after the norm.
+    pub(crate) relu: bool,
 }
 
 impl SourceSpec {
-    /// The tensors of the source.
+    /// The number of tensors of the source.
     pub(super) fn len(&self) -> usize {
-        if self.norm.is_some() { 5 } else { 1 }
+        match self.norm {
+            Some(_) => 1 + NormSpec::LEN,
+            None => 1,
+        }
     }
 }
 
-/// What the tensors of a convolution are, in this order.
-#[derive(Clone, Debug)]
-pub struct ConvSpec {
-    pub(crate) sources: Vec<SourceSpec>,
-    /// Whether a bias follows the sources and the weight.
-    pub(crate) bias: bool,
-    /// Whether scale and shift of each channel follow.
-    pub(crate) affine: bool,
-    /// Whether a residual follows.
+/// What follows a convolution, and which tensors that adds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EpilogueSpec {
+    pub(crate) norm: Option<NormSpec>,
     pub(crate) residual: bool,
     /// Whether ReLU is applied last.
     pub(crate) relu: bool,
+}
+
+/// A convolution. Its tensors are, in this order: sources, weight, bias, epilogue.
+#[derive(Clone, Debug)]
+pub struct ConvSpec {
+    pub(crate) sources: Vec<SourceSpec>,
+    /// Whether there is a bias.
+    pub(crate) bias: bool,
+    pub(crate) epilogue: EpilogueSpec,
     pub(crate) geometry: Geometry,
     /// The shape of the output.
     pub(crate) shape: Vec<usize>,
-    /// Where the layer keeps what is made of its weight, unless that changes with every step.
-    pub(crate) prepared: Option<Prepared>,
+    /// The layer's cache of packed weights; `None` in training, where the weight changes with every step.
+    pub(crate) cache: Option<WeightCache>,
 }
 
 impl ConvSpec {
-    /// The tensors of all sources.
+    /// The number of tensors of all sources.
     pub(super) fn sources_len(&self) -> usize {
         self.sources.iter().map(SourceSpec::len).sum()
     }
 }
 
-/// What the tensors of a transposed convolution are: the map, the weight and, where said, a bias.
+/// A transposed convolution. Its tensors are the map, the weight and, if there is one, the bias.
 #[derive(Clone, Debug)]
 pub struct TransposedSpec {
-    /// Of the convolution that it turns round: from its output to its input.
+    /// The geometry of the convolution whose input gradient it computes.
     pub(crate) geometry: Geometry,
     /// Height and width of the output.
     pub(crate) size: [usize; 2],
     /// The shape of the output.
     pub(crate) shape: Vec<usize>,
+}
+
+/// A batch norm that writes its output. Its tensors are the map, those of the norm and, if there is one, a residual.
+#[derive(Clone, Copy, Debug)]
+pub struct NormalizeSpec {
+    pub(crate) norm: NormSpec,
+    /// Whether ReLU is applied last.
+    pub(crate) relu: bool,
 }
 
 /// A max pool.

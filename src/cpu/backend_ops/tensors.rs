@@ -1,4 +1,4 @@
-//! [`Tensors`]: a list of tensors that crosses Burn's dispatch.
+//! [`Tensors`]: a list of tensors that Burn's dispatch can pass to a backend.
 
 use alloc::vec::Vec;
 
@@ -8,7 +8,7 @@ use burn::backend::{
     ExtensionType,
 };
 
-/// Several tensors, as what an operation takes or gives.
+/// The inputs or outputs of an operation.
 #[derive(Debug)]
 pub struct Tensors<B: Backend>(pub(crate) Vec<FloatTensor<B>>);
 
@@ -40,7 +40,7 @@ impl<B: Backend> ExtensionType<B> for Tensors<B> {
     }
 
     fn routing_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
-        // Constants among the inputs have no part in autodiff, and do not choose it.
+        // Constants among the inputs do not take part in autodiff, so they do not select the backend.
         let recorded =
             |tensor: &&DispatchTensor| tensor.autodiff != DispatchAutodiffContext::Disabled;
         target.0.iter().find(recorded).or_else(|| target.0.first())

@@ -1,22 +1,24 @@
-//! Convolution tap by tap: what is staged is multiplied as it lies, at the offset of each tap.
+//! Convolution tap by tap: the packed values are multiplied in place, at the offset of each tap.
 
 use alloc::{borrow::Cow, vec::Vec};
 
 use pulp::Simd;
 
-use super::raw::simd::{self, FarRows, Offsets, Rows};
-use super::sink::{Output, Task};
-use super::stage::{Source, Staging, channels_of};
-use super::threads::{Scratch, Work, grow};
+use super::output_tiles::{Output, OutputMap, OutputTile, SumRows, TileShape, split};
+use super::packing::{ChannelGroup, Packing, Place};
+use super::raw::simd::{self, FarRows, Gathered, Offsets, Rows, RowsMut};
+use super::source::{Source, channels_of};
+use super::threads::{self, Scratch, Work, grow};
+use super::tiling::channels_of_tile;
 
-/// Steps of a sum between which the values that they read stay in the nearest cache.
+/// Steps of a sum at once, so that the values they read stay in the first-level cache.
 const CHUNK: usize = 192;
 
-/// Panels that share a reading of the weight, which may not stay in the second cache.
+/// Panels that share a pass over the weight, which may not fit into the second-level cache.
 const PANELS: usize = 4;
 
-/// Floats of a weight that does not stay in a usual second cache from its last use to this one.
-const FAR: usize = 256 * 1024;
+/// Floats of a weight that stays in a typical second-level cache between two uses.
+const MAX_NEAR_WEIGHT: usize = 256 * 1024;
 
 /// The outputs at one position modulo the step: `y[k] = sum_i weight[k][i] x[offset_i]`.
 pub(super) struct Phase<'a> {
@@ -36,27 +38,80 @@ impl<'a> Phase<'a> {
             chunks: chunks.map(|chunk| Offsets::new(chunk.to_vec())).collect(),
         }
     }
+
+    /// The sums of `outputs` outputs from `first_output` on, for `columns` columns of `seen`.
+    #[inline(always)]
+    fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        first_output: usize,
+        [outputs, columns]: [usize; 2],
+        seen: &[f32],
+        sums: &mut [f32],
+        pitch: usize,
+    ) {
+        let mut done = 0;
+        for chunk in &self.chunks {
+            let size = [outputs, columns];
+            let weight = Rows {
+                values: &self.weight[first_output * self.steps + done..],
+                step: self.steps,
+            };
+            let seen = Gathered {
+                values: seen,
+                offsets: chunk,
+            };
+            let into = RowsMut {
+                values: &mut *sums,
+                step: pitch,
+            };
+            if self.weight.len() > MAX_NEAR_WEIGHT {
+                simd::product(simd, size, FarRows(weight), seen, done > 0, into);
+            } else {
+                simd::product(simd, size, weight, seen, done > 0, into);
+            }
+            done += chunk.len();
+        }
+        if self.chunks.is_empty() {
+            sums.fill(0.0);
+        }
+    }
 }
 
-/// A convolution, for which the order and the places of everything are settled.
+/// A convolution with all layouts chosen.
 pub(super) struct Direct<'a> {
     pub(super) sources: &'a [Source<'a>],
     pub(super) groups: usize,
-    pub(super) staging: Staging,
-    /// The output is cut into its positions modulo this; for each, by rows, there is a phase.
+    pub(super) packing: Packing,
+    /// The outputs are divided into phases by their positions modulo this, in row-major order.
     pub(super) step: [usize; 2],
     pub(super) phases: Vec<Phase<'a>>,
     pub(super) output: Output<'a>,
 }
 
-impl Work<Task<'_>> for Direct<'_> {
+impl Direct<'_> {
+    /// Runs the work in tiles of `rows` steps of rows.
+    pub(super) fn run_all(&self, maps: Vec<OutputMap>, batch: usize, rows: usize) {
+        let Output { channels, size, .. } = self.output;
+        let rows = rows * self.step[0];
+        let tiles = batch * size[0].div_ceil(rows);
+        let tile = TileShape {
+            rows,
+            step: self.step[0],
+            channels: channels_of_tile(tiles, channels, self.groups),
+        };
+        threads::run(self, split(maps, batch, size, tile));
+    }
+}
+
+impl Work<OutputTile<'_>> for Direct<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, task: Task, scratch: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, tile: OutputTile, scratch: &mut Scratch) {
         match self.step[1] {
-            1 => self.run_phases::<S, 1>(simd, task, scratch),
-            2 => self.run_phases::<S, 2>(simd, task, scratch),
-            3 => self.run_phases::<S, 3>(simd, task, scratch),
-            _ => self.run_phases::<S, 4>(simd, task, scratch),
+            1 => self.run_phases::<S, 1>(simd, tile, scratch),
+            2 => self.run_phases::<S, 2>(simd, tile, scratch),
+            3 => self.run_phases::<S, 3>(simd, tile, scratch),
+            _ => self.run_phases::<S, 4>(simd, tile, scratch),
         }
     }
 }
@@ -67,64 +122,50 @@ impl Direct<'_> {
     fn run_phases<S: Simd, const N: usize>(
         &self,
         simd: S,
-        mut task: Task,
-        [staged, sums, _]: &mut Scratch,
+        mut tile: OutputTile,
+        [packed, sums, _]: &mut Scratch,
     ) {
-        let size = [task.rows.len(), self.output.size[1]];
+        let size = [tile.rows.len(), self.output.size[1]];
         let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(self.step[axis]));
-        let pitch = self.staging.pitch;
-        // The rows follow each other; what is computed between them is left.
+        let pitch = self.packing.pitch;
+        // The rows are consecutive; the sums in the gaps between them are ignored.
         let end = (rows - 1) * pitch + width;
         let count = end.next_multiple_of(S::F32_LANES);
         let channels = channels_of(self.sources) / self.groups;
-        // A last vector reads past the last channel.
-        let staged = grow(staged, channels * self.staging.channel_len() + S::F32_LANES);
-        let group = task.channels.start * self.groups / self.output.channels;
-        let first_row = task.rows.start / self.step[0];
-        let groups = [group, self.groups];
-        self.staging
-            .fill_all(self.sources, groups, [task.batch, first_row], staged);
-        let outputs = task.channels.len();
+        // The last vector may read past the last channel.
+        let packed = grow(packed, channels * self.packing.channel_len() + S::F32_LANES);
+        let group = ChannelGroup {
+            index: tile.channels.start * self.groups / self.output.channels,
+            count: self.groups,
+        };
+        let place = Place {
+            batch: tile.batch,
+            first_row: tile.rows.start / self.step[0],
+        };
+        self.packing.fill_all(self.sources, group, place, packed);
+        let outputs = tile.channels.len();
         let wide = PANELS * simd::panel::<S>();
         let sums = grow(sums, self.phases.len() * outputs * wide);
-        let mut first = 0;
-        while first < count {
+        for first in (0..count).step_by(wide) {
             let columns = wide.min(count - first);
-            for (phase, sums) in self
-                .phases
-                .iter()
-                .zip(sums.chunks_exact_mut(outputs * wide))
-            {
-                let mut done = 0;
-                for chunk in &phase.chunks {
-                    let size = [outputs, columns];
-                    let weight = Rows {
-                        values: &phase.weight[task.channels.start * phase.steps + done..],
-                        step: phase.steps,
-                    };
-                    let seen = (&staged[first..], chunk);
-                    let into = (&mut *sums, wide);
-                    if phase.weight.len() > FAR {
-                        simd::product(simd, size, FarRows(weight), seen, done > 0, into);
-                    } else {
-                        simd::product(simd, size, weight, seen, done > 0, into);
-                    }
-                    done += chunk.len();
-                }
-                if phase.chunks.is_empty() {
-                    sums.fill(0.0);
-                }
+            let of_phases = sums.chunks_exact_mut(outputs * wide);
+            for (phase, sums) in self.phases.iter().zip(of_phases) {
+                let (seen, size) = (&packed[first..], [outputs, columns]);
+                phase.multiply(simd, tile.channels.start, size, seen, sums, wide);
             }
             let sums = &sums[..];
+            let rows = SumRows {
+                first,
+                last: end.min(first + columns),
+                pitch,
+                row_phases: self.step[0],
+            };
             for index in 0..outputs {
                 let of = |row: usize, column: usize| {
                     &sums[((row * N + column) * outputs + index) * wide..][..wide]
                 };
-                let places = [first, end.min(first + columns)];
-                let layout = [pitch, self.step[0]];
-                task.write_rows::<N>(index, places, layout, of, &self.output);
+                tile.write_rows::<N>(index, rows, of, &self.output);
             }
-            first += columns;
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Max pooling over two axes: the largest of the rows of a window first, then of its columns.
+//! Max pooling over two axes: first over the rows of a window, then over its columns.
 
 use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
 
-use super::raw::blank::{Blank, Piece};
+use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 use super::threads::{self, Scratch, Work, grow};
 
-/// The numbers of a pool over maps of `map`, whose outputs are of `size`.
+/// A pool from maps of size `map` to outputs of size `size`.
 #[derive(Clone, Debug)]
 pub(crate) struct Pooling {
     pub(crate) kernel: [usize; 2],
@@ -23,7 +23,7 @@ impl Pooling {
         values.chunks_exact(self.map[0] * self.map[1])
     }
 
-    /// The positions of the map that the window at `output` sees.
+    /// The positions of the map inside the window at `output`.
     fn seen(&self, axis: usize, output: usize) -> core::ops::Range<usize> {
         let start = output * self.stride[axis];
         let end = start + self.kernel[axis];
@@ -32,16 +32,16 @@ impl Pooling {
     }
 }
 
-/// The larger of the two, the first if they are equal; a NaN, if one is.
+/// The larger of the two; the first if they are equal; NaN if one of them is.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
 }
 
-/// The largest value of each window, of planes one after the other.
+/// The largest value of each window, for consecutive planes.
 pub(crate) fn forward(x: &[f32], pooling: &Pooling) -> Vec<f32> {
-    struct Forward<'a>(&'a Pooling);
-    impl Work<(&[f32], Piece<'_>)> for Forward<'_> {
+    struct TakeLargest<'a>(&'a Pooling);
+    impl Work<(&[f32], Piece<'_>)> for TakeLargest<'_> {
         #[inline(always)]
         fn run<S: Simd>(
             &self,
@@ -68,28 +68,31 @@ pub(crate) fn forward(x: &[f32], pooling: &Pooling) -> Vec<f32> {
                         *found = larger(*found, *value);
                     }
                 }
-                into.write(row, [0, outputs], [&*found], None, |value, _| value);
+                into.write(row, 0..outputs, [&*found], None, |value, _| value);
             }
         }
     }
     let plane = pooling.size[0] * pooling.size[1];
     let planes = pooling.planes(x);
-    let mut y = Blank::new(planes.len() * plane);
-    let pieces = y.pieces([plane; 2], [pooling.size[1], 1]);
-    let tasks = planes.zip(pieces.map(|(_, _, piece)| piece));
-    threads::run(&Forward(pooling), tasks.collect());
+    let mut y = UninitBuffer::new(planes.len() * plane);
+    let pieces = y.pieces(Cuts {
+        width: pooling.size[1],
+        ..Cuts::planes(plane)
+    });
+    let tasks = planes.zip(pieces.map(|placed| placed.piece));
+    threads::run(&TakeLargest(pooling), tasks.collect());
     y.finish()
 }
 
-/// The gradient to the map: that of each output goes to the first of the largest values that it sees.
+/// The gradient of the map: the gradient of each output goes to the first largest value of its window.
 pub(crate) fn backward(x: &[f32], gradient: &[f32], pooling: &Pooling) -> Vec<f32> {
     struct Plane<'a> {
         values: &'a [f32],
         gradient: &'a [f32],
         into: &'a mut [f32],
     }
-    struct Backward<'a>(&'a Pooling);
-    impl Work<Plane<'_>> for Backward<'_> {
+    struct GiveToLargest<'a>(&'a Pooling);
+    impl Work<Plane<'_>> for GiveToLargest<'_> {
         #[inline(always)]
         fn run<S: Simd>(&self, _: S, plane: Plane, _: &mut Scratch) {
             let (width, outputs) = (self.0.map[1], self.0.size[1]);
@@ -102,7 +105,7 @@ pub(crate) fn backward(x: &[f32], gradient: &[f32], pooling: &Pooling) -> Vec<f3
                     for y in rows.clone() {
                         for place in y * width + columns.start..y * width + columns.end {
                             let value = plane.values[place];
-                            // (Not a branch: which one is taken cannot be foretold.)
+                            // (Selected without a branch, which would be unpredictable.)
                             let more = value > most || value.is_nan();
                             most = if more { value } else { most };
                             at = if more { place } else { at };
@@ -122,7 +125,7 @@ pub(crate) fn backward(x: &[f32], gradient: &[f32], pooling: &Pooling) -> Vec<f3
         gradient,
         into,
     });
-    threads::run(&Backward(pooling), tasks.collect());
+    threads::run(&GiveToLargest(pooling), tasks.collect());
     found
 }
 

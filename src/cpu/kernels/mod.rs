@@ -1,24 +1,30 @@
-//! Convolution on the CPU, in f32, over several sources that are never concatenated nor upsampled.
+//! Convolution, batch norm and max pool on the CPU, on slices of f32.
 //!
-//! Every thread takes some rows of the output. It lays out what their windows see ([`stage`]), so that a
-//! tap of the kernel is one offset, multiplies ([`raw::simd`]) in an order that keeps values in the nearest
-//! cache ([`direct`], [`winograd`]), and writes the result once ([`sink`]), with batch norm, residual and ReLU on the
-//! way. The gradient to the sources is such a convolution of the gradient; that to the weight is a
-//! product of both maps ([`weight_gradient`], [`winograd_gradient`]).
+//! A convolution reads several sources that are never concatenated nor upsampled. Every thread takes some tiles of
+//! the output. It packs the rows that their windows see ([`packing`]), so that a tap of the kernel is one offset,
+//! multiplies ([`raw::simd`]) in an order that keeps values in the first-level cache ([`direct`], [`winograd`]), and
+//! writes the result once ([`output_tiles`]), with norm, residual and ReLU applied. The gradient of the sources is
+//! such a convolution of the gradient ([`input_gradient`]); the gradient of the weight is a product of both maps
+//! ([`direct_gradient`], [`winograd_gradient`]).
 //!
 //! Maps of one spatial axis are maps of one row.
 
+mod conv_forward;
 mod direct;
-mod fold;
-mod gradient;
+mod direct_gradient;
+mod enlarged;
+mod input_gradient;
 pub(crate) mod max_pool;
 pub(crate) mod norm;
-mod plan;
-mod prepared;
+mod output_tiles;
+mod packed_weights;
+mod packing;
 mod raw;
-mod sink;
-mod stage;
+mod source;
+mod tap_patterns;
+mod tap_sums;
 mod threads;
+mod tiling;
 mod weight_gradient;
 mod winograd;
 mod winograd_gradient;
@@ -26,9 +32,9 @@ mod winograd_gradient;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use gradient::{Wanted, input_gradient, transposed, weight_gradient};
-pub(crate) use plan::{Geometry, bias_gradient, forward};
-pub(crate) use prepared::{Keep, Prepared, Weight};
-pub(crate) use raw::blank::MAX_STEP;
-pub(crate) use sink::Epilogue;
-pub(crate) use stage::{Prologue, Source};
+pub(crate) use conv_forward::{bias_gradient, forward};
+pub(crate) use input_gradient::{GradientTarget, TransposedConv, input_gradient, transposed_conv};
+pub(crate) use output_tiles::EpilogueValues;
+pub(crate) use packed_weights::{CacheSlot, Weight, WeightCache};
+pub(crate) use source::{ChannelAffine, Prologue, Source};
+pub(crate) use weight_gradient::weight_gradient;

@@ -1,18 +1,19 @@
-//! Batch norm with what follows it, `y = act(scale x + shift + residual)`, in two passes over the map;
-//! its gradient in two more. Sums go on in f64 after every block.
+//! Batch norm with what follows it, `y = relu(scale (x - mean) + shift + residual)`, in two passes over the map;
+//! its gradient in two more. Sums are accumulated in f64 after every block.
 
 use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
 
-use super::raw::blank::{Blank, Piece};
+use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use super::source::{Affine, ChannelAffine};
 use super::threads::{self, Scratch, Work};
 
-/// Values that are added in f32 before they go on in f64.
+/// Values that are added in f32 before the sum is added to an f64.
 const BLOCK: usize = 1024;
 const LANES: usize = 16;
 
-/// Sums of `N` terms of each of `len` positions.
+/// The sums of `N` terms over `len` positions.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // lanes of vectors
 fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f64; N] {
@@ -60,294 +61,304 @@ pub(super) fn sum(values: &[f32]) -> f64 {
     threads::instructions().dispatch(Sum(values))
 }
 
-/// A map as batch norm sees it.
+/// A feature map as batch norm reads it: channels and positions.
 #[derive(Clone, Copy)]
-pub(crate) struct Map<'a> {
+pub(crate) struct ChannelMap<'a> {
     /// `[batch, channels, positions]`
     pub(crate) values: &'a [f32],
     pub(crate) channels: usize,
     pub(crate) positions: usize,
 }
 
-impl<'a> Map<'a> {
+impl<'a> ChannelMap<'a> {
     /// The planes of a channel.
     fn planes(self, channel: usize) -> impl Iterator<Item = &'a [f32]> {
         let planes = self.values.chunks_exact(self.positions);
         planes.skip(channel).step_by(self.channels)
     }
 
-    fn of_a_channel(self) -> f64 {
+    /// The values of a channel in the whole batch.
+    fn count(self) -> f64 {
         (self.values.len() / self.channels) as f64
     }
 }
 
-/// The planes of a map that is written, by channels.
-fn planes_by_channel(values: &mut Blank, channels: usize, positions: usize) -> Vec<Vec<Piece<'_>>> {
+/// The planes of an output map, grouped by channel.
+fn planes_by_channel(
+    values: &mut UninitBuffer,
+    channels: usize,
+    positions: usize,
+) -> Vec<Vec<Piece<'_>>> {
     let mut planes: Vec<Vec<Piece>> = (0..channels).map(|_| Vec::new()).collect();
-    for (index, _, plane) in values.pieces([positions; 2], [positions, 1]) {
-        planes[index % channels].push(plane);
+    for plane in values.pieces(Cuts::planes(positions)) {
+        planes[plane.plane % channels].push(plane.piece);
     }
     planes
 }
 
 /// Mean and biased variance of each channel.
-pub(crate) fn moments(x: Map) -> (Vec<f32>, Vec<f32>) {
-    struct Moments<'a>(Map<'a>);
-    impl Work<(usize, (&mut f32, &mut f32))> for Moments<'_> {
-        #[inline(always)]
-        fn run<S: Simd>(
-            &self,
-            _: S,
-            (channel, (mean, variance)): (usize, (&mut f32, &mut f32)),
-            _: &mut Scratch,
-        ) {
-            let count = self.0.of_a_channel();
-            let mut total = 0.0;
-            for plane in self.0.planes(channel) {
-                total += sums(plane.len(), |i| [plane[i]])[0];
-            }
-            let center = (total / count) as f32;
-            let mut squares = [0.0; 2];
-            for plane in self.0.planes(channel) {
-                let more = sums(plane.len(), |i| {
-                    let d = plane[i] - center;
-                    [d, d * d]
-                });
-                squares = [squares[0] + more[0], squares[1] + more[1]];
-            }
-            *mean = (total / count) as f32;
-            let off = squares[0] / count;
-            *variance = (squares[1] / count - off * off) as f32;
-        }
-    }
-    let (mut mean, mut variance) = (vec![0.0; x.channels], vec![0.0; x.channels]);
-    let tasks = mean.iter_mut().zip(&mut variance).enumerate();
-    threads::run(&Moments(x), tasks.collect());
-    (mean, variance)
+pub(crate) struct Moments {
+    pub(crate) mean: Vec<f32>,
+    pub(crate) variance: Vec<f32>,
 }
 
-/// `act(scale x + shift + residual)`
-pub(crate) fn affine(
-    x: Map,
-    scale: &[f32],
-    shift: &[f32],
+/// The moments of each channel: a first estimate of the mean, then the moments of the differences to it. This does not
+/// cancel where the values are large and nearly constant.
+pub(crate) fn moments(x: ChannelMap) -> Moments {
+    let mut found = Moments {
+        mean: vec![0.0; x.channels],
+        variance: vec![0.0; x.channels],
+    };
+    let channels = found.mean.iter_mut().zip(&mut found.variance).enumerate();
+    let channels = channels.map(|(index, (mean, variance))| ChannelMoments {
+        index,
+        mean,
+        variance,
+    });
+    threads::run(&MomentsOf(x), channels.collect());
+    found
+}
+
+struct MomentsOf<'a>(ChannelMap<'a>);
+
+struct ChannelMoments<'a> {
+    index: usize,
+    mean: &'a mut f32,
+    variance: &'a mut f32,
+}
+
+impl Work<ChannelMoments<'_>> for MomentsOf<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S, channel: ChannelMoments, _: &mut Scratch) {
+        let count = self.0.count();
+        let mut total = 0.0;
+        for plane in self.0.planes(channel.index) {
+            total += sums(plane.len(), |i| [plane[i]])[0];
+        }
+        let center = (total / count) as f32;
+        let mut off = [0.0; 2];
+        for plane in self.0.planes(channel.index) {
+            let more = sums(plane.len(), |i| {
+                let d = plane[i] - center;
+                [d, d * d]
+            });
+            off = [off[0] + more[0], off[1] + more[1]];
+        }
+        let [mean, square] = off.map(|sum| sum / count);
+        *channel.mean = (f64::from(center) + mean) as f32;
+        let variance = (square - mean * mean) as f32;
+        // (Not `max`, which would hide a NaN.)
+        *channel.variance = if variance < 0.0 { 0.0 } else { variance };
+    }
+}
+
+/// `relu(affine(x) + residual)`
+pub(crate) fn forward(
+    x: ChannelMap,
+    affine: ChannelAffine,
     residual: Option<&[f32]>,
     relu: bool,
 ) -> Vec<f32> {
-    struct Affine<'a> {
-        x: Map<'a>,
-        scale: &'a [f32],
-        shift: &'a [f32],
-        residual: Option<Map<'a>>,
-        relu: bool,
-    }
-    impl Work<(usize, Vec<Piece<'_>>)> for Affine<'_> {
-        #[inline(always)]
-        fn run<S: Simd>(&self, _: S, (channel, planes): (usize, Vec<Piece>), _: &mut Scratch) {
-            let (scale, shift) = (self.scale[channel], self.shift[channel]);
-            let low = if self.relu { 0.0 } else { f32::NEG_INFINITY };
-            let finish = |v: f32| if v < low { low } else { v };
-            let mut residuals = self.residual.map(|residual| residual.planes(channel));
-            for (x, y) in self.x.planes(channel).zip(planes) {
-                match residuals.as_mut().and_then(Iterator::next) {
-                    Some(residual) => {
-                        let both = x.iter().zip(residual);
-                        y.fill(both.map(|(x, r)| finish(x * scale + shift + r)));
-                    }
-                    None => {
-                        y.fill(x.iter().map(|x| finish(x * scale + shift)));
-                    }
+    let mut y = UninitBuffer::new(x.values.len());
+    let planes = planes_by_channel(&mut y, x.channels, x.positions);
+    let planes = planes.into_iter().enumerate();
+    let work = ApplyNorm {
+        x,
+        affine,
+        residual: residual.map(|values| ChannelMap { values, ..x }),
+        relu,
+    };
+    let channels = planes.map(|(index, planes)| ChannelOutput { index, planes });
+    threads::run(&work, channels.collect());
+    y.finish()
+}
+
+struct ApplyNorm<'a> {
+    x: ChannelMap<'a>,
+    affine: ChannelAffine<'a>,
+    residual: Option<ChannelMap<'a>>,
+    relu: bool,
+}
+
+struct ChannelOutput<'a> {
+    index: usize,
+    planes: Vec<Piece<'a>>,
+}
+
+impl Work<ChannelOutput<'_>> for ApplyNorm<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S, channel: ChannelOutput, _: &mut Scratch) {
+        let affine = self.affine.of(channel.index);
+        let low = if self.relu { 0.0 } else { f32::NEG_INFINITY };
+        // (Not `max`, which would hide a NaN.)
+        let finish = |v: f32| if v < low { low } else { v };
+        let mut residuals = self.residual.map(|residual| residual.planes(channel.index));
+        for (x, y) in self.x.planes(channel.index).zip(channel.planes) {
+            match residuals.as_mut().and_then(Iterator::next) {
+                Some(residual) => {
+                    let both = x.iter().zip(residual);
+                    y.fill(both.map(|(x, r)| finish(affine.apply(*x) + r)));
+                }
+                None => {
+                    y.fill(x.iter().map(|x| finish(affine.apply(*x))));
                 }
             }
         }
     }
-    let mut y = Blank::new(x.values.len());
-    let planes = planes_by_channel(&mut y, x.channels, x.positions);
-    let residual = residual.map(|values| Map { values, ..x });
-    let work = Affine {
-        x,
-        scale,
-        shift,
-        residual,
-        relu,
-    };
-    threads::run(&work, planes.into_iter().enumerate().collect());
-    y.finish()
 }
 
-/// What a gradient that comes to `y = act(scale x + shift + residual)` passes on, where `scale` and
-/// `shift` come from the moments of `x`.
+/// The gradients of `y = relu(norm(x) + residual)`.
 pub(crate) struct Gradients {
     pub(crate) x: Vec<f32>,
     pub(crate) gamma: Vec<f32>,
     pub(crate) beta: Vec<f32>,
-    /// To the residual, if there was one.
+    /// Of the residual, if it is needed.
     pub(crate) residual: Option<Vec<f32>>,
 }
 
-/// How the values that ReLU has cut are known again.
+/// How the backward pass finds the values that ReLU has zeroed.
 #[derive(Clone, Copy)]
-pub(crate) enum Cut<'a> {
+pub(crate) enum ReluMask<'a> {
     /// There was no ReLU.
     None,
-    /// Where the output is 0.
+    /// They are those where the output is 0.
     Output(&'a [f32]),
-    /// Where `scale x + shift` is not above 0; for norms without a residual.
+    /// They are those where the norm of the input is not positive; for norms without a residual.
     Input,
 }
 
 /// The numbers of a norm: `y = gamma (x - mean) / deviation + beta`.
 #[derive(Clone, Copy)]
 pub(crate) struct Norm<'a> {
-    pub(crate) gamma: &'a [f32],
-    pub(crate) beta: &'a [f32],
-    pub(crate) mean: &'a [f32],
+    /// `gamma / deviation` is its scale.
+    pub(crate) affine: ChannelAffine<'a>,
     /// `1 / sqrt(variance + epsilon)`
     pub(crate) inverse_deviation: &'a [f32],
-    /// Whether mean and deviation are those of the map.
+    /// Whether mean and deviation were computed from this map.
     pub(crate) of_batch: bool,
 }
 
-impl Norm<'_> {
-    /// Scale and shift of each channel.
-    pub(crate) fn affine(&self) -> (Vec<f32>, Vec<f32>) {
-        let scale: Vec<f32> = self
-            .gamma
-            .iter()
-            .zip(self.inverse_deviation)
-            .map(|(g, d)| g * d)
-            .collect();
-        let shift = self
-            .beta
-            .iter()
-            .zip(self.mean)
-            .zip(&scale)
-            .map(|((b, m), s)| b - m * s);
-        let shift = shift.collect();
-        (scale, shift)
-    }
-}
-
-/// The gradients of a norm in training.
+/// The backward pass of a norm.
 pub(crate) fn backward(
-    x: Map,
+    x: ChannelMap,
     gradient: &[f32],
     norm: Norm,
-    cut: Cut,
-    residual: bool,
+    mask: ReluMask,
+    wants_residual: bool,
 ) -> Gradients {
-    struct Backward<'a> {
-        x: Map<'a>,
-        gradient: Map<'a>,
-        output: Option<Map<'a>>,
-        cut_by_input: bool,
-        norm: Norm<'a>,
-        scale: Vec<f32>,
-        shift: Vec<f32>,
-    }
-    struct Channel<'a> {
-        index: usize,
-        gamma: &'a mut f32,
-        beta: &'a mut f32,
-        x: Vec<Piece<'a>>,
-        residual: Option<Vec<Piece<'a>>>,
-    }
-    impl Work<Channel<'_>> for Backward<'_> {
-        #[inline(always)]
-        fn run<S: Simd>(&self, _: S, channel: Channel, _: &mut Scratch) {
-            let c = channel.index;
-            let (mean, inverse) = (self.norm.mean[c], self.norm.inverse_deviation[c]);
-            let (scale, shift) = (self.scale[c], self.shift[c]);
-            // First the gradient behind the activation, with its sums; then what comes of them.
-            let mut totals = [0.0f64; 2];
-            let mut outputs = self.output.map(|output| output.planes(c));
-            let planes = self.x.planes(c).zip(self.gradient.planes(c)).zip(channel.x);
-            let mut behind = Vec::new();
-            for ((x, gradient), into) in planes {
-                let g = gradient.iter();
-                let into = match outputs.as_mut().and_then(Iterator::next) {
-                    Some(output) => {
-                        let passes = output.iter().map(|y| *y > 0.0);
-                        into.fill(
-                            g.zip(passes)
-                                .map(|(g, passes)| if passes { *g } else { 0.0 }),
-                        )
-                    }
-                    None if self.cut_by_input => {
-                        let passes = x.iter().map(|x| x * scale + shift > 0.0);
-                        into.fill(
-                            g.zip(passes)
-                                .map(|(g, passes)| if passes { *g } else { 0.0 }),
-                        )
-                    }
-                    None => into.fill(g.copied()),
-                };
-                let seen = &*into;
-                let more = sums(x.len(), |i| [seen[i], seen[i] * ((x[i] - mean) * inverse)]);
-                totals = [totals[0] + more[0], totals[1] + more[1]];
-                behind.push(into);
-            }
-            *channel.beta = totals[0] as f32;
-            *channel.gamma = totals[1] as f32;
-            if let Some(residual) = channel.residual {
-                for (into, g) in residual.into_iter().zip(&behind) {
-                    into.fill(g.iter().copied());
-                }
-            }
-            let count = self.x.of_a_channel();
-            let [mean_g, mean_gx] = match self.norm.of_batch {
-                true => totals.map(|total| (total / count) as f32),
-                false => [0.0; 2],
-            };
-            for (x, into) in self.x.planes(c).zip(behind) {
-                for (g, x) in into.iter_mut().zip(x) {
-                    *g = scale * (*g - mean_g - (x - mean) * inverse * mean_gx);
-                }
-            }
-        }
-    }
     let [mut gamma, mut beta] = [(); 2].map(|()| vec![0.0; x.channels]);
-    let mut to_x = Blank::new(x.values.len());
-    let mut to_residual = residual.then(|| Blank::new(x.values.len()));
-    let (scale, shift) = norm.affine();
-    let work = Backward {
+    let mut to_x = UninitBuffer::new(x.values.len());
+    let mut to_residual = wants_residual.then(|| UninitBuffer::new(x.values.len()));
+    let work = NormGradients {
         x,
-        gradient: Map {
+        gradient: ChannelMap {
             values: gradient,
             ..x
         },
-        output: match cut {
-            Cut::Output(values) => Some(Map { values, ..x }),
-            _ => None,
-        },
-        cut_by_input: matches!(cut, Cut::Input),
+        mask,
         norm,
-        scale,
-        shift,
     };
     let mut residuals = to_residual
         .as_mut()
         .map(|values| planes_by_channel(values, x.channels, x.positions).into_iter());
     let planes = planes_by_channel(&mut to_x, x.channels, x.positions);
     let numbers = gamma.iter_mut().zip(&mut beta);
-    let tasks = planes
-        .into_iter()
-        .zip(numbers)
-        .enumerate()
-        .map(|(index, (x, (gamma, beta)))| Channel {
-            index,
-            gamma,
-            beta,
-            x,
-            residual: residuals.as_mut().and_then(Iterator::next),
-        });
-    let tasks = tasks.collect();
+    let channels = planes.into_iter().zip(numbers).enumerate();
+    let channels = channels.map(|(index, (x, (gamma, beta)))| ChannelGradients {
+        index,
+        gamma,
+        beta,
+        x,
+        residual: residuals.as_mut().and_then(Iterator::next),
+    });
+    let channels = channels.collect();
     drop(residuals);
-    threads::run(&work, tasks);
+    threads::run(&work, channels);
     Gradients {
         x: to_x.finish(),
         gamma,
         beta,
-        residual: to_residual.map(Blank::finish),
+        residual: to_residual.map(UninitBuffer::finish),
+    }
+}
+
+struct NormGradients<'a> {
+    x: ChannelMap<'a>,
+    gradient: ChannelMap<'a>,
+    mask: ReluMask<'a>,
+    norm: Norm<'a>,
+}
+
+struct ChannelGradients<'a> {
+    index: usize,
+    gamma: &'a mut f32,
+    beta: &'a mut f32,
+    x: Vec<Piece<'a>>,
+    residual: Option<Vec<Piece<'a>>>,
+}
+
+impl NormGradients<'_> {
+    /// Writes a plane of the gradient before ReLU: zero where ReLU has zeroed.
+    #[inline(always)]
+    fn behind_relu<'p>(
+        &self,
+        affine: Affine,
+        x: &[f32],
+        gradient: &[f32],
+        output: Option<&[f32]>,
+        into: Piece<'p>,
+    ) -> &'p mut [f32] {
+        let g = gradient.iter();
+        let pass = |(g, passes): (&f32, bool)| if passes { *g } else { 0.0 };
+        match (output, self.mask) {
+            (Some(output), _) => into.fill(g.zip(output.iter().map(|y| *y > 0.0)).map(pass)),
+            (None, ReluMask::Input) => {
+                let passes = x.iter().map(|x| affine.apply(*x) > 0.0);
+                into.fill(g.zip(passes).map(pass))
+            }
+            (None, _) => into.fill(g.copied()),
+        }
+    }
+}
+
+impl Work<ChannelGradients<'_>> for NormGradients<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S, channel: ChannelGradients, _: &mut Scratch) {
+        let c = channel.index;
+        let inverse = self.norm.inverse_deviation[c];
+        let affine = self.norm.affine.of(c);
+        let (mean, scale) = (affine.mean, affine.scale);
+        // First the gradient before the activation, with its sums; then the gradient of the map.
+        let mut totals = [0.0f64; 2];
+        let mut outputs = match self.mask {
+            ReluMask::Output(values) => Some(ChannelMap { values, ..self.x }.planes(c)),
+            _ => None,
+        };
+        let planes = self.x.planes(c).zip(self.gradient.planes(c));
+        let mut behind = Vec::with_capacity(channel.x.len());
+        for ((x, gradient), into) in planes.zip(channel.x) {
+            let output = outputs.as_mut().and_then(Iterator::next);
+            let into = self.behind_relu(affine, x, gradient, output, into);
+            let seen = &*into;
+            let more = sums(x.len(), |i| [seen[i], seen[i] * ((x[i] - mean) * inverse)]);
+            totals = [totals[0] + more[0], totals[1] + more[1]];
+            behind.push(into);
+        }
+        *channel.beta = totals[0] as f32;
+        *channel.gamma = totals[1] as f32;
+        if let Some(residual) = channel.residual {
+            for (into, g) in residual.into_iter().zip(&behind) {
+                into.fill(g.iter().copied());
+            }
+        }
+        let [mean_g, mean_gx] = match self.norm.of_batch {
+            true => totals.map(|total| (total / self.x.count()) as f32),
+            false => [0.0; 2],
+        };
+        for (x, into) in self.x.planes(c).zip(behind) {
+            for (g, x) in into.iter_mut().zip(x) {
+                *g = scale * (*g - mean_g - (x - mean) * inverse * mean_gx);
+            }
+        }
     }
 }

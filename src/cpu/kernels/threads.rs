@@ -1,4 +1,4 @@
-//! Tasks, spread over the threads of the pool that is in use.
+//! Runs tasks on the threads of the current pool.
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -6,23 +6,23 @@ use core::cell::RefCell;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Memory of a thread that stays from a task to the next.
+/// Buffers of a thread that are reused from task to task.
 pub(super) type Scratch = [Vec<f32>; 3];
 
 std::thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
 }
 
-/// Work that is cut into tasks.
-pub(super) trait Work<Task>: Sync {
-    /// Does one task, with the instructions of `S`. To be inlined, all that it calls with it: a function
-    /// of its own would not be compiled for them.
-    fn run<S: Simd>(&self, simd: S, task: Task, scratch: &mut Scratch);
+/// Work that is divided into tasks.
+pub(super) trait Work<T>: Sync {
+    /// Runs one task with the instruction set `S`. It must be inlined, with everything that it calls: a function that is
+    /// not inlined would not be compiled for these instructions.
+    fn run<S: Simd>(&self, simd: S, task: T, scratch: &mut Scratch);
 }
 
-struct Job<'a, W, Task>(&'a W, Task, Scratch);
+struct Job<'a, W, T>(&'a W, T, Scratch);
 
-impl<W: Work<Task>, Task> WithSimd for Job<'_, W, Task> {
+impl<W: Work<T>, T> WithSimd for Job<'_, W, T> {
     type Output = Scratch;
 
     #[inline(always)]
@@ -33,11 +33,11 @@ impl<W: Work<Task>, Task> WithSimd for Job<'_, W, Task> {
     }
 }
 
-/// Does all tasks, on all threads, with the instructions that the processor has.
-pub(super) fn run<Task: Send>(work: &impl Work<Task>, tasks: Vec<Task>) {
+/// Runs all tasks, on all threads, with the best instruction set of the processor.
+pub(super) fn run<T: Send>(work: &impl Work<T>, tasks: Vec<T>) {
     let arch = instructions();
     let each = |task| {
-        // A task that waits inside finds the memory taken, and makes its own.
+        // A task that is started while another waits finds the buffers taken, and allocates its own.
         let scratch = SCRATCH.take();
         SCRATCH.set(arch.dispatch(Job(work, task, scratch)));
     };
@@ -48,7 +48,7 @@ pub(super) fn run<Task: Send>(work: &impl Work<Task>, tasks: Vec<Task>) {
     }
 }
 
-/// The best instructions that the processor has.
+/// The best instruction set of the processor.
 #[cfg(not(test))]
 pub(super) fn instructions() -> Arch {
     Arch::new()
@@ -57,7 +57,7 @@ pub(super) fn instructions() -> Arch {
 #[cfg(test)]
 pub(super) use chosen::{instructions, with};
 
-/// As many parts as keep all threads at work to the end.
+/// A number of parts that keeps all threads busy to the end.
 pub(super) fn parts() -> usize {
     match rayon::current_num_threads() {
         1 => 1,
@@ -65,7 +65,7 @@ pub(super) fn parts() -> usize {
     }
 }
 
-/// As many shares as `most`, or some less, so that every thread has the same number of them.
+/// At most `most` shares, so that every thread gets the same number.
 pub(super) fn even(most: usize) -> usize {
     let threads = rayon::current_num_threads();
     if most < threads {
@@ -75,8 +75,8 @@ pub(super) fn even(most: usize) -> usize {
     }
 }
 
-/// The least number of pieces, from `least` on, that each of some tasks is to be cut into to keep all threads at
-/// work. (Every piece lays out the inputs of its task anew.)
+/// The smallest number of pieces, at least `least`, into which each of `tasks` tasks must be split to keep all threads
+/// busy. (Each piece packs the inputs of its task again.)
 pub(super) fn pieces(tasks: usize, least: usize) -> usize {
     let busy = |&pieces: &usize| {
         let tasks = tasks * pieces;
@@ -85,8 +85,8 @@ pub(super) fn pieces(tasks: usize, least: usize) -> usize {
     (least..=least + parts()).find(busy).unwrap_or(least)
 }
 
-/// `len` values of `scratch` that begin where a line of the caches does: vectors that lie across two lines
-/// cost a tenth of the time of a convolution.
+/// `len` values of `scratch` that start at a cache line: vectors that cross cache lines cost a tenth of the time of a
+/// convolution.
 pub(super) fn grow(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
     const LINE: usize = 64;
     if scratch.len() < len + LINE / size_of::<f32>() {
@@ -96,7 +96,7 @@ pub(super) fn grow(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut scratch[start..start + len]
 }
 
-/// Tests choose the instructions, so that all of them are tested.
+/// Tests choose the instruction set, so that all are tested.
 #[cfg(test)]
 mod chosen {
     use super::*;
@@ -110,7 +110,7 @@ mod chosen {
         CHOSEN.get().unwrap_or_default()
     }
 
-    /// Runs `f` with the work of this thread done by the instructions of `arch`.
+    /// Runs `f` with the work of this thread done by the instruction set `arch`.
     pub(in super::super) fn with(arch: Arch, f: impl FnOnce()) {
         CHOSEN.set(Some(arch));
         f();

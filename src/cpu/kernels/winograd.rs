@@ -1,104 +1,93 @@
 //! Winograd's F(2x2, 3x3) (arXiv:1509.09308): 16 products for four outputs instead of 36.
 //!
-//! A tile of 4x4 values becomes 16 components, whose products with those of the kernel are sums of four
-//! outputs. Where a map is read doubled, and padded by an odd number as it mostly is, the two middle values of
-//! a tile are one, so that 7 of its 16 components vanish.
+//! A tile of 4x4 values is transformed to 16 components. Multiplied by the components of the kernel and transformed
+//! back, they give four outputs. If a map is read doubled with an odd padding (the usual case), the two middle rows
+//! and columns of a tile are equal, so that 7 of its 16 components vanish.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use pulp::Simd;
 
-use super::plan::Geometry;
-use super::raw::simd::{self, BLOCK, Blocks, Offsets};
+use super::output_tiles::{Output, OutputTile, SumRows};
+use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
+use super::raw::simd::{self, Blocks, Gathered, Offsets, Rows, RowsMut};
 use super::raw::transforms;
-use super::sink::{Output, Task};
-use super::stage::{Source, Staging, Window, channels_of};
+use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
+use crate::cpu::policy::{BLOCK, COMPONENTS, Geometry};
 
-/// Steps of a sum at once. (What they read stays in the second cache; shorter runs of the weight, which may be in main
-/// memory, took more time.)
+/// Steps of a sum at once. (What they read stays in the second-level cache. Shorter runs of a weight in main memory were
+/// slower.)
 const CHUNK: usize = 512;
 
-/// Floats between components, so that they do not fall on the same lines of the caches.
+/// Floats between components, so that they do not map to the same cache sets.
 pub(super) const GAP: usize = 16;
 
-/// Whether it pays (measured): there are products enough for the transforms of both maps, positions enough in a map
-/// for vectors of tiles, and, unless the components are prepared, in all maps for the transform of the weight.
-pub(super) fn is_worth_it(
-    sources: &[Source],
-    outputs: usize,
-    batch: usize,
-    geometry: &Geometry,
-    is_prepared: bool,
-) -> bool {
-    let positions = geometry.size[0] * geometry.size[1];
-    // The middle values of a tile are one where the tile begins with the second half of a cell.
-    let odd = geometry.pad.iter().all(|pad| pad.rem_euclid(2) == 1);
-    let readable = |source: &Source| source.up == [1, 1] || (source.up == [2, 2] && odd);
-    geometry.kernel == [3, 3]
-        && geometry.stride == [1, 1]
-        && geometry.dilation == [1, 1]
-        && geometry.groups == 1
-        && sources.iter().all(readable)
-        && channels_of(sources) >= 32
-        && outputs >= 32
-        && positions >= 32
-        && (is_prepared || batch * positions >= 512)
-        && geometry.size[0] > 1
+/// The window that a tile reads.
+pub(super) fn window(geometry: &Geometry) -> ReadWindow {
+    ReadWindow::dense([4, 4], [2, 2], geometry.pad)
 }
 
-/// A convolution of 3x3, laid out.
+/// A 3x3 convolution, with all layouts chosen.
 pub(super) struct Winograd<'a> {
     sources: &'a [Source<'a>],
-    staging: Staging,
+    packing: Packing,
     /// `[component, block of outputs, channels, BLOCK]`
     weight: &'a [f32],
-    /// Runs of channels, and where they read: of all sources, and of those that are not doubled.
-    runs: [Vec<(usize, Offsets)>; 2],
+    /// The runs of channels of all sources, and of the sources that are not doubled.
+    all_runs: Vec<ChannelRun>,
+    plain_runs: Vec<ChannelRun>,
     output: Output<'a>,
 }
 
+/// Consecutive channels, and the offsets at which they are read.
+struct ChannelRun {
+    first: usize,
+    offsets: Offsets,
+}
+
 impl<'a> Winograd<'a> {
-    /// `rows` are rows of tiles.
+    /// `rows` counts rows of tiles.
     pub(super) fn new(
         sources: &'a [Source<'a>],
         weight: &'a [f32],
-        window: Window,
+        window: ReadWindow,
         rows: usize,
         output: Output<'a>,
     ) -> Self {
         Self {
             sources,
-            staging: Staging::new(window, rows, output.size[1].div_ceil(2)),
+            packing: Packing::new(window, rows, output.size[1].div_ceil(2)),
             weight,
-            runs: [true, false].map(|doubled| runs(sources, doubled)),
+            all_runs: runs(sources, true),
+            plain_runs: runs(sources, false),
             output,
         }
     }
 
-    /// What a tile sees.
-    pub(super) fn window(geometry: &Geometry) -> Window {
-        Window {
-            kernel: [4, 4],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pad: geometry.pad,
+    /// The runs of channels that contribute to a component.
+    fn runs(&self, component: usize) -> &[ChannelRun] {
+        match vanishes(component) {
+            true => &self.plain_runs,
+            false => &self.all_runs,
         }
     }
 }
 
 /// Runs of channels, with or without those of maps that are doubled.
-fn runs(sources: &[Source], doubled: bool) -> Vec<(usize, Offsets)> {
+fn runs(sources: &[Source], with_doubled: bool) -> Vec<ChannelRun> {
     let mut runs = Vec::new();
     let mut first = 0;
     for source in sources {
-        if doubled || source.up == [1, 1] {
+        if with_doubled || !source.is_enlarged() {
             for start in (0..source.channels).step_by(CHUNK) {
                 let len = CHUNK.min(source.channels - start);
-                // As wide as the widest panel; narrower ones use the start.
-                let offsets = (0..len).map(|n| (n * PANEL) as u32).collect();
-                runs.push((first + start, Offsets::new(offsets)));
+                runs.push(ChannelRun {
+                    first: first + start,
+                    // As wide as the widest panel; narrower ones use only the start.
+                    offsets: Offsets::even(len, PANEL),
+                });
             }
         }
         first += source.channels;
@@ -106,41 +95,41 @@ fn runs(sources: &[Source], doubled: bool) -> Vec<(usize, Offsets)> {
     runs
 }
 
-/// Columns of a panel, for any instructions.
+/// Columns of a panel, for all instruction sets.
 const PANEL: usize = 48;
 
-/// Whether a component vanishes where rows and columns are doubled.
+/// Whether a component vanishes for a map that is doubled.
 const fn vanishes(component: usize) -> bool {
     component / 4 == 2 || component % 4 == 2
 }
 
-/// Where the tiles of a task are in the columns of its products.
+/// How the tiles of a task are arranged in the columns of its products.
 struct Columns {
     tiles: [usize; 2],
-    /// From a row of tiles to the next: as what is staged, or without what lies between the rows there.
+    /// The distance from a row of tiles to the next: the pitch of the packing, or without its gaps.
     pitch: usize,
-    staged_pitch: usize,
-    /// One more than the last tile, and whole vectors of them.
+    packed_pitch: usize,
+    /// One more than the last tile; and the same rounded up to whole vectors.
     end: usize,
     count: usize,
 }
 
 impl Columns {
-    /// Without gaps there is less to multiply, but there are more vectors to transform where the rows are no
-    /// whole vectors. (A transform takes the time of 90 products, measured.)
-    fn new(tiles: [usize; 2], staged_pitch: usize, lanes: usize, outputs: usize) -> Self {
+    /// Without gaps there are fewer products, but more vectors to transform if the rows are not whole vectors. (A
+    /// transform was measured to take the time of 90 products.)
+    fn new(tiles: [usize; 2], packed_pitch: usize, lanes: usize, outputs: usize) -> Self {
         let with = |pitch: usize| {
             let end = (tiles[0] - 1) * pitch + tiles[1];
             let count = end.next_multiple_of(lanes);
             Self {
                 tiles,
                 pitch,
-                staged_pitch,
+                packed_pitch,
                 end,
                 count,
             }
         };
-        let [wide, dense] = [with(staged_pitch), with(tiles[1])];
+        let [wide, dense] = [with(packed_pitch), with(tiles[1])];
         let cost = |transforms, columns: &Self| transforms * 90 + columns.count / lanes * outputs;
         let of_rows = tiles[0] * tiles[1].div_ceil(lanes);
         if cost(of_rows, &dense) < cost(wide.count / lanes, &wide) {
@@ -150,12 +139,12 @@ impl Columns {
         }
     }
 
-    /// The vectors of tiles in some of the columns: where each is in what is staged, and from which of these
-    /// columns.
-    fn vectors(&self, columns: Range<usize>, lanes: usize) -> Vec<[usize; 2]> {
-        if self.pitch == self.staged_pitch {
+    /// The vectors of tiles in a range of columns.
+    fn vectors(&self, columns: Range<usize>, lanes: usize) -> Vec<TileVector> {
+        let vector = |packed, column| TileVector { packed, column };
+        if self.pitch == self.packed_pitch {
             let starts = columns.clone().step_by(lanes);
-            return starts.map(|at| [at, at - columns.start]).collect();
+            return starts.map(|at| vector(at, at - columns.start)).collect();
         }
         let mut vectors = Vec::new();
         let rows = columns.end.div_ceil(self.pitch).min(self.tiles[0]);
@@ -163,80 +152,155 @@ impl Columns {
             let begin = row * self.pitch;
             let seen = begin.max(columns.start)..(begin + self.pitch).min(columns.end);
             for at in seen.step_by(lanes) {
-                vectors.push([row * self.staged_pitch + at - begin, at - columns.start]);
+                let packed = row * self.packed_pitch + at - begin;
+                vectors.push(vector(packed, at - columns.start));
             }
         }
         vectors
     }
 }
 
-impl Work<Task<'_>> for Winograd<'_> {
+/// A vector of tiles.
+struct TileVector {
+    /// Its offset in a packed channel.
+    packed: usize,
+    /// Its first column in the panel.
+    column: usize,
+}
+
+/// The buffers of a panel.
+struct Panel<'a> {
+    /// The components of the inputs, `[component, channel, PANEL]`.
+    seen: &'a mut [f32],
+    seen_step: usize,
+    /// The components of the outputs, `[component, output, PANEL]`.
+    sums: &'a mut [f32],
+    sums_step: usize,
+}
+
+impl Winograd<'_> {
+    /// Computes the components of the inputs of some vectors of tiles.
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, mut task: Task, [staged, seen, sums]: &mut Scratch) {
-        let lanes = S::F32_LANES;
-        let tiles = [task.rows.len().div_ceil(2), self.output.size[1].div_ceil(2)];
-        let (channels, outputs) = (channels_of(self.sources), task.channels.len());
-        let len = self.staging.channel_len();
-        let staged = grow(staged, channels * len + lanes);
-        let first_row = task.rows.start / 2;
-        self.staging
-            .fill_all(self.sources, [0, 1], [task.batch, first_row], staged);
+    fn transform<S: Simd>(
+        &self,
+        simd: S,
+        packed: &[f32],
+        vectors: &[TileVector],
+        panel: &mut Panel,
+    ) {
+        let len = self.packing.channel_len();
         let places: [[usize; 4]; 4] =
-            core::array::from_fn(|r| core::array::from_fn(|c| self.staging.offset([r, c])));
-        let columns = Columns::new(tiles, self.staging.pitch, lanes, outputs);
-        let seen_step = channels * PANEL + GAP;
-        let sums_step = outputs * PANEL + GAP;
-        let seen = grow(seen, 16 * seen_step);
-        let sums = grow(sums, 16 * sums_step + 4 * PANEL);
-        let (sums, tile) = sums.split_at_mut(16 * sums_step);
-        let mut first = 0;
-        while first < columns.count {
+            core::array::from_fn(|r| core::array::from_fn(|c| self.packing.offset([r, c])));
+        // (The surplus of a vector at the end of a row is overwritten by the next vector; after the last channel it falls
+        // into the gap. Columns after the last tile keep old values, and are not written to the output.)
+        for channel in 0..channels_of(self.sources) {
+            for vector in vectors {
+                let from = &packed[channel * len + vector.packed..];
+                let into = &mut panel.seen[channel * PANEL + vector.column..];
+                transforms::components_of_tiles(simd, from, &places, into, panel.seen_step);
+            }
+        }
+    }
+
+    /// Multiplies `width` columns by the weight, component by component.
+    #[inline(always)]
+    fn multiply<S: Simd>(&self, simd: S, outputs: &Range<usize>, width: usize, panel: &mut Panel) {
+        let channels = channels_of(self.sources);
+        for component in 0..COMPONENTS {
+            let runs = self.runs(component);
+            let sums = &mut panel.sums[component * panel.sums_step..][..panel.sums_step];
+            if runs.is_empty() {
+                sums.fill(0.0);
+            }
+            let blocks = component * self.output.channels.div_ceil(BLOCK);
+            let row = blocks * BLOCK + outputs.start;
+            for (n, run) in runs.iter().enumerate() {
+                let weight = Blocks {
+                    values: &self.weight[row * channels + run.first * BLOCK..],
+                    len: channels,
+                };
+                let seen = Gathered {
+                    values: &panel.seen[component * panel.seen_step + run.first * PANEL..],
+                    offsets: &run.offsets,
+                };
+                let into = RowsMut {
+                    values: &mut *sums,
+                    step: PANEL,
+                };
+                simd::product(simd, [outputs.len(), width], weight, seen, n > 0, into);
+            }
+        }
+    }
+
+    /// Transforms the components of one channel to its outputs, `[position in a tile, PANEL]`.
+    #[inline(always)]
+    fn transform_back<S: Simd>(
+        &self,
+        simd: S,
+        index: usize,
+        width: usize,
+        panel: &Panel,
+        tile: &mut [f32],
+    ) {
+        for column in (0..width).step_by(S::F32_LANES) {
+            let from = Rows {
+                values: &panel.sums[index * PANEL + column..],
+                step: panel.sums_step,
+            };
+            let into = RowsMut {
+                values: &mut tile[column..],
+                step: PANEL,
+            };
+            transforms::tiles_of_components(simd, from, into);
+        }
+    }
+}
+
+impl Work<OutputTile<'_>> for Winograd<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(
+        &self,
+        simd: S,
+        mut output_tile: OutputTile,
+        [packed, seen, sums]: &mut Scratch,
+    ) {
+        let lanes = S::F32_LANES;
+        let tiles = [output_tile.rows.len(), self.output.size[1]].map(|size| size.div_ceil(2));
+        let (channels, outputs) = (channels_of(self.sources), output_tile.channels.len());
+        let packed = grow(packed, channels * self.packing.channel_len() + lanes);
+        let place = Place {
+            batch: output_tile.batch,
+            first_row: output_tile.rows.start / 2,
+        };
+        self.packing
+            .fill_all(self.sources, ChannelGroup::ALL, place, packed);
+        let columns = Columns::new(tiles, self.packing.pitch, lanes, outputs);
+        let [seen_step, sums_step] = [channels, outputs].map(|rows| rows * PANEL + GAP);
+        let sums = grow(sums, COMPONENTS * sums_step + 4 * PANEL);
+        let (sums, tile) = sums.split_at_mut(COMPONENTS * sums_step);
+        let mut panel = Panel {
+            seen: grow(seen, COMPONENTS * seen_step),
+            seen_step,
+            sums,
+            sums_step,
+        };
+        for first in (0..columns.count).step_by(PANEL) {
             let width = PANEL.min(columns.count - first);
             let vectors = columns.vectors(first..first + width, lanes);
-            // (What a vector at the end of a row has too many is written over by the next; after the last
-            // channel there is the gap. Columns after the last tile are what they were, and are not written.)
-            for channel in 0..channels {
-                for &[from, column] in &vectors {
-                    let from = &staged[channel * len + from..];
-                    let into = &mut seen[channel * PANEL + column..];
-                    transforms::components_of_tiles(simd, from, &places, into, seen_step);
-                }
-            }
-            for component in 0..16 {
-                let runs = &self.runs[usize::from(vanishes(component))];
-                let sums = &mut sums[component * sums_step..][..sums_step];
-                if runs.is_empty() {
-                    sums.fill(0.0);
-                }
-                for (n, (start, offsets)) in runs.iter().enumerate() {
-                    let blocks = component * self.output.channels.div_ceil(BLOCK);
-                    let rows = blocks * BLOCK + task.channels.start;
-                    let weight = Blocks {
-                        values: &self.weight[rows * channels + start * BLOCK..],
-                        len: channels,
-                    };
-                    let seen = (&seen[component * seen_step + start * PANEL..], offsets);
-                    let size = [outputs, width];
-                    simd::product(simd, size, weight, seen, n > 0, (sums, PANEL));
-                }
-            }
+            self.transform(simd, packed, &vectors, &mut panel);
+            self.multiply(simd, &output_tile.channels, width, &mut panel);
+            let rows = SumRows {
+                first,
+                last: columns.end.min(first + width),
+                pitch: columns.pitch,
+                row_phases: 2,
+            };
             for index in 0..outputs {
-                let mut column = 0;
-                while column < width {
-                    let from = &sums[index * PANEL + column..];
-                    transforms::tiles_of_components(
-                        simd,
-                        (from, sums_step),
-                        (&mut tile[column..], PANEL),
-                    );
-                    column += lanes;
-                }
+                self.transform_back(simd, index, width, &panel, tile);
                 let tile = &tile[..];
                 let of = |row: usize, column: usize| &tile[(2 * row + column) * PANEL..][..PANEL];
-                let places = [first, columns.end.min(first + width)];
-                task.write_rows::<2>(index, places, [columns.pitch, 2], of, &self.output);
+                output_tile.write_rows::<2>(index, rows, of, &self.output);
             }
-            first += width;
         }
     }
 }

@@ -1,52 +1,32 @@
-//! The gradient to a 3x3 weight by components: Winograd's F(2x2, 3x3) from its outputs to its weight.
+//! The gradient of a 3x3 weight by Winograd's components of F(2x2, 3x3).
 //!
-//! With `B` and `A` the transforms of what a tile sees and of its outputs, the components of the gradient are
-//! `sum over tiles of (A g A^T) (B^T d B)`: 16 products for the 36 of four outputs.
+//! With `B` and `A` the transforms of a tile's inputs and of its outputs, the components of the gradient are
+//! `sum over tiles of (A g A^T) (B^T d B)`: 16 products instead of 36 for four outputs.
 
 use pulp::Simd;
 
-use super::plan::Geometry;
-use super::raw::simd::{self, Offsets, Rows};
+use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
+use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
 use super::raw::transforms;
-use super::stage::{Source, Staging, Window, channels_of};
+use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
-use super::weight_gradient::{Task, padded, turn};
-use super::winograd::{GAP, Winograd};
+use super::weight_gradient::{WeightRows, channels_last, padded};
+use super::winograd::{self, GAP};
+use crate::cpu::policy::{COMPONENTS, Geometry};
 
-/// Floats that the components of a block of tiles may take, if it is more than a row.
-const SEEN: usize = 256 * 1024;
+/// Floats that the components of a block of more than one row of tiles may take.
+const MAX_SEEN: usize = 256 * 1024;
 
-/// Floats that the components of the weight's rows may take in a task, and those of their gradients.
-const SUMS: usize = 256 * 1024;
+/// Floats that the components of a task's rows of the weight may take, and those of their gradients.
+const MAX_SUMS: usize = 256 * 1024;
 
-/// Tiles of a block, so that what a product reads of them stays in the nearest cache.
-const TILES: usize = 128;
+/// The most tiles of a block, so that what a product reads of them stays in the first-level cache.
+const MAX_TILES: usize = 128;
 
-/// Whether it pays (measured): there are products enough for the transforms of both maps, tiles enough in a map for the
-/// sums over them, and positions enough for the transform of the weight. The components of a row of tiles have to be
-/// held, which is too much where it is long.
-pub(super) fn is_worth_it(
-    sources: &[Source],
-    outputs: usize,
-    batch: usize,
-    geometry: &Geometry,
-) -> bool {
-    let positions = geometry.size[0] * geometry.size[1];
-    let row = 16 * geometry.size[1].div_ceil(2) * padded(channels_of(sources));
-    geometry.kernel == [3, 3]
-        && geometry.stride == [1, 1]
-        && geometry.dilation == [1, 1]
-        && geometry.groups == 1
-        && geometry.size[0] > 1
-        && positions >= 64
-        && batch * positions >= 256
-        && row <= 4 * SEEN
-        && sources.iter().all(|source| source.up == [1, 1])
-        && channels_of(sources) >= 32
-        && outputs >= 16
-}
+/// The taps of a kernel.
+const TAPS: usize = 9;
 
-/// The gradient to a weight, laid out.
+/// The gradient of a weight, with all layouts chosen.
 pub(super) struct WinogradGradient<'a> {
     sources: &'a [Source<'a>],
     gradient: Source<'a>,
@@ -54,9 +34,26 @@ pub(super) struct WinogradGradient<'a> {
     channels: usize,
     /// Rows and columns of tiles in a block.
     tiles: [usize; 2],
-    /// What the tiles see, and their outputs.
-    seen: Staging,
-    outputs: Staging,
+    /// The packing of the tiles' inputs, and of their outputs.
+    seen: Packing,
+    outputs: Packing,
+}
+
+/// The sizes of a task's buffers.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// The rows of the weight.
+    count: usize,
+    /// The channels, padded.
+    width: usize,
+    /// The tiles of a block, padded.
+    pitch: usize,
+    /// The distance between components of the inputs, `[tile, channel]`.
+    seen_step: usize,
+    /// The distance between components of the gradient, `[output, tile]`.
+    flat_step: usize,
+    /// The distance between components of the weight, `[output, channel]`.
+    sums_step: usize,
 }
 
 impl<'a> WinogradGradient<'a> {
@@ -68,132 +65,193 @@ impl<'a> WinogradGradient<'a> {
     ) -> Self {
         let channels = channels_of(sources);
         let [height, width] = geometry.size.map(|size| size.div_ceil(2));
-        let most = TILES.min(SEEN / (16 * padded(channels)));
+        let most = MAX_TILES.min(MAX_SEEN / (COMPONENTS * padded(channels)));
         let rows = (most / width).clamp(1, height);
-        // Blocks of the same size.
+        // All blocks get the same size.
         let rows = height.div_ceil(height.div_ceil(rows));
-        let outputs = Window {
-            kernel: [2, 2],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pad: [0, 0],
-        };
+        let outputs = ReadWindow::dense([2, 2], [2, 2], [0, 0]);
         Self {
             sources,
             gradient,
             batch,
             channels,
             tiles: [rows, width],
-            seen: Staging::new(Winograd::window(geometry), rows, width),
-            outputs: Staging::new(outputs, rows, width),
+            seen: Packing::new(winograd::window(geometry), rows, width),
+            outputs: Packing::new(outputs, rows, width),
         }
     }
 
-    /// Blocks of tiles of all maps.
+    /// The number of blocks of tiles in all maps.
     pub(super) fn blocks(&self) -> usize {
         self.batch * self.blocks_of_a_map()
     }
 
-    /// Rows of the weight at once, so that the components of them, and of the gradients that they are made of, stay
-    /// in the second cache.
+    /// The rows of the weight of a task, so that their components and those of the gradients stay in the second-level
+    /// cache.
     pub(super) fn rows_of_a_task(&self) -> usize {
-        let each = padded(self.channels).max(self.tiles[0] * self.tiles[1]);
-        (SUMS / (16 * each)).max(1)
+        let each = padded(self.channels).max(self.tiles_of_a_block());
+        (MAX_SUMS / (COMPONENTS * each)).max(1)
     }
 
     fn blocks_of_a_map(&self) -> usize {
         self.gradient.size[0].div_ceil(2).div_ceil(self.tiles[0])
     }
-}
 
-impl Work<Task<'_>> for WinogradGradient<'_> {
+    fn tiles_of_a_block(&self) -> usize {
+        self.tiles[0] * self.tiles[1]
+    }
+
+    fn layout(&self, count: usize) -> Layout {
+        let (width, tiles) = (padded(self.channels), self.tiles_of_a_block());
+        let pitch = tiles.next_multiple_of(16);
+        Layout {
+            count,
+            width,
+            pitch,
+            seen_step: tiles * width + GAP,
+            flat_step: count * pitch + GAP,
+            sums_step: count * width + GAP,
+        }
+    }
+
+    /// The components of the tiles' inputs, from channels-last values.
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, task: Task, [staged, seen, sums]: &mut Scratch) {
-        let lanes = S::F32_LANES;
-        let width = padded(self.channels);
-        let count = task.weight.len() / (self.channels * 9);
-        let tiles = self.tiles[0] * self.tiles[1];
+    fn transform_seen<S: Simd>(
+        &self,
+        simd: S,
+        positions: &[f32],
+        layout: &Layout,
+        seen: &mut [f32],
+    ) {
+        let width = layout.width;
         let places: [[usize; 4]; 4] =
             core::array::from_fn(|r| core::array::from_fn(|c| width * self.seen.offset([r, c])));
-        let cells: [usize; 4] = core::array::from_fn(|at| self.outputs.offset([at / 2, at % 2]));
-
-        let (len, turned_len) = (self.seen.channel_len(), self.seen.channel_len() * width);
-        let staged_len = (self.channels * len)
-            .max(self.outputs.channel_len() + lanes)
-            .next_multiple_of(16);
-        let (staged, turned) = grow(staged, staged_len + turned_len).split_at_mut(staged_len);
-        // The components of what is seen, `[component, tile, channel]`, of the gradient, `[component, output, tile]`
-        // (a last vector has tiles too many), and of the weight, `[component, output, channel]`.
-        let pitch = tiles.next_multiple_of(16);
-        let [seen_step, flat_step, sums_step] =
-            [tiles * width, count * pitch, count * width].map(|len| len + GAP);
-        let seen = grow(seen, 16 * seen_step);
-        let (flat, sums) =
-            grow(sums, 16 * (flat_step + sums_step) + 9 * width).split_at_mut(16 * flat_step);
-        let (sums, taps) = sums.split_at_mut(16 * sums_step);
-        let offsets = Offsets::new((0..tiles).map(|tile| (tile * width) as u32).collect());
-        let mut index = task.block;
-        while index < self.blocks() {
-            let blocks = self.blocks_of_a_map();
-            let (batch, row) = (index / blocks, index % blocks * self.tiles[0]);
-            self.seen
-                .fill_all(self.sources, [0, 1], [batch, row], staged);
-            turn(staged, len, self.channels, turned);
-            for tile in 0..tiles {
-                let (row, column) = (tile / self.tiles[1], tile % self.tiles[1]);
-                let from = &turned[(row * self.seen.pitch + column) * width..];
-                for channel in (0..width).step_by(lanes) {
-                    let into = &mut seen[tile * width + channel..];
-                    transforms::components_of_tiles(
-                        simd,
-                        &from[channel..],
-                        &places,
-                        into,
-                        seen_step,
-                    );
-                }
+        for tile in 0..self.tiles_of_a_block() {
+            let (row, column) = (tile / self.tiles[1], tile % self.tiles[1]);
+            let from = &positions[(row * self.seen.pitch + column) * width..];
+            for channel in (0..width).step_by(S::F32_LANES) {
+                let into = &mut seen[tile * width + channel..];
+                let from = &from[channel..];
+                transforms::components_of_tiles(simd, from, &places, into, layout.seen_step);
             }
-            for output in 0..count {
-                let into = &mut staged[..self.outputs.channel_len()];
-                self.outputs
-                    .fill(&self.gradient, batch, task.first + output, row, into);
-                for tile in (0..tiles).step_by(lanes) {
-                    let into = &mut flat[output * pitch + tile..];
-                    transforms::components_of_outputs(
-                        simd,
-                        &staged[tile..],
-                        &cells,
-                        into,
-                        flat_step,
-                    );
-                }
-            }
-            for component in 0..16 {
-                let gradient = Rows {
-                    values: &flat[component * flat_step..],
-                    step: pitch,
-                };
-                let seen = (&seen[component * seen_step..], &offsets);
-                let sums = &mut sums[component * sums_step..];
-                let is_more = index > task.block;
-                simd::product(simd, [count, width], gradient, seen, is_more, (sums, width));
-            }
-            index += task.step;
         }
-        for (row, into) in task.weight.chunks_exact_mut(self.channels * 9).enumerate() {
-            for channel in (0..width).step_by(lanes) {
-                let from = &sums[row * width + channel..];
-                transforms::taps_of_components(
-                    simd,
-                    (from, sums_step),
-                    (&mut taps[channel..], width),
-                );
+    }
+
+    /// The components of the gradients of the outputs from `first` on. (The last vector may hold surplus tiles.)
+    #[inline(always)]
+    fn transform_gradient<S: Simd>(
+        &self,
+        simd: S,
+        first: usize,
+        place: Place,
+        packed: &mut [f32],
+        layout: &Layout,
+        flat: &mut [f32],
+    ) {
+        let cells: [usize; 4] = core::array::from_fn(|at| self.outputs.offset([at / 2, at % 2]));
+        for output in 0..layout.count {
+            let into = &mut packed[..self.outputs.channel_len()];
+            self.outputs
+                .fill(&self.gradient, first + output, place, into);
+            for tile in (0..self.tiles_of_a_block()).step_by(S::F32_LANES) {
+                let into = &mut flat[output * layout.pitch + tile..];
+                let from = &packed[tile..];
+                transforms::components_of_outputs(simd, from, &cells, into, layout.flat_step);
             }
-            for (channel, into) in into.chunks_exact_mut(9).enumerate() {
+        }
+    }
+
+    /// The products of a block, component by component.
+    #[inline(always)]
+    fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        flat: &[f32],
+        seen: &[f32],
+        layout: &Layout,
+        is_more: bool,
+        sums: &mut [f32],
+    ) {
+        let &Layout { count, width, .. } = layout;
+        let offsets = Offsets::even(self.tiles_of_a_block(), width);
+        for component in 0..COMPONENTS {
+            let gradient = Rows {
+                values: &flat[component * layout.flat_step..],
+                step: layout.pitch,
+            };
+            let seen = Gathered {
+                values: &seen[component * layout.seen_step..],
+                offsets: &offsets,
+            };
+            let into = RowsMut {
+                values: &mut sums[component * layout.sums_step..],
+                step: width,
+            };
+            simd::product(simd, [count, width], gradient, seen, is_more, into);
+        }
+    }
+
+    /// Transforms the components of the weight's rows to their taps.
+    #[inline(always)]
+    fn write<S: Simd>(
+        &self,
+        simd: S,
+        sums: &[f32],
+        layout: &Layout,
+        taps: &mut [f32],
+        weight: &mut [f32],
+    ) {
+        let width = layout.width;
+        for (row, into) in weight.chunks_exact_mut(self.channels * TAPS).enumerate() {
+            for channel in (0..width).step_by(S::F32_LANES) {
+                let from = Rows {
+                    values: &sums[row * width + channel..],
+                    step: layout.sums_step,
+                };
+                let into = RowsMut {
+                    values: &mut taps[channel..],
+                    step: width,
+                };
+                transforms::taps_of_components(simd, from, into);
+            }
+            for (channel, into) in into.chunks_exact_mut(TAPS).enumerate() {
                 for (tap, into) in into.iter_mut().enumerate() {
                     *into = taps[tap * width + channel];
                 }
             }
         }
+    }
+}
+
+impl Work<WeightRows<'_>> for WinogradGradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, task: WeightRows, [packed, seen, sums]: &mut Scratch) {
+        let layout = self.layout(task.weight.len() / (self.channels * TAPS));
+        let len = self.seen.channel_len();
+        let packed_len = (self.channels * len)
+            .max(self.outputs.channel_len() + S::F32_LANES)
+            .next_multiple_of(16);
+        let (packed, positions) =
+            grow(packed, packed_len + len * layout.width).split_at_mut(packed_len);
+        let seen = grow(seen, COMPONENTS * layout.seen_step);
+        let flat_len = COMPONENTS * layout.flat_step;
+        let sums_len = COMPONENTS * layout.sums_step;
+        let sums = grow(sums, flat_len + sums_len + TAPS * layout.width);
+        let (flat, sums) = sums.split_at_mut(flat_len);
+        let (sums, taps) = sums.split_at_mut(sums_len);
+        let blocks = self.blocks_of_a_map();
+        for index in (task.block..self.blocks()).step_by(task.step) {
+            let place = Place {
+                batch: index / blocks,
+                first_row: index % blocks * self.tiles[0],
+            };
+            self.seen
+                .fill_all(self.sources, ChannelGroup::ALL, place, packed);
+            channels_last(packed, len, self.channels, positions);
+            self.transform_seen(simd, positions, &layout, seen);
+            self.transform_gradient(simd, task.first, place, packed, &layout, flat);
+            self.multiply(simd, flat, seen, &layout, index > task.block, sums);
+        }
+        self.write(simd, sums, &layout, taps, task.weight);
     }
 }

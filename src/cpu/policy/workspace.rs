@@ -1,6 +1,6 @@
-//! What the kernels hold besides the tensors that go in and come out, in bytes of f32.
+//! The memory that the kernels need besides their inputs and outputs, in bytes of f32.
 //!
-//! The threads' own memory (staged rows, and partial sums of small weights) is not counted.
+//! Buffers of the threads (packed rows, partial sums of small weights) are not counted.
 
 use alloc::vec::Vec;
 
@@ -8,16 +8,16 @@ use super::{Algorithm, BLOCK, COMPONENTS, ConvShape, SourceShape, TransposedShap
 
 const BYTES: usize = size_of::<f32>();
 
-/// What the backward pass of a convolution does for a source.
+/// What the backward pass of a convolution computes for a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SourceGradient {
-    /// Whether its gradient is asked for.
+    /// Whether its gradient is needed.
     pub(crate) is_needed: bool,
-    /// Whether it is read through a norm that was deferred.
+    /// Whether it is read through a deferred norm.
     pub(crate) has_norm: bool,
 }
 
-/// The bytes of `rows` by `columns` kernels of so many taps.
+/// The bytes of a tensor with these dimensions.
 fn bytes(factors: &[usize]) -> u64 {
     let factors = factors.iter().map(|&factor| factor as u64);
     factors.fold(BYTES as u64, u64::saturating_mul)
@@ -29,8 +29,8 @@ fn components(rows: usize, columns: usize) -> u64 {
     bytes(&[COMPONENTS, rows, columns])
 }
 
-/// The sums of an axis's taps, over all positions modulo `step`, for a map whose values are read `factor` times: taps
-/// that read the same value are one.
+/// The number of sums of taps of an axis over all phases, for a map that is enlarged by `factor`: taps that read the
+/// same value count as one.
 fn sums_of_axis(kernel: usize, pad: isize, step: usize, factor: usize) -> usize {
     if factor != step {
         return step.saturating_mul(kernel);
@@ -41,7 +41,7 @@ fn sums_of_axis(kernel: usize, pad: isize, step: usize, factor: usize) -> usize 
 }
 
 impl SourceShape {
-    /// The taps of the larger kernel by which the gradient of an enlarged source is one convolution.
+    /// The taps of the larger kernel that computes the gradient of an enlarged source by one convolution.
     fn enlarged_taps(&self, kernel: [usize; 2]) -> usize {
         let [rows, columns] = [0, 1].map(|axis| kernel[axis] + self.factors[axis] - 1);
         rows.saturating_mul(columns)
@@ -49,8 +49,8 @@ impl SourceShape {
 }
 
 impl ConvShape {
-    /// What is made of the weight for the forward pass. A layer keeps it from one inference to the next; in training
-    /// it is held for the time of the call.
+    /// The packed weights of the forward pass. In inference the layer caches them; in training they are freed at the end
+    /// of the call.
     pub(crate) fn prepared_bytes(&self, weight: WeightUse) -> u64 {
         let geometry = &self.geometry;
         match self.algorithm(weight) {
@@ -70,12 +70,12 @@ impl ConvShape {
         }
     }
 
-    /// What the backward pass holds at most at once besides the gradients that it computes. One entry of `gradients`
-    /// for each source.
+    /// The peak memory of the backward pass besides the gradients that it returns. `gradients` has one entry for each
+    /// source.
     pub(crate) fn backward_bytes(&self, gradients: &[SourceGradient]) -> u64 {
         let norms = self.sources.iter().zip(gradients);
         let norms = norms.filter(|(_, gradient)| gradient.is_needed && gradient.has_norm);
-        // The gradient behind the norm, while that to the map is computed.
+        // The gradient of the norm's output, while the gradient of its input is computed.
         let map = |source: &SourceShape| {
             bytes(&[self.batch, source.channels, source.size[0], source.size[1]])
         };
@@ -84,7 +84,7 @@ impl ConvShape {
         inputs.max(norms).max(self.weight_gradient_bytes())
     }
 
-    /// Weights by inputs. Those of enlarged sources are made one after the other.
+    /// The transposed weights. Those of enlarged sources are made one after the other.
     fn input_gradient_bytes(&self, gradients: &[SourceGradient]) -> u64 {
         let needed = self.sources.iter().zip(gradients);
         let needed = needed.filter(|(_, gradient)| gradient.is_needed);
@@ -115,7 +115,7 @@ impl ConvShape {
         enlarged.max(plain)
     }
 
-    /// The gradients to the larger kernels of enlarged sources, and what becomes of them.
+    /// The gradients of the larger kernels of enlarged sources, and of their kernels.
     fn weight_gradient_bytes(&self) -> u64 {
         if !self.has_weight_gradient_by_tap_sums() {
             return 0;
@@ -135,7 +135,7 @@ impl ConvShape {
 }
 
 impl TransposedShape {
-    /// What is made of the weight for each call.
+    /// The transposed weight, which is made in every call.
     pub(crate) fn forward_bytes(&self) -> u64 {
         match self.algorithm() {
             Algorithm::Winograd => components(self.outputs, self.inputs),
@@ -143,7 +143,7 @@ impl TransposedShape {
         }
     }
 
-    /// What the backward pass holds at most at once besides the gradients that it computes.
+    /// The peak memory of the backward pass besides the gradients that it returns.
     pub(crate) fn backward_bytes(&self) -> u64 {
         self.convolution().prepared_bytes(WeightUse::Once)
     }

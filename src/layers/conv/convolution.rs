@@ -8,8 +8,8 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Parts, check_initializer, default_initializer, init_weights};
-use crate::cpu::{self, Follow, PreparedWeight};
+use super::{Part, Parts, check_initializer, default_initializer, init_weights, ops};
+use crate::cpu::{self, ConvInputs, Convolution, Epilogue, Outcome, PreparedWeight};
 use crate::graph::window::{Padding, Window};
 use crate::graph::{ConvOp, Map, Op, Planner, Record};
 use crate::layers::layer::Layer;
@@ -217,21 +217,29 @@ pub struct Conv<const R: usize = 4> {
 
 impl<const R: usize> Conv<R> {
     /// Applies the layer, and what follows it.
-    pub(crate) fn forward_with(&self, parts: Parts<R>, follow: Follow<R>) -> Tensor<R> {
+    pub(crate) fn forward_with(&self, parts: Parts<R>, epilogue: Epilogue<R>) -> Part<R> {
         let input = parts.dims();
         expect(self.output_shape(input));
         let window = expect(self.config.window::<R>());
         let padding = expect(window.pads(NAME, input, &self.config.padding));
         let pads: Vec<_> = padding.iter().map(|pad| (pad.start, pad.end)).collect();
-        let bias = self.bias.as_ref().map(|bias| bias.val());
-        let numbers = (&window, &pads[..], self.config.groups);
-        cpu::conv(
-            parts,
-            (self.weight.val(), &self.prepared),
-            bias,
-            numbers,
-            follow,
-        )
+        let convolution = Convolution {
+            weight: self.weight.val(),
+            prepared: &self.prepared,
+            bias: self.bias.as_ref().map(|bias| bias.val()),
+            window: &window,
+            pads: &pads,
+            groups: self.config.groups,
+        };
+        match cpu::conv(&convolution, ConvInputs { parts, epilogue }) {
+            Outcome::Fused(y) => y,
+            Outcome::Declined(ConvInputs { parts, epilogue }) => {
+                let Convolution { weight, bias, .. } = convolution;
+                let x = parts.into_tensor();
+                let groups = self.config.groups;
+                epilogue.apply(ops::conv(x, weight, bias, &window, &pads, groups))
+            }
+        }
     }
 }
 
@@ -243,11 +251,11 @@ impl<const R: usize> Trace<R> for Conv<R> {
 
 impl<const R: usize> Layer<R> for Conv<R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        self.forward_with(x.into(), Follow::default())
+        self.forward_parts(x.into()).into_tensor()
     }
 
     fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
-        self.forward_with(parts, Follow::default()).into()
+        self.forward_with(parts, Epilogue::default()).into()
     }
 }
 

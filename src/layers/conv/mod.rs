@@ -4,14 +4,18 @@
 
 mod convolution;
 mod init;
-mod lazy_concat;
+#[cfg(all(test, feature = "flex"))]
+mod kernel_tests;
 pub(crate) mod ops;
 mod transposed;
 
+pub use crate::cpu::{LazyConcat, Part};
 pub use crate::graph::TransposedPadding;
 pub use convolution::{Conv, ConvConfig};
-pub use lazy_concat::{Part, Parts};
 pub use transposed::{ConvTranspose, ConvTransposeConfig};
 
 pub(crate) use init::default_initializer;
 use init::{check_initializer, init_weights};
+
+/// The former name of [`LazyConcat`].
+pub type Parts<const R: usize = 4> = LazyConcat<R>;

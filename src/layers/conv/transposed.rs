@@ -8,8 +8,8 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{check_initializer, default_initializer, init_weights};
-use crate::cpu;
+use super::{check_initializer, default_initializer, init_weights, ops};
+use crate::cpu::{self, Outcome, TransposedConvolution};
 use crate::graph::{
     Map, Op, Planner, Record, TransposedPadding, TransposedWindow, full_size, solve_kernel,
     solve_paddings,
@@ -319,14 +319,30 @@ impl<const R: usize> ConvTranspose<R> {
     /// When [`ConvTransposeConfig::output_shape_to`] returns an error, with its message.
     pub fn forward_to(&self, x: Tensor<R>, target: &[usize]) -> Tensor<R> {
         let window = expect(self.config.window(x.dims(), target));
-        let bias = self.bias.as_ref().map(|bias| bias.val());
         // Where no output padding takes back one of two positions that a padding cuts, one is left
         // over, and cut.
-        let cut = |size: usize, wanted: usize| match self.config.padding {
-            TransposedPadding::Solved => size - wanted,
+        let shape = x.dims();
+        let start = |n: usize| match self.config.padding {
+            TransposedPadding::Solved => window.size(shape[2 + n], n) - target[n],
             TransposedPadding::Same | TransposedPadding::Valid => 0,
         };
-        cpu::conv_transpose(x, self.weight.val(), bias, &window, target, cut)
+        let starts: Vec<usize> = (0..R - 2).map(start).collect();
+        let convolution = TransposedConvolution {
+            weight: self.weight.val(),
+            bias: self.bias.as_ref().map(|bias| bias.val()),
+            window: &window,
+            target,
+            starts: &starts,
+        };
+        match cpu::conv_transpose(&convolution, x) {
+            Outcome::Fused(y) => y,
+            Outcome::Declined(x) => {
+                let TransposedConvolution { weight, bias, .. } = convolution;
+                let y = ops::conv_transpose(x, weight, bias, &window);
+                let axes = starts.iter().zip(target).enumerate();
+                axes.fold(y, |y, (n, (&start, &size))| y.narrow(2 + n, start, size))
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! The only module of the crate with `unsafe` code: loads and stores whose bounds were checked once for a
-//! whole tile, and memory that is written before it is read.
+//! The only module of the crate with `unsafe` code: loads and stores whose bounds are checked once for a
+//! whole tile, and uninitialised memory that is written before it is read.
 #![allow(unsafe_code)]
 
-pub(super) mod blank;
 pub(super) mod simd;
 pub(super) mod transforms;
+pub(super) mod uninit_buffer;

@@ -6,8 +6,11 @@ use alloc::vec::Vec;
 
 use pulp::Simd;
 
-/// Where the steps of a sum read. Kept with the end of what they read, so that one check of a tile
-/// covers all of its loads.
+/// Rows that are interleaved in [`Blocks`].
+pub(in super::super) use crate::cpu::policy::BLOCK;
+
+/// The offsets at which the steps of a sum read, with their maximum, so that one bounds check covers all loads of a
+/// tile.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Offsets {
     values: Vec<u32>,
@@ -16,6 +19,7 @@ pub(in super::super) struct Offsets {
 }
 
 impl Offsets {
+    /// From offsets that were [checked](offset).
     pub(in super::super) fn new(values: Vec<u32>) -> Self {
         let end = values
             .iter()
@@ -28,15 +32,67 @@ impl Offsets {
         self.values.len()
     }
 
+    /// The offsets of `len` rows that are `step` values apart.
+    pub(in super::super) fn even(len: usize, step: usize) -> Self {
+        Self::new((0..len).map(|row| offset(row * step)).collect())
+    }
+
     fn check(&self, read: &[f32], len: usize) {
         assert!(
             self.end.saturating_add(len) <= read.len() + 1,
-            "a tile reads past what is staged"
+            "a tile reads past what is packed"
         );
     }
 }
 
-/// Outputs that are computed at once; the registers hold as many rows of sums.
+/// An offset as a `u32`.
+///
+/// # Panics
+/// When it does not fit.
+pub(in super::super) fn offset(place: usize) -> u32 {
+    match u32::try_from(place) {
+        Ok(place) => place,
+        Err(_) => panic!("{place} values are too many for the offsets of a kernel"),
+    }
+}
+
+/// The right matrix of a [`product`]: its rows start at the offsets.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Gathered<'a> {
+    pub(in super::super) values: &'a [f32],
+    pub(in super::super) offsets: &'a Offsets,
+}
+
+impl<'a> Gathered<'a> {
+    /// The matrix from column `first` on.
+    #[inline(always)]
+    fn from_column(self, first: usize) -> Self {
+        Self {
+            values: &self.values[first..],
+            ..self
+        }
+    }
+}
+
+/// A matrix that is written, stored by rows.
+pub(in super::super) struct RowsMut<'a> {
+    pub(in super::super) values: &'a mut [f32],
+    /// The distance from one row to the next.
+    pub(in super::super) step: usize,
+}
+
+impl RowsMut<'_> {
+    /// The matrix from the value at `start` on.
+    #[inline(always)]
+    fn starting_at(&mut self, start: usize) -> RowsMut<'_> {
+        RowsMut {
+            values: &mut self.values[start..],
+            step: self.step,
+        }
+    }
+}
+
+/// Outputs that are computed at once: the rows of sums that fit into the registers.
 pub(in super::super) const fn rows<S: Simd>() -> usize {
     if S::F32_LANES >= 16 { 8 } else { 4 }
 }
@@ -55,7 +111,7 @@ pub(in super::super) const fn panel<S: Simd>() -> usize {
 #[inline(always)]
 pub(super) unsafe fn load<S: Simd>(from: &[f32], at: usize) -> S::f32s {
     debug_assert!(at + S::F32_LANES <= from.len());
-    // SAFETY: the caller's bounds; a vector of floats may lie anywhere that a float may.
+    // SAFETY: the caller has checked the bounds; the read is unaligned.
     unsafe { from.as_ptr().add(at).cast::<S::f32s>().read_unaligned() }
 }
 
@@ -73,51 +129,47 @@ pub(super) unsafe fn store<S: Simd>(into: &mut [f32], at: usize, value: S::f32s)
     }
 }
 
-/// Floats from what a product reads of [`Blocks`] to what it asks for.
-const AHEAD: usize = 1024;
+/// Floats between what a product reads of [`Blocks`] and what it prefetches.
+const PREFETCH_DISTANCE: usize = 1024;
 
-/// Asks for the line of the caches at a place, to be read soon. There may be none.
+/// Prefetches the cache line of the value at `at`, which may be out of bounds.
 #[inline(always)]
 pub(in super::super) fn prefetch(values: &[f32], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which reads nothing: it has no effect where the address is not valid.
+        // SAFETY: a hint that reads nothing; it has no effect if the address is invalid.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (values, at);
 }
 
-/// A matrix in memory, by rows.
+/// A matrix in memory, stored by rows.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Rows<'a> {
     pub(in super::super) values: &'a [f32],
-    /// From a row to the next.
+    /// The distance from one row to the next.
     pub(in super::super) step: usize,
 }
 
-/// Rows that lie side by side in [`Blocks`].
-pub(in super::super) const BLOCK: usize = 8;
-
-/// A matrix in memory, `[block, step, BLOCK]`: what one tile reads lies together.
+/// A matrix in memory, `[block, step, BLOCK]`: the values that one tile reads are contiguous.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Blocks<'a> {
     pub(in super::super) values: &'a [f32],
-    /// Steps of a row.
+    /// The steps of a row.
     pub(in super::super) len: usize,
 }
 
 /// The left matrix of a [`product`].
 pub(in super::super) trait Left: Copy {
-    /// The values from a row on, which is the first of a tile.
+    /// The values from row `row` on, the first of a tile.
     fn at_row(&self, row: usize) -> &[f32];
 
-    /// From a row of a tile to the next, and from a step of the sum to the next.
+    /// The distance from a row of a tile to the next, and from a step of the sum to the next.
     fn strides(&self) -> [usize; 2];
 
-    /// Asks for what is read some time after `step` of a tile of so many rows, the values of which begin with
-    /// `values`. What comes from main memory would be waited for.
+    /// Prefetches what is read some time after `step` of a tile of `rows` rows that starts at `values`.
     #[inline(always)]
     fn ask(&self, _values: &[f32], _rows: usize, _step: usize) {}
 }
@@ -172,7 +224,7 @@ impl Left for Blocks<'_> {
 
     #[inline(always)]
     fn ask(&self, values: &[f32], _rows: usize, step: usize) {
-        prefetch(values, step * BLOCK + AHEAD);
+        prefetch(values, step * BLOCK + PREFETCH_DISTANCE);
     }
 }
 
@@ -181,10 +233,15 @@ impl Left for Blocks<'_> {
 fn product_tile<S: Simd, const M: usize, const N: usize>(
     simd: S,
     (a, left): (&[f32], impl Left),
-    (b, offsets): (&[f32], &Offsets),
+    b: Gathered,
     add: bool,
-    (out, out_step): (&mut [f32], usize),
+    out: RowsMut,
 ) {
+    let Gathered { values: b, offsets } = b;
+    let RowsMut {
+        values: out,
+        step: out_step,
+    } = out;
     let lanes = S::F32_LANES;
     let steps = offsets.values.len();
     let [row, next] = left.strides();
@@ -233,46 +290,45 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
 fn product_rows<S: Simd, const M: usize>(
     simd: S,
     a: (&[f32], impl Left),
-    (b, offsets): (&[f32], &Offsets),
+    b: Gathered,
     add: bool,
-    (out, out_step): (&mut [f32], usize),
+    out: RowsMut,
     columns: usize,
 ) {
     let vectors = columns / S::F32_LANES;
-    let out = (out, out_step);
     match vectors {
-        1 => product_tile::<S, M, 1>(simd, a, (b, offsets), add, out),
-        2 => product_tile::<S, M, 2>(simd, a, (b, offsets), add, out),
-        3 => product_tile::<S, M, 3>(simd, a, (b, offsets), add, out),
+        1 => product_tile::<S, M, 1>(simd, a, b, add, out),
+        2 => product_tile::<S, M, 2>(simd, a, b, add, out),
+        3 => product_tile::<S, M, 3>(simd, a, b, add, out),
         _ => unreachable!("a panel has one to three vectors"),
     }
 }
 
-/// `out[m][p] = sum_i a[m][i] b[offset_i + p]`, for `rows` rows and `columns` columns, a multiple of
-/// the lanes; added to what is there where `add`.
+/// `out[m][p] = sum_i a[m][i] b[offset_i + p]` for `count` rows and `columns` columns, a multiple of the lanes. If `add`,
+/// the sums are added to `out`.
 #[inline(always)]
 pub(in super::super) fn product<S: Simd>(
     simd: S,
     [count, columns]: [usize; 2],
     a: impl Left,
-    (b, offsets): (&[f32], &Offsets),
+    b: Gathered,
     add: bool,
-    (out, out_step): (&mut [f32], usize),
+    mut out: RowsMut,
 ) {
     let mut first = 0;
     while first < columns {
         let left = columns - first;
-        // (Twice two vectors take less time than three and one.)
+        // (Two panels of two vectors are faster than three vectors and one.)
         let width = match left / S::F32_LANES {
             4 => 2 * S::F32_LANES,
             _ => panel::<S>().min(left),
         };
-        let b = (&b[first..], offsets);
+        let b = b.from_column(first);
         let mut row = 0;
         while row < count {
             let some = rows::<S>().min(count - row);
             let a = (a.at_row(row), a);
-            let out = (&mut out[row * out_step + first..], out_step);
+            let out = out.starting_at(row * out.step + first);
             match some {
                 8 => product_rows::<S, 8>(simd, a, b, add, out, width),
                 7 => product_rows::<S, 7>(simd, a, b, add, out, width),
@@ -297,7 +353,7 @@ fn inner_tile<S: Simd, const M: usize, const N: usize>(
     b: &[f32],
     offsets: [u32; N],
     len: usize,
-    (out, out_step): (&mut [f32], usize),
+    out: RowsMut,
 ) {
     let lanes = S::F32_LANES;
     let far = offsets
@@ -309,7 +365,7 @@ fn inner_tile<S: Simd, const M: usize, const N: usize>(
     );
     assert!(
         far.saturating_add(len) <= b.len(),
-        "a tile reads past what is staged"
+        "a tile reads past what is packed"
     );
     let mut sums = [[simd.splat_f32s(0.0); N]; M];
     let mut p = 0;
@@ -330,7 +386,7 @@ fn inner_tile<S: Simd, const M: usize, const N: usize>(
     }
     for m in 0..M {
         for n in 0..N {
-            out[m * out_step + n] += simd.reduce_sum_f32s(sums[m][n]);
+            out.values[m * out.step + n] += simd.reduce_sum_f32s(sums[m][n]);
         }
     }
 }
@@ -341,17 +397,17 @@ fn inner_rows<S: Simd, const M: usize>(
     a: Rows,
     (b, offsets): (&[f32], &[u32]),
     len: usize,
-    (out, out_step): (&mut [f32], usize),
+    mut out: RowsMut,
 ) {
     let mut tiles = offsets.chunks_exact(6);
     let mut first = 0;
     for tile in &mut tiles {
         let offsets = [tile[0], tile[1], tile[2], tile[3], tile[4], tile[5]];
-        inner_tile::<S, M, 6>(simd, a, b, offsets, len, (&mut out[first..], out_step));
+        inner_tile::<S, M, 6>(simd, a, b, offsets, len, out.starting_at(first));
         first += 6;
     }
     for &offset in tiles.remainder() {
-        inner_tile::<S, M, 1>(simd, a, b, [offset], len, (&mut out[first..], out_step));
+        inner_tile::<S, M, 1>(simd, a, b, [offset], len, out.starting_at(first));
         first += 1;
     }
 }
@@ -364,7 +420,7 @@ pub(in super::super) fn inner_products<S: Simd>(
     a: Rows,
     b: (&[f32], &[u32]),
     len: usize,
-    (out, out_step): (&mut [f32], usize),
+    mut out: RowsMut,
 ) {
     let mut row = 0;
     while row < count {
@@ -373,7 +429,7 @@ pub(in super::super) fn inner_products<S: Simd>(
             values: &a.values[row * a.step..],
             ..a
         };
-        let out = (&mut out[row * out_step..], out_step);
+        let out = out.starting_at(row * out.step);
         match some {
             4 => inner_rows::<S, 4>(simd, a, b, len, out),
             3 => inner_rows::<S, 3>(simd, a, b, len, out),

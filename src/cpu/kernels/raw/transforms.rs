@@ -3,10 +3,9 @@
 
 use pulp::Simd;
 
-use super::simd::{load, store};
+use super::simd::{Rows, RowsMut, load, store};
 
-/// `B^T d B`: `d` lies at the 16 `places`, and the
-/// components go to every `step`-th place of `into`.
+/// `B^T d B` of a tile `d` whose 16 values are at `places`. The components are written `step` values apart.
 #[inline(always)]
 pub(in super::super) fn components_of_tiles<S: Simd>(
     simd: S,
@@ -22,7 +21,7 @@ pub(in super::super) fn components_of_tiles<S: Simd>(
         .fold(0, |far, &place| far.max(place));
     assert!(
         far.saturating_add(lanes) <= from.len(),
-        "a tile reads past what is staged"
+        "a tile reads past what is packed"
     );
     assert!(
         step.saturating_mul(15).saturating_add(lanes) <= into.len(),
@@ -54,8 +53,8 @@ pub(in super::super) fn components_of_tiles<S: Simd>(
     }
 }
 
-/// `A g A^T`: the components of the gradient to the four outputs of each tile, which lie at `cells`. They go to
-/// every `step`-th place of `into`.
+/// `A g A^T`: the components of the gradient of a tile's four outputs, which are at `cells`. The components are written
+/// `step` values apart.
 #[inline(always)]
 pub(in super::super) fn components_of_outputs<S: Simd>(
     simd: S,
@@ -68,7 +67,7 @@ pub(in super::super) fn components_of_outputs<S: Simd>(
     let far = cells.iter().fold(0, |far, &cell| far.max(cell));
     assert!(
         far.saturating_add(lanes) <= from.len(),
-        "a tile reads past what is staged"
+        "a tile reads past what is packed"
     );
     assert!(
         step.saturating_mul(15).saturating_add(lanes) <= into.len(),
@@ -89,13 +88,9 @@ pub(in super::super) fn components_of_outputs<S: Simd>(
     }
 }
 
-/// `A^T m A`, back from the components at every so many places to the four outputs of each tile.
+/// `A^T m A`: from the components of each tile to its four outputs.
 #[inline(always)]
-pub(in super::super) fn tiles_of_components<S: Simd>(
-    simd: S,
-    from: (&[f32], usize),
-    into: (&mut [f32], usize),
-) {
+pub(in super::super) fn tiles_of_components<S: Simd>(simd: S, from: Rows, into: RowsMut) {
     back(simd, from, into, |m| {
         [
             simd.add_f32s(simd.add_f32s(m[0], m[1]), m[2]),
@@ -104,13 +99,9 @@ pub(in super::super) fn tiles_of_components<S: Simd>(
     });
 }
 
-/// `G^T m G`, from the components at every so many places to the nine taps of each kernel.
+/// `G^T m G`: from the components of each kernel to its nine taps.
 #[inline(always)]
-pub(in super::super) fn taps_of_components<S: Simd>(
-    simd: S,
-    from: (&[f32], usize),
-    into: (&mut [f32], usize),
-) {
+pub(in super::super) fn taps_of_components<S: Simd>(simd: S, from: Rows, into: RowsMut) {
     let half = simd.splat_f32s(0.5);
     back(simd, from, into, |m| {
         let sum = simd.mul_f32s(half, simd.add_f32s(m[1], m[2]));
@@ -123,15 +114,20 @@ pub(in super::super) fn taps_of_components<S: Simd>(
     });
 }
 
-/// From the components to `N x N` values, each at so many places from the one before: `line` takes four of an axis
-/// to `N`, along the rows and then along the columns.
+/// From 16 components, one row each, to `N x N` values, one row each: `line` maps four values to `N`, first along the
+/// rows and then along the columns.
 #[inline(always)]
 fn back<S: Simd, const N: usize>(
     simd: S,
-    (from, step): (&[f32], usize),
-    (into, into_step): (&mut [f32], usize),
+    from: Rows,
+    into: RowsMut,
     line: impl Fn([S::f32s; 4]) -> [S::f32s; N],
 ) {
+    let Rows { values: from, step } = from;
+    let RowsMut {
+        values: into,
+        step: into_step,
+    } = into;
     let lanes = S::F32_LANES;
     assert!(
         step.saturating_mul(15).saturating_add(lanes) <= from.len(),

@@ -1,0 +1,46 @@
+//! The interface for the layers: each function runs an operation on the kernels, or returns its inputs.
+
+mod conv;
+mod norm;
+mod pool;
+
+pub(crate) use conv::{ConvInputs, Convolution, TransposedConvolution, conv, conv_transpose};
+pub(crate) use norm::{batch_norm, read_through_norm};
+pub(crate) use pool::{MaxPool, max_pool};
+
+#[cfg(feature = "kernels")]
+pub(super) use norm::{Moments, moments};
+pub(super) use norm::{deferred_norm, normalize};
+
+/// The result of trying to run an operation on the kernels.
+#[derive(Debug)]
+pub(crate) enum Outcome<Output, Inputs> {
+    /// The kernels computed it.
+    #[cfg_attr(not(feature = "kernels"), allow(dead_code))]
+    Fused(Output),
+    /// There is no kernel for it. The inputs are returned, to be used with Burn's operations.
+    Declined(Inputs),
+}
+
+/// Whether there are kernels for the tensor's type and device.
+#[cfg(feature = "kernels")]
+fn has_kernels<const R: usize>(x: &burn::tensor::Tensor<R>) -> bool {
+    use burn::backend::DispatchDevice;
+
+    if x.dtype() != burn::tensor::DType::F32 {
+        return false;
+    }
+    let device = x.device();
+    let device = match device.is_autodiff() {
+        true => device.inner(),
+        false => device,
+    };
+    match device.as_dispatch() {
+        #[cfg(feature = "flex")]
+        DispatchDevice::Flex(_) => true,
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated)]
+        DispatchDevice::NdArray(_) => true,
+        _ => false,
+    }
+}

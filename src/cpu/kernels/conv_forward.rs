@@ -1,0 +1,184 @@
+//! The forward pass of a convolution: chooses the algorithm and splits the output into tiles.
+
+use alloc::{borrow::Cow, vec, vec::Vec};
+
+use super::direct::{Direct, Phase};
+use super::output_tiles::{EpilogueValues, Output, OutputMap, TileShape, split};
+use super::packed_weights::{PackedFor, Weight};
+use super::packing::{Packing, ReadWindow};
+use super::raw::simd::offset;
+use super::raw::uninit_buffer::UninitBuffer;
+use super::source::{Source, channels_of, shape_of};
+use super::tap_patterns::{TapPattern, phase_sums};
+use super::tap_sums::{self, Kernels};
+use super::threads;
+use super::tiling::{channels_of_tile, rows_of_tile};
+use super::winograd::{self, Winograd};
+use crate::cpu::policy::{Algorithm, Geometry};
+
+/// `y = epilogue(conv(cat(sources), weight))`, `[batch, outputs, size...]`.
+pub(crate) fn forward(
+    sources: &[Source],
+    batch: usize,
+    weight: Weight,
+    geometry: &Geometry,
+    epilogue: EpilogueValues,
+) -> Vec<f32> {
+    let outputs = weight.outputs;
+    let mut values = UninitBuffer::new(batch * outputs * geometry.size[0] * geometry.size[1]);
+    let maps = vec![OutputMap {
+        values: &mut values,
+        channels: outputs,
+    }];
+    let call = Call {
+        sources,
+        batch,
+        geometry,
+        output: Output {
+            channels: outputs,
+            size: geometry.size,
+            epilogue,
+        },
+    };
+    let shape = shape_of(sources, outputs, batch, geometry);
+    let algorithm = shape.algorithm(weight.weight_use());
+    let packed_for = || PackedFor::new(&shape, algorithm);
+    match algorithm {
+        Algorithm::Direct => {
+            let taps = TapPlan::new(&call, [1, 1]);
+            taps.run(&call, &[weight.values], maps);
+        }
+        Algorithm::Winograd => {
+            let inputs = channels_of(sources);
+            let packed = weight.packed(packed_for(), || {
+                let kernels = Kernels {
+                    values: weight.values,
+                    outer: outputs,
+                    row: inputs,
+                    inner: 0..inputs,
+                };
+                vec![tap_sums::components(kernels, false)]
+            });
+            call.by_components(&packed[0], maps);
+        }
+        Algorithm::TapSums { step } => {
+            let taps = TapPlan::new(&call, step);
+            let packed = weight.packed(packed_for(), || taps.sums(&call, weight));
+            let weights: Vec<&[f32]> = packed.iter().map(|weight| &weight[..]).collect();
+            taps.run(&call, &weights, maps);
+        }
+    }
+    values.finish()
+}
+
+/// A convolution of some sources.
+pub(super) struct Call<'a> {
+    pub(super) sources: &'a [Source<'a>],
+    pub(super) batch: usize,
+    pub(super) geometry: &'a Geometry,
+    pub(super) output: Output<'a>,
+}
+
+impl Call<'_> {
+    /// Runs a convolution with a dense 3x3 kernel by the components of its weight.
+    pub(super) fn by_components(&self, weight: &[f32], maps: Vec<OutputMap>) {
+        let window = winograd::window(self.geometry);
+        let Output { channels, size, .. } = self.output;
+        let tiles = size.map(|size| size.div_ceil(2));
+        let rows = rows_of_tile(window, channels_of(self.sources), tiles, self.batch);
+        let work = Winograd::new(self.sources, weight, window, rows, self.output);
+        let count = self.batch * tiles[0].div_ceil(rows);
+        let tile = TileShape {
+            rows: 2 * rows,
+            step: 2,
+            channels: channels_of_tile(count, channels, 1),
+        };
+        threads::run(&work, split(maps, self.batch, size, tile));
+    }
+}
+
+/// A convolution tap by tap: which taps are summed, and where each sum reads.
+struct TapPlan {
+    packing: Packing,
+    /// The rows of outputs (in steps) of a tile.
+    rows: usize,
+    step: [usize; 2],
+    /// The patterns of each phase, for each source.
+    patterns: Vec<Vec<TapPattern>>,
+}
+
+impl TapPlan {
+    /// The plan with one phase for each output position modulo `step`.
+    fn new(call: &Call, step: [usize; 2]) -> Self {
+        let Call {
+            sources, geometry, ..
+        } = call;
+        let mut window = ReadWindow::of(geometry);
+        if step != [1, 1] {
+            window.kernel = [0, 1].map(|axis| geometry.kernel[axis] + step[axis] - 1);
+            window.stride = step;
+        }
+        let channels = channels_of(sources) / geometry.groups;
+        let size = [0, 1].map(|axis| geometry.size[axis].div_ceil(step[axis]));
+        let rows = rows_of_tile(window, channels, size, call.batch);
+        let packing = Packing::new(window, rows, size[1]);
+        let patterns = sources
+            .iter()
+            .map(|source| TapPattern::all(source, geometry, &packing, step));
+        Self {
+            packing,
+            rows,
+            step,
+            patterns: patterns.collect(),
+        }
+    }
+
+    /// The summed weights of each phase.
+    fn sums(&self, call: &Call, weight: Weight) -> Vec<Vec<f32>> {
+        let taps = call.geometry.taps();
+        let sources = call.sources.iter().zip(&self.patterns);
+        let sources: Vec<_> = sources
+            .map(|(source, patterns)| phase_sums(source.channels, taps, patterns))
+            .collect();
+        tap_sums::by_phases(weight.values, weight.outputs, &sources)
+    }
+
+    /// The offsets at which the sums of a phase read in the packed channels of a group.
+    fn offsets(&self, call: &Call, phase: usize) -> Vec<u32> {
+        let mut offsets = Vec::new();
+        let mut start = 0;
+        for (source, patterns) in call.sources.iter().zip(&self.patterns) {
+            for _ in 0..source.channels / call.geometry.groups {
+                let places = patterns[phase].places().iter();
+                offsets.extend(places.map(|place| offset(start + place)));
+                start += self.packing.channel_len();
+            }
+        }
+        offsets
+    }
+
+    /// Runs the plan with the weight of each phase.
+    fn run(&self, call: &Call, weights: &[&[f32]], maps: Vec<OutputMap>) {
+        let phases = weights.iter().enumerate();
+        let phases = phases
+            .map(|(phase, weight)| Phase::new(Cow::Borrowed(weight), &self.offsets(call, phase)));
+        let work = Direct {
+            sources: call.sources,
+            groups: call.geometry.groups,
+            packing: self.packing,
+            step: self.step,
+            phases: phases.collect(),
+            output: call.output,
+        };
+        work.run_all(maps, call.batch, self.rows);
+    }
+}
+
+/// The gradient of the bias: the sum over batch and positions.
+pub(crate) fn bias_gradient(gradient: &[f32], outputs: usize, positions: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; outputs];
+    for (index, plane) in gradient.chunks_exact(positions).enumerate() {
+        sums[index % outputs] += super::norm::sum(plane);
+    }
+    sums.into_iter().map(|sum| sum as f32).collect()
+}

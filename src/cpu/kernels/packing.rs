@@ -1,0 +1,260 @@
+//! Packs rows of the sources with their padding, so that each tap of the kernel reads at one constant offset.
+
+use super::raw::simd::prefetch;
+use super::source::Source;
+use crate::cpu::policy::Geometry;
+
+/// Channels between the one that is packed and the one that is prefetched.
+const PREFETCH_CHANNELS: usize = 2;
+
+/// The window through which the outputs of a convolution read the input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ReadWindow {
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    /// Zeros before the first row and column; negative to skip rows or columns.
+    pub(super) pad: [isize; 2],
+}
+
+impl ReadWindow {
+    pub(super) fn of(geometry: &Geometry) -> Self {
+        Self {
+            kernel: geometry.kernel,
+            stride: geometry.stride,
+            dilation: geometry.dilation,
+            pad: geometry.pad,
+        }
+    }
+
+    /// A window without dilation.
+    pub(super) fn dense(kernel: [usize; 2], stride: [usize; 2], pad: [isize; 2]) -> Self {
+        Self {
+            kernel,
+            stride,
+            dilation: [1, 1],
+            pad,
+        }
+    }
+}
+
+/// The rows of a map that a tile starts at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) batch: usize,
+    /// The first row of outputs (in steps).
+    pub(super) first_row: usize,
+}
+
+/// One of several equal groups of channels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChannelGroup {
+    pub(super) index: usize,
+    /// The number of groups.
+    pub(super) count: usize,
+}
+
+impl ChannelGroup {
+    /// All channels, as one group.
+    pub(super) const ALL: Self = Self { index: 0, count: 1 };
+}
+
+/// The layout of packed rows: one plane for each position modulo the stride, so that neighbouring outputs read
+/// neighbouring values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packing {
+    window: ReadWindow,
+    rows: usize,
+    /// The distance from one row to the next, in a plane and in the sums computed from it.
+    pub(super) pitch: usize,
+}
+
+impl Packing {
+    /// For `rows` rows of outputs, each of `width`.
+    pub(super) fn new(window: ReadWindow, rows: usize, width: usize) -> Self {
+        let [more_rows, more_columns] =
+            [0, 1].map(|a| (window.kernel[a] - 1) * window.dilation[a] / window.stride[a]);
+        Self {
+            window,
+            rows: rows + more_rows,
+            pitch: width + more_columns,
+        }
+    }
+
+    /// The same with a given pitch, which must not be shorter than the rows.
+    pub(super) fn with_pitch(window: ReadWindow, rows: usize, pitch: usize) -> Self {
+        Self {
+            pitch,
+            ..Self::new(window, rows, 0)
+        }
+    }
+
+    fn plane_len(&self) -> usize {
+        self.rows * self.pitch
+    }
+
+    pub(super) fn channel_len(&self) -> usize {
+        self.window.stride[0] * self.window.stride[1] * self.plane_len()
+    }
+
+    /// The distance from the value that an output's first tap reads to the value that tap `[row, column]` reads.
+    pub(super) fn offset(&self, tap: [usize; 2]) -> usize {
+        let ReadWindow {
+            stride, dilation, ..
+        } = self.window;
+        let at = [0, 1].map(|a| tap[a] * dilation[a]);
+        let plane = at[0] % stride[0] * stride[1] + at[1] % stride[1];
+        plane * self.plane_len() + at[0] / stride[0] * self.pitch + at[1] / stride[1]
+    }
+
+    /// Packs what the outputs at `place` read of a group of channels of all sources, one channel after the other.
+    #[inline(always)]
+    pub(super) fn fill_all(
+        &self,
+        sources: &[Source],
+        group: ChannelGroup,
+        place: Place,
+        packed: &mut [f32],
+    ) {
+        let mut left = packed.chunks_exact_mut(self.channel_len());
+        for source in sources {
+            let seen = source.channels / group.count;
+            let end = (group.index + 1) * seen;
+            for (channel, into) in (group.index * seen..end).zip(&mut left) {
+                if channel + PREFETCH_CHANNELS < end {
+                    self.prefetch(source, channel + PREFETCH_CHANNELS, place);
+                }
+                self.fill(source, channel, place, into);
+            }
+        }
+    }
+
+    /// Prefetches what `fill` will read.
+    #[inline(always)]
+    fn prefetch(&self, source: &Source, channel: usize, place: Place) {
+        let plane = source.plane(place.batch, channel);
+        let first = (place.first_row * self.window.stride[0]) as isize - self.window.pad[0];
+        let rows = (self.rows * self.window.stride[0]) as isize;
+        let at = |row: isize| {
+            let row = row.max(0) as usize / source.factors[0];
+            (row * source.size[1]).min(plane.len())
+        };
+        for place in (at(first)..at(first + rows)).step_by(16) {
+            prefetch(plane, place);
+        }
+    }
+
+    /// Packs what the outputs at `place` read of a channel.
+    #[inline(always)]
+    pub(super) fn fill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
+        let stride = self.window.stride;
+        let plane = source.plane(place.batch, channel);
+        let height = (source.size[0] * source.factors[0]) as isize;
+        let origin = (place.first_row * stride[0]) as isize - self.window.pad[0];
+        let mut rows = packed.chunks_exact_mut(self.pitch);
+        for phase_row in 0..stride[0] {
+            for phase_column in 0..stride[1] {
+                for row in 0..self.rows {
+                    let Some(into) = rows.next() else { return };
+                    let y = origin + (row * stride[0] + phase_row) as isize;
+                    if y < 0 || y >= height {
+                        into.fill(0.0);
+                        continue;
+                    }
+                    let from =
+                        &plane[y as usize / source.factors[0] * source.size[1]..][..source.size[1]];
+                    self.fill_row(source, channel, from, phase_column, into);
+                }
+            }
+        }
+    }
+
+    /// Packs a row of the map, with the padding at its ends.
+    #[inline(always)]
+    fn fill_row(
+        &self,
+        source: &Source,
+        channel: usize,
+        from: &[f32],
+        phase_column: usize,
+        into: &mut [f32],
+    ) {
+        let x = phase_column as isize - self.window.pad[1];
+        let width = (source.size[1] * source.factors[1]) as isize;
+        let step = self.window.stride[1] as isize;
+        // The columns `start..end` are inside the map.
+        let start = if x < 0 { (-x + step - 1) / step } else { 0 };
+        let start = start.min(self.pitch as isize);
+        let end = ((width - x + step - 1) / step).clamp(start, self.pitch as isize);
+        let first = (x + start * step) as usize;
+        let (start, end) = (start as usize, end as usize);
+        into[..start].fill(0.0);
+        into[end..].fill(0.0);
+        let inside = &mut into[start..end];
+        let row = SourceRow {
+            values: from,
+            first,
+            step: self.window.stride[1],
+            factor: source.factors[1],
+        };
+        match &source.prologue {
+            None => row.read(inside, |v| v),
+            Some(prologue) => {
+                let affine = prologue.affine.of(channel);
+                match prologue.relu {
+                    // (Not `max`, which would hide a NaN.)
+                    true => row.read(inside, |v| {
+                        let v = affine.apply(v);
+                        if v < 0.0 { 0.0 } else { v }
+                    }),
+                    false => row.read(inside, |v| affine.apply(v)),
+                }
+            }
+        }
+    }
+}
+
+/// Every `step`-th value, from `first` on, of a row in which each value is repeated `factor` times.
+struct SourceRow<'a> {
+    values: &'a [f32],
+    first: usize,
+    step: usize,
+    factor: usize,
+}
+
+impl SourceRow<'_> {
+    /// Writes `map` of these values.
+    #[inline(always)]
+    fn read(&self, into: &mut [f32], map: impl Fn(f32) -> f32) {
+        let Self {
+            values,
+            first,
+            step,
+            factor,
+        } = *self;
+        if into.is_empty() {
+            return;
+        }
+        if step == factor {
+            let from = &values[first / factor..][..into.len()];
+            for (v, from) in into.iter_mut().zip(from) {
+                *v = map(*from);
+            }
+        } else if (step, factor) == (2, 1) {
+            // (The loop over pairs is vectorised; the last value may have no second one.)
+            let last = into.len() - 1;
+            for (v, pair) in into[..last].iter_mut().zip(values[first..].chunks_exact(2)) {
+                *v = map(pair[0]);
+            }
+            into[last] = map(values[first + 2 * last]);
+        } else if (step, factor) == (1, 2) {
+            for (j, v) in into.iter_mut().enumerate() {
+                *v = map(values[(first + j) / 2]);
+            }
+        } else {
+            for (j, v) in into.iter_mut().enumerate() {
+                *v = map(values[(first + j * step) / factor]);
+            }
+        }
+    }
+}

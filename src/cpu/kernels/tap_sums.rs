@@ -1,0 +1,343 @@
+//! Linear maps on the taps of kernels: summing the taps that read the same value, transposing a weight, and
+//! distributing the gradient of a sum to its taps.
+
+use alloc::{vec, vec::Vec};
+use core::ops::Range;
+
+use pulp::Simd;
+
+use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
+use super::threads::{self, Scratch, Work, grow};
+use crate::cpu::policy::{BLOCK, COMPONENTS, LANES};
+
+/// Kernels that are mapped in one product.
+const KERNELS: usize = 16;
+
+/// The largest number of elements of a dense matrix. Larger maps are nearly all zeros and are stored as pairs.
+const MAX_MATRIX: usize = 1 << 14;
+
+/// A tap of a kernel, and the tap of the result that it is added to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TapPair {
+    pub(super) from: usize,
+    pub(super) into: usize,
+}
+
+/// A linear map from the taps of a kernel to the taps of another kernel.
+#[derive(Clone, Debug)]
+pub(super) struct TapMap {
+    from: usize,
+    into: usize,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    /// `[from, width]`, and the offsets of its rows.
+    Matrix {
+        values: Vec<f32>,
+        rows: Offsets,
+    },
+    Pairs(Vec<TapPair>),
+}
+
+impl TapMap {
+    /// The map that adds tap `from` to tap `into` for each pair.
+    pub(super) fn new(from: usize, into: usize, pairs: Vec<TapPair>) -> Self {
+        let width = into.next_multiple_of(LANES);
+        if from.saturating_mul(width) > MAX_MATRIX {
+            let form = Form::Pairs(pairs);
+            return Self { from, into, form };
+        }
+        let mut matrix = vec![0.0; from * width];
+        for pair in pairs {
+            matrix[pair.from * width + pair.into] = 1.0;
+        }
+        Self::of_matrix(from, into, matrix)
+    }
+
+    /// The map that selects these taps in this order.
+    pub(super) fn selection(from: usize, taps: &[usize]) -> Self {
+        let pairs = taps.iter().enumerate();
+        let pairs = pairs.map(|(into, &from)| TapPair { from, into });
+        Self::new(from, taps.len(), pairs.collect())
+    }
+
+    fn of_matrix(from: usize, into: usize, values: Vec<f32>) -> Self {
+        let rows = Offsets::even(from, into.next_multiple_of(LANES));
+        let form = Form::Matrix { values, rows };
+        Self { from, into, form }
+    }
+
+    /// `G w G^T` of Winograd's F(2x2, 3x3), of the kernel or of the kernel turned by 180 degrees.
+    fn components(is_transposed: bool) -> Self {
+        const G: [[f32; 3]; 4] = [
+            [1.0, 0.0, 0.0],
+            [0.5, 0.5, 0.5],
+            [0.5, -0.5, 0.5],
+            [0.0, 0.0, 1.0],
+        ];
+        let mut matrix = vec![0.0; 9 * COMPONENTS];
+        for tap in 0..9 {
+            let (r, c) = (tap / 3, tap % 3);
+            let row = if is_transposed { 8 - tap } else { tap };
+            for place in 0..COMPONENTS {
+                matrix[row * COMPONENTS + place] = G[place / 4][r] * G[place % 4][c];
+            }
+        }
+        Self::of_matrix(9, COMPONENTS, matrix)
+    }
+
+    /// The number of taps of the result.
+    fn len(&self) -> usize {
+        self.into
+    }
+
+    fn width(&self) -> usize {
+        self.into.next_multiple_of(LANES)
+    }
+
+    /// Maps `count` consecutive kernels. Each result starts at a multiple of the width.
+    #[inline(always)]
+    fn apply<S: Simd>(&self, simd: S, kernels: &[f32], count: usize, into: &mut [f32]) {
+        let width = self.width();
+        match &self.form {
+            Form::Matrix { values, rows } => {
+                let kernels = Rows {
+                    values: kernels,
+                    step: self.from,
+                };
+                let matrix = Gathered {
+                    values,
+                    offsets: rows,
+                };
+                let into = RowsMut {
+                    values: into,
+                    step: width,
+                };
+                simd::product(simd, [count, width], kernels, matrix, false, into);
+            }
+            Form::Pairs(pairs) => {
+                let kernels = kernels.chunks_exact(self.from).take(count);
+                for (kernel, into) in kernels.zip(into.chunks_exact_mut(width)) {
+                    into.fill(0.0);
+                    for pair in pairs {
+                        into[pair.into] += kernel[pair.from];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some kernels of a weight of `[outer, row]` kernels: the columns `inner` of all rows.
+#[derive(Clone)]
+pub(super) struct Kernels<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) outer: usize,
+    pub(super) row: usize,
+    pub(super) inner: Range<usize>,
+}
+
+/// Maps every kernel and swaps the two axes: the result is `[inner, outer, taps]`.
+pub(super) fn transpose(kernels: Kernels, map: &TapMap) -> Vec<f32> {
+    let len = kernels.outer * map.len();
+    let mut found = vec![0.0; kernels.inner.len() * len];
+    transpose_into(kernels, map, &mut found);
+    found
+}
+
+/// As [`transpose`], into an existing slice.
+pub(super) fn transpose_into(kernels: Kernels, map: &TapMap, into: &mut [f32]) {
+    let len = kernels.outer * map.len();
+    if len == 0 {
+        return;
+    }
+    let blocks = into.chunks_mut(KERNELS * len).enumerate();
+    let first = kernels.inner.start;
+    let blocks = blocks.map(|(n, into)| TransposedBlock {
+        first: first + n * KERNELS,
+        into,
+    });
+    threads::run(&Transpose { kernels, map }, blocks.collect());
+}
+
+struct Transpose<'a> {
+    kernels: Kernels<'a>,
+    map: &'a TapMap,
+}
+
+/// A block of inner kernels, for one task.
+struct TransposedBlock<'a> {
+    first: usize,
+    into: &'a mut [f32],
+}
+
+impl Work<TransposedBlock<'_>> for Transpose<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, block: TransposedBlock, [mapped, ..]: &mut Scratch) {
+        let Kernels {
+            values, outer, row, ..
+        } = self.kernels;
+        let (len, width) = (self.map.len(), self.map.width());
+        let count = block.into.len() / (outer * len);
+        let mapped = grow(mapped, KERNELS * width);
+        for n in 0..outer {
+            let kernels = &values[(n * row + block.first) * self.map.from..];
+            self.map.apply(simd, kernels, count, mapped);
+            for (inner, mapped) in mapped.chunks_exact(width).take(count).enumerate() {
+                block.into[(inner * outer + n) * len..][..len].copy_from_slice(&mapped[..len]);
+            }
+        }
+    }
+}
+
+/// The map from the kernels of a source to the kernels of all phases.
+pub(super) struct PhaseSums {
+    pub(super) channels: usize,
+    /// The taps of all phases, one phase after the other.
+    pub(super) map: TapMap,
+    /// The number of taps of each phase.
+    pub(super) lens: Vec<usize>,
+}
+
+/// The weights of each phase, `[outputs, (channels, taps of the phase)...]`, from `[outputs, channels, taps]`.
+pub(super) fn by_phases(weight: &[f32], outputs: usize, sources: &[PhaseSums]) -> Vec<Vec<f32>> {
+    let phases = sources.first().map_or(0, |source| source.lens.len());
+    let len = |phase: usize| {
+        let of_source = |source: &PhaseSums| source.channels * source.lens[phase];
+        sources.iter().map(of_source).sum::<usize>()
+    };
+    let mut weights: Vec<Vec<f32>> = (0..phases)
+        .map(|phase| vec![0.0; outputs * len(phase)])
+        .collect();
+    let mut rows: Vec<PhaseRow> = (0..outputs)
+        .map(|output| PhaseRow {
+            output,
+            into: Vec::with_capacity(phases),
+        })
+        .collect();
+    for (phase, weights) in weights.iter_mut().enumerate() {
+        for (row, into) in rows.iter_mut().zip(weights.chunks_exact_mut(len(phase))) {
+            row.into.push(into);
+        }
+    }
+    threads::run(&SumByPhases { weight, sources }, rows);
+    weights
+}
+
+struct SumByPhases<'a> {
+    weight: &'a [f32],
+    sources: &'a [PhaseSums],
+}
+
+/// The row of one output in the weight of each phase.
+struct PhaseRow<'a> {
+    output: usize,
+    into: Vec<&'a mut [f32]>,
+}
+
+impl Work<PhaseRow<'_>> for SumByPhases<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, mut row: PhaseRow, [mapped, ..]: &mut Scratch) {
+        let kernels_of = |source: &PhaseSums| source.channels * source.map.from;
+        let len: usize = self.sources.iter().map(kernels_of).sum();
+        let mut kernels = &self.weight[row.output * len..];
+        let mut starts = vec![0; row.into.len()];
+        for source in self.sources {
+            let width = source.map.width();
+            let mapped = grow(mapped, source.channels * width);
+            source.map.apply(simd, kernels, source.channels, mapped);
+            kernels = &kernels[kernels_of(source)..];
+            for mapped in mapped.chunks_exact(width).take(source.channels) {
+                let mut first = 0;
+                let phases = row.into.iter_mut().zip(&mut starts).zip(&source.lens);
+                for ((into, start), &len) in phases {
+                    into[*start..*start + len].copy_from_slice(&mapped[first..first + len]);
+                    *start += len;
+                    first += len;
+                }
+            }
+        }
+    }
+}
+
+/// Winograd's components of every kernel, in blocks of rows: `[component, outer block, inner, BLOCK]`. If transposed,
+/// the components of the kernels turned by 180 degrees: `[component, inner block, outer, BLOCK]`. The last block is
+/// padded with zeros.
+pub(super) fn components(kernels: Kernels, is_transposed: bool) -> Vec<f32> {
+    let (outer, inner) = (kernels.outer, kernels.inner.len());
+    let [rows, len] = match is_transposed {
+        true => [inner, outer],
+        false => [outer, inner],
+    };
+    let blocks = rows.div_ceil(BLOCK);
+    let mut found = vec![0.0; COMPONENTS * blocks * len * BLOCK];
+    let mut tasks: Vec<ComponentRows> = (0..blocks)
+        .map(|block| ComponentRows {
+            first: block * BLOCK,
+            count: BLOCK.min(rows - block * BLOCK),
+            blocks: Vec::with_capacity(COMPONENTS),
+        })
+        .collect();
+    for (index, block) in found.chunks_exact_mut(len * BLOCK).enumerate() {
+        tasks[index % blocks].blocks.push(block);
+    }
+    let work = Components {
+        kernels,
+        map: TapMap::components(is_transposed),
+        is_transposed,
+    };
+    threads::run(&work, tasks);
+    found
+}
+
+struct Components<'a> {
+    kernels: Kernels<'a>,
+    map: TapMap,
+    is_transposed: bool,
+}
+
+/// A block of rows of each component.
+struct ComponentRows<'a> {
+    first: usize,
+    count: usize,
+    blocks: Vec<&'a mut [f32]>,
+}
+
+impl Work<ComponentRows<'_>> for Components<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, mut rows: ComponentRows, [mapped, ..]: &mut Scratch) {
+        let Kernels {
+            values,
+            outer,
+            row,
+            ref inner,
+        } = self.kernels;
+        let mapped = grow(mapped, inner.len().max(BLOCK) * COMPONENTS);
+        let kernels = |outer: usize| &values[(outer * row + inner.start) * 9..];
+        if self.is_transposed {
+            for place in 0..outer {
+                let kernels = &kernels(place)[rows.first * 9..];
+                self.map.apply(simd, kernels, rows.count, mapped);
+                for (component, block) in rows.blocks.iter_mut().enumerate() {
+                    let into = &mut block[place * BLOCK..][..rows.count];
+                    for (into, from) in into.iter_mut().zip(mapped.chunks_exact(COMPONENTS)) {
+                        *into = from[component];
+                    }
+                }
+            }
+            return;
+        }
+        for n in 0..rows.count {
+            self.map
+                .apply(simd, kernels(rows.first + n), inner.len(), mapped);
+            for (component, block) in rows.blocks.iter_mut().enumerate() {
+                let into = block.chunks_exact_mut(BLOCK);
+                for (into, from) in into.zip(mapped.chunks_exact(COMPONENTS)) {
+                    into[n] = from[component];
+                }
+            }
+        }
+    }
+}

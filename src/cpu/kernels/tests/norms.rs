@@ -1,0 +1,106 @@
+//! Batch norms beside differences, and beside sums in f64.
+
+use alloc::{vec, vec::Vec};
+
+use super::super::{ChannelAffine, norm};
+use super::cases::noise;
+use super::with_all_instructions;
+
+#[test]
+fn norms_and_their_gradients() {
+    let [batch, channels, positions] = [2, 3, 37];
+    let of = |seed| noise(batch * channels * positions, seed);
+    let (values, gradient, residual) = (of(1), of(2), of(3));
+    let [gamma, beta] = [4, 5].map(|seed| noise(channels, seed));
+    let map = norm::ChannelMap {
+        values: &values,
+        channels,
+        positions,
+    };
+    let at = |n: usize, c: usize, p: usize| (n * channels + c) * positions + p;
+    let all = || (0..batch).flat_map(|n| (0..positions).map(move |p| (n, p)));
+    let count = (batch * positions) as f64;
+    // f(x, gamma, beta, residual) = sum(gradient relu(gamma (x - mean) / deviation + beta + residual)) of a channel
+    let loss = |c: usize, x: &dyn Fn(usize) -> f64, gamma: f64, beta: f64, moved: Option<usize>| {
+        let mean = all().map(|(n, p)| x(at(n, c, p))).sum::<f64>() / count;
+        let square = |(n, p)| (x(at(n, c, p)) - mean).powi(2);
+        let deviation = (all().map(square).sum::<f64>() / count + 1e-3).sqrt();
+        let term = |(n, p)| {
+            let i = at(n, c, p);
+            let more = f64::from(residual[i]) + if moved == Some(i) { 1e-6 } else { 0.0 };
+            let y = gamma * (x(i) - mean) / deviation + beta + more;
+            f64::from(gradient[i]) * y.max(0.0)
+        };
+        all().map(term).sum::<f64>()
+    };
+    with_all_instructions(|| {
+        let moments = norm::moments(map);
+        let inverse = moments.variance.iter().map(|v| 1.0 / (v + 1e-3).sqrt());
+        let inverse: Vec<f32> = inverse.collect();
+        let scale = gamma.iter().zip(&inverse).map(|(gamma, d)| gamma * d);
+        let scale: Vec<f32> = scale.collect();
+        let numbers = norm::Norm {
+            affine: ChannelAffine {
+                mean: &moments.mean,
+                scale: &scale,
+                shift: &beta,
+            },
+            inverse_deviation: &inverse,
+            of_batch: true,
+        };
+        let y = norm::forward(map, numbers.affine, Some(&residual), true);
+        let found = norm::backward(map, &gradient, numbers, norm::ReluMask::Output(&y), true);
+        for c in 0..channels {
+            let (g, b) = (f64::from(gamma[c]), f64::from(beta[c]));
+            let x = |i: usize| f64::from(values[i]);
+            let base = loss(c, &x, g, b, None);
+            let slope = |moved: f64| (moved - base) / 1e-6;
+            let near = |found: f32, wanted: f64| assert!((f64::from(found) - wanted).abs() < 1e-3);
+            near(found.gamma[c], slope(loss(c, &x, g + 1e-6, b, None)));
+            near(found.beta[c], slope(loss(c, &x, g, b + 1e-6, None)));
+            for (n, p) in [(0, 0), (1, 5), (1, positions - 1)] {
+                let i = at(n, c, p);
+                let moved = |j: usize| x(j) + if i == j { 1e-6 } else { 0.0 };
+                near(found.x[i], slope(loss(c, &moved, g, b, None)));
+                let to_residual = found.residual.as_ref().unwrap()[i];
+                near(to_residual, slope(loss(c, &x, g, b, Some(i))));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_constant_channel_is_normalised_to_its_shift() {
+    for constant in [1e4, 3e6, 3_000_001.25, -16_777_213.0, 0.1] {
+        let values = vec![constant; 2 * 1_111];
+        let map = norm::ChannelMap {
+            values: &values,
+            channels: 1,
+            positions: 1_111,
+        };
+        with_all_instructions(|| {
+            let found = norm::moments(map);
+            assert_eq!((found.mean[0], found.variance[0]), (constant, 0.0));
+        });
+    }
+}
+
+#[test]
+fn the_moments_of_a_large_mean_are_those_of_the_differences() {
+    let noise = noise(4_096, 5);
+    let values: Vec<f32> = noise.iter().map(|v| 1e5 + (v * 64.0).round()).collect();
+    let map = norm::ChannelMap {
+        values: &values,
+        channels: 1,
+        positions: values.len(),
+    };
+    let count = values.len() as f64;
+    let wanted = values.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
+    let square = |v: &f32| (f64::from(*v) - wanted).powi(2);
+    let wanted_variance = values.iter().map(square).sum::<f64>() / count;
+    with_all_instructions(|| {
+        let found = norm::moments(map);
+        assert_eq!(found.mean[0], wanted as f32);
+        assert!((f64::from(found.variance[0]) / wanted_variance - 1.0).abs() < 1e-6);
+    });
+}

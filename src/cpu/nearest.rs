@@ -1,0 +1,47 @@
+//! Nearest upsampling by whole factors, composed of Burn's operations.
+
+use burn::tensor::Tensor;
+
+/// `x` with each position repeated `factors` times, one factor for each spatial axis.
+pub(super) fn enlarge<const R: usize>(x: Tensor<R>, factors: &[usize]) -> Tensor<R> {
+    // The last axis is repeated first, so that the other axes copy whole rows.
+    let axes = factors.iter().enumerate().rev();
+    axes.fold(x, |x, (n, &factor)| match factor {
+        1 => x,
+        _ => repeat(x, 2 + n, factor),
+    })
+}
+
+/// `x` with each position of `axis` repeated `times` times.
+fn repeat<const R: usize>(x: Tensor<R>, axis: usize, times: usize) -> Tensor<R> {
+    let mut shape = x.dims();
+    let count: usize = shape[..=axis].iter().product();
+    let inner: usize = shape[axis + 1..].iter().product();
+    shape[axis] *= times;
+    if inner == 1 {
+        // Without a last axis of size 1, over which some backends would loop.
+        x.reshape([count, 1]).expand([count, times]).reshape(shape)
+    } else {
+        x.reshape([count, 1, inner])
+            .expand([count, times, inner])
+            .reshape(shape)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    #[test]
+    fn positions_are_repeated_axis_by_axis() {
+        let x = Tensor::<4>::from_floats([[[[1.0, 2.0], [3.0, 4.0]]]], &Device::flex());
+        let wide = TensorData::from([[[
+            [1.0f32, 1.0, 1.0, 2.0, 2.0, 2.0],
+            [3.0, 3.0, 3.0, 4.0, 4.0, 4.0],
+        ]]]);
+        enlarge(x.clone(), &[1, 3]).to_data().assert_eq(&wide, true);
+        let high = TensorData::from([[[[1.0f32, 2.0], [1.0, 2.0], [3.0, 4.0], [3.0, 4.0]]]]);
+        enlarge(x, &[2, 1]).to_data().assert_eq(&high, true);
+    }
+}
