@@ -531,7 +531,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             },
             (
                 [1, 2, 3, 8],
-                "encoder.levels.1.down.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 (kernel \
+                "encoder.levels.1.down.pool.Pool: height 1 with padding 0 + 0 is smaller than the window of 2 (kernel \
              2, dilation 1). Use a smaller kernel, more padding, or a map of height 2 or more.",
             ),
         )),
@@ -648,7 +648,7 @@ fn networks() -> Vec<Box<dyn Contract>> {
             },
             misfit: (
                 vec![[1, 2, 5, 1]],
-                "encoder.levels.0.down.Pool: width 1 with padding 0 + 0 is smaller than the window of 2 \
+                "encoder.levels.0.down.pool.Pool: width 1 with padding 0 + 0 is smaller than the window of 2 \
                  (kernel 2, dilation 1). Use a smaller kernel, more padding, or a map of width 2 or more.",
             ),
         }),
