@@ -195,7 +195,7 @@ def tables(results: Results, threads: int) -> str:
 def main() -> None:
     """Reads the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--ours-command", default="cargo bench --bench workloads --")
+    parser.add_argument("--ours-command", default="cargo bench -p burn-skip-benches --bench workloads --")
     parser.add_argument(
         "--candle-command",
         default="cargo run --release --manifest-path benches/candle/Cargo.toml --",

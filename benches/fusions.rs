@@ -1,7 +1,7 @@
 //! What the layers cost, beside Burn's own operations in the same run.
 //!
 //! ```text
-//! cargo bench --bench fusions
+//! cargo bench -p burn-skip-benches --bench fusions
 //! ```
 //!
 //! Prints a table in Markdown: the median of several runs, and their spread.
@@ -14,6 +14,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use burn_skip::resize::{ResizeMode, resize};
 use burn_skip::up::UpConfig;
 use burn_skip::{UpsampleConcat, UpsampleConcatConfig};
+use burn_skip_benches::devices;
 
 const RUNS: usize = 7;
 
@@ -25,12 +26,6 @@ fn main() {
         long_axis(name, &device);
         up_block(name, &device);
     }
-}
-
-/// Burn's two CPU backends; ndarray is deprecated upstream, and measured for those who run it.
-#[allow(deprecated)]
-fn devices() -> [(&'static str, Device); 2] {
-    [("flex", Device::flex()), ("ndarray", Device::ndarray())]
 }
 
 fn report(work: &str, device: &str, mut run: impl FnMut()) {

@@ -1,13 +1,8 @@
 //! How the cost of the layers grows with positions, channels and depth: a picture.
 //!
 //! ```text
-//! cargo bench --bench growth -- OUT.png
+//! cargo bench -p burn-skip-benches --bench growth -- OUT.png
 //! ```
-
-#[path = "../examples/segment/font.rs"]
-mod font;
-#[path = "support/mod.rs"]
-mod support;
 
 use std::error::Error;
 use std::hint::black_box;
@@ -15,14 +10,17 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_skip::{Layer, UpsampleConcat, UpsampleConcatConfig};
+use burn_skip_benches::{dense_block, devices};
 use plotters::prelude::*;
-use support::{dense_block, devices};
+use plotters::style::{FontStyle, register_font};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+/// The typeface is built in: a machine may have none installed.
+const FONT: &str = "sans-serif";
 const RUNS: usize = 9;
 const SIZE: (u32, u32) = (1080, 380);
 
@@ -125,7 +123,8 @@ fn panel(
 
 /// Both axes by their logarithms, so that a straight line of slope 1 is a cost in proportion.
 fn draw(out: &str, panels: &[Panel]) -> Result<()> {
-    font::register()?;
+    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| "the built-in typeface cannot be read")?;
     let mut pixels = vec![0; (3 * SIZE.0 * SIZE.1) as usize];
     draw_on(&mut pixels, panels)?;
     image::save_buffer(out, &pixels, SIZE.0, SIZE.1, image::ColorType::Rgb8)?;
@@ -146,7 +145,7 @@ fn draw_on(pixels: &mut [u8], panels: &[Panel]) -> Result<()> {
             .fold(f64::INFINITY, |least, &time| least.min(time));
         let most = times.fold(0.0f64, |most, &time| most.max(time));
         let mut chart = ChartBuilder::on(area)
-            .caption(panel.title, (font::FONT, 18))
+            .caption(panel.title, (FONT, 18))
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(56)
@@ -161,8 +160,8 @@ fn draw_on(pixels: &mut [u8], panels: &[Panel]) -> Result<()> {
             .y_labels(4)
             .x_label_formatter(&|size| format!("{size:.0}"))
             .y_desc("milliseconds")
-            .label_style((font::FONT, 13))
-            .axis_desc_style((font::FONT, 14))
+            .label_style((FONT, 13))
+            .axis_desc_style((FONT, 14))
             .light_line_style(TRANSPARENT)
             .draw()?;
         for (index, (device, times)) in panel.series.iter().enumerate() {
@@ -185,7 +184,7 @@ fn draw_on(pixels: &mut [u8], panels: &[Panel]) -> Result<()> {
         chart
             .configure_series_labels()
             .position(SeriesLabelPosition::UpperLeft)
-            .label_font((font::FONT, 14))
+            .label_font((FONT, 14))
             .background_style(WHITE)
             .draw()?;
     }

@@ -1,21 +1,18 @@
 //! The workloads that are compared with other frameworks, on flex and ndarray.
 //!
 //! ```text
-//! cargo bench --bench workloads                       # Criterion's report
-//! cargo bench --bench workloads -- --json OUT         # the same, as `compare.py` takes it
-//! cargo bench --bench workloads -- --json OUT --memory # peak memory of the training steps too
+//! cargo bench -p burn-skip-benches --bench workloads                       # Criterion's report
+//! cargo bench -p burn-skip-benches --bench workloads -- --json OUT         # the same, as `compare.py` takes it
+//! cargo bench -p burn-skip-benches --bench workloads -- --json OUT --memory # peak memory of the training steps too
 //! ```
-
-#[path = "support/mod.rs"]
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use burn_skip_benches::{NAMES, devices, workload};
 use criterion::{BenchmarkId, Criterion, SamplingMode};
 use serde_json::{Value, json};
-use support::{NAMES, devices, workload};
 
 /// What large maps are allocated with matters: an allocator that gives pages back to the system after every
 /// step spends a tenth of the time on faults.

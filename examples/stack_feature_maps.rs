@@ -1,16 +1,16 @@
-//! Two feature maps of different shapes, and every way to make one of them.
+//! Two feature maps of different shapes, and every way to merge them into one.
 //!
 //! ```text
-//! cargo run --release --example stack_feature_maps
+//! cargo run --example stack_feature_maps
+//! cargo run --example stack_feature_maps --features ndarray -- --device ndarray
 //! ```
 //!
 //! It starts with the pipeline of a Keras user, `Conv2D(32, 3) - BatchNormalization - relu -
 //! MaxPooling2D(2)`, twice, on an image of 32x32x3. The maps after the two stages are 15x15x32 and
-//! 6x6x32, and `Concatenate` refuses them. Their model had 128 channels at that place; what follows
-//! is what this crate makes of 15x15x128 and 6x6x128, each way with a convolution after it.
+//! 6x6x32, and `Concatenate` refuses them. Their model had 128 channels at that point: the table shows every way to
+//! merge 15x15x128 and 6x6x128, each followed by a convolution.
 
-#[path = "support/device.rs"]
-mod device;
+mod support;
 
 use std::process::ExitCode;
 
@@ -28,17 +28,8 @@ use burn_skip::resize::ResizeMode;
 use burn_skip::up::UpConfig;
 use burn_skip::{
     Axis, BranchConfig, DirectSum, FlattenPadReshape, Fuse, FuseConfig, Layer, ShapeError,
-    SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
+    SkipConcat, SkipConcatConfig, Trace, UpsampleConcat, UpsampleConcatConfig,
 };
-use clap::Parser;
-
-/// Shows every way to merge a map of 15x15x128 with one of 6x6x128
-#[derive(Parser)]
-struct Args {
-    /// The backend that computes
-    #[arg(long, default_value = "flex")]
-    device: device::DeviceName,
-}
 
 const CHANNELS: usize = 128;
 /// The finer map, which a skip connection brings.
@@ -47,9 +38,7 @@ const SKIP: [usize; 4] = [1, CHANNELS, 15, 15];
 const DEEP: [usize; 4] = [1, CHANNELS, 6, 6];
 
 fn main() -> ExitCode {
-    // SAFETY: no other thread runs yet.
-    unsafe { device::default_to_flex() };
-    match run(&Args::parse()) {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -58,8 +47,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let device = args.device.open()?;
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let device = support::device()?;
     keras_pipeline(&device)?;
     merge_without_help();
     println!(

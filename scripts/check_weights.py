@@ -1,4 +1,4 @@
-"""The round trip of weights: PyTorch, burn-skip's example load_pretrained, and PyTorch again.
+"""The round trip of weights: PyTorch, `burn-skip convert`, and PyTorch again.
 
 For each network: random weights in a .pth and a .safetensors file, and two random pictures. The
 example must give PyTorch's logits, and save a file that PyTorch loads with the same tensors.
@@ -22,7 +22,7 @@ NAMES = [name for name in NETWORKS if name not in ("monai_basic_unet_3d", "monai
 SIZES = ((224, 224), (193, 161))  # height, width
 TOLERANCE = 1e-4  # of the largest logit
 ROOT = Path(__file__).resolve().parent.parent
-CARGO = ["cargo", "run", "--quiet", "--release", "--example", "load_pretrained", "--"]
+CARGO = ["cargo", "run", "--quiet", "--bin", "burn-skip", "--", "convert"]
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -119,9 +119,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=NAMES, help="one of them")
     parser.add_argument("--device", help="given to the example")
-    parser.add_argument("--binary", type=Path, help="the example, built; else cargo runs it")
+    parser.add_argument("--binary", type=Path, help="burn-skip, built; else cargo runs it")
     options = parser.parse_args()
-    command = [str(options.binary.resolve())] if options.binary else CARGO
+    command = [str(options.binary.resolve()), "convert"] if options.binary else CARGO
     device = ["--device", options.device] if options.device else []
     failures = 0
     for name in [options.only] if options.only else NAMES:

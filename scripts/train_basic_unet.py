@@ -1,4 +1,4 @@
-"""Trains MONAI's BasicUNet on the nuclei, and writes the weights that load_pretrained shows.
+"""Trains MONAI's BasicUNet on the nuclei, and writes the weights that `burn-skip convert` shows.
 
 Columns from 384 on are never seen in training; the result is judged there.
 Run: python scripts/train_basic_unet.py [--seed N] [--steps N] [--out FILE]

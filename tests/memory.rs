@@ -163,8 +163,8 @@ fn main() {
 }
 
 fn cases() -> Vec<Case> {
-    let mut cases = networks(1);
-    cases.extend(networks(2));
+    let mut cases = networks(1, 256);
+    cases.extend(networks(2, 128));
     for batch in [1, 2] {
         cases.extend(blocks(batch));
         cases.extend(styles(batch));
@@ -173,18 +173,24 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn networks(batch: usize) -> Vec<Case> {
+/// Whole networks, for images of so many rows and columns.
+fn networks(batch: usize, size: usize) -> Vec<Case> {
     let resnet18 = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
     let resnet50 = EncoderConfig::ResNet(ResNetEncoderConfig::resnet50());
     let densenet = EncoderConfig::DenseNet(DenseNetEncoderConfig::densenet121());
     let linear = UnetConfig::new(1, 1, vec![16, 32, 64]).with_up(UpConfig::linear());
     let smp = UnetConfig::smp(resnet18.clone(), 1);
-    let image = [2 * batch, 3, 224, 224];
+    let image = [2 * batch, 3, size - size / 8, size - size / 8];
+    let square = [batch, 3, size, size];
     let plain = UnetConfig::new(3, 2, vec![32, 64, 128, 256]);
     vec![
-        Case::unet("U-Net", [batch, 3, 256, 256], plain),
-        Case::unet("U-Net, bilinear", [4 * batch, 1, 192, 160], linear),
-        Case::unet("U-Net on ResNet-18", [batch, 3, 256, 256], smp),
+        Case::unet("U-Net", square, plain),
+        Case::unet(
+            "U-Net, bilinear",
+            [4 * batch, 1, size - 64, size - 96],
+            linear,
+        ),
+        Case::unet("U-Net on ResNet-18", square, smp),
         Case::classifier("ResNet-18", image, resnet18),
         Case::classifier("ResNet-50", image, resnet50),
         Case::classifier("DenseNet-121", image, densenet),

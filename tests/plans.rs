@@ -1,10 +1,8 @@
 //! Plans: the costs that torchinfo gives for whole networks, and what holds for every plan.
 
 use burn::module::Module;
-use burn::nn::Initializer;
 use burn::tensor::Device;
-use burn_skip::activation::ActivationConfig;
-use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
+use burn_skip::block::{ConvNormAct, ConvNormActConfig};
 use burn_skip::down::DownConfig;
 use burn_skip::fit::Fit;
 use burn_skip::gate::GateConfig;
@@ -384,71 +382,6 @@ fn a_summary_is_a_table_with_totals() {
         "width".parse::<burn_skip::plan::Column>().unwrap_err(),
         "there is no column width; choose from input, output, parameters, mult-adds, bytes, saved, stride, field"
     );
-}
-
-/// Whether the schema takes a network's file.
-fn takes(schema: &jsonschema::Validator, net: &NetConfig) -> bool {
-    let file = serde_json::to_value(net).unwrap();
-    let errors: Vec<String> = schema.iter_errors(&file).map(|e| e.to_string()).collect();
-    assert!(errors.is_empty(), "{errors:?}");
-    true
-}
-
-#[test]
-fn the_schema_takes_what_the_reader_takes_and_nothing_else() {
-    let schema = serde_json::to_value(schemars::schema_for!(NetConfig)).unwrap();
-    let schema = jsonschema::validator_for(&schema).unwrap();
-    let resnet = EncoderConfig::ResNet(ResNetEncoderConfig::resnet50());
-    let densenet = EncoderConfig::DenseNet(DenseNetEncoderConfig::densenet121());
-    let mut nets = vec![
-        NetConfig::Unet(UnetConfig::valid(1, 2, vec![4, 8])),
-        NetConfig::Unet(UnetConfig::smp(resnet.clone(), 3)),
-        NetConfig::Unet(UnetConfig::monai_basic(1, 2, [8, 8, 16, 32, 64, 8])),
-        NetConfig::Classifier(ClassifierConfig::new(densenet, 10)),
-    ];
-    let gates = [GateConfig::attention(3), GateConfig::scse(2)];
-    let ups = [UpConfig::pixel_shuffle(), UpConfig::conv_transpose()];
-    for (gate, up) in gates.into_iter().zip(ups) {
-        let unet = UnetConfig::new(3, 2, vec![4, 8]);
-        nets.push(NetConfig::Unet(unet.with_gate(gate).with_up(up)));
-    }
-    for activation in [
-        ActivationConfig::Gelu,
-        ActivationConfig::Silu,
-        ActivationConfig::PRelu {
-            num_parameters: 1,
-            alpha: 0.25,
-        },
-        ActivationConfig::HardSigmoid {
-            alpha: 0.2,
-            beta: 0.5,
-        },
-        ActivationConfig::Softplus { beta: 1.0 },
-        ActivationConfig::Elu { alpha: 1.0 },
-    ] {
-        for initializer in [
-            Initializer::Ones,
-            Initializer::Normal {
-                mean: 0.0,
-                std: 0.1,
-            },
-        ] {
-            let mut style = ConvStyle::new().with_activation(activation);
-            style.initializer = initializer;
-            nets.push(NetConfig::Unet(
-                UnetConfig::new(3, 2, vec![4, 8]).with_style(style),
-            ));
-        }
-    }
-    assert!(nets.iter().all(|net| takes(&schema, net)));
-
-    let mut file = serde_json::to_value(&nets[0]).unwrap();
-    file["Unet"]["out_chanels"] = 2.into();
-    assert!(!schema.is_valid(&file));
-    let mut file = serde_json::to_value(&nets[0]).unwrap();
-    file["Unet"]["decoder"]["fit"] = "Exactly".into();
-    assert!(!schema.is_valid(&file));
-    assert!(!schema.is_valid(&serde_json::json!({"Net": {}})));
 }
 
 #[test]

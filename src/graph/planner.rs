@@ -8,8 +8,8 @@ use alloc::{
 use core::fmt;
 
 use super::alignment::{merged_grid, misalignments};
-use super::op::{Executor, Op};
-use super::{Grid, Map, Node, Record};
+use super::op::{Executor, Op, Parameter};
+use super::{Grid, Map, MapPlan, Node, Record};
 use crate::shape::{ShapeError, with_spatial};
 
 /// The name of a part: a field, an index, or nothing.
@@ -234,9 +234,14 @@ impl Planner {
         inputs: &[&Map<I>],
         body: impl FnOnce(&mut Self) -> Result<Map<O>, ShapeError>,
     ) -> Result<Map<O>, ShapeError> {
-        self.scope(label, Op::Composite, inputs, body, |map, node| {
-            node.outputs = vec![map.plan()];
-        })
+        let name = self.open(label, Op::Composite, inputs);
+        match body(self) {
+            Ok(map) => {
+                self.close(&[&map]);
+                Ok(map)
+            }
+            Err(error) => Err(self.close_with_error(name, error)),
+        }
     }
 
     /// As [`node`](Self::node), with several outputs.
@@ -249,48 +254,99 @@ impl Planner {
         inputs: &[&Map<I>],
         body: impl FnOnce(&mut Self) -> Result<Vec<Map<O>>, ShapeError>,
     ) -> Result<Vec<Map<O>>, ShapeError> {
-        self.scope(label, Op::Composite, inputs, body, |maps, node| {
-            node.outputs = maps.iter().map(Map::plan).collect();
-        })
+        let name = self.open(label, Op::Composite, inputs);
+        match body(self) {
+            Ok(maps) => {
+                let outputs: Vec<&Map<O>> = maps.iter().collect();
+                self.close(&outputs);
+                Ok(maps)
+            }
+            Err(error) => Err(self.close_with_error(name, error)),
+        }
     }
 
-    /// Opens a node, runs `body` in it and closes it, with what `write` makes of the result.
-    fn scope<const I: usize, T>(
-        &mut self,
-        label: &str,
-        op: Op,
-        inputs: &[&Map<I>],
-        body: impl FnOnce(&mut Self) -> Result<T, ShapeError>,
-        write: impl FnOnce(&T, &mut Node),
-    ) -> Result<T, ShapeError> {
+    /// What a node holds of `maps`, where nodes are recorded.
+    fn plans<const R: usize>(&self, maps: &[&Map<R>]) -> Vec<MapPlan> {
+        match self.mode {
+            Mode::Record { .. } => maps.iter().map(|map| map.plan()).collect(),
+            Mode::Silent | Mode::AnySize => Vec::new(),
+        }
+    }
+
+    /// Opens a node, and takes its name.
+    fn open<const R: usize>(&mut self, label: &str, op: Op, inputs: &[&Map<R>]) -> Name {
+        let inputs = self.plans(inputs);
+        self.open_node(label, op, inputs)
+    }
+
+    // (What follows is not generic, so that it is compiled once and not for every layer.)
+
+    fn open_node(&mut self, label: &str, op: Op, inputs: Vec<MapPlan>) -> Name {
         let name = core::mem::take(&mut self.name);
         if let Mode::Record { open, .. } = &mut self.mode {
             let mut node = Node::new(name.to_string(), label, op);
-            node.inputs = inputs.iter().map(|map| map.plan()).collect();
+            node.inputs = inputs;
             open.push(node);
         }
-        let result = body(self);
-        if let Mode::Record { open, has_error } = &mut self.mode {
-            let Some(mut node) = open.pop() else {
-                unreachable!("it was opened above")
-            };
-            match &result {
-                Ok(output) => write(output, &mut node),
-                // (The innermost part that refuses its input has the error.)
-                Err(error) if !*has_error => {
-                    node.error = Some(error.to_string());
-                    *has_error = true;
-                }
-                Err(_) => {}
-            }
-            if let Some(parent) = open.last_mut() {
-                parent.children.push(node);
-            }
-        }
-        result.map_err(|error| match name {
+        name
+    }
+
+    /// Closes the node that was opened last, which outputs `maps`.
+    fn close<const R: usize>(&mut self, maps: &[&Map<R>]) {
+        let outputs = self.plans(maps);
+        self.close_node(outputs, None);
+    }
+
+    /// Closes the node that was opened last, which refuses its input, and names it in the error.
+    fn close_with_error(&mut self, name: Name, error: ShapeError) -> ShapeError {
+        self.close_node(Vec::new(), Some(&error));
+        match name {
             Name::None => error,
             name => error.within(name),
-        })
+        }
+    }
+
+    fn close_node(&mut self, outputs: Vec<MapPlan>, error: Option<&ShapeError>) {
+        let Mode::Record { open, has_error } = &mut self.mode else {
+            return;
+        };
+        let Some(mut node) = open.pop() else {
+            unreachable!("it was opened before")
+        };
+        node.outputs = outputs;
+        // (The innermost part that refuses its input has the error.)
+        if let (Some(error), false) = (error, *has_error) {
+            node.error = Some(error.to_string());
+            *has_error = true;
+        }
+        if let Some(parent) = open.last_mut() {
+            parent.children.push(node);
+        }
+    }
+
+    /// Writes what a leaf recorded to the node that is open.
+    fn write_leaf(
+        &mut self,
+        op: Op,
+        output: &[usize],
+        parameters: Vec<Parameter>,
+        executor: Executor,
+    ) {
+        let dispatched = self.executor == Executor::Dispatch;
+        let Mode::Record { open, .. } = &mut self.mode else {
+            return;
+        };
+        if let Some(node) = open.last_mut() {
+            let input = node.inputs.first().map_or(&[][..], |map| &map.shape);
+            node.mult_adds = op.mult_adds(input, output, &parameters);
+            node.op = op;
+            node.parameters = parameters;
+            node.executor = if dispatched {
+                Executor::Dispatch
+            } else {
+                executor
+            };
+        }
     }
 
     /// Records a layer without parts.
@@ -303,30 +359,21 @@ impl Planner {
         inputs: &[&Map<I>],
         record: impl FnOnce() -> Result<Record<O>, ShapeError>,
     ) -> Result<Map<O>, ShapeError> {
-        let body = |planner: &mut Self| {
-            let Record {
-                op,
-                output,
-                grid,
-                parameters,
-                executor,
-            } = record()?;
-            let executor = match planner.executor {
-                Executor::Dispatch => Executor::Dispatch,
-                Executor::Burn => executor,
-            };
-            if let Some(node) = planner.open_node() {
-                let input = inputs.first().map_or(&[][..], |map| &map.shape);
-                node.mult_adds = op.mult_adds(input, &output, &parameters);
-                node.op = op;
-                node.executor = executor;
-                node.parameters = parameters;
+        let name = self.open(label, Op::Opaque, inputs);
+        match record() {
+            Ok(record) => {
+                self.write_leaf(
+                    record.op,
+                    &record.output,
+                    record.parameters,
+                    record.executor,
+                );
+                let map = self.map(record.output, record.grid);
+                self.close(&[&map]);
+                Ok(map)
             }
-            Ok(planner.map(output, grid))
-        };
-        self.scope(label, Op::Opaque, inputs, body, |map, node| {
-            node.outputs = vec![map.plan()];
-        })
+            Err(error) => Err(self.close_with_error(name, error)),
+        }
     }
 
     /// Records a layer of which nothing is known but the shape of its output and the number of its parameters.
@@ -417,13 +464,5 @@ impl Planner {
         let result = body(self);
         self.executor = before;
         result
-    }
-
-    /// The node that is being recorded.
-    fn open_node(&mut self) -> Option<&mut Node> {
-        match &mut self.mode {
-            Mode::Record { open, .. } => open.last_mut(),
-            Mode::Silent | Mode::AnySize => None,
-        }
     }
 }

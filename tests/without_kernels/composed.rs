@@ -10,8 +10,13 @@ use burn_skip::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Part
 use burn_skip::{Layer, SkipAdd, SkipAddConfig, SkipConcat, UpsampleConcat, UpsampleConcatConfig};
 
 #[allow(deprecated)] // ndarray is deprecated upstream, and supported here
-fn devices() -> [Device; 2] {
-    [Device::flex(), Device::ndarray()]
+fn devices() -> impl Iterator<Item = Device> {
+    [
+        Device::flex(),
+        #[cfg(feature = "ndarray")]
+        Device::ndarray(),
+    ]
+    .into_iter()
 }
 
 fn random(shape: [usize; 4], device: &Device) -> Tensor<4> {

@@ -246,3 +246,64 @@ impl<'a> Backward<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::memory::burn_ops::Binary;
+
+    /// Two elementwise operations on a map of 400 bytes, the first with a parameter.
+    fn chain(is_training: bool) -> Tape {
+        let mut tape = Tape::new(is_training);
+        let x = tape.source(400, Origin::Input);
+        let mut first = Step::reading(&[x]).saving(&[x]).with_new_gradients();
+        first.parameters = 40;
+        let y = tape.push(400, first);
+        let z = tape.unary(y);
+        if is_training {
+            tape.push(4, Step::reading(&[z]).with_new_gradients());
+        }
+        tape
+    }
+
+    #[test]
+    fn an_elementwise_operation_writes_over_its_input_unless_that_is_saved() {
+        // The input, and one map.
+        assert_eq!(chain(false).inference_peak(), 2 * 400);
+        // The input, the saved map, and the output, in whose place its gradient comes; then the parameter's gradient.
+        let training = chain(true);
+        assert_eq!(training.training_peak(), 3 * 400 + 4);
+        assert_eq!(training.steps[1].saved.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_recorded_saves_nothing() {
+        let mut tape = Tape::new(true);
+        let x = tape.source(400, Origin::Input);
+        let y = tape.unary(x);
+        assert!(!tape.buffers[y].is_tracked);
+        assert!(tape.steps[0].saved.is_empty());
+    }
+
+    #[test]
+    fn a_sum_shares_its_gradient_and_the_gradients_of_a_buffer_are_added() {
+        let mut tape = Tape::new(true);
+        let x = tape.parameter(100);
+        let [a, b] = [0, 1].map(|_| tape.scaled(x));
+        let y = tape.binary(Binary::Add, a, b);
+        tape.push(4, Step::reading(&[y]).with_new_gradients());
+        // Forward: two maps, of which the sum takes one. Backward: one gradient, shared by both maps until the first of
+        // them is scaled.
+        assert_eq!(tape.training_peak(), 2 * 400 + 4);
+    }
+
+    #[test]
+    fn a_buffer_that_is_read_later_is_not_written_over() {
+        let mut tape = Tape::new(false);
+        let x = tape.source(400, Origin::Input);
+        let y = tape.moved(x, 400);
+        let z = tape.unary(y);
+        tape.binary(Binary::Mul, y, z);
+        assert_eq!(tape.inference_peak(), 3 * 400);
+    }
+}

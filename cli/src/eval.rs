@@ -1,0 +1,84 @@
+//! `burn-skip eval`: how well a trained network segments labelled images.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::Result;
+use crate::device::DeviceName;
+use crate::files::limits::ImageLimit;
+use crate::reporter::Reporter;
+use crate::segmentation::data::Data;
+use crate::segmentation::metrics::Overlap;
+use crate::segmentation::pairs::pairs;
+use crate::segmentation::tiled_inference::Tiles;
+use crate::segmentation::trained::Trained;
+use crate::train::report::images;
+
+/// Arguments of `burn-skip eval`.
+#[derive(Args)]
+pub struct EvalArgs {
+    /// Folder that `burn-skip train` wrote, or a .bpk file in it
+    #[arg(long, value_name = "DIR|FILE")]
+    model: PathBuf,
+
+    /// Images and masks, as for `burn-skip train` [default: an image that is built in]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Use only the last quarter of every image's columns, which `burn-skip train` does not train on
+    #[arg(long)]
+    valid: bool,
+
+    /// Where to compute; it need not be where the model was trained
+    #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
+    device: DeviceName,
+
+    #[command(flatten)]
+    tiles: Tiles,
+
+    #[command(flatten)]
+    limit: ImageLimit,
+
+    #[command(flatten)]
+    reporter: Reporter,
+}
+
+/// Computes the metrics of every image, and of all of them together.
+///
+/// # Errors
+/// When a file is missing, malformed or does not fit the others.
+pub fn run(args: &EvalArgs) -> Result<()> {
+    let device = args.device.open()?;
+    let Trained { unet, task, .. } = Trained::open(&args.model, &device)?;
+    let mut all = Overlap::default();
+    let pairs = pairs(args.data.as_deref())?;
+    for pair in &pairs {
+        let mut sample = pair.read(task, args.limit)?;
+        if args.valid {
+            (_, sample) = Data::split(&sample, &pair.image)?;
+        }
+        let bar = args.reporter.shows_progress();
+        let predicted = args.tiles.predict(&unet, &sample.image, &device, bar)?;
+        let overlap = Overlap::between(
+            &sample.judged(&predicted),
+            &sample.judged(&sample.mask),
+            task.classes,
+        );
+        let (iou, dice) = (overlap.iou(), overlap.dice());
+        let name = pair.image.display();
+        args.reporter
+            .line(&format!("{name}: IoU {iou:.3}, Dice {dice:.3}"))?;
+        args.reporter
+            .object(&json!({ "image": pair.image, "iou": iou, "dice": dice }))?;
+        all += &overlap;
+    }
+    let (iou, dice) = (all.iou(), all.dice());
+    args.reporter.line(&format!(
+        "{} together: IoU {iou:.3}, Dice {dice:.3}",
+        images(pairs.len())
+    ))?;
+    args.reporter
+        .object(&json!({ "images": pairs.len(), "iou": iou, "dice": dice }))
+}

@@ -1,0 +1,69 @@
+//! `burn-skip export`: the weights of a trained network, for PyTorch.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use burn_skip::weights::{Names, save};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::Result;
+use crate::files::distinct;
+use crate::reporter::Reporter;
+use crate::segmentation::trained::Trained;
+
+/// Arguments of `burn-skip export`.
+#[derive(Args)]
+pub struct ExportArgs {
+    /// Folder that `burn-skip train` wrote, or a .bpk file in it
+    #[arg(long, value_name = "DIR|FILE")]
+    model: PathBuf,
+
+    /// File to write, in PyTorch's layouts: FILE.safetensors
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Names of the tensors
+    #[arg(long, value_enum, default_value = "own", value_name = "WHOSE")]
+    names: Whose,
+
+    #[command(flatten)]
+    reporter: Reporter,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Whose {
+    /// Those of the fields in burn-skip: encoder.stem.first.conv.weight
+    Own,
+    /// Those of MONAI's BasicUNet
+    Monai,
+    /// Those of segmentation_models.pytorch's Unet on a ResNet
+    Smp,
+}
+
+/// Writes the weights.
+///
+/// # Errors
+/// When the network has a tensor that has no such name, or a file is at fault.
+pub fn run(args: &ExportArgs) -> Result<()> {
+    if args.out.extension().is_none_or(|end| end != "safetensors") {
+        return Err(format!(
+            "--out: a safetensors file is written; {} should end in .safetensors",
+            args.out.display()
+        )
+        .into());
+    }
+    let Trained { unet, file, .. } = Trained::open(&args.model, &Device::flex())?;
+    distinct::check([file.as_path()], [("--out", args.out.as_path())])?;
+    let names = match args.names {
+        Whose::Own => Names::own(),
+        Whose::Monai => Names::monai_basic_unet(),
+        Whose::Smp => Names::smp_unet_resnet(),
+    };
+    save(&unet, &args.out, &names)?;
+    args.reporter.line(&format!(
+        "wrote {}; in PyTorch: load_state_dict(safetensors.torch.load_file(...))",
+        args.out.display()
+    ))?;
+    args.reporter.object(&json!({ "wrote": args.out }))
+}

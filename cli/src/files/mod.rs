@@ -1,0 +1,6 @@
+//! Reading and writing files, with errors that a user can act upon.
+
+pub mod atomic;
+pub mod distinct;
+pub mod json;
+pub mod limits;

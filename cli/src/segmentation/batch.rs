@@ -1,0 +1,42 @@
+//! Samples into tensors.
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::raster::Raster;
+use crate::segmentation::data::Sample;
+
+/// Images `[batch, channels, height, width]` and masks `[batch, 1, height, width]`.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub images: Tensor<4>,
+    pub masks: Tensor<4>,
+    /// Columns at the left that are context only.
+    pub context: usize,
+    /// The seed of what is random in the network at this step.
+    pub seed: u64,
+}
+
+/// Stacks samples of one size.
+pub struct Stack;
+
+impl Batcher<Sample, Batch> for Stack {
+    fn batch(&self, samples: Vec<Sample>, device: &Device) -> Batch {
+        let stack = |raster: fn(&Sample) -> &Raster| {
+            let rasters = samples.iter().map(|s| tensor(raster(s), device)).collect();
+            Tensor::cat(rasters, 0)
+        };
+        Batch {
+            images: stack(|sample| &sample.image),
+            masks: stack(|sample| &sample.mask),
+            context: samples.first().map_or(0, |sample| sample.context),
+            seed: samples.first().map_or(0, |sample| sample.seed),
+        }
+    }
+}
+
+/// `[1, channels, height, width]`
+pub fn tensor(raster: &Raster, device: &Device) -> Tensor<4> {
+    let shape = [1, raster.channels, raster.height, raster.width];
+    Tensor::from_data(TensorData::new(raster.values.clone(), shape), device)
+}

@@ -1,0 +1,215 @@
+//! The command line of `burn-skip train`: what was given, else what a resumed training had, else a default.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use burn_skip::net::{NetConfig, UnetConfig};
+use clap::Args;
+
+use super::history::History;
+use super::options::{Options, count, for_images, rate};
+use super::run_folder::RunFolder;
+use super::shared_devices::Devices;
+use crate::Result;
+use crate::files::json;
+use crate::files::limits::ImageLimit;
+use crate::raster::Intensities;
+use crate::reporter::Reporter;
+
+/// The network that is built in: a U-Net with blur pooling and bilinear upsampling, which keep edges where they
+/// are. On the built-in image its IoU is a little higher than that of one with max pooling and nearest upsampling.
+const BUILT_IN: &str = include_str!("../../net.json");
+
+/// Arguments of `burn-skip train`.
+#[derive(Args)]
+pub struct TrainArgs {
+    /// Network in JSON, as `burn-skip plan --template unet` writes it: a Unet whose in_channels are 1 (grey) or
+    /// 3 (colours) and whose out_channels are 1 (foreground or not) or the number of classes
+    /// [default: a U-Net that is built in]
+    #[arg(value_name = "NET.json")]
+    pub net: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub devices: Devices,
+
+    /// Folder with image.png and labels.png, or with images/NAME.png and masks/NAME.png (the same
+    /// names). Images and masks are PNG files of 8 or 16 bits. For one class, every pixel of a mask that is not
+    /// black is foreground; for several, each pixel is the number of its class. The last quarter of every
+    /// image's columns is for validation. [default: an image of cell nuclei that is built in]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Kind of the images [default: log]
+    #[arg(long, value_enum, value_name = "KIND")]
+    intensities: Option<Intensities>,
+
+    /// Folder for the model, the pictures and the checkpoints
+    #[arg(long, default_value = "run", value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Passes of --steps steps; each ends with a validation and a checkpoint [default: 6]
+    #[arg(long, value_name = "N", value_parser = count)]
+    epochs: Option<usize>,
+
+    /// Training steps an epoch [default: 50]
+    #[arg(long, value_name = "N", value_parser = count)]
+    steps: Option<usize>,
+
+    /// Crops a step [default: 8]
+    #[arg(long, value_name = "N", value_parser = count)]
+    batch: Option<usize>,
+
+    /// Height and width of a crop [default: 96]
+    #[arg(long, value_name = "PIXELS", value_parser = count)]
+    crop: Option<usize>,
+
+    /// Learning rate of Adam at the start; it falls to 0 along a cosine [default: 0.004]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    learning_rate: Option<f64>,
+
+    /// Stop when the validation IoU has not grown for so many epochs
+    #[arg(long, value_name = "EPOCHS", value_parser = count)]
+    patience: Option<usize>,
+
+    /// Seed of the initial weights and of the crops [default: 1]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Continue after the last checkpoint in --out, with the network and the options saved there; start, if there
+    /// is no training in it yet. More --epochs and other devices are possible; everything else stays the same
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Replace a training that is in --out
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+
+    /// Print what would be done, and do nothing: the devices need not exist
+    #[arg(long)]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub limit: ImageLimit,
+
+    #[command(flatten)]
+    pub reporter: Reporter,
+}
+
+/// What a training starts from.
+pub struct Start {
+    pub options: Options,
+    pub net: UnetConfig,
+    /// The epochs of the training that is resumed, if there was one.
+    pub history: Option<History>,
+}
+
+impl Start {
+    /// Whether the reference in PyTorch was trained for as long on the same data, with such a network.
+    pub fn is_reference(&self) -> Result<bool> {
+        let built_in: NetConfig = serde_json::from_str(BUILT_IN)?;
+        let net = NetConfig::Unet(self.net.clone());
+        let defaults = Options::default();
+        let asked = &self.options;
+        Ok(
+            serde_json::to_value(built_in)? == serde_json::to_value(net)?
+                && asked.data == defaults.data
+                && asked.intensities == defaults.intensities
+                && (asked.epochs * asked.steps, asked.batch, asked.crop) == (300, 8, 96),
+        )
+    }
+}
+
+impl TrainArgs {
+    /// The options and the network of a new training.
+    ///
+    /// # Errors
+    /// When a file is missing or malformed.
+    pub fn fresh(&self) -> Result<Start> {
+        let defaults = Options::default();
+        let options = Options {
+            data: self.data()?,
+            intensities: self.intensities.unwrap_or(defaults.intensities),
+            epochs: self.epochs.unwrap_or(defaults.epochs),
+            steps: self.steps.unwrap_or(defaults.steps),
+            batch: self.batch.unwrap_or(defaults.batch),
+            crop: self.crop.unwrap_or(defaults.crop),
+            learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
+            patience: self.patience,
+            seed: self.seed.unwrap_or(defaults.seed),
+        };
+        let net = match &self.net {
+            Some(path) => for_images(json::read(path)?, path)?,
+            None => for_images(serde_json::from_str(BUILT_IN)?, Path::new("net.json"))?,
+        };
+        Ok(Start {
+            options,
+            net,
+            history: None,
+        })
+    }
+
+    /// Takes everything from the saved training but the number of epochs, and refuses other options.
+    ///
+    /// # Errors
+    /// When a file of the training is missing or malformed, or an option differs.
+    pub fn resumed(&self, folder: &RunFolder) -> Result<Start> {
+        let (net, mut options, history) = folder
+            .read_all()
+            .map_err(|e| format!("--resume: {e}. Start anew with --overwrite."))?;
+        let saved = &options;
+        if self.data.is_some() {
+            unchanged("--data", Some(&self.data()?), &saved.data)?;
+        }
+        let intensities = self.intensities.as_ref();
+        unchanged("--intensities", intensities, &saved.intensities)?;
+        unchanged("--steps", self.steps.as_ref(), &saved.steps)?;
+        unchanged("--batch", self.batch.as_ref(), &saved.batch)?;
+        unchanged("--crop", self.crop.as_ref(), &saved.crop)?;
+        let rate = self.learning_rate.as_ref();
+        unchanged("--learning-rate", rate, &saved.learning_rate)?;
+        if self.patience.is_some() {
+            unchanged("--patience", Some(&self.patience), &saved.patience)?;
+        }
+        unchanged("--seed", self.seed.as_ref(), &saved.seed)?;
+        options.epochs = self.epochs.unwrap_or(options.epochs);
+        self.same_network(&net, folder)?;
+        Ok(Start {
+            options,
+            net: for_images(net, &folder.net())?,
+            history: Some(history),
+        })
+    }
+
+    fn same_network(&self, saved: &NetConfig, folder: &RunFolder) -> Result<()> {
+        let Some(path) = &self.net else {
+            return Ok(());
+        };
+        let asked: NetConfig = json::read(path)?;
+        if serde_json::to_value(&asked)? == serde_json::to_value(saved)? {
+            return Ok(());
+        }
+        Err(format!(
+            "--resume: the network in {} differs from the one in {}. Leave it out to continue as before, \
+             or start anew with --overwrite.",
+            path.display(),
+            folder.net().display()
+        )
+        .into())
+    }
+
+    /// The data folder that was asked for, as a resumed training will find it from anywhere.
+    fn data(&self) -> Result<Option<PathBuf>> {
+        Ok(self.data.as_ref().map(std::path::absolute).transpose()?)
+    }
+}
+
+fn unchanged<T: PartialEq + Debug>(what: &str, asked: Option<&T>, saved: &T) -> Result<()> {
+    match asked {
+        Some(asked) if asked != saved => Err(format!(
+            "--resume: {what} differs from the saved training: asked for {asked:?}, saved is \
+             {saved:?}. Leave it out to continue as before, or start anew with --overwrite."
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! The metrics of every epoch: `history.json`, which a resumed training extends.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// The epochs of a training so far.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    pub epochs: Vec<Epoch>,
+}
+
+/// The metrics of one epoch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// The mean loss of the epoch's steps.
+    pub train_loss: f32,
+    pub valid_loss: f32,
+    /// Of the foreground, over all validation columns.
+    pub iou: f32,
+    pub dice: f32,
+    /// Training and validation.
+    pub seconds: f64,
+    /// The loss of every step.
+    pub step_losses: Vec<f32>,
+}
+
+impl History {
+    /// Checks a history that was read from a file: Burn's trainer panics on one that was edited wrongly.
+    ///
+    /// # Errors
+    /// When the epochs are not numbered 1, 2, 3, ..., have no steps or more than `steps`, or a number is out of
+    /// its range.
+    pub fn check(&self, file: &Path, steps: usize) -> Result<()> {
+        let fault = self.epochs.iter().zip(1..).find_map(|(epoch, number)| {
+            let fault = epoch.fault(number, steps)?;
+            Some(format!("{}: epoch {number}: {fault}", file.display()))
+        });
+        fault.map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    /// The epoch with the best IoU: the first, if there are several.
+    pub fn best(&self) -> Option<&Epoch> {
+        let best = |best: &'_ Epoch, epoch: &'_ Epoch| epoch.iou > best.iou;
+        self.epochs
+            .iter()
+            .reduce(|a, b| if best(a, b) { b } else { a })
+    }
+
+    /// Whether the IoU has not grown for so many epochs.
+    pub fn is_stuck(&self, patience: usize) -> bool {
+        match (self.best(), self.epochs.last()) {
+            (Some(best), Some(last)) => last.epoch - best.epoch >= patience,
+            _ => false,
+        }
+    }
+
+    /// All steps of all epochs.
+    pub fn steps(&self) -> usize {
+        self.epochs
+            .iter()
+            .map(|epoch| epoch.step_losses.len())
+            .sum()
+    }
+
+    /// The time of all epochs.
+    pub fn seconds(&self) -> f64 {
+        self.epochs.iter().map(|epoch| epoch.seconds).sum()
+    }
+}
+
+impl Epoch {
+    /// What is wrong with the epoch of that number, if anything is.
+    fn fault(&self, number: usize, steps: usize) -> Option<String> {
+        let losses = [self.train_loss, self.valid_loss].into_iter();
+        let mut losses = losses.chain(self.step_losses.iter().copied());
+        let is_part = |score: f32| (0.0..=1.0).contains(&score);
+        if self.epoch != number {
+            let found = self.epoch;
+            return Some(format!("it is numbered {found}, and must be {number}"));
+        }
+        if !(1..=steps).contains(&self.step_losses.len()) {
+            let found = self.step_losses.len();
+            return Some(format!(
+                "it has {found} step_losses, and must have 1 to {steps}"
+            ));
+        }
+        if losses.any(|loss| !loss.is_finite()) {
+            return Some("a loss is not a finite number".into());
+        }
+        if !is_part(self.iou) || !is_part(self.dice) {
+            return Some("iou and dice must lie between 0 and 1".into());
+        }
+        if !(self.seconds >= 0.0 && self.seconds.is_finite()) {
+            return Some("seconds must be a number from 0 on".into());
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(epoch: usize) -> Epoch {
+        Epoch {
+            epoch,
+            step_losses: vec![1.0, 0.5],
+            ..Epoch::default()
+        }
+    }
+
+    /// The error of a history of these epochs.
+    fn error(epochs: Vec<Epoch>) -> Option<String> {
+        let checked = History { epochs }.check(Path::new("history.json"), 2);
+        checked.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_edited_history_is_refused_with_the_fault() {
+        assert_eq!(error(vec![epoch(1), epoch(2)]), None);
+        assert_eq!(
+            error(vec![epoch(1), epoch(1)]).as_deref(),
+            Some("history.json: epoch 2: it is numbered 1, and must be 2")
+        );
+        let mut long = epoch(1);
+        long.step_losses.push(0.1);
+        assert_eq!(
+            error(vec![long]).as_deref(),
+            Some("history.json: epoch 1: it has 3 step_losses, and must have 1 to 2")
+        );
+        let huge = Epoch {
+            iou: 1e9,
+            ..epoch(1)
+        };
+        assert!(error(vec![huge]).is_some());
+        let diverged = Epoch {
+            valid_loss: f32::INFINITY,
+            ..epoch(1)
+        };
+        assert_eq!(
+            error(vec![diverged]).as_deref(),
+            Some("history.json: epoch 1: a loss is not a finite number")
+        );
+        let never = Epoch {
+            seconds: f64::INFINITY,
+            ..epoch(1)
+        };
+        assert!(error(vec![never]).is_some());
+    }
+}

@@ -1,0 +1,232 @@
+//! `burn-skip train`: data, model and optimizer are handed to Burn's trainer.
+
+mod args;
+mod checkpoints;
+mod crops;
+pub mod history;
+pub mod options;
+mod patience;
+mod progress;
+pub mod report;
+pub mod run_folder;
+mod shared_devices;
+mod stop;
+mod training;
+
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+
+use burn::tensor::Device;
+use burn_skip::net::NetConfig;
+use burn_skip::plan::{Plan, Trace};
+
+pub use args::TrainArgs;
+
+use crate::Result;
+use crate::files::distinct;
+use crate::segmentation::data::Data;
+use crate::segmentation::model::Segmenter;
+use crate::segmentation::pairs::{Pair, pairs};
+use crate::segmentation::tiled_inference::{Tiles, check_size};
+use crate::segmentation::trained;
+use args::Start;
+use history::History;
+use options::Options;
+use run_folder::{RunFolder, save};
+use training::Training;
+
+/// Trains, and writes the model, its history and two pictures.
+///
+/// # Errors
+/// When an option, the data or a file is at fault.
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let folder = RunFolder::new(&args.out);
+    let resumes = args.resume && folder.options().is_file();
+    // A training is read under its lock: else another process could extend it in the meantime.
+    let lock = match resumes && !args.dry_run {
+        true => Some(folder.lock()?),
+        false => None,
+    };
+    let start = match resumes {
+        true => args.resumed(&folder)?,
+        false => args.fresh()?,
+    };
+    let job = Job::prepare(args, &folder, start)?;
+    report::start(args, &job.start.options, &job.plan, &job.data)?;
+    if args.dry_run {
+        return Ok(());
+    }
+    let _lock = match lock {
+        Some(lock) => lock,
+        None => lock_fresh(args, &folder, &job.start)?,
+    };
+    checkpoints::sweep(&folder)?;
+    let history = match &job.start.history {
+        Some(history) => rewound(args, &folder, history.clone(), &job)?,
+        None => begin(&folder, &job.start)?,
+    };
+    save(&folder.options(), &job.start.options)?;
+    let trained = job.trained(args, &folder, history)?;
+    report::write(args, &folder, trained, &job)
+}
+
+/// Locks the folder of a training that starts.
+fn lock_fresh(args: &TrainArgs, folder: &RunFolder, start: &Start) -> Result<File> {
+    let net = NetConfig::Unet(start.net.clone());
+    // Before the lock, so that a folder that is refused stays as it is; and again under it.
+    if !args.overwrite && !args.resume {
+        folder.check_unused(&net)?;
+    }
+    let lock = folder.lock()?;
+    if args.resume && folder.options().is_file() {
+        return Err(format!(
+            "--resume: another training has begun in {} in the meantime. Run the command again to continue it.",
+            folder.path().display()
+        )
+        .into());
+    }
+    if !args.overwrite {
+        folder.check_unused(&net)?;
+    }
+    Ok(lock)
+}
+
+/// The history up to the last checkpoint that can be read.
+fn rewound(
+    args: &TrainArgs,
+    folder: &RunFolder,
+    mut history: History,
+    job: &Job,
+) -> Result<History> {
+    let fresh = || Segmenter::new(&job.start.net, &job.devices[0]);
+    if let Some(damage) = checkpoints::rewind(folder, &mut history, fresh)? {
+        let epoch = history.epochs.len();
+        args.reporter
+            .line(&format!("{damage}: going back to epoch {epoch}"))?;
+    }
+    save(&folder.history(), &history)?;
+    Ok(history)
+}
+
+/// Writes the first files of a training, in place of those of an earlier one.
+fn begin(folder: &RunFolder, start: &Start) -> Result<History> {
+    checkpoints::clear(folder)?;
+    save(&folder.net(), &NetConfig::Unet(start.net.clone()))?;
+    save(&folder.history(), &History::default())?;
+    Ok(History::default())
+}
+
+/// All that a training needs, checked before anything is written.
+struct Job {
+    start: Start,
+    data: Data,
+    plan: Plan,
+    devices: Vec<Device>,
+    model: Segmenter,
+}
+
+impl Job {
+    fn prepare(args: &TrainArgs, folder: &RunFolder, start: Start) -> Result<Self> {
+        let Start { options, net, .. } = &start;
+        let pairs = pairs(options.data.as_deref())?;
+        check_files(args, folder, &pairs)?;
+        let data = Data::load(&pairs, options.task(net), options.crop, args.limit)?;
+        let (batch, channels, crop) = (options.batch, net.encoder.in_channels(), options.crop);
+        let plan = net.plan([batch, channels, crop, crop]);
+        check_memory(&plan, options)?;
+        args.devices.check()?;
+        let devices = match args.dry_run {
+            true => vec![Device::flex()],
+            false => args.devices.open()?,
+        };
+        // What Burn trains must live on a device that records gradients.
+        let main = devices[0].clone().autodiff();
+        main.seed(options.seed);
+        let model = Segmenter::new(net, &main)?;
+        check_sizes(&model, &data, crop)?;
+        Ok(Self {
+            start,
+            data,
+            plan,
+            devices,
+            model,
+        })
+    }
+
+    /// The model after the epochs that are left.
+    fn trained(&self, args: &TrainArgs, folder: &RunFolder, history: History) -> Result<Segmenter> {
+        let options = &self.start.options;
+        let epochs = history.epochs.len();
+        let is_stuck = options
+            .patience
+            .is_some_and(|patience| history.is_stuck(patience));
+        if epochs >= options.epochs || is_stuck {
+            args.reporter.line(&match is_stuck {
+                true => format!("stopped after epoch {epochs}: the IoU no longer grew"),
+                false => format!("all {epochs} epochs are done; ask for more with --epochs N"),
+            })?;
+            let newest = checkpoints::weights_file(folder, epochs);
+            return trained::load(Segmenter::new(&self.start.net, &self.devices[0])?, &newest);
+        }
+        if epochs > 0 {
+            args.reporter
+                .line(&format!("continuing after epoch {epochs}"))?;
+        }
+        let training = Training {
+            args,
+            folder,
+            options,
+            data: &self.data,
+            history: Arc::new(Mutex::new(history)),
+        };
+        training.launch(self.model.clone(), &self.devices)
+    }
+}
+
+/// Checks that the training writes over none of the files that it reads.
+fn check_files(args: &TrainArgs, folder: &RunFolder, pairs: &[Pair]) -> Result<()> {
+    let written = folder.files();
+    let written = || written.iter().map(|file| ("--out", file.as_path()));
+    distinct::check(pairs.iter().flat_map(Pair::files), written())?;
+    // (A network may come from the folder: it stays the same.)
+    let net = args.net.as_deref();
+    let others = written().filter(|(_, file)| *file != folder.net());
+    Ok(distinct::check(net, others)?)
+}
+
+/// Checks that a step fits into memory.
+fn check_memory(plan: &Plan, options: &Options) -> Result<()> {
+    const MAX_BYTES: u64 = 64 << 30;
+    if let Some(error) = plan.error() {
+        return Err(format!(
+            "the network does not suit crops of {0} x {0}: {error}",
+            options.crop
+        )
+        .into());
+    }
+    let bytes = plan.memory.training;
+    if bytes > MAX_BYTES {
+        return Err(format!(
+            "a step of {} crops of {1} x {1} needs {2:.0} GiB, and this program takes {3} at most. Use a smaller \
+             --batch, --crop or network.",
+            options.batch,
+            options.crop,
+            bytes as f64 / f64::from(1 << 30),
+            MAX_BYTES >> 30
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// Checks every size that the network will meet, now and not in the middle of the training.
+fn check_sizes(model: &Segmenter, data: &Data, crop: usize) -> Result<()> {
+    check_size(&model.unet, data.train[0].image.channels, [crop, crop])?;
+    for sample in &data.valid {
+        let size = [sample.image.height, sample.image.width];
+        check_size(&model.unet, sample.image.channels, size)?;
+        // As a picture is made of the first of them at the end.
+        Tiles::default().check(&model.unet, &sample.image)?;
+    }
+    Ok(())
+}

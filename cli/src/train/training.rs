@@ -1,0 +1,128 @@
+//! A training by Burn's trainer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
+use burn::data::dataset::InMemDataset;
+use burn::optim::AdamConfig;
+use burn::optim::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
+use burn::tensor::Device;
+use burn::train::checkpoint::KeepLastNCheckpoints;
+use burn::train::logger::InMemoryMetricLogger;
+use burn::train::metric::LossMetric;
+use burn::train::{Learner, SupervisedTraining};
+
+use super::TrainArgs;
+use super::crops::RandomCrops;
+use super::history::History;
+use super::options::Options;
+use super::patience::Patience;
+use super::progress::Progress;
+use super::run_folder::RunFolder;
+use super::stop::StopReason;
+use crate::Result;
+use crate::segmentation::batch::{Batch, Stack};
+use crate::segmentation::data::Data;
+use crate::segmentation::metrics::OverlapMetric;
+use crate::segmentation::model::Segmenter;
+
+/// A training that is about to run.
+pub struct Training<'a> {
+    pub args: &'a TrainArgs,
+    pub folder: &'a RunFolder,
+    pub options: &'a Options,
+    pub data: &'a Data,
+    pub history: Arc<Mutex<History>>,
+}
+
+impl Training<'_> {
+    /// Trains the epochs that are left.
+    ///
+    /// # Errors
+    /// When the loss diverges, or a file cannot be written.
+    pub fn launch(self, model: Segmenter, devices: &[Device]) -> Result<Segmenter> {
+        let Self { args, options, .. } = self;
+        let epochs_done = self.epochs_done();
+        let (train, valid) = self.loaders(epochs_done, &devices[0]);
+        let recording = devices.iter().map(|device| device.clone().autodiff());
+        let mut training = SupervisedTraining::new(self.folder.path(), train, valid)
+            .num_epochs(options.epochs)
+            .with_training_strategy(args.devices.strategy(recording.collect()).into())
+            .metric_train_numeric(LossMetric::new())
+            .metric_valid_numeric(LossMetric::new())
+            .metric_valid_numeric(OverlapMetric::iou())
+            .metric_valid_numeric(OverlapMetric::dice())
+            // The history has all of them; Burn's own log files would repeat it.
+            .with_metric_logger(InMemoryMetricLogger::new())
+            .with_application_logger(None)
+            .with_default_checkpointers()
+            .with_checkpointing_strategy(KeepLastNCheckpoints::new(2))
+            .early_stopping(Patience {
+                epochs: options.patience,
+                history: self.history.clone(),
+            });
+        if epochs_done > 0 {
+            training = training.checkpoint(epochs_done);
+        }
+        let stopped = Arc::new(Mutex::new(None));
+        let progress = Progress::new(
+            options.batch * args.devices.count(),
+            args.reporter,
+            (self.history.clone(), self.folder.history()),
+            (training.interrupter(), stopped.clone()),
+        );
+        // Each step is the work of all devices.
+        let steps = options.epochs * options.steps / args.devices.count();
+        let schedule = CosineAnnealingLrSchedulerConfig::new(options.learning_rate, steps.max(1));
+        let learner = Learner::new(model, AdamConfig::new().init(), schedule.init()?);
+        let result = training.renderer(Box::new(progress)).launch(learner);
+        drop(result.renderer);
+        let stopped = stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match stopped.or(result.error.map(StopReason::Trainer)) {
+            Some(reason) => Err(self.unfinished(&reason)),
+            None => Ok(result.model),
+        }
+    }
+
+    fn unfinished(&self, reason: &StopReason) -> Box<dyn std::error::Error> {
+        let kept = match self.epochs_done() {
+            0 => "",
+            _ => ". --resume continues after the last complete checkpoint",
+        };
+        format!("the training stopped: {reason}{kept}.").into()
+    }
+
+    fn epochs_done(&self) -> usize {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.epochs.len()
+    }
+
+    /// Random crops for training, whole validation columns for validation.
+    fn loaders(
+        &self,
+        epochs_done: usize,
+        device: &Device,
+    ) -> (Arc<dyn DataLoader<Batch>>, Arc<dyn DataLoader<Batch>>) {
+        let options = self.options;
+        let crops = RandomCrops::new(
+            self.data.train.clone(),
+            options.crop,
+            options.seed,
+            options.steps * options.batch,
+            epochs_done,
+        );
+        let train = DataLoaderBuilder::new(Stack)
+            .batch_size(options.batch)
+            .set_device(device.clone())
+            .build(crops);
+        // One at a time, since they may differ in size.
+        let valid = DataLoaderBuilder::new(Stack)
+            .batch_size(1)
+            .set_device(device.clone())
+            .build(InMemDataset::new(self.data.valid.clone()));
+        (train, valid)
+    }
+}

@@ -1,0 +1,44 @@
+//! What the examples share: `--device NAME`, images, and one line an epoch.
+#![allow(dead_code)] // Each example uses a part.
+
+pub mod images;
+pub mod progress;
+
+use burn::tensor::Device;
+
+/// The value after an option on the command line, such as `--device wgpu`.
+pub fn option(name: &str) -> Option<String> {
+    std::env::args()
+        .skip_while(|argument| argument != name)
+        .nth(1)
+}
+
+/// The device of `--device NAME`; flex, if there is none.
+///
+/// # Errors
+/// When this build has no such device: each of the others comes with the Cargo feature of its name.
+#[allow(deprecated)] // ndarray is deprecated by Burn, and works.
+pub fn device() -> Result<Device, String> {
+    let name = option("--device").unwrap_or_else(|| "flex".into());
+    match name.as_str() {
+        "flex" => Ok(Device::flex()),
+        #[cfg(feature = "ndarray")]
+        "ndarray" => Ok(Device::ndarray()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(Device::wgpu(Default::default())),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Ok(Device::vulkan(Default::default())),
+        #[cfg(feature = "metal")]
+        "metal" => Ok(Device::metal(Default::default())),
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Device::cuda(0)),
+        #[cfg(feature = "rocm")]
+        "rocm" => Ok(Device::rocm(0)),
+        "ndarray" | "wgpu" | "vulkan" | "metal" | "cuda" | "rocm" => Err(format!(
+            "this build has no {name}: add --features {name} to the cargo command"
+        )),
+        _ => Err(format!(
+            "there is no device {name}: choose flex, ndarray, wgpu, vulkan, metal, cuda or rocm"
+        )),
+    }
+}
