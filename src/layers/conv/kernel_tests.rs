@@ -103,12 +103,11 @@ fn a_weight_of_another_shape_is_refused() {
 #[test]
 #[allow(deprecated)]
 fn a_weight_that_changes_is_used_as_it_is() {
-    let devices = [
+    for device in [
         Device::flex(),
         #[cfg(feature = "ndarray")]
         Device::ndarray(),
-    ];
-    for device in devices {
+    ] {
         let mut conv: Conv = ConvConfig::new([32, 64], 3).with_bias(false).init(&device);
         let x = random([1, 32, 24, 24], &device);
         let first = conv.forward(x.clone());
