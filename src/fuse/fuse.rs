@@ -157,6 +157,7 @@ impl FuseConfig {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
             self.check_branches()?;
+            check_gates(gates, self.branches.len())?;
             let projected = self.trace_projections(planner, maps)?;
             let alignment = self.alignment();
             let maps: Vec<&Map<R>> = projected.iter().collect();
@@ -247,7 +248,8 @@ fn check_guide(guide: usize, count: usize) -> Result<(), ShapeError> {
     ))
 }
 
-/// Records the gates of the branches, and returns the map of each branch after its gate.
+/// Records the gates of the branches, and returns the map of each branch after its gate. There is a map for each
+/// branch, and the guides are branches.
 fn trace_gates<const R: usize, G: TraceGate<R>>(
     planner: &mut Planner,
     maps: &[Map<R>],
@@ -257,7 +259,6 @@ fn trace_gates<const R: usize, G: TraceGate<R>>(
         let Some(BranchGate { gate, guide }) = gate else {
             return Ok(map.clone());
         };
-        check_guide(*guide, maps.len()).map_err(|e| e.within(format!("branches.{index}")))?;
         let name = format!("branches.{index}.gate");
         gate::trace_part(planner, name.into(), *gate, map, &maps[*guide])
     };

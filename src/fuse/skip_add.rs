@@ -446,9 +446,7 @@ SkipAdd {
   shortcut: identity
   layer_scale: 0.0001
   drop_path: DropPath {prob: 0.1}
-  activation: Relu {
-    _0: Relu
-  }
+  activation: Activation {kind: Relu}
   params: 4
 }";
         assert_eq!(init(&config, Identity::new()).to_string(), expected);

@@ -600,7 +600,7 @@ mod tests {
         let transposed = config().with_up(UpConfig::conv_transpose());
         assert_eq!(
             text(transposed.clone(), DEEP, SKIP),
-            "up.ConvTranspose: height cannot go from 6 to 15 with kernel 2 and stride 2, which reach 1 to 13. \
+            "up.layer.ConvTranspose: height cannot go from 6 to 15 with kernel 2 and stride 2, which reach 1 to 13. \
              Use kernel and stride (6, 3) (ConvTransposeConfig::between), or fit the rest with Fit::Resize or Fit::Pad."
         );
         assert_eq!(

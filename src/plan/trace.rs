@@ -49,7 +49,10 @@ impl<const R: usize, T: Trace<R>> Trace<R> for Option<T> {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
         match self {
             Some(layer) => layer.trace(planner, x),
-            None => Ok(x.clone()),
+            None => {
+                planner.at(""); // (The name was that of this part.)
+                Ok(x.clone())
+            }
         }
     }
 }
@@ -94,3 +97,22 @@ trace_of_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4);
 trace_of_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5);
 trace_of_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5, L6 6);
 trace_of_tuple!(L0 0, L1 1, L2 2, L3 3, L4 4, L5 5, L6 6, L7 7);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Elementwise;
+    use crate::layers::conv::ConvConfig;
+
+    #[test]
+    fn a_part_that_is_absent_gives_its_name_to_no_other() {
+        let plan = Plan::new([1, 2, 4, 4], |planner, x| {
+            let sum = planner.node("Outer", &[x], |planner| {
+                let y = None::<ConvConfig>.trace(planner.at("conv"), x)?;
+                planner.elementwise(Elementwise::Sum, &["y", "x"], &[&y, x], Ok(x.shape))
+            })?;
+            Ok(vec![sum])
+        });
+        assert_eq!(plan.nodes()[1].1.name, "");
+    }
+}
