@@ -13,14 +13,14 @@ use crate::shape::{ShapeError, axis_name, check_not_empty, expect};
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use burn_skip::{Layer, conv::{ConvConfig, Part, Parts}};
+/// use burn_skip::{Layer, conv::{ConvConfig, Part, LazyConcat}};
 ///
 /// let device = Device::flex();
 /// let part = Part::new(Tensor::<4>::ones([1, 4, 8, 8], &device));
 /// assert_eq!(part.dims(), [1, 4, 8, 8]);
 /// // One part is a concatenation too.
 /// let conv = ConvConfig::new([4, 2], 1).init::<4>(&device);
-/// assert_eq!(conv.forward_parts(Parts::from(part)).into_tensor().dims(), [1, 2, 8, 8]);
+/// assert_eq!(conv.forward_parts(LazyConcat::from(part)).into_tensor().dims(), [1, 2, 8, 8]);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Part<const R: usize = 4> {
@@ -88,11 +88,11 @@ impl<const R: usize> Part<R> {
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use burn_skip::{Layer, block::ConvNormActConfig, conv::{Part, Parts}};
+/// use burn_skip::{Layer, block::ConvNormActConfig, conv::{Part, LazyConcat}};
 ///
 /// let device = Device::flex();
 /// let [a, b] = [4, 2].map(|channels| Tensor::<4>::ones([1, channels, 8, 8], &device));
-/// let parts = Parts::new(vec![Part::new(a), Part::new(b)]);
+/// let parts = LazyConcat::new(vec![Part::new(a), Part::new(b)]);
 /// assert_eq!(parts.dims(), [1, 6, 8, 8]);
 /// let conv = ConvNormActConfig::new([6, 3], 3).init::<4>(&device);
 /// assert_eq!(conv.forward_parts(parts).into_tensor().dims(), [1, 3, 8, 8]);

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use crate::fuse::fit::{Fit, Target};
 use crate::fuse::merge::{Merge, Order};
 use crate::graph::{Map, Name, Planner};
-use crate::layers::conv::{Part, Parts};
+use crate::layers::conv::{LazyConcat, Part};
 use crate::shape::{Axis, ShapeError};
 
 /// The fits of the maps, the size that they are fitted to, and the merge that follows.
@@ -117,14 +117,14 @@ impl<'a> Alignment<'a> {
     }
 
     /// Merges fitted maps. A concatenation on the channels stays lazy.
-    pub fn merge<const R: usize>(&self, mut maps: Vec<Tensor<R>>) -> Parts<R> {
+    pub fn merge<const R: usize>(&self, mut maps: Vec<Tensor<R>>) -> LazyConcat<R> {
         match self.lazy_order() {
             None => self.merge.forward(maps).into(),
             Some(order) => {
                 if order == Order::SkipFirst {
                     maps.reverse();
                 }
-                Parts::new(maps.into_iter().map(Part::new).collect())
+                LazyConcat::new(maps.into_iter().map(Part::new).collect())
             }
         }
     }

@@ -11,7 +11,7 @@ use super::align::{Alignment, deep_and_skip};
 use crate::fuse::fit::{Fit, Target};
 use crate::fuse::merge::Order;
 use crate::graph::{Map, Planner};
-use crate::layers::conv::Parts;
+use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::plan::Trace;
 use crate::setters::setters;
@@ -162,7 +162,7 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipConcat<M> {
         self.forward_parts(x.into()).into_tensor()
     }
 
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         let input = parts.dims();
         let output = expect(self.output_shape(input));
         let deep = self.block.forward_parts(parts.clone());

@@ -13,7 +13,7 @@ use crate::fuse::gate::{self, AnyGate, Gate, GateConfig, TraceGate};
 use crate::fuse::merge::Order;
 use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
-use crate::layers::conv::Parts;
+use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::layers::up::{Up, UpConfig};
 use crate::plan::{Plan, Trace};
@@ -439,7 +439,7 @@ impl<const R: usize, M: Layer<R>, G: Gate<R>> UpsampleConcat<R, M, G> {
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
-    pub fn forward_parts(&self, deep: Parts<R>, skip: Tensor<R>) -> Parts<R> {
+    pub fn forward_parts(&self, deep: LazyConcat<R>, skip: Tensor<R>) -> LazyConcat<R> {
         expect(self.output_shape(deep.dims(), skip.dims()));
         let target = match expect(self.config.up_target(deep.dims(), skip.dims())) {
             Some(target) => target,
@@ -450,7 +450,7 @@ impl<const R: usize, M: Layer<R>, G: Gate<R>> UpsampleConcat<R, M, G> {
             let deep = self.up.forward_parts_to(deep, &target);
             let parts = match self.config.order {
                 Order::DeepFirst => deep.then(skip.into()),
-                Order::SkipFirst => Parts::from(skip).then(deep),
+                Order::SkipFirst => LazyConcat::from(skip).then(deep),
             };
             return self.block.forward_parts(parts);
         }

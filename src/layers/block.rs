@@ -10,7 +10,7 @@ use crate::cpu::{Epilogue, Outcome, read_through_norm};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
 use crate::layers::activation::{Activation, ActivationConfig};
-use crate::layers::conv::{Conv, ConvConfig, Part, Parts};
+use crate::layers::conv::{Conv, ConvConfig, LazyConcat, Part};
 use crate::layers::layer::{Layer, check_residual};
 use crate::layers::norm::NormConfig;
 use crate::plan::Trace;
@@ -225,7 +225,7 @@ impl<const R: usize> ConvNormAct<R> {
     /// pass that writes the map, or in that which reads it next.
     fn conv_norm(
         &self,
-        parts: Parts<R>,
+        parts: LazyConcat<R>,
         residual: Option<Tensor<R>>,
         activation: &Option<Activation>,
     ) -> Part<R> {
@@ -256,7 +256,7 @@ impl<const R: usize> ConvNormAct<R> {
     }
 
     /// Norm, activation and convolution: where the kernels can, what is read is normalised as it is read.
-    fn norm_conv(&self, parts: Parts<R>) -> Tensor<R> {
+    fn norm_conv(&self, parts: LazyConcat<R>) -> Tensor<R> {
         let relu = match &self.activation {
             None => Some(false),
             Some(activation) if activation.is_relu() => Some(true),
@@ -294,7 +294,7 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
         self.forward_parts(x.into()).into_tensor()
     }
 
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         expect(self.output_shape(parts.dims()));
         match self.order {
             LayerOrder::ConvNormAct => self.conv_norm(parts, None, &self.activation).into(),
@@ -308,7 +308,7 @@ impl<const R: usize> Layer<R> for ConvNormAct<R> {
 
     fn forward_add(
         &self,
-        parts: Parts<R>,
+        parts: LazyConcat<R>,
         residual: Tensor<R>,
         activation: &Option<Activation>,
     ) -> Tensor<R> {
@@ -456,7 +456,7 @@ impl<const R: usize> Layer<R> for DoubleConv<R> {
         self.forward_parts(x.into()).into_tensor()
     }
 
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         expect(self.output_shape(parts.dims()));
         self.second.forward_parts(self.first.forward_parts(parts))
     }

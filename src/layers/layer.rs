@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
 use crate::layers::activation::Activation;
-use crate::layers::conv::Parts;
+use crate::layers::conv::LazyConcat;
 use crate::plan::Trace;
 use crate::shape::{ShapeError, axis_name, expect};
 
@@ -53,7 +53,7 @@ pub trait Layer<const R: usize = 4>: Module + ModuleDisplay + Trace<R> {
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         self.forward(parts.into_tensor()).into()
     }
 
@@ -65,7 +65,7 @@ pub trait Layer<const R: usize = 4>: Module + ModuleDisplay + Trace<R> {
     /// As [`forward`](Self::forward), and when the residual is not of the output's shape.
     fn forward_add(
         &self,
-        parts: Parts<R>,
+        parts: LazyConcat<R>,
         residual: Tensor<R>,
         activation: &Option<Activation>,
     ) -> Tensor<R> {
@@ -78,7 +78,7 @@ pub trait Layer<const R: usize = 4>: Module + ModuleDisplay + Trace<R> {
 /// Panics where the input does not fit the layer, or the residual its output.
 pub(crate) fn check_residual<const R: usize>(
     layer: &impl Layer<R>,
-    parts: &Parts<R>,
+    parts: &LazyConcat<R>,
     residual: &Tensor<R>,
 ) {
     let output = expect(layer.output_shape(parts.dims()));
@@ -113,7 +113,7 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Option<L> {
         }
     }
 
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         match self {
             Some(layer) => layer.forward_parts(parts),
             None => parts,
@@ -126,14 +126,14 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
         self.forward_parts(x.into()).into_tensor()
     }
 
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         expect(self.output_shape(parts.dims()));
         chain_forward(self, parts)
     }
 
     fn forward_add(
         &self,
-        parts: Parts<R>,
+        parts: LazyConcat<R>,
         residual: Tensor<R>,
         activation: &Option<Activation>,
     ) -> Tensor<R> {
@@ -147,7 +147,7 @@ impl<const R: usize, L: Layer<R>> Layer<R> for Vec<L> {
     }
 }
 
-fn chain_forward<const R: usize, L: Layer<R>>(layers: &[L], parts: Parts<R>) -> Parts<R> {
+fn chain_forward<const R: usize, L: Layer<R>>(layers: &[L], parts: LazyConcat<R>) -> LazyConcat<R> {
     layers
         .iter()
         .fold(parts, |parts, layer| layer.forward_parts(parts))
@@ -158,7 +158,7 @@ impl<const R: usize, const N: usize, L: Layer<R>> Layer<R> for [L; N] {
         self.forward_parts(x.into()).into_tensor()
     }
 
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         expect(self.output_shape(parts.dims()));
         chain_forward(self, parts)
     }
@@ -172,7 +172,7 @@ macro_rules! layer_for_tuple {
                 self.forward_parts(x.into()).into_tensor()
             }
 
-            fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+            fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
                 expect(self.output_shape(parts.dims()));
                 $(let parts = self.$index.forward_parts(parts);)+
                 self.$last.forward_parts(parts)
@@ -180,7 +180,7 @@ macro_rules! layer_for_tuple {
 
             fn forward_add(
                 &self,
-                parts: Parts<R>,
+                parts: LazyConcat<R>,
                 residual: Tensor<R>,
                 activation: &Option<Activation>,
             ) -> Tensor<R> {

@@ -13,6 +13,8 @@ pub(crate) mod param;
 pub(crate) mod pixel_shuffle;
 pub mod pool;
 pub mod resize;
+#[cfg(feature = "schema")]
+pub(crate) mod schema;
 pub(crate) mod style;
 pub mod up;
 

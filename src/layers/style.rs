@@ -69,7 +69,10 @@ pub struct ConvStyle {
     #[serde(default)]
     pub bias: Option<bool>,
     /// How the weights start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "crate::layers::schema::Initializer")
+    )]
     #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::{AxisPadding, Map, Op, Planner, Record, WindowOp};
 use crate::layers::conv::{
-    Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Parts, TransposedPadding,
+    Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, LazyConcat, TransposedPadding,
 };
 use crate::layers::layer::Layer;
 use crate::layers::param::Rows;
@@ -494,7 +494,7 @@ impl<const R: usize> Up<R> {
 
     /// As [`forward_to`](Self::forward_to), and a map that is enlarged by repeating its positions is not
     /// written.
-    pub(crate) fn forward_parts_to(&self, parts: Parts<R>, target: &[usize]) -> Parts<R> {
+    pub(crate) fn forward_parts_to(&self, parts: LazyConcat<R>, target: &[usize]) -> LazyConcat<R> {
         if let (UpLayer::Project(conv), UpConfig::Resize { mode, .. }) = (&self.layer, &self.config)
             && let input = parts.dims()
             && let Some(factors) = whole_factors(&input[2..], target, *mode, parts.dtype())

@@ -9,8 +9,6 @@ mod classifier;
 mod config;
 mod decoder;
 mod encoder;
-#[cfg(feature = "schema")]
-pub(crate) mod schema;
 mod segmentation;
 mod unet;
 mod unet_file;

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use super::{Decoder, Encoder};
 use crate::graph::{Map, Planner};
-use crate::layers::conv::{Conv, Parts};
+use crate::layers::conv::{Conv, LazyConcat};
 use crate::layers::layer::Layer;
 use crate::plan::Trace;
 use crate::shape::{ShapeError, expect, spatial};
@@ -119,7 +119,7 @@ impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Layer<R> for SegmentationMode
         self.forward_parts(x.into()).into_tensor()
     }
 
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         let input = parts.dims();
         expect(self.output_shape(input));
         let maps = self.features(parts.into_tensor());

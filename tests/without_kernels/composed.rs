@@ -6,7 +6,7 @@ use burn::tensor::module::{conv_transpose2d, conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Distribution, Tensor, Tolerance, activation::relu};
 use burn_skip::block::{ConvNormAct, ConvNormActConfig};
-use burn_skip::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, Part, Parts};
+use burn_skip::conv::{Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, LazyConcat, Part};
 use burn_skip::{Layer, SkipAdd, SkipAddConfig, SkipConcat, UpsampleConcat, UpsampleConcatConfig};
 
 #[allow(deprecated)] // ndarray is deprecated upstream, and supported here
@@ -53,7 +53,7 @@ fn a_concatenation_and_its_gradient() {
         let conv: Conv = ConvConfig::new([5, 4], 3).init(&device);
         let maps = [2, 3].map(|channels| random([2, channels, 6, 7], &device).require_grad());
         let parts = maps.clone().map(Part::new).to_vec();
-        let y = conv.forward_parts(Parts::new(parts)).into_tensor();
+        let y = conv.forward_parts(LazyConcat::new(parts)).into_tensor();
         let wanted = same_conv(Tensor::cat(maps.to_vec(), 1), &conv);
         assert_near(y.clone(), wanted.clone());
         let weigh = random(y.dims(), &device);

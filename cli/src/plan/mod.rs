@@ -1,5 +1,6 @@
 //! `burn-skip plan`: shapes, cost and memory of a network before it runs, and why an input does not fit.
 
+mod short;
 mod template;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "LEVELS")]
     depth: Option<usize>,
 
-    /// Columns beside the names: input, output, parameters, mult-adds, bytes, kept, stride, field
+    /// Columns beside the names: input, output, parameters, mult-adds, bytes, saved, stride, field
     #[arg(
         long,
         value_delimiter = ',',
@@ -57,6 +58,10 @@ pub struct PlanArgs {
     /// Print the file of a known network, and nothing else
     #[arg(long, conflicts_with_all = ["net", "input", "diagram"], value_name = "NAME")]
     template: Option<template::Template>,
+
+    /// With --template: print all fields, and not only those that differ from the defaults
+    #[arg(long, requires = "template")]
+    full: bool,
 
     /// Print the JSON schema of such files, by which an editor completes and checks them
     #[arg(long, conflicts_with_all = ["net", "input", "diagram", "template"])]
@@ -95,7 +100,12 @@ fn shape(text: &str) -> Result<Shape, String> {
 /// When a file is at fault, or the network is invalid.
 pub fn run(args: &PlanArgs) -> Result<ExitCode> {
     if let Some(template) = args.template {
-        print(&serde_json::to_string_pretty(&template.config())?)?;
+        let net = template.config();
+        let file = match args.full {
+            true => serde_json::to_value(&net)?,
+            false => short::short(&net)?,
+        };
+        print(&serde_json::to_string_pretty(&file)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let (Some(net), Some(Shape(input))) = (&args.net, &args.input) else {

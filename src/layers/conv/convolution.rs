@@ -8,7 +8,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Part, Parts, check_initializer, default_initializer, init_weights, ops};
+use super::{LazyConcat, Part, check_initializer, default_initializer, init_weights, ops};
 use crate::cpu::{self, ConvInputs, Convolution, Epilogue, Outcome, PreparedWeight};
 use crate::graph::window::{Padding, Window};
 use crate::graph::{ConvOp, Map, Op, Planner, Record};
@@ -53,7 +53,10 @@ pub struct ConvConfig {
     #[serde(default = "crate::defaults::yes")]
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "crate::layers::schema::Initializer")
+    )]
     #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }
@@ -217,7 +220,7 @@ pub struct Conv<const R: usize = 4> {
 
 impl<const R: usize> Conv<R> {
     /// Applies the layer, and what follows it.
-    pub(crate) fn forward_with(&self, parts: Parts<R>, epilogue: Epilogue<R>) -> Part<R> {
+    pub(crate) fn forward_with(&self, parts: LazyConcat<R>, epilogue: Epilogue<R>) -> Part<R> {
         let input = parts.dims();
         expect(self.output_shape(input));
         let window = expect(self.config.window::<R>());
@@ -254,7 +257,7 @@ impl<const R: usize> Layer<R> for Conv<R> {
         self.forward_parts(x.into()).into_tensor()
     }
 
-    fn forward_parts(&self, parts: Parts<R>) -> Parts<R> {
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
         self.forward_with(parts, Epilogue::default()).into()
     }
 }

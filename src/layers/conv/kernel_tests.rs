@@ -152,7 +152,7 @@ fn a_norm_of_parts_takes_the_statistics_of_all_of_them_once() {
         ConvNormActConfig::new([5, 3], 3).with_order(crate::layers::block::LayerOrder::NormActConv);
     let conv = config.init::<4>(&device);
     let [a, b] = [2, 3].map(|channels| random([2, channels, 6, 7], &device));
-    let parts = Parts::new(alloc::vec![Part::new(a.clone()), Part::new(b.clone())]);
+    let parts = LazyConcat::new(alloc::vec![Part::new(a.clone()), Part::new(b.clone())]);
     let other = conv.clone().fork(&device);
     let found = conv.forward_parts(parts).into_tensor();
     let wanted = other.forward(Tensor::cat(alloc::vec![a, b], 1));
@@ -165,7 +165,12 @@ fn a_norm_of_parts_takes_the_statistics_of_all_of_them_once() {
 }
 
 /// A layer whose options and weight are changed between two inferences, as `change` says.
-fn assert_reshaped(conv: &mut Conv, parts: &Parts, change: impl Fn(&mut Conv), x: &Parts) {
+fn assert_reshaped(
+    conv: &mut Conv,
+    parts: &LazyConcat,
+    change: impl Fn(&mut Conv),
+    x: &LazyConcat,
+) {
     conv.forward_parts(parts.clone());
     assert!(!conv.prepared.is_empty());
     change(conv);
@@ -212,7 +217,7 @@ fn a_weight_that_is_reshaped_is_another_weight() {
     assert_reshaped(&mut conv, &x, |conv| reshape(conv, [32, 64, 3, 3]), &y);
     // Sums of taps: of another kernel, and for other outputs.
     let enlarged =
-        |channels: usize| Parts::from(random([1, channels, 6, 6], &device)).enlarged(&[2, 2]);
+        |channels: usize| LazyConcat::from(random([1, channels, 6, 6], &device)).enlarged(&[2, 2]);
     let x = enlarged(4);
     let mut conv = config([4, 6]).init(&device);
     assert_reshaped(&mut conv, &x, |conv| reshape(conv, [6, 4, 9, 1]), &x);

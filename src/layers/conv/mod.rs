@@ -16,6 +16,3 @@ pub use transposed::{ConvTranspose, ConvTransposeConfig};
 
 pub(crate) use init::default_initializer;
 use init::{check_initializer, init_weights};
-
-/// The former name of [`LazyConcat`].
-pub type Parts<const R: usize = 4> = LazyConcat<R>;

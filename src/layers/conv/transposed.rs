@@ -54,7 +54,10 @@ pub struct ConvTransposeConfig {
     #[serde(default = "crate::defaults::yes")]
     pub bias: bool,
     /// How weight and bias start. Default: uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::net::schema::Initializer"))]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "crate::layers::schema::Initializer")
+    )]
     #[serde(default = "crate::layers::conv::default_initializer")]
     pub initializer: Initializer,
 }
@@ -202,7 +205,7 @@ impl ConvTransposeConfig {
         Ok((0..R - 2).map(size_of).collect())
     }
 
-    /// The shape of the output when its spatial size shall be `target`.
+    /// The shape of the output for the spatial size `target`.
     ///
     /// # Errors
     /// When the channels differ, an axis is empty, or kernel and stride cannot hit the target.

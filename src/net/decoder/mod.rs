@@ -10,7 +10,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
 use crate::graph::{Map, Planner};
-use crate::layers::conv::Parts;
+use crate::layers::conv::LazyConcat;
 use crate::plan::Plan;
 use crate::shape::ShapeError;
 
@@ -80,7 +80,7 @@ pub trait Decoder<const R: usize = 4>: Module + ModuleDisplay {
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
-    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Parts<R> {
+    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
         self.forward(maps, image).into()
     }
 

@@ -13,7 +13,7 @@ use super::Decoder;
 use crate::fuse::UpsampleConcat;
 use crate::graph::{Map, Planner};
 use crate::layers::block::DoubleConv;
-use crate::layers::conv::Parts;
+use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::layers::up::Up;
 use crate::shape::{ShapeError, expect};
@@ -57,7 +57,7 @@ impl<const R: usize> Decoder<R> for UnetDecoder<R> {
         self.forward_parts(maps, image).into_tensor()
     }
 
-    fn forward_parts(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Parts<R> {
+    fn forward_parts(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes, image));
         let Some(deepest) = maps.pop() else {
