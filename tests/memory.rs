@@ -152,7 +152,8 @@ fn main() {
                 mib(memory.weights),
                 mib(memory.saved_for_backward)
             );
-            match off.abs() > 0.1 {
+            // (Less than a megabyte is of the size of the threads' own memory, which is not planned.)
+            match off.abs() > 0.1 && planned.abs_diff(measured) > 1 << 20 {
                 true => failed += 1,
                 false => passed += 1,
             }

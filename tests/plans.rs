@@ -473,18 +473,14 @@ fn a_plan_of_16_000_layers_is_linear() {
 /// A plan computes with sizes, and never walks over the positions of a map: this takes no time.
 #[test]
 fn a_resize_by_area_to_2_to_the_32_is_planned_at_once() {
-    use burn_skip::fit::Target;
-    use burn_skip::merge::Merge;
+    use burn_skip::UpsampleConcatConfig;
     use burn_skip::resize::ResizeMode;
-    use burn_skip::{BranchConfig, FuseConfig};
+    use burn_skip::up::UpConfig;
     const MAX: usize = u32::MAX as usize;
     for mode in [ResizeMode::Area, ResizeMode::Nearest, ResizeMode::linear()] {
         for (from, to) in [(MAX - 2, MAX), (MAX, 7), (3, MAX)] {
-            let branch = BranchConfig::new(1).with_fit(Fit::Resize(mode));
-            let fuse = FuseConfig::new(vec![branch], Merge::concat());
-            let plan = fuse
-                .with_target(Target::Size(vec![to]))
-                .plan(&[[1, 1, from]]);
+            let step = UpsampleConcatConfig::new(1, 1, 1).with_up(UpConfig::resize(mode));
+            let plan = step.plan([1, 1, from], [1, 1, to]);
             assert!(plan.error().is_none(), "{:?}", plan.error());
             assert_eq!(plan.root.outputs[0].shape, [1, 1, to]);
         }
