@@ -566,10 +566,10 @@ mod tests {
             error.to_string().contains("unknown field `kernal_size`"),
             "{error}"
         );
-        let text = r#"{"channels": [3, 8], "kernel_size": 3}"#;
+        let text = r#"{"channels": [3, 8]}"#;
         let error = ConvNormActConfig::load_binary(text.as_bytes()).unwrap_err();
         assert!(
-            error.to_string().contains("missing field `stride`"),
+            error.to_string().contains("missing field `kernel_size`"),
             "{error}"
         );
     }

@@ -271,6 +271,7 @@ fn a_large_running_mean_is_subtracted_before_it_is_scaled() {
         .update(Tensor::from_floats([3_000_002.25], &device));
     norm.running_var.update(Tensor::from_floats([0.0], &device));
     norm.running_mean.value_sync();
+    norm.running_var.value_sync();
     let x = Tensor::full([1, 1, 4, 4], 3_000_001.5, &device);
     // 0.25 / sqrt(1e-5)
     assert_near(

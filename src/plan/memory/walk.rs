@@ -270,9 +270,9 @@ mod tests {
     fn an_elementwise_operation_writes_over_its_input_unless_that_is_saved() {
         // The input, and one map.
         assert_eq!(chain(false).inference_peak(), 2 * 400);
-        // The input, the saved map, and the output, in whose place its gradient comes; then the parameter's gradient.
+        // The input, the saved map, and the output; the loss and its gradient, as the way back begins.
         let training = chain(true);
-        assert_eq!(training.training_peak(), 3 * 400 + 4);
+        assert_eq!(training.training_peak(), 3 * 400 + 2 * 4);
         assert_eq!(training.steps[1].saved.len(), 1);
     }
 
