@@ -13,6 +13,9 @@ pub fn option(name: &str) -> Option<String> {
         .nth(1)
 }
 
+/// Every device that a feature of the same name adds.
+const DEVICES: [&str; 6] = ["ndarray", "wgpu", "vulkan", "metal", "cuda", "rocm"];
+
 /// The device of `--device NAME`; flex, if there is none.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ pub fn device() -> Result<Device, String> {
         "cuda" => Ok(Device::cuda(0)),
         #[cfg(feature = "rocm")]
         "rocm" => Ok(Device::rocm(0)),
-        "ndarray" | "wgpu" | "vulkan" | "metal" | "cuda" | "rocm" => Err(format!(
+        known if DEVICES.contains(&known) => Err(format!(
             "this build has no {name}: add --features {name} to the cargo command"
         )),
         _ => Err(format!(

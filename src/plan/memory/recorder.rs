@@ -339,7 +339,7 @@ impl Recorder {
         let [part] = &parts[..] else {
             return None;
         };
-        if part.is_enlarged() || !part.norm.is_some_and(|norm| !norm.relu) {
+        if part.is_enlarged() || part.norm.is_none_or(|norm| norm.relu) {
             return None;
         }
         let normed = part.buffer;

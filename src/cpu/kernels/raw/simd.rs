@@ -66,7 +66,7 @@ pub(in super::super) struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     /// The matrix from column `first` on.
     #[inline(always)]
-    fn from_column(self, first: usize) -> Self {
+    fn starting_at(self, first: usize) -> Self {
         Self {
             values: &self.values[first..],
             ..self
@@ -323,7 +323,7 @@ pub(in super::super) fn product<S: Simd>(
             4 => 2 * S::F32_LANES,
             _ => panel::<S>().min(left),
         };
-        let b = b.from_column(first);
+        let b = b.starting_at(first);
         let mut row = 0;
         while row < count {
             let some = rows::<S>().min(count - row);
