@@ -8,7 +8,7 @@ macro_rules! setters {
     ($config:ident: $($name:ident($field:ident: $kind:ty)),+ $(,)?) => {
         impl $config {
             $(
-                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[doc = concat!("Sets the field `", stringify!($field), "`.")]
                 #[allow(clippy::useless_conversion)]
                 pub fn $name(mut self, $field: $kind) -> Self {
                     self.$field = $field.into();

@@ -9,7 +9,7 @@ use crate::layers::block::{ConvNormAct, ConvNormActConfig};
 use crate::layers::norm::NormConfig;
 use crate::setters::setters;
 
-/// One branch of a [`FuseConfig`].
+/// One branch of a [`FuseConfig`](super::FuseConfig).
 ///
 /// # Example
 /// ```
