@@ -81,7 +81,7 @@ pub(crate) fn with_spatial<const R: usize>(mut shape: [usize; R], size: &[usize]
 ///
 /// # Example
 /// ```
-/// use burn_skip::{PerAxis, conv::ConvConfig};
+/// use burn_skip::{PerAxis, Trace, conv::ConvConfig};
 ///
 /// let config = ConvConfig::new([4, 4], 3).with_stride([2, 1]);
 /// assert_eq!([config.kernel_size.to_string(), config.stride.to_string()], ["3", "[2, 1]"]);
@@ -183,7 +183,7 @@ impl PerAxis {
 ///
 /// # Example
 /// ```
-/// use burn_skip::net::UnetConfig;
+/// use burn_skip::{Trace, net::UnetConfig};
 ///
 /// let error = UnetConfig::new(3, 2, vec![8, 16]).output_shape([1, 1, 64, 64]).unwrap_err();
 /// assert_eq!(error.layer, "encoder.stem.first.conv.Conv");

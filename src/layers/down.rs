@@ -25,7 +25,7 @@ const NAME: &str = "Down";
 ///
 /// # Example
 /// ```
-/// use burn_skip::down::DownConfig;
+/// use burn_skip::{Trace, down::DownConfig};
 ///
 /// // Of an odd size a pool leaves out the last row; a strided convolution rounds up.
 /// assert_eq!(DownConfig::max().output_shape([1, 4, 33, 32]).unwrap(), [1, 4, 16, 16]);

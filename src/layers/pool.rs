@@ -32,7 +32,7 @@ const NAME: &str = "Pool";
 ///
 /// # Example
 /// ```
-/// use burn_skip::pool::{PoolConfig, PoolKind};
+/// use burn_skip::{Trace, pool::{PoolConfig, PoolKind}};
 ///
 /// let config = PoolConfig::new(PoolKind::Max, 2);
 /// assert_eq!(config.output_shape([1, 8, 13, 13]).unwrap(), [1, 8, 6, 6]);

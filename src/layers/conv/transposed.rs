@@ -29,7 +29,7 @@ const NAME: &str = "ConvTranspose";
 ///
 /// # Example
 /// ```
-/// use burn_skip::conv::ConvTransposeConfig;
+/// use burn_skip::{Trace, conv::ConvTransposeConfig};
 ///
 /// let config = ConvTransposeConfig::new([8, 4], 2, 2);
 /// assert_eq!(config.output_shape([1, 8, 7, 7]).unwrap(), [1, 4, 14, 14]);

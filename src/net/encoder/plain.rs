@@ -197,7 +197,7 @@ impl<const R: usize> EncoderSpec<R> for PlainEncoderConfig {
 /// # Example
 /// ```
 /// use burn::tensor::Device;
-/// use burn_skip::{Layer, net::{PlainEncoder, PlainEncoderConfig}};
+/// use burn_skip::{Trace, net::{PlainEncoder, PlainEncoderConfig}};
 ///
 /// let encoder: PlainEncoder = PlainEncoderConfig::new(3, vec![8, 16]).init(&Device::flex());
 /// let level = &encoder.levels[0];
