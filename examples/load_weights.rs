@@ -20,7 +20,15 @@ const WEIGHTS: &str = concat!(
     "/examples/data/nuclei/monai_basic_unet.pth"
 );
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> std::process::ExitCode {
+    support::main(
+        "Loads the weights of a network that was trained in PyTorch, and segments an image with it.",
+        &[],
+        run,
+    )
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let device = support::device()?;
 
     // The network as PyTorch has it: BasicUNet(spatial_dims=2, in_channels=1, out_channels=2, features=...).

@@ -67,7 +67,15 @@ fn block([input, output]: [usize; 2], device: &Device) -> Block {
     )
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> std::process::ExitCode {
+    support::main(
+        "A layer of your own inside the residual and the dense connection of this crate.",
+        &[],
+        run,
+    )
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let device = support::device()?;
     // A residual and a dense connection around it, one after the other.
     let residual: SkipAdd<Block> =

@@ -12,8 +12,6 @@
 
 mod support;
 
-use std::process::ExitCode;
-
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -37,14 +35,12 @@ const SKIP: [usize; 4] = [1, CHANNELS, 15, 15];
 /// The coarser map.
 const DEEP: [usize; 4] = [1, CHANNELS, 6, 6];
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> std::process::ExitCode {
+    support::main(
+        "Every way to merge feature maps of 15x15 and of 6x6.",
+        &[],
+        run,
+    )
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {

@@ -30,12 +30,16 @@ use burn_skip::down::DownConfig;
 use burn_skip::net::{EncoderConfig, PlainEncoderConfig, Unet, UnetConfig};
 use burn_skip::up::UpConfig;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use support::images::{iou, nuclei, write};
+use support::images::{iou, nuclei, stretched, write};
 
 /// Keeps its pages: glibc's allocator returns large buffers to the system after every step, and the page faults
 /// that follow can double the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const USAGE: &str = "Trains a U-Net to segment the cell nuclei of a microscopy image.
+  --steps N      training steps [default: 300]
+  --out FILE     picture of image, truth and prediction [default: nuclei.png]";
 
 /// The columns from here on are for validation.
 const SPLIT: usize = 384;
@@ -140,7 +144,11 @@ impl Batcher<Pair, Pair> for Stack {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> std::process::ExitCode {
+    support::main(USAGE, &["--steps", "--out"], run)
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let device = support::device()?;
     let steps = support::option("--steps").map_or(Ok(300), |steps| steps.parse())?;
     let [image, mask] = nuclei(&device)?;
@@ -189,12 +197,4 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(&out, Tensor::cat(vec![valid.image, valid.mask, found], 3))?;
     println!("wrote {out}: the image, the truth, the prediction");
     Ok(())
-}
-
-/// Moves the quantiles 0.01 and 0.998 to 0 and 1.
-fn stretched(x: Tensor<4>) -> Tensor<4> {
-    let mut values: Vec<f32> = x.to_data().iter::<f32>().collect();
-    values.sort_unstable_by(f32::total_cmp);
-    let quantile = |q: f64| values[(q * (values.len() - 1) as f64).round() as usize];
-    (x - quantile(0.01)) / (quantile(0.998) - quantile(0.01))
 }

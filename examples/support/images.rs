@@ -44,3 +44,11 @@ pub fn write(path: &str, x: Tensor<4>) -> Result<(), Box<dyn Error>> {
     encoder.write_header()?.write_image_data(&bytes)?;
     Ok(())
 }
+
+/// Moves the quantiles 0.01 and 0.998 to 0 and 1.
+pub fn stretched(x: Tensor<4>) -> Tensor<4> {
+    let mut values: Vec<f32> = x.to_data().iter::<f32>().collect();
+    values.sort_unstable_by(f32::total_cmp);
+    let quantile = |q: f64| values[(q * (values.len() - 1) as f64).round() as usize];
+    (x - quantile(0.01)) / (quantile(0.998) - quantile(0.01))
+}

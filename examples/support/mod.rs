@@ -4,7 +4,38 @@
 pub mod images;
 pub mod progress;
 
+use std::process::ExitCode;
+
 use burn::tensor::Device;
+
+/// Runs an example: `--help` prints its usage, an option that it does not know is an error, and an error is printed in
+/// one line. Every example knows `--device NAME`.
+pub fn main(
+    usage: &str,
+    options: &[&str],
+    run: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>,
+) -> ExitCode {
+    const DEVICE: &str =
+        "  --device NAME  flex, or ndarray, wgpu, ... of the enabled features [default: flex]";
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help") {
+        println!("{usage}\n{DEVICE}");
+        return ExitCode::SUCCESS;
+    }
+    // (Each option has a value.)
+    let is_known = |name: &String| name == "--device" || options.contains(&&name[..]);
+    if let Some(unknown) = arguments.iter().step_by(2).find(|name| !is_known(name)) {
+        eprintln!("error: there is no option {unknown}\n\n{usage}\n{DEVICE}");
+        return ExitCode::from(2);
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// The value after an option on the command line, such as `--device wgpu`.
 pub fn option(name: &str) -> Option<String> {
