@@ -20,6 +20,10 @@ use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with
 /// - `x`: `[batch, channels, spatial...]`
 /// - output: `[batch, channels, size...]`
 ///
+/// # Values that are not finite
+/// Nearest modes copy values. The others multiply each line by a matrix, and a weight of 0 times an infinite value is
+/// NaN: one infinite or NaN value makes its whole line NaN along every axis that is resized.
+///
 /// # Panics
 /// When [`resize_shape`] returns an error, with its message.
 ///
