@@ -38,7 +38,7 @@ use support::images::{iou, nuclei, stretched, write};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Trains a U-Net to segment the cell nuclei of a microscopy image.
-  --steps N      training steps [default: 300]
+  --steps N      training steps, rounded up to a multiple of 6 epochs [default: 300]
   --out FILE     picture of image, truth and prediction [default: nuclei.png]";
 
 /// The columns from here on are for validation.
@@ -150,7 +150,7 @@ fn main() -> std::process::ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let device = support::device()?;
-    let steps = support::option("--steps").map_or(Ok(300), |steps| steps.parse())?;
+    let steps = support::number("--steps", 300)?.next_multiple_of(EPOCHS);
     let [image, mask] = nuclei(&device)?;
     let image = stretched(image.log1p());
     let whole = Pair { image, mask };

@@ -32,7 +32,7 @@ fn networks() -> Vec<Value> {
     let plain = EncoderConfig::Plain(PlainEncoderConfig::new(3, vec![4, 8]));
     let nets = [
         NetConfig::Unet(UnetConfig::new(3, 2, vec![4, 8, 16])),
-        NetConfig::Unet(UnetConfig::valid(1, 2, vec![4, 8])),
+        NetConfig::Unet(UnetConfig::unpadded(1, 2, vec![4, 8])),
         NetConfig::Unet(UnetConfig::monai_basic(1, 2, [4, 4, 8, 8, 16, 4])),
         NetConfig::Unet(UnetConfig::smp(resnet.clone(), 1)),
         NetConfig::Unet(UnetConfig::smp(densenet.clone(), 1)),

@@ -303,7 +303,7 @@ fn styles(batch: usize) -> Vec<Case> {
         Case::unet(
             "unpadded",
             [batch, 1, 108, 108],
-            UnetConfig::valid(1, 2, vec![16, 32, 64]),
+            UnetConfig::unpadded(1, 2, vec![16, 32, 64]),
         ),
         Case::unet("one axis", [batch, 1, 8192], unet()),
         Case::unet("three axes", [batch, 1, 16, 32, 32], unet()),

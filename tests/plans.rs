@@ -158,7 +158,7 @@ fn a_plan_ends_as_output_shape_does() {
         UnetConfig::new(3, 2, vec![4, 8, 16])
             .with_up(UpConfig::conv_transpose())
             .with_fit(Fit::pad()),
-        UnetConfig::valid(3, 2, vec![4, 8, 16]),
+        UnetConfig::unpadded(3, 2, vec![4, 8, 16]),
         UnetConfig::monai_basic(3, 2, [4, 4, 8, 8, 16, 4]),
         small(4),
         small(0),
@@ -222,9 +222,9 @@ fn misaligned_maps_are_noted() {
         .with_up(corners)
         .plan([1, 3, 65, 65]);
     assert_eq!(corners.misalignments(), []);
-    let valid = UnetConfig::valid(1, 2, vec![4, 8]).plan([1, 1, 64, 64]);
+    let valid = UnetConfig::unpadded(1, 2, vec![4, 8]).plan([1, 1, 64, 64]);
     assert_eq!(valid.misalignments(), [], "the middle is cropped");
-    let start = UnetConfig::valid(1, 2, vec![4, 8])
+    let start = UnetConfig::unpadded(1, 2, vec![4, 8])
         .with_fit(Fit::Crop {
             anchor: burn_skip::fit::Anchor::Start,
         })

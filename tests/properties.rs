@@ -249,7 +249,7 @@ proptest! {
     fn unets_obey_the_law(depth in 1..4usize, h in 1..20usize, w in 1..20usize, valid in any::<bool>(), down in downs()) {
         let widths = vec![2; depth];
         let config = if valid {
-            UnetConfig::valid(1, 2, widths)
+            UnetConfig::unpadded(1, 2, widths)
         } else {
             UnetConfig::new(1, 2, widths).with_style(ConvStyle::new())
         };

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::Result;
-use crate::files::distinct;
+use crate::files::{distinct, ending};
 use crate::reporter::Reporter;
 use crate::segmentation::trained::Trained;
 
@@ -24,7 +24,7 @@ pub struct ExportArgs {
     out: PathBuf,
 
     /// Names of the tensors
-    #[arg(long, value_enum, default_value = "own", value_name = "WHOSE")]
+    #[arg(long, value_enum, default_value = "own", value_name = "CONVENTION")]
     names: Whose,
 
     #[command(flatten)]
@@ -46,13 +46,7 @@ enum Whose {
 /// # Errors
 /// When the network has a tensor that has no such name, or a file is at fault.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    if args.out.extension().is_none_or(|end| end != "safetensors") {
-        return Err(format!(
-            "--out: a safetensors file is written; {} should end in .safetensors",
-            args.out.display()
-        )
-        .into());
-    }
+    ending::check("--out", &args.out, "safetensors")?;
     let Trained { unet, file, .. } = Trained::open(&args.model, &Device::flex())?;
     distinct::check([file.as_path()], [("--out", args.out.as_path())])?;
     let names = match args.names {
@@ -61,8 +55,12 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         Whose::Smp => Names::smp_unet_resnet(),
     };
     save(&unet, &args.out, &names)?;
+    let whose = match args.names {
+        Whose::Own => " of a module with the same fields",
+        Whose::Monai | Whose::Smp => "",
+    };
     args.reporter.line(&format!(
-        "wrote {}; in PyTorch: load_state_dict(safetensors.torch.load_file(...))",
+        "wrote {}; in PyTorch: load_state_dict(safetensors.torch.load_file(...)){whose}",
         args.out.display()
     ))?;
     args.reporter.object(&json!({ "wrote": args.out }))

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::device::DeviceName;
 use crate::drawing::prediction::Picture;
 use crate::files::limits::ImageLimit;
-use crate::files::{atomic, distinct};
+use crate::files::{atomic, distinct, ending};
 use crate::raster::Raster;
 use crate::reporter::Reporter;
 use crate::segmentation::data::{Sample, Task};
@@ -95,12 +95,7 @@ impl PredictArgs {
     /// Checks that PNG files are written, and over none that is read.
     fn check_files(&self) -> Result<()> {
         for (option, file) in self.written() {
-            if file.extension().is_none_or(|end| end != "png") {
-                let shown = file.display();
-                return Err(
-                    format!("{option}: a PNG file is written; {shown} should end in .png").into(),
-                );
-            }
+            ending::check(option, file, "png")?;
         }
         let read = [Some(&self.image), self.labels.as_ref(), Some(&self.model)];
         let read = read.into_iter().flatten().map(PathBuf::as_path);

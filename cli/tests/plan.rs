@@ -7,7 +7,7 @@ use support::{folder, run, shown, succeed, write};
 
 const TEMPLATES: [&str; 7] = [
     "unet",
-    "unet-valid",
+    "unet-unpadded",
     "smp-unet-resnet18",
     "monai-basic-unet",
     "resnet18",

@@ -18,7 +18,10 @@ pub fn main(
     const DEVICE: &str =
         "  --device NAME  flex, or ndarray, wgpu, ... of the enabled features [default: flex]";
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--help") {
+    if arguments
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
         println!("{usage}\n{DEVICE}");
         return ExitCode::SUCCESS;
     }
@@ -26,6 +29,12 @@ pub fn main(
     let is_known = |name: &String| name == "--device" || options.contains(&&name[..]);
     if let Some(unknown) = arguments.iter().step_by(2).find(|name| !is_known(name)) {
         eprintln!("error: there is no option {unknown}\n\n{usage}\n{DEVICE}");
+        return ExitCode::from(2);
+    }
+    if let [.., last] = &arguments[..]
+        && arguments.len() % 2 == 1
+    {
+        eprintln!("error: {last} has no value\n\n{usage}\n{DEVICE}");
         return ExitCode::from(2);
     }
     match run() {
@@ -42,6 +51,18 @@ pub fn option(name: &str) -> Option<String> {
     std::env::args()
         .skip_while(|argument| argument != name)
         .nth(1)
+}
+
+/// The number after an option, or another if it is not there.
+///
+/// # Errors
+/// When it is no whole number, or zero.
+pub fn number(name: &str, default: usize) -> Result<usize, String> {
+    match option(name).map(|text| (text.parse(), text)) {
+        None => Ok(default),
+        Some((Ok(number), _)) if number > 0 => Ok(number),
+        Some((_, text)) => Err(format!("{name} takes a whole number from 1 on, not {text}")),
+    }
 }
 
 /// Every device that a feature of the same name adds.

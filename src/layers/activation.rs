@@ -66,11 +66,13 @@ impl<const R: usize> Trace<R> for ActivationConfig {
 
 /// The same activation, of Burn's configuration.
 ///
-/// # Panics
+/// # Errors
 /// For SwiGLU, which works on the last axis: that is spatial in a feature map.
-impl From<BurnActivation> for ActivationConfig {
-    fn from(config: BurnActivation) -> Self {
-        match config {
+impl TryFrom<BurnActivation> for ActivationConfig {
+    type Error = ShapeError;
+
+    fn try_from(config: BurnActivation) -> Result<Self, ShapeError> {
+        Ok(match config {
             BurnActivation::Identity => Self::Identity,
             BurnActivation::Gelu => Self::Gelu,
             BurnActivation::GeluApproximate => Self::GeluApproximate,
@@ -111,10 +113,14 @@ impl From<BurnActivation> for ActivationConfig {
                 lambda: config.lambda,
                 bias: config.bias,
             },
-            other => panic!(
-                "{NAME}: {other:?} does not work on each element. Choose an activation that does."
-            ),
-        }
+            other => {
+                return Err(ShapeError::new(
+                    NAME,
+                    format!("{other:?} does not work on each element"),
+                    "Choose an activation that does",
+                ));
+            }
+        })
     }
 }
 
@@ -258,5 +264,14 @@ mod tests {
         );
         let swish: ActivationConfig = serde_json::from_str("\"Swish\"").unwrap();
         assert_eq!(swish, ActivationConfig::Silu);
+    }
+
+    #[test]
+    fn burns_configuration_converts_or_says_why_not() {
+        let relu = ActivationConfig::try_from(BurnActivation::Relu);
+        assert_eq!(relu, Ok(ActivationConfig::Relu));
+        let glu = BurnActivation::SwiGlu(burn::nn::SwiGluConfig::new(4, 4));
+        let error = ActivationConfig::try_from(glu).unwrap_err().to_string();
+        assert!(error.contains("does not work on each element"), "{error}");
     }
 }

@@ -94,7 +94,7 @@ impl UnetConfig {
 
     /// The U-Net of the paper: unpadded convolutions without norm, transposed convolutions, and
     /// skips cropped to the size of the upsampled maps.
-    pub fn valid(in_channels: usize, out_channels: usize, widths: Vec<usize>) -> Self {
+    pub fn unpadded(in_channels: usize, out_channels: usize, widths: Vec<usize>) -> Self {
         let style = ConvStyle::new()
             .with_padding(crate::Padding::Valid)
             .with_norm(None);
@@ -264,7 +264,7 @@ impl<const R: usize> Trace<R> for UnetConfig {
 /// assert_eq!(net.forward(Tensor::zeros([1, 3, 45, 61], &device)).dims(), [1, 2, 45, 61]);
 ///
 /// // The network of the paper, on its 572x572 images.
-/// let paper = UnetConfig::valid(1, 2, vec![64, 128, 256, 512, 1024]);
+/// let paper = UnetConfig::unpadded(1, 2, vec![64, 128, 256, 512, 1024]);
 /// assert_eq!(paper.output_shape([1, 1, 572, 572]).unwrap(), [1, 2, 388, 388]);
 /// ```
 pub type Unet<const R: usize = 4> = SegmentationModel<AnyEncoder<R>, UnetDecoder<R>, R>;
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_network_of_the_paper() {
-        let paper = UnetConfig::valid(1, 2, vec![64, 128, 256, 512, 1024]);
+        let paper = UnetConfig::unpadded(1, 2, vec![64, 128, 256, 512, 1024]);
         assert_eq!(paper.output_shape([1, 1, 572, 572]), Ok([1, 2, 388, 388]));
         let error = paper.output_shape([1, 1, 100, 572]).unwrap_err();
         assert_eq!(
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_network_knows_its_options() {
-        let config = UnetConfig::valid(1, 2, vec![4, 8]).with_head_kernel_size([3, 1]);
+        let config = UnetConfig::unpadded(1, 2, vec![4, 8]).with_head_kernel_size([3, 1]);
         let net: Unet = config.init(&Device::flex());
         let text = burn::config::config_to_json(&net.config());
         assert_eq!(text, burn::config::config_to_json(&config));
@@ -423,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_config_survives_its_file() {
-        let config = UnetConfig::valid(1, 2, vec![4, 8]).with_gate(GateConfig::attention(3));
+        let config = UnetConfig::unpadded(1, 2, vec![4, 8]).with_gate(GateConfig::attention(3));
         let text = burn::config::config_to_json(&config);
         let back = UnetConfig::load_binary(text.as_bytes()).unwrap();
         assert_eq!(burn::config::config_to_json(&back), text);

@@ -19,7 +19,7 @@ use safetensors::tensor::TensorView;
 use crate::Result;
 use crate::device::DeviceName;
 use crate::files::limits::{ImageLimit, WeightsLimit};
-use crate::files::{atomic, distinct};
+use crate::files::{atomic, distinct, ending};
 use crate::reporter::print;
 use architecture_arg::ArchitectureArg;
 use network::{Logits, Network, Prediction};
@@ -35,7 +35,7 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 
-    /// Resize the image first, to so many pixels of its shorter side
+    /// Resize the image first, so that its shorter side has this many pixels
     #[arg(long, value_name = "PIXELS", requires = "image")]
     resize: Option<usize>,
 
@@ -47,8 +47,8 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "NAME")]
     architecture: Option<ArchitectureArg>,
 
-    /// Names of the classes, one a line
-    #[arg(long, value_name = "FILE")]
+    /// Names of the classes, one per line
+    #[arg(long, value_name = "FILE", requires = "image")]
     classes: Option<PathBuf>,
 
     /// List every tensor: its name in the file, and its path in the network
@@ -81,21 +81,20 @@ impl ConvertArgs {
         let read = read.into_iter().flatten().map(PathBuf::as_path);
         let picture = self.image.as_ref().map(|_| &self.out);
         let written = [
-            ("--out", picture),
-            ("--logits", self.logits.as_ref()),
-            ("--save", self.save.as_ref()),
+            ("--out", picture, "png"),
+            ("--logits", self.logits.as_ref(), "safetensors"),
+            ("--save", self.save.as_ref(), "safetensors"),
         ];
         let written = written.into_iter();
-        let written = written.filter_map(|(option, path)| Some((option, path?.as_path())));
-        distinct::check(read, written)?;
-        for path in [&self.logits, &self.save].into_iter().flatten() {
-            if path.extension().is_none_or(|end| end != "safetensors") {
-                return Err(format!(
-                    "{}: a safetensors file is written, and its name must end in .safetensors",
-                    path.display()
-                )
-                .into());
-            }
+        let written: Vec<_> = written
+            .filter_map(|(option, path, format)| Some((option, path?.as_path(), format)))
+            .collect();
+        distinct::check(
+            read,
+            written.iter().map(|&(option, path, _)| (option, path)),
+        )?;
+        for (option, path, format) in written {
+            ending::check(option, path, format)?;
         }
         Ok(())
     }
@@ -119,6 +118,8 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
     print_report(&report, &architecture, args.list)?;
     if let (Some(photo), Some(path)) = (photo, &args.image) {
         let x = photo.tensor(network.in_channels(), &device)?;
+        let normalised = Photo::normalisation(network.in_channels());
+        print(&format!("assumed of the image: {normalised}"))?;
         network
             .check(x.dims())
             .map_err(|e| format!("{} does not suit the network: {e}", path.display()))?;

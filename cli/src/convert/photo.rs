@@ -64,6 +64,14 @@ impl Photo {
         Ok(Self { width, height, rgb })
     }
 
+    /// How [`tensor`](Self::tensor) makes numbers of pixels.
+    pub fn normalisation(channels: usize) -> &'static str {
+        match channels {
+            1 => "grey, from 0 to 1",
+            _ => "colour, normalised by the mean and the standard deviation of ImageNet",
+        }
+    }
+
     /// `[1, channels, height, width]`: ImageNet-normalised colour for three channels, grey from 0 to 1
     /// for one.
     ///

@@ -13,7 +13,7 @@ use crate::Result;
 /// The images that are read.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ImageLimit {
-    /// Refuse images of more than so many million pixels
+    /// Refuse images of more than this many million pixels
     #[arg(long, default_value_t = 256, value_name = "MILLIONS", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     max_megapixels: u64,
 }
@@ -51,7 +51,7 @@ impl ImageLimit {
 /// The files of weights that are read.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WeightsLimit {
-    /// Refuse files of weights that are larger than so many GiB, or that inflate to more
+    /// Refuse files of weights that are larger than this many GiB, or that inflate to more
     #[arg(long, default_value_t = 4, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=4096))]
     max_gib: u64,
 }

@@ -2,5 +2,6 @@
 
 pub mod atomic;
 pub mod distinct;
+pub mod ending;
 pub mod json;
 pub mod limits;

@@ -11,7 +11,7 @@ pub enum Template {
     /// A U-Net of four levels
     Unet,
     /// The U-Net of the paper
-    UnetValid,
+    UnetUnpadded,
     /// segmentation_models.pytorch's U-Net on ResNet-18
     SmpUnetResnet18,
     /// MONAI's BasicUNet
@@ -30,8 +30,8 @@ impl Template {
         let classifier = |encoder| NetConfig::Classifier(ClassifierConfig::new(encoder, 1000));
         match self {
             Self::Unet => NetConfig::Unet(UnetConfig::new(3, 2, vec![32, 64, 128, 256])),
-            Self::UnetValid => {
-                NetConfig::Unet(UnetConfig::valid(1, 2, vec![64, 128, 256, 512, 1024]))
+            Self::UnetUnpadded => {
+                NetConfig::Unet(UnetConfig::unpadded(1, 2, vec![64, 128, 256, 512, 1024]))
             }
             Self::SmpUnetResnet18 => NetConfig::Unet(UnetConfig::smp(resnet18, 1)),
             Self::MonaiBasicUnet => {

@@ -70,7 +70,8 @@ impl Raster {
             None => Ok(mask),
             Some(at) => Err(format!(
                 "{shown}: the pixel at column {}, row {} is of class {}, and the network has {classes} classes \
-                 (0 to {}). Correct the mask, or give the network more out_channels.",
+                 (0 to {}). Correct the mask, give the network more out_channels, or, where any pixel that is not black is \
+                 foreground, a network of out_channels 1.",
                 at % mask.width,
                 at / mask.width,
                 mask.values[at],

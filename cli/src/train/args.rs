@@ -39,7 +39,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Kind of the images [default: log]
+    /// How pixel values are normalised: log for fluorescence, linear for photographs [default: log]
     #[arg(long, value_enum, value_name = "KIND")]
     intensities: Option<Intensities>,
 
@@ -47,15 +47,15 @@ pub struct TrainArgs {
     #[arg(long, default_value = "run", value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Passes of --steps steps; each ends with a validation and a checkpoint [default: 6]
+    /// Epochs; each ends with a validation and a checkpoint [default: 6]
     #[arg(long, value_name = "N", value_parser = count)]
     epochs: Option<usize>,
 
-    /// Training steps an epoch [default: 50]
+    /// Training steps per epoch [default: 50]
     #[arg(long, value_name = "N", value_parser = count)]
     steps: Option<usize>,
 
-    /// Crops a step [default: 8]
+    /// Crops per step [default: 8]
     #[arg(long, value_name = "N", value_parser = count)]
     batch: Option<usize>,
 
@@ -67,7 +67,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
 
-    /// Stop when the validation IoU has not grown for so many epochs
+    /// Stop when the validation IoU has not improved for this many epochs
     #[arg(long, value_name = "EPOCHS", value_parser = count)]
     patience: Option<usize>,
 
@@ -75,8 +75,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Continue after the last checkpoint in --out, with the network and the options saved there; start, if there
-    /// is no training in it yet. More --epochs and other devices are possible; everything else stays the same
+    /// Continue after the last checkpoint in --out, with the network and the options saved there; start a new training
+    /// if --out has none. More --epochs and other devices are possible; everything else stays the same. With more
+    /// --epochs the learning rate follows the longer cosine from there
     #[arg(long)]
     pub resume: bool,
 
