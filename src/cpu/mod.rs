@@ -4,7 +4,7 @@
 //! decides what the kernels accept and which algorithm they use. [`backend_ops`] registers the kernels as operations
 //! of Burn's backends, with their gradients; [`kernels`] computes on slices.
 //!
-//! The kernels accept f32 maps with one or two spatial axes on flex and ndarray, if the crate is built with the
+//! The kernels accept f32 maps with one, two or three spatial axes on flex and ndarray, if the crate is built with the
 //! feature of that backend. For everything else the layers compose Burn's operations, with the same result.
 
 #[cfg(feature = "kernels")]

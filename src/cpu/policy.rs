@@ -5,13 +5,14 @@
 //! all call them. Every threshold of such a decision is defined here, once. (Block sizes, which affect neither the
 //! algorithm nor the memory, are defined next to the loops that use them.)
 //!
-//! The kernels work on two spatial axes: a 1-D map is treated as a map of one row.
+//! The kernels work on two spatial axes: a 1-D map is treated as a map of one row. A volume is treated as one map for each
+//! slice of its output, whose channels are the channels of the volume once for each tap of the depth.
 
 mod shapes;
 mod workspace;
 
 pub(crate) use shapes::{
-    AxisNumbers, ConvShape, Geometry, SourceShape, TransposedShape, on_two_axes,
+    Axes, AxisNumbers, ConvShape, Depth, Geometry, SourceShape, StoredSlices, TransposedShape,
 };
 pub(crate) use workspace::SourceGradient;
 
@@ -35,8 +36,8 @@ pub(crate) const MAX_SOURCES: usize = (MAX_TENSORS - OTHER_TENSORS) / TENSORS_OF
 /// The most values that one row of windows may read: a thread packs them all.
 const MAX_ROW_VALUES: usize = 1 << 22;
 
-/// The same for a map of one row, which is not divided among threads.
-const MAX_SINGLE_ROW_VALUES: usize = MAX_ROW_VALUES / 16;
+/// The positions of a piece of a map that has one row: enough that little is packed twice where the pieces overlap.
+const LINE_PIECE: usize = 256;
 
 /// The fewest input and output channels for which Winograd pays (measured): enough products to pay for the transforms
 /// of both maps.
@@ -99,6 +100,11 @@ impl ConvShape {
         channels.fold(0, usize::saturating_add)
     }
 
+    /// The channels that an output slice reads: those of the input, once for each tap of the depth.
+    pub(crate) fn seen_channels(&self) -> usize {
+        self.inputs().saturating_mul(self.geometry.depth.kernel)
+    }
+
     /// Whether the kernels accept it, given f32 tensors on a backend that has kernels.
     pub(crate) fn is_taken(&self) -> bool {
         let Geometry { stride, groups, .. } = self.geometry;
@@ -113,8 +119,14 @@ impl ConvShape {
             && has_short_rows(
                 &self.geometry,
                 [first.read_size(), self.geometry.size],
-                self.inputs().max(self.outputs),
+                self.seen_channels().max(self.outputs),
             )
+    }
+
+    /// Whether it goes along one row, which is divided into [pieces](pieces_of_line).
+    pub(crate) fn is_line(&self) -> bool {
+        let is_row = |source: &SourceShape| source.read_size()[0] == 1;
+        self.geometry.is_line() && self.sources.iter().all(is_row)
     }
 
     /// How the output is computed.
@@ -123,8 +135,8 @@ impl ConvShape {
             return Algorithm::Winograd;
         }
         // With an enlarged map, the outputs at each position modulo its factors need fewer products.
-        let enlarged = self.sources.iter().find(|source| source.is_enlarged());
-        match enlarged {
+        let mut sources = self.sources.iter();
+        match sources.find(|source| source.has_enlarged_planes()) {
             Some(source)
                 if source.factors.iter().all(|&factor| factor <= MAX_STEP)
                     && (weight == WeightUse::Kept || self.has_tap_sum_positions()) =>
@@ -145,11 +157,11 @@ impl ConvShape {
             size,
             ..
         } = self.geometry;
-        let positions = self.geometry.positions();
         // A doubled map can be read if each tile starts at the second copy of a value.
         let is_odd = pad.iter().all(|pad| pad.rem_euclid(2) == 1);
-        let is_readable =
-            |source: &SourceShape| !source.is_enlarged() || (source.factors == [2, 2] && is_odd);
+        let is_readable = |source: &SourceShape| {
+            !source.has_enlarged_planes() || (source.factors == [2, 2] && is_odd)
+        };
         let is_enough = |batch_positions: usize| match weight {
             WeightUse::Kept => true,
             WeightUse::Once => batch_positions >= MIN_WINOGRAD_BATCH_POSITIONS,
@@ -159,10 +171,10 @@ impl ConvShape {
             && groups == 1
             && size[0] > 1
             && self.sources.iter().all(is_readable)
-            && self.inputs() >= MIN_WINOGRAD_CHANNELS
+            && self.seen_channels() >= MIN_WINOGRAD_CHANNELS
             && self.outputs >= MIN_WINOGRAD_CHANNELS
-            && positions >= MIN_WINOGRAD_POSITIONS
-            && is_enough(self.batch.saturating_mul(positions))
+            && self.geometry.plane_positions() >= MIN_WINOGRAD_POSITIONS
+            && is_enough(self.batch.saturating_mul(self.geometry.positions()))
     }
 
     fn has_tap_sum_positions(&self) -> bool {
@@ -183,18 +195,18 @@ impl ConvShape {
             size,
             ..
         } = self.geometry;
-        let positions = self.geometry.positions();
-        let channels = self.inputs().next_multiple_of(LANES);
+        let channels = self.seen_channels().next_multiple_of(LANES);
         let tile_row = size[1].div_ceil(2).saturating_mul(channels);
         let pays = kernel == [3, 3]
             && self.geometry.is_dense()
             && groups == 1
             && size[0] > 1
             && !self.sources.iter().any(SourceShape::is_enlarged)
-            && self.inputs() >= MIN_WINOGRAD_CHANNELS
+            && self.seen_channels() >= MIN_WINOGRAD_CHANNELS
             && self.outputs >= MIN_WINOGRAD_GRADIENT_OUTPUTS
-            && positions >= MIN_WINOGRAD_GRADIENT_POSITIONS
-            && self.batch.saturating_mul(positions) >= MIN_WINOGRAD_GRADIENT_BATCH_POSITIONS
+            && self.geometry.plane_positions() >= MIN_WINOGRAD_GRADIENT_POSITIONS
+            && self.batch.saturating_mul(self.geometry.positions())
+                >= MIN_WINOGRAD_GRADIENT_BATCH_POSITIONS
             && tile_row.saturating_mul(COMPONENTS) <= MAX_TILE_ROW_COMPONENTS;
         match pays {
             true => Algorithm::Winograd,
@@ -204,7 +216,7 @@ impl ConvShape {
 
     /// The transposed convolution from the gradient of the output to the gradient of `channels` channels of spatial size
     /// `size`.
-    pub(crate) fn input_gradient(&self, channels: usize, size: [usize; 2]) -> TransposedShape {
+    pub(crate) fn input_gradient(&self, channels: usize, size: Axes) -> TransposedShape {
         TransposedShape {
             geometry: self.geometry.clone(),
             batch: self.batch,
@@ -222,9 +234,30 @@ impl TransposedShape {
         self.geometry.stride.iter().all(is_near)
             && has_short_rows(
                 &self.geometry,
-                [self.geometry.size, self.size],
-                self.inputs.max(self.outputs),
+                [self.geometry.size, self.size.plane],
+                self.seen_channels().max(self.outputs),
             )
+    }
+
+    /// Whether it goes along one row, which is divided into [pieces](pieces_of_line).
+    pub(crate) fn is_line(&self) -> bool {
+        self.geometry.is_line() && self.size.plane[0] == 1
+    }
+
+    /// The most channels that an output slice reads: the inputs, once for each tap of the depth that reaches it.
+    fn seen_channels(&self) -> usize {
+        self.inputs.saturating_mul(self.depth_taps())
+    }
+
+    /// The most taps of the depth that reach one output slice.
+    pub(crate) fn depth_taps(&self) -> usize {
+        let Depth {
+            kernel,
+            stride,
+            dilation,
+            ..
+        } = self.geometry.depth;
+        kernel.div_ceil(stride / greatest_common_divisor(stride, dilation))
     }
 
     /// How it is computed. Its packed weight is not cached, even in inference.
@@ -235,12 +268,18 @@ impl TransposedShape {
         }
     }
 
-    /// The equivalent convolution by the kernel turned by 180 degrees, for a dense kernel of 3x3.
+    /// The equivalent convolution of each slice by the kernel turned by 180 degrees, for a dense kernel of 3x3.
     pub(crate) fn rotated(&self) -> ConvShape {
         ConvShape {
             geometry: Geometry {
                 pad: self.geometry.pad.map(|pad| 2 - pad),
-                size: self.size,
+                size: self.size.plane,
+                // (Each slice reads through its own taps; only their number counts.)
+                depth: Depth {
+                    kernel: self.depth_taps(),
+                    size: self.size.depth,
+                    ..Depth::FLAT
+                },
                 ..self.geometry.clone()
             },
             batch: self.batch,
@@ -254,23 +293,45 @@ impl TransposedShape {
         ConvShape {
             geometry: self.geometry.clone(),
             batch: self.batch,
-            sources: vec![SourceShape::plain(self.outputs, self.size)],
+            sources: vec![SourceShape {
+                slices: StoredSlices::plain(self.size.depth),
+                ..SourceShape::plain(self.outputs, self.size.plane)
+            }],
             outputs: self.inputs,
         }
     }
 }
 
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
+}
+
+/// How a row of `len` positions is divided into equal pieces: their number and their length. A kernel that reaches over
+/// `reach` positions reads so many positions of a piece's neighbours.
+pub(crate) fn pieces_of_line(len: usize, reach: usize) -> [usize; 2] {
+    let most = LINE_PIECE.max(reach.saturating_mul(4));
+    let pieces = len.div_ceil(most).max(1);
+    // (Whole vectors, for all pieces but the last.)
+    let piece = len.div_ceil(pieces).next_multiple_of(LANES).min(len);
+    [len.div_ceil(piece.max(1)), piece]
+}
+
 /// Whether a row of windows reads few enough values for a thread to pack them, forward and backward.
 fn has_short_rows(geometry: &Geometry, sizes: [[usize; 2]; 2], channels: usize) -> bool {
     let [rows, columns] = geometry.reach();
-    let is_single = rows == 0 && sizes.iter().all(|size| size[0] == 1);
-    let most = match is_single {
-        true => MAX_SINGLE_ROW_VALUES,
-        false => MAX_ROW_VALUES,
+    let longest = sizes[0][1].max(sizes[1][1]);
+    let is_line = geometry.is_line() && sizes.iter().all(|size| size[0] == 1);
+    let longest = match is_line {
+        true => pieces_of_line(longest, columns)[1],
+        false => longest,
     };
-    let columns = sizes[0][1].max(sizes[1][1]).saturating_add(columns);
+    let columns = longest.saturating_add(columns);
     let values = channels.saturating_mul(columns);
-    values.saturating_mul(rows.saturating_add(1)) <= most
+    values.saturating_mul(rows.saturating_add(1)) <= MAX_ROW_VALUES
 }
 
 /// Whether a convolution applies its epilogue (norm, residual, ReLU) in the pass that writes its output. If gradients
@@ -292,8 +353,8 @@ pub(crate) const fn norm_saves_output(has_residual: bool, relu: bool) -> bool {
 }
 
 /// Whether the kernels accept a max pool from maps of size `input` to maps of size `output`.
-pub(crate) const fn takes_max_pool(input: [usize; 2], output: [usize; 2]) -> bool {
-    input[0] > 0 && input[1] > 0 && output[0] > 0 && output[1] > 0
+pub(crate) fn takes_max_pool(input: [usize; 2], output: [usize; 2]) -> bool {
+    !input.contains(&0) && !output.contains(&0)
 }
 
 #[cfg(test)]

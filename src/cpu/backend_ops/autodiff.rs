@@ -12,7 +12,7 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata, tensor::FloatTens
 use burn::tensor::Shape;
 
 use super::forward;
-use super::values::{NormValues, SourceValues, channel_map, dims_of};
+use super::values::{NormValues, SourceValues, batch_and_channels, channel_map, plain_shape};
 use super::{
     ConvSpec, KernelBackend, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec,
 };
@@ -39,7 +39,7 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
         let read = SourceValues::all::<B>(sources, &spec.sources);
         let work = ConvGradients {
             gradient: &gradient,
-            batch: read[0].dims[0],
+            samples: spec.shape[0],
             sources: &read,
             spec: &spec,
         };
@@ -47,11 +47,11 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
         work.register_sources::<B>(Weight::new(&kernel, outputs), &parents, grads);
         let parent = |n: usize| parents.get(spec.sources_len() + n).copied().flatten();
         if let Some(parent) = parent(0) {
-            let values = work.weight_gradient(outputs);
+            let values = work.weight_gradient();
             grads.register::<B>(parent, B::write(values, weight.shape()));
         }
         if let Some(parent) = parent(1).filter(|_| spec.bias) {
-            let positions = spec.geometry.size[0] * spec.geometry.size[1];
+            let positions = spec.geometry.positions();
             let values = kernels::bias_gradient(&gradient, outputs, positions);
             grads.register::<B>(parent, B::write(values, Shape::from([outputs])));
         }
@@ -61,7 +61,7 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
 /// The backward pass of a convolution.
 struct ConvGradients<'a> {
     gradient: &'a [f32],
-    batch: usize,
+    samples: usize,
     sources: &'a [SourceValues<'a>],
     spec: &'a ConvSpec,
 }
@@ -89,14 +89,10 @@ impl ConvGradients<'_> {
             });
         let wanted: Vec<_> = wanted.collect();
         let geometry = &self.spec.geometry;
-        let found = kernels::input_gradient(self.gradient, self.batch, weight, geometry, &wanted);
+        let found = kernels::input_gradient(self.gradient, self.samples, weight, geometry, &wanted);
         for ((source, parents), found) in self.with_parents(parents).zip(found) {
             let Some(found) = found else { continue };
-            let [batch, channels, height, width] = source.dims;
-            let shape = match self.spec.shape.len() {
-                3 => Shape::from([batch, channels, width]),
-                _ => Shape::from([batch, channels, height, width]),
-            };
+            let shape = source.shape.clone();
             match &source.norm {
                 None => register::<B>(parents[0], Some(found), shape, grads),
                 Some(norm) => {
@@ -112,11 +108,11 @@ impl ConvGradients<'_> {
         }
     }
 
-    fn weight_gradient(&self, outputs: usize) -> Vec<f32> {
+    fn weight_gradient(&self) -> Vec<f32> {
         let sources: Vec<_> = self.sources.iter().map(SourceValues::source).collect();
-        let size = self.spec.geometry.size;
-        let gradient = Source::plain(self.gradient, outputs, size);
-        kernels::weight_gradient(&sources, gradient, self.batch, &self.spec.geometry)
+        let shape = Shape::from(self.spec.shape.clone());
+        let gradient = Source::new(self.gradient, plain_shape(&shape));
+        kernels::weight_gradient(&sources, gradient, self.samples, &self.spec.geometry)
     }
 }
 
@@ -154,23 +150,25 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
         let gradient = grads.consume::<B>(&ops.node);
         let ([x, weight], spec) = ops.state;
         let [to_x, to_weight, to_bias] = ops.parents;
-        let [batch, inputs, height, width] = dims_of(&x.shape());
+        let [samples, inputs] = batch_and_channels(&x.shape());
         let outputs = weight.shape()[1];
+        let output = gradient.shape();
         let (gradient, values, kernel) = (B::read(&gradient), B::read(&x), B::read(&weight));
-        let source = Source::plain(&gradient, outputs, spec.size);
+        let source = Source::new(&gradient, plain_shape(&output));
         if let Some(parent) = to_x {
             let weight = Weight::new(&kernel, inputs);
             let none = EpilogueValues::default();
-            let found = kernels::forward(&[source], batch, weight, &spec.geometry, none);
+            let found = kernels::forward(&[source], samples, weight, &spec.geometry, none);
             grads.register::<B>(parent.id, B::write(found, x.shape()));
         }
         if let Some(parent) = to_weight {
-            let x = Source::plain(&values, inputs, [height, width]);
-            let found = kernels::weight_gradient(&[source], x, batch, &spec.geometry);
+            let x = Source::new(&values, plain_shape(&x.shape()));
+            let found = kernels::weight_gradient(&[source], x, samples, &spec.geometry);
             grads.register::<B>(parent.id, B::write(found, weight.shape()));
         }
         if let Some(parent) = to_bias {
-            let found = kernels::bias_gradient(&gradient, outputs, spec.size[0] * spec.size[1]);
+            let positions = output.iter().skip(2).product();
+            let found = kernels::bias_gradient(&gradient, outputs, positions);
             grads.register::<B>(parent.id, B::write(found, Shape::from([outputs])));
         }
     }

@@ -6,7 +6,7 @@ use core::any::Any;
 use burn::backend::{TensorMetadata, tensor::FloatTensor};
 use burn::tensor::Shape;
 
-use super::values::{NormValues, SourceValues, channel_map, dims_of};
+use super::values::{NormValues, SourceValues, batch_and_channels, channel_map};
 use super::{ConvSpec, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec};
 use crate::cpu::kernels::{self, CacheSlot, EpilogueValues, Weight};
 
@@ -85,8 +85,8 @@ pub(super) fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -
         outputs: weight_tensor.shape()[0],
         cache: cache.map(|cache| CacheSlot { cache, hold: &hold }),
     };
-    let batch = read[0].dims[0];
-    let values = kernels::forward(&sources, batch, weight, &spec.geometry, epilogue);
+    let samples = spec.shape[0];
+    let values = kernels::forward(&sources, samples, weight, &spec.geometry, epilogue);
     B::write(values, Shape::from(spec.shape.clone()))
 }
 
@@ -94,7 +94,7 @@ pub(super) fn convolve_transposed<B: Slices>(
     tensors: &[FloatTensor<B>],
     spec: &TransposedSpec,
 ) -> FloatTensor<B> {
-    let [batch, inputs, ..] = dims_of(&tensors[0].shape());
+    let [samples, inputs] = batch_and_channels(&tensors[0].shape());
     let (x, weight) = (B::read(&tensors[0]), B::read(&tensors[1]));
     let bias = tensors.get(2).map(B::read);
     let convolution = kernels::TransposedConv {
@@ -107,7 +107,7 @@ pub(super) fn convolve_transposed<B: Slices>(
         shift: bias.as_deref(),
         ..EpilogueValues::default()
     };
-    let values = kernels::transposed_conv(&x, batch, &convolution, epilogue);
+    let values = kernels::transposed_conv(&x, samples, &convolution, epilogue);
     B::write(values, Shape::from(spec.shape.clone()))
 }
 
@@ -136,7 +136,7 @@ pub(super) fn normalize<B: Slices>(
 }
 
 pub(super) fn max_pool<B: Slices>(x: &FloatTensor<B>, spec: &PoolSpec) -> FloatTensor<B> {
-    let [batch, channels, ..] = dims_of(&x.shape());
+    let [batch, channels] = batch_and_channels(&x.shape());
     let values = kernels::max_pool::forward(&B::read(x), &spec.0);
     let [height, width] = spec.0.size;
     B::write(values, Shape::from([batch, channels, height, width]))

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::cpu::kernels::{WeightCache, max_pool::Pooling};
-use crate::cpu::policy::Geometry;
+use crate::cpu::policy::{Axes, Geometry};
 
 /// A batch norm. Its tensors are the scale, shift, mean and variance of each channel.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ impl NormSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct SourceSpec {
     /// How often each value is repeated along each axis.
-    pub(crate) factors: [usize; 2],
+    pub(crate) factors: Axes,
     /// The norm that is applied while reading. Its tensors follow the source.
     pub(crate) norm: Option<NormSpec>,
     /// Whether ReLU is applied after the norm.
@@ -74,8 +74,8 @@ impl ConvSpec {
 pub struct TransposedSpec {
     /// The geometry of the convolution whose input gradient it computes.
     pub(crate) geometry: Geometry,
-    /// Height and width of the output.
-    pub(crate) size: [usize; 2],
+    /// The size of the output.
+    pub(crate) size: Axes,
     /// The shape of the output.
     pub(crate) shape: Vec<usize>,
 }

@@ -8,27 +8,49 @@ use burn::tensor::Shape;
 use super::{NormSpec, Slices, SourceSpec};
 use crate::cpu::kernels::norm::{ChannelMap, Norm};
 use crate::cpu::kernels::{ChannelAffine, Prologue, Source};
+use crate::cpu::policy::{Axes, SourceShape, StoredSlices};
 
-/// The shape as `[batch, channels, height, width]`. A 1-D map becomes a map of one row.
-pub(super) fn dims_of(shape: &Shape) -> [usize; 4] {
-    let dims: Vec<usize> = shape.iter().copied().collect();
-    match dims[..] {
-        [batch, channels, width] => [batch, channels, 1, width],
-        [batch, channels, height, width] => [batch, channels, height, width],
-        // Batch norm treats all positions alike, so the spatial axes of a 3-D map are flattened.
-        [batch, channels, ref more @ ..] => [batch, channels, 1, more.iter().product()],
-        _ => unreachable!("a feature map has a batch and channels"),
-    }
+/// The batch and the channels of a feature map.
+pub(super) fn batch_and_channels(shape: &Shape) -> [usize; 2] {
+    [shape[0], shape[1]]
+}
+
+/// The spatial size of a feature map.
+fn spatial(shape: &Shape) -> Vec<usize> {
+    shape.iter().skip(2).copied().collect()
 }
 
 /// A feature map as batch norm reads it: channels and positions.
 pub(super) fn channel_map<'a>(values: &'a [f32], shape: &Shape) -> ChannelMap<'a> {
-    let [_, channels, height, width] = dims_of(shape);
     ChannelMap {
         values,
-        channels,
-        positions: height * width,
+        channels: shape[1],
+        positions: spatial(shape).iter().product(),
     }
+}
+
+/// The shape of a map, as the kernels read it, with each value repeated `factors` times along each axis.
+pub(super) fn source_shape(shape: &Shape, factors: Axes) -> SourceShape {
+    let size = Axes::new(&spatial(shape), 1)
+        .unwrap_or_else(|| unreachable!("the kernels are asked for one to three axes only"));
+    SourceShape {
+        channels: shape[1],
+        size: size.plane,
+        factors: factors.plane,
+        slices: StoredSlices {
+            count: size.depth,
+            factor: factors.depth,
+        },
+    }
+}
+
+/// The shape of a map that is read as it is.
+pub(super) fn plain_shape(shape: &Shape) -> SourceShape {
+    let once = Axes {
+        depth: 1,
+        plane: [1, 1],
+    };
+    source_shape(shape, once)
 }
 
 /// The vectors of a batch norm, as slices.
@@ -76,7 +98,7 @@ impl<'a> NormValues<'a> {
 /// A source of a convolution.
 pub(super) struct SourceValues<'a> {
     pub(super) values: Cow<'a, [f32]>,
-    pub(super) dims: [usize; 4],
+    pub(super) shape: Shape,
     pub(super) norm: Option<NormValues<'a>>,
     pub(super) spec: SourceSpec,
 }
@@ -91,7 +113,7 @@ impl<'a> SourceValues<'a> {
             tensors = rest;
             Self {
                 values: B::read(&now[0]),
-                dims: dims_of(&now[0].shape()),
+                shape: now[0].shape(),
                 norm: spec.norm.map(|norm| NormValues::new::<B>(&now[1..], norm)),
                 spec: *spec,
             }
@@ -100,15 +122,11 @@ impl<'a> SourceValues<'a> {
     }
 
     pub(super) fn source(&self) -> Source<'_> {
-        Source {
-            values: &self.values,
-            channels: self.dims[1],
-            size: [self.dims[2], self.dims[3]],
-            factors: self.spec.factors,
-            prologue: self.norm.as_ref().map(|norm| Prologue {
-                affine: norm.affine(),
-                relu: self.spec.relu,
-            }),
-        }
+        let shape = source_shape(&self.shape, self.spec.factors);
+        let prologue = self.norm.as_ref().map(|norm| Prologue {
+            affine: norm.affine(),
+            relu: self.spec.relu,
+        });
+        Source::new(&self.values, shape).with_prologue(prologue)
     }
 }

@@ -84,7 +84,7 @@ mod fused {
     };
     use crate::cpu::deferred_norm::{DeferredNorm, NormVectors};
     use crate::cpu::policy::{
-        self, AxisNumbers, ConvShape, Geometry, SourceShape, TransposedShape,
+        self, Axes, AxisNumbers, ConvShape, Geometry, SourceShape, TransposedShape,
     };
     use crate::graph::AxisPadding;
     use crate::shape::{spatial, with_channels, with_spatial};
@@ -184,7 +184,10 @@ mod fused {
         }
         let parts = parts.into_inner();
         let source = |(part, shape): (&Part<R>, &SourceShape)| SourceSpec {
-            factors: shape.factors,
+            factors: Axes {
+                depth: shape.slices.factor,
+                plane: shape.factors,
+            },
             norm: part.norm.as_ref().map(norm_spec),
             relu: part.norm.as_ref().is_some_and(|norm| norm.relu),
         };
@@ -273,7 +276,7 @@ mod fused {
             batch: input[0],
             inputs: input[1],
             outputs,
-            size: policy::on_two_axes(target, 1)?,
+            size: Axes::new(target, 1)?,
         };
         shape.is_taken().then_some(shape)
     }

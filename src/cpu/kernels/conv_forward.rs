@@ -3,44 +3,48 @@
 use alloc::{borrow::Cow, vec, vec::Vec};
 
 use super::direct::{Direct, Phase};
-use super::output_tiles::{EpilogueValues, Output, OutputMap, TileShape, split};
+use super::output_tiles::{EpilogueValues, Output, OutputMap, split};
 use super::packed_weights::{PackedFor, Weight};
 use super::packing::{Packing, ReadWindow};
 use super::raw::simd::offset;
 use super::raw::uninit_buffer::UninitBuffer;
-use super::source::{Source, channels_of, shape_of};
+use super::source::{Source, channels_of, shape_of, through};
 use super::tap_patterns::{TapPattern, phase_sums};
 use super::tap_sums::{self, Kernels};
 use super::threads;
-use super::tiling::{channels_of_tile, rows_of_tile};
+use super::tiling::rows_of_tile;
 use super::winograd::{self, Winograd};
 use crate::cpu::policy::{Algorithm, Geometry};
 
-/// `y = epilogue(conv(cat(sources), weight))`, `[batch, outputs, size...]`.
+/// `y = epilogue(conv(cat(sources), weight))`, `[samples, outputs, size...]`.
 pub(crate) fn forward(
     sources: &[Source],
-    batch: usize,
+    samples: usize,
     weight: Weight,
     geometry: &Geometry,
     epilogue: EpilogueValues,
 ) -> Vec<f32> {
     let outputs = weight.outputs;
-    let mut values = UninitBuffer::new(batch * outputs * geometry.size[0] * geometry.size[1]);
+    let mut values = UninitBuffer::new(samples * outputs * geometry.positions());
     let maps = vec![OutputMap {
         values: &mut values,
         channels: outputs,
     }];
-    let call = Call {
-        sources,
-        batch,
-        geometry,
-        output: Output {
-            channels: outputs,
-            size: geometry.size,
-            epilogue,
-        },
+    let shape = shape_of(sources, outputs, samples, geometry);
+    let output = Output {
+        channels: outputs,
+        size: geometry.size,
+        positions: geometry.size[0] * geometry.size[1],
+        slices: geometry.depth.size,
+        epilogue,
     };
-    let shape = shape_of(sources, outputs, batch, geometry);
+    let call = Call {
+        sources: &through(sources, geometry.depth),
+        samples,
+        geometry,
+        is_line: shape.is_line(),
+        output,
+    };
     let algorithm = shape.algorithm(weight.weight_use());
     let packed_for = || PackedFor::new(&shape, algorithm);
     match algorithm {
@@ -49,7 +53,7 @@ pub(crate) fn forward(
             taps.run(&call, &[weight.values], maps);
         }
         Algorithm::Winograd => {
-            let inputs = channels_of(sources);
+            let inputs = channels_of(call.sources);
             let packed = weight.packed(packed_for(), || {
                 let kernels = Kernels {
                     values: weight.values,
@@ -57,7 +61,7 @@ pub(crate) fn forward(
                     row: inputs,
                     inner: 0..inputs,
                 };
-                vec![tap_sums::components(kernels, false)]
+                vec![tap_sums::components(kernels)]
             });
             call.by_components(&packed[0], maps);
         }
@@ -73,27 +77,28 @@ pub(crate) fn forward(
 
 /// A convolution of some sources.
 pub(super) struct Call<'a> {
+    /// Read through the taps of the depth.
     pub(super) sources: &'a [Source<'a>],
-    pub(super) batch: usize,
+    pub(super) samples: usize,
     pub(super) geometry: &'a Geometry,
+    /// Whether it goes along one row, which is divided into pieces.
+    pub(super) is_line: bool,
     pub(super) output: Output<'a>,
 }
 
 impl Call<'_> {
+    /// The maps of the batch: one for each slice of each sample.
+    fn batch(&self) -> usize {
+        self.samples * self.output.slices
+    }
+
     /// Runs a convolution with a dense 3x3 kernel by the components of its weight.
-    pub(super) fn by_components(&self, weight: &[f32], maps: Vec<OutputMap>) {
+    fn by_components(&self, weight: &[f32], maps: Vec<OutputMap>) {
         let window = winograd::window(self.geometry);
-        let Output { channels, size, .. } = self.output;
-        let tiles = size.map(|size| size.div_ceil(2));
-        let rows = rows_of_tile(window, channels_of(self.sources), tiles, self.batch);
-        let work = Winograd::new(self.sources, weight, window, rows, self.output);
-        let count = self.batch * tiles[0].div_ceil(rows);
-        let tile = TileShape {
-            rows: 2 * rows,
-            step: 2,
-            channels: channels_of_tile(count, channels, 1),
-        };
-        threads::run(&work, split(maps, self.batch, size, tile));
+        let tiling = winograd::tiling(window, self.sources, &self.output, self.batch());
+        let work = Winograd::new(self.sources, weight, window, tiling.rows / 2, self.output);
+        let tiles = split(maps, self.samples, &self.output, 1, tiling);
+        threads::run(&work, tiles.into_iter().flatten().collect());
     }
 }
 
@@ -103,6 +108,8 @@ struct TapPlan {
     /// The rows of outputs (in steps) of a tile.
     rows: usize,
     step: [usize; 2],
+    /// The size of the output: rows and columns, or pieces of its one row.
+    size: [usize; 2],
     /// The patterns of each phase, for each source.
     patterns: Vec<Vec<TapPattern>>,
 }
@@ -119,8 +126,11 @@ impl TapPlan {
             window.stride = step;
         }
         let channels = channels_of(sources) / geometry.groups;
-        let size = [0, 1].map(|axis| geometry.size[axis].div_ceil(step[axis]));
-        let rows = rows_of_tile(window, channels, size, call.batch);
+        let mut size = [0, 1].map(|axis| geometry.size[axis].div_ceil(step[axis]));
+        if call.is_line {
+            size = window.divide(size[1]);
+        }
+        let rows = rows_of_tile(window, channels, size, call.batch());
         let packing = Packing::new(window, rows, size[1]);
         let patterns = sources
             .iter()
@@ -129,13 +139,17 @@ impl TapPlan {
             packing,
             rows,
             step,
+            size: [0, 1].map(|axis| match call.is_line {
+                true => size[axis] * step[axis],
+                false => geometry.size[axis],
+            }),
             patterns: patterns.collect(),
         }
     }
 
     /// The summed weights of each phase.
     fn sums(&self, call: &Call, weight: Weight) -> Vec<Vec<f32>> {
-        let taps = call.geometry.taps();
+        let taps = call.geometry.plane_taps();
         let sources = call.sources.iter().zip(&self.patterns);
         let sources: Vec<_> = sources
             .map(|(source, patterns)| phase_sums(source.channels, taps, patterns))
@@ -162,15 +176,21 @@ impl TapPlan {
         let phases = weights.iter().enumerate();
         let phases = phases
             .map(|(phase, weight)| Phase::new(Cow::Borrowed(weight), &self.offsets(call, phase)));
+        let output = Output {
+            size: self.size,
+            ..call.output
+        };
         let work = Direct {
             sources: call.sources,
             groups: call.geometry.groups,
             packing: self.packing,
             step: self.step,
             phases: phases.collect(),
-            output: call.output,
+            output,
         };
-        work.run_all(maps, call.batch, self.rows);
+        let tile = work.tile_shape(call.batch(), self.rows);
+        let tiles = split(maps, call.samples, &output, 1, tile);
+        threads::run(&work, tiles.into_iter().flatten().collect());
     }
 }
 

@@ -4,11 +4,11 @@ use alloc::{borrow::Cow, vec::Vec};
 
 use pulp::Simd;
 
-use super::output_tiles::{Output, OutputMap, OutputTile, SumRows, TileShape, split};
+use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place};
 use super::raw::simd::{self, FarRows, Gathered, Offsets, Rows, RowsMut};
 use super::source::{Source, channels_of};
-use super::threads::{self, Scratch, Work, grow};
+use super::threads::{Scratch, Work, grow};
 use super::tiling::channels_of_tile;
 
 /// Steps of a sum at once, so that the values they read stay in the first-level cache.
@@ -90,17 +90,16 @@ pub(super) struct Direct<'a> {
 }
 
 impl Direct<'_> {
-    /// Runs the work in tiles of `rows` steps of rows.
-    pub(super) fn run_all(&self, maps: Vec<OutputMap>, batch: usize, rows: usize) {
+    /// Tiles of `rows` steps of rows, for so many maps.
+    pub(super) fn tile_shape(&self, batch: usize, rows: usize) -> TileShape {
         let Output { channels, size, .. } = self.output;
         let rows = rows * self.step[0];
         let tiles = batch * size[0].div_ceil(rows);
-        let tile = TileShape {
+        TileShape {
             rows,
             step: self.step[0],
             channels: channels_of_tile(tiles, channels, self.groups),
-        };
-        threads::run(self, split(maps, batch, size, tile));
+        }
     }
 }
 
@@ -150,7 +149,9 @@ impl Direct<'_> {
             let columns = wide.min(count - first);
             let of_phases = sums.chunks_exact_mut(outputs * wide);
             for (phase, sums) in self.phases.iter().zip(of_phases) {
-                let (seen, size) = (&packed[first..], [outputs, columns]);
+                // (Without channels there is nothing to read.)
+                let seen = &packed[first.min(packed.len())..];
+                let size = [outputs, columns];
                 phase.multiply(simd, tile.channels.start, size, seen, sums, wide);
             }
             let sums = &sums[..];

@@ -35,6 +35,8 @@ pub(super) struct DirectGradient<'a> {
     /// The channels of a group.
     channels: usize,
     groups: usize,
+    /// The rows of a map, or the pieces of its one row; and the rows of a block.
+    height: usize,
     rows: usize,
 }
 
@@ -44,10 +46,18 @@ impl<'a> DirectGradient<'a> {
         gradient: Source<'a>,
         batch: usize,
         geometry: &Geometry,
+        is_line: bool,
     ) -> Self {
         let channels = channels_of(sources) / geometry.groups;
-        let window = ReadWindow::of(geometry);
-        let [height, width] = geometry.size;
+        let mut window = ReadWindow::of(geometry);
+        let mut one = ReadWindow::dense([1, 1], [1, 1], [0, 0]);
+        let [height, width] = match is_line {
+            true => window.divide(geometry.size[1]),
+            false => geometry.size,
+        };
+        if is_line {
+            one.line = Some(width);
+        }
         let len = |rows: usize| Packing::new(window, rows, width).channel_len() * channels;
         let mut rows = 1;
         while rows < height && len(rows + 1) <= MAX_PACKED {
@@ -58,16 +68,16 @@ impl<'a> DirectGradient<'a> {
         let packing = Packing::new(window, rows, width);
         let columns = geometry.kernel[1];
         let tap_at = |tap: usize| packing.offset([tap / columns, tap % columns]);
-        let one = ReadWindow::dense([1, 1], [1, 1], [0, 0]);
         Self {
             sources,
             gradient,
             batch,
             packing,
-            flat: Packing::with_pitch(one, rows, packing.pitch),
-            taps: (0..geometry.taps()).map(tap_at).collect(),
+            flat: Packing::with_pitch(one, rows, width, packing.pitch),
+            taps: (0..geometry.plane_taps()).map(tap_at).collect(),
             channels,
             groups: geometry.groups,
+            height,
             rows,
         }
     }
@@ -78,7 +88,7 @@ impl<'a> DirectGradient<'a> {
     }
 
     fn blocks_of_a_map(&self) -> usize {
-        self.gradient.size[0].div_ceil(self.rows)
+        self.height.div_ceil(self.rows)
     }
 
     fn is_by_channels(&self) -> bool {

@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::packed_weights::Weight;
 use super::source::Source;
 use super::tap_sums::{Kernels, TapMap, TapPair, transpose};
-use crate::cpu::policy::{Geometry, SourceShape};
+use crate::cpu::policy::{Depth, Geometry, SourceShape, StoredSlices};
 
 /// A source that is read enlarged. Its gradient is a convolution of the output's gradient by a larger kernel, with the
 /// factor as the stride: all taps that multiply the same pair of a source value and an output gradient are summed
@@ -32,20 +32,31 @@ impl<'a> Enlarged<'a> {
             pad: axes.map(|axis| geometry.kernel[axis] as isize - 1 - geometry.pad[axis]),
             groups: 1,
             size: self.source.size,
+            depth: Depth {
+                kernel: geometry.depth.kernel + self.source.slices.factor - 1,
+                stride: self.source.slices.factor,
+                dilation: 1,
+                pad: geometry.depth.kernel as isize - 1 - geometry.depth.pad,
+                size: self.source.slices.count,
+            },
         }
     }
 
     /// Pairs of each tap with every tap of the larger kernel that it contributes to.
     fn pairs(&self) -> Vec<TapPair> {
         let [rows, columns] = self.geometry.kernel;
+        let slices = self.geometry.depth.kernel;
+        let [height, width] = self.larger_geometry().kernel;
         let factors = self.source.factors;
-        let width = columns + factors[1] - 1;
         let mut pairs = Vec::new();
-        for from in 0..rows * columns {
-            let (row, column) = (from / columns, from % columns);
-            for part in 0..factors[0] * factors[1] {
-                let (y, x) = (part / factors[1], part % factors[1]);
-                let into = (rows - 1 - row + y) * width + columns - 1 - column + x;
+        for from in 0..slices * rows * columns {
+            let (slice, row, column) =
+                (from / columns / rows, from / columns % rows, from % columns);
+            for part in 0..self.source.slices.factor * factors[0] * factors[1] {
+                let (y, x) = (part / factors[1] % factors[0], part % factors[1]);
+                let z = part / factors[1] / factors[0];
+                let place = (slices - 1 - slice + z) * height + rows - 1 - row + y;
+                let into = place * width + columns - 1 - column + x;
                 pairs.push(TapPair { from, into });
             }
         }
@@ -93,8 +104,10 @@ impl<'a> Enlarged<'a> {
 
 /// The same source without enlargement. Its prologue still applies.
 pub(super) fn as_stored<'a>(source: &Source<'a>) -> Source<'a> {
-    Source {
+    let shape = SourceShape {
         factors: [1, 1],
-        ..*source
-    }
+        slices: StoredSlices::plain(source.slices.count),
+        ..source.shape()
+    };
+    Source::new(source.values, shape).with_prologue(source.prologue)
 }

@@ -3,18 +3,22 @@
 use alloc::{borrow::Cow, vec, vec::Vec};
 use core::ops::Range;
 
-use super::conv_forward::{Call, forward};
+use super::conv_forward::forward;
 use super::direct::{Direct, Phase};
 use super::enlarged::Enlarged;
-use super::output_tiles::{EpilogueValues, Output, OutputMap};
+use super::output_tiles::{EpilogueValues, Output, OutputMap, phase_len, split};
 use super::packed_weights::Weight;
 use super::packing::{Packing, ReadWindow};
 use super::raw::simd::offset;
 use super::raw::uninit_buffer::UninitBuffer;
-use super::source::Source;
-use super::tap_sums::{Kernels, TapMap, components, transpose_into};
+use super::source::{DepthTaps, Source, channels_of};
+use super::tap_sums::{Kernels, TapMap, transpose_into, transposed_components};
+use super::threads;
 use super::tiling::rows_of_tile;
-use crate::cpu::policy::{Algorithm, Geometry, SourceShape, TransposedShape};
+use super::winograd::{self, Winograd};
+use crate::cpu::policy::{
+    Algorithm, Axes, Depth, Geometry, SourceShape, StoredSlices, TransposedShape,
+};
 
 /// A source whose gradient may be computed.
 #[derive(Clone, Copy, Debug)]
@@ -24,21 +28,21 @@ pub(crate) struct GradientTarget {
     pub(crate) is_needed: bool,
 }
 
-/// The gradients of the sources, from the gradient of the output, `[batch, outputs, size...]`.
+/// The gradients of the sources, from the gradient of the output, `[samples, outputs, size...]`.
 pub(crate) fn input_gradient(
     gradient: &[f32],
-    batch: usize,
+    samples: usize,
     weight: Weight,
     geometry: &Geometry,
     targets: &[GradientTarget],
 ) -> Vec<Option<Vec<f32>>> {
     let inputs: usize = targets.iter().map(|target| target.shape.channels).sum();
-    let from = Source::plain(gradient, weight.outputs, geometry.size);
+    let from = Source::new(gradient, output_shape(geometry, weight.outputs));
     let mut found: Vec<Option<Vec<f32>>> = Vec::new();
     let mut plain: Vec<PlainTarget> = Vec::new();
     let mut channel = 0;
     for (index, target) in targets.iter().enumerate() {
-        let SourceShape { channels, size, .. } = target.shape;
+        let channels = target.shape.channels;
         let range = channel..channel + channels;
         channel = range.end;
         found.push(match (target.is_needed, target.shape.is_enlarged()) {
@@ -49,14 +53,17 @@ pub(crate) fn input_gradient(
                 let larger = Weight::new(&larger, channels);
                 let none = EpilogueValues::default();
                 let geometry = enlarged.larger_geometry();
-                Some(forward(&[from], batch, larger, &geometry, none))
+                Some(forward(&[from], samples, larger, &geometry, none))
             }
             (true, false) => {
                 plain.push(PlainTarget {
                     index,
                     channels: range,
-                    size,
-                    values: UninitBuffer::new(batch * channels * size[0] * size[1]),
+                    size: Axes {
+                        depth: target.shape.slices.count,
+                        plane: target.shape.size,
+                    },
+                    values: UninitBuffer::new(samples * channels * target.shape.positions()),
                 });
                 None
             }
@@ -66,7 +73,7 @@ pub(crate) fn input_gradient(
         let channels: Vec<_> = plain.iter().map(|target| target.channels.clone()).collect();
         let work = PlainGradient {
             from,
-            batch,
+            samples,
             weight,
             geometry,
             inputs,
@@ -89,8 +96,16 @@ pub(crate) fn input_gradient(
 struct PlainTarget {
     index: usize,
     channels: Range<usize>,
-    size: [usize; 2],
+    size: Axes,
     values: UninitBuffer,
+}
+
+/// The shape of the output of a convolution, as a source.
+fn output_shape(geometry: &Geometry, channels: usize) -> SourceShape {
+    SourceShape {
+        slices: StoredSlices::plain(geometry.depth.size),
+        ..SourceShape::plain(channels, geometry.size)
+    }
 }
 
 /// A transposed convolution: the gradient of a convolution from its output to its input.
@@ -101,14 +116,14 @@ pub(crate) struct TransposedConv<'a> {
     pub(crate) geometry: &'a Geometry,
     /// The channels of the output.
     pub(crate) outputs: usize,
-    /// Height and width of the output.
-    pub(crate) size: [usize; 2],
+    /// The size of the output.
+    pub(crate) size: Axes,
 }
 
-/// The transposed convolution of `x`, `[batch, inputs, size...]`.
+/// The transposed convolution of `x`, `[samples, inputs, size...]`.
 pub(crate) fn transposed_conv(
     x: &[f32],
-    batch: usize,
+    samples: usize,
     convolution: &TransposedConv,
     epilogue: EpilogueValues,
 ) -> Vec<f32> {
@@ -118,15 +133,16 @@ pub(crate) fn transposed_conv(
         outputs,
         size,
     } = convolution;
-    let mut values = UninitBuffer::new(batch * outputs * size[0] * size[1]);
+    let positions = size.depth * size.plane[0] * size.plane[1];
+    let mut values = UninitBuffer::new(samples * outputs * positions);
     let map = OutputMap {
         values: &mut values,
         channels: outputs,
     };
     let all = 0..outputs;
     let work = PlainGradient {
-        from: Source::plain(x, weight.outputs, geometry.size),
-        batch,
+        from: Source::new(x, output_shape(geometry, weight.outputs)),
+        samples,
         weight,
         geometry,
         inputs: outputs,
@@ -141,79 +157,161 @@ pub(crate) fn transposed_conv(
 struct PlainGradient<'a> {
     /// The gradient of the output.
     from: Source<'a>,
-    batch: usize,
+    samples: usize,
     weight: Weight<'a>,
     geometry: &'a Geometry,
     /// The number of all input channels of the weight.
     inputs: usize,
-    /// Height and width of the map.
-    size: [usize; 2],
+    /// The size of the map.
+    size: Axes,
     /// The channels whose gradient is written, one range for each map.
     channels: &'a [Range<usize>],
+}
+
+/// The taps of the depth that reach the slices at one position modulo the stride.
+struct DepthPhase {
+    /// The taps, as they are numbered in the weight.
+    slices: Vec<usize>,
+    /// The slices of the output's gradient that they read.
+    taps: DepthTaps,
 }
 
 impl PlainGradient<'_> {
     fn run(&self, maps: Vec<OutputMap>, epilogue: EpilogueValues) {
         let shape = TransposedShape {
             geometry: self.geometry.clone(),
-            batch: self.batch,
+            batch: self.samples,
             inputs: self.weight.outputs,
             outputs: self.channels.iter().map(Range::len).min().unwrap_or(0),
             size: self.size,
         };
+        let phases: Vec<_> = (0..self.geometry.depth.stride)
+            .map(|phase| self.depth_phase(phase))
+            .collect();
         match shape.algorithm() {
             Algorithm::Winograd => {
                 let geometry = shape.rotated().geometry;
-                self.by_components(&geometry, maps, epilogue);
+                self.by_components(&phases, &geometry, maps, epilogue);
             }
-            _ => self.tap_by_tap(maps, epilogue),
+            _ => self.tap_by_tap(&phases, shape.is_line(), maps, epilogue),
         }
     }
 
-    fn by_components(&self, rotated: &Geometry, maps: Vec<OutputMap>, epilogue: EpilogueValues) {
-        for (channels, map) in self.channels.iter().zip(maps) {
-            let kernels = Kernels {
-                values: self.weight.values,
-                outer: self.weight.outputs,
-                row: self.inputs,
-                inner: channels.clone(),
-            };
-            let components = components(kernels, true);
-            let call = Call {
-                sources: &[self.from],
-                batch: self.batch,
-                geometry: rotated,
-                output: Output {
-                    channels: channels.len(),
-                    size: self.size,
-                    epilogue,
-                },
-            };
-            call.by_components(&components, vec![map]);
-        }
-    }
-
-    fn tap_by_tap(&self, maps: Vec<OutputMap>, epilogue: EpilogueValues) {
-        let step = self.geometry.stride;
-        let window = self.window();
-        let steps = [0, 1].map(|axis| self.size[axis].div_ceil(step[axis]));
-        let channels = self.from.channels / self.geometry.groups;
-        let rows = rows_of_tile(window, channels, steps, self.batch);
-        let packing = Packing::new(window, rows, steps[1]);
-        let phases = (0..step[0] * step[1]).map(|phase| [phase / step[1], phase % step[1]]);
-        let work = Direct {
-            sources: &[self.from],
-            groups: self.geometry.groups,
-            packing,
-            step,
-            phases: phases.map(|phase| self.phase(&packing, phase)).collect(),
-            output: Output {
-                channels: self.channels.iter().map(Range::len).sum(),
-                size: self.size,
-                epilogue,
-            },
+    /// The taps through which slices of the output read the slices at `phase` modulo the stride.
+    fn depth_phase(&self, phase: usize) -> DepthPhase {
+        let Depth {
+            kernel,
+            stride,
+            dilation,
+            pad,
+            ..
+        } = self.geometry.depth;
+        let from = |slice: usize| phase as isize + pad - (slice * dilation) as isize;
+        let stride = stride as isize;
+        let slices = (0..kernel).filter(|&slice| from(slice).rem_euclid(stride) == 0);
+        let slices: Vec<usize> = slices.collect();
+        let at = |slice: usize| from(slice).div_euclid(stride);
+        let spacing = match slices[..] {
+            [first, second, ..] => at(second) - at(first),
+            _ => 0,
         };
-        work.run_all(maps, self.batch, rows);
+        let taps = DepthTaps {
+            count: slices.len(),
+            step: 1,
+            spacing,
+            start: slices.first().map_or(0, |&first| at(first)),
+            outputs: phase_len(self.size.depth, self.geometry.depth.stride, phase),
+        };
+        DepthPhase { slices, taps }
+    }
+
+    /// The maps of the batch in the first phase, which has the most.
+    fn batch(&self) -> usize {
+        self.samples * phase_len(self.size.depth, self.geometry.depth.stride, 0)
+    }
+
+    /// The output of some channels.
+    fn output<'e>(&self, channels: usize, epilogue: EpilogueValues<'e>) -> Output<'e> {
+        Output {
+            channels,
+            size: self.size.plane,
+            positions: self.size.plane[0] * self.size.plane[1],
+            slices: self.size.depth,
+            epilogue,
+        }
+    }
+
+    fn by_components(
+        &self,
+        phases: &[DepthPhase],
+        rotated: &Geometry,
+        maps: Vec<OutputMap>,
+        epilogue: EpilogueValues,
+    ) {
+        let depth = self.geometry.depth;
+        let window = winograd::window(rotated);
+        for (channels, map) in self.channels.iter().zip(maps) {
+            let output = self.output(channels.len(), epilogue);
+            let through = phases.iter().map(|phase| [self.from.through(phase.taps)]);
+            let through: Vec<_> = through.collect();
+            let most = through.iter().max_by_key(|from| channels_of(&from[..]));
+            let Some(most) = most else { return };
+            let tiling = winograd::tiling(window, most, &output, self.batch());
+            let tiles = split(vec![map], self.samples, &output, depth.stride, tiling);
+            for ((phase, from), tiles) in phases.iter().zip(&through).zip(tiles) {
+                let kernels = Kernels {
+                    values: self.weight.values,
+                    outer: self.weight.outputs,
+                    row: self.inputs,
+                    inner: channels.clone(),
+                };
+                let weight = transposed_components(kernels, depth.kernel, &phase.slices);
+                let rows = tiling.rows / 2;
+                let work = Winograd::new(from, &weight, window, rows, output);
+                threads::run(&work, tiles);
+            }
+        }
+    }
+
+    fn tap_by_tap(
+        &self,
+        phases: &[DepthPhase],
+        is_line: bool,
+        maps: Vec<OutputMap>,
+        epilogue: EpilogueValues,
+    ) {
+        let step = self.geometry.stride;
+        let mut window = self.window();
+        let mut output = self.output(self.channels.iter().map(Range::len).sum(), epilogue);
+        let mut steps = [0, 1].map(|axis| self.size.plane[axis].div_ceil(step[axis]));
+        if is_line {
+            steps = window.divide(steps[1]);
+            output.size = [steps[0], steps[1] * step[1]];
+        }
+        let most = phases.iter().map(|phase| phase.slices.len()).max();
+        let channels = self.from.shape().channels * most.unwrap_or(1) / self.geometry.groups;
+        let rows = rows_of_tile(window, channels, steps, self.batch());
+        let packing = Packing::new(window, rows, steps[1]);
+        let mut maps = Some(maps);
+        let mut tiles = Vec::new();
+        for (n, depth) in phases.iter().enumerate() {
+            let from = [self.from.through(depth.taps)];
+            let of_plane = (0..step[0] * step[1]).map(|phase| [phase / step[1], phase % step[1]]);
+            let of_plane = of_plane.map(|phase| self.phase(&packing, &from[0], depth, phase));
+            let work = Direct {
+                sources: &from,
+                groups: self.geometry.groups,
+                packing,
+                step,
+                phases: of_plane.collect(),
+                output,
+            };
+            if let Some(maps) = maps.take() {
+                let tile = work.tile_shape(self.batch(), rows);
+                tiles = split(maps, self.samples, &output, phases.len(), tile);
+            }
+            threads::run(&work, core::mem::take(&mut tiles[n]));
+        }
     }
 
     /// The window of the outputs that read the input at a position.
@@ -228,7 +326,7 @@ impl PlainGradient<'_> {
         // How many of them are before and after the position.
         let before = [0, 1].map(|axis| {
             let span = ((kernel[axis] - 1) * dilation[axis]) as isize - pad[axis];
-            span.div_euclid(stride[axis] as isize) + 1
+            (span + stride[axis] as isize - 1).div_euclid(stride[axis] as isize)
         });
         let after = [0, 1].map(|axis| {
             let stride = stride[axis] as isize;
@@ -239,18 +337,30 @@ impl PlainGradient<'_> {
     }
 
     /// The phase of the inputs at `phase` modulo the stride: the taps through which outputs read them.
-    fn phase(&self, packing: &Packing, phase: [usize; 2]) -> Phase<'static> {
+    fn phase(
+        &self,
+        packing: &Packing,
+        from: &Source,
+        depth: &DepthPhase,
+        phase: [usize; 2],
+    ) -> Phase<'static> {
         let before = self.window().pad;
         let [rows, columns] =
             [0, 1].map(|axis| taps_of(self.geometry, axis, phase[axis], before[axis]));
-        let (mut taps, mut places) = (Vec::new(), Vec::new());
+        let (mut plane_taps, mut places) = (Vec::new(), Vec::new());
         for row in &rows {
             for column in &columns {
-                taps.push(row.tap * self.geometry.kernel[1] + column.tap);
+                plane_taps.push(row.tap * self.geometry.kernel[1] + column.tap);
                 places.push(packing.offset([row.at, column.at]));
             }
         }
-        let outputs = 0..self.from.channels / self.geometry.groups;
+        let of_slice = self.geometry.plane_taps();
+        let taps = depth.slices.iter().flat_map(|slice| {
+            let taps = plane_taps.iter();
+            taps.map(move |tap| slice * of_slice + tap)
+        });
+        let taps: Vec<usize> = taps.collect();
+        let outputs = 0..from.channels / self.geometry.groups;
         let starts = outputs.map(|output| output * packing.channel_len());
         let offsets = starts.flat_map(|start| places.iter().map(move |at| offset(start + at)));
         let offsets: Vec<u32> = offsets.collect();

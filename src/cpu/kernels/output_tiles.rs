@@ -7,7 +7,7 @@ use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 
 /// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
-    /// `[batch, channels, height, width]`
+    /// `[batch, channels, slices, height, width]`
     pub(super) values: &'a mut UninitBuffer,
     pub(super) channels: usize,
 }
@@ -28,8 +28,11 @@ pub(crate) struct EpilogueValues<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Output<'a> {
     pub(super) channels: usize,
-    /// Height and width.
+    /// Height and width. For a map of one row that is divided into pieces, their number and their length.
     pub(super) size: [usize; 2],
+    /// The positions of a slice. (The last piece of a row may be shorter.)
+    pub(super) positions: usize,
+    pub(super) slices: usize,
     pub(super) epilogue: EpilogueValues<'a>,
 }
 
@@ -46,53 +49,70 @@ pub(super) struct TileShape {
 
 /// The part of the output that one thread computes.
 pub(super) struct OutputTile<'a> {
+    /// The map of the batch: one for each slice of each sample.
     pub(super) batch: usize,
+    sample: usize,
+    slice: usize,
     pub(super) rows: Range<usize>,
     pub(super) channels: Range<usize>,
     /// The rows of each of the channels.
     planes: Vec<Piece<'a>>,
 }
 
-/// Splits maps of spatial size `size` into tiles. The channels of all maps are numbered in order.
+/// Splits the maps into tiles, for each of the phases of `phases` slices. The channels of all maps are numbered in order.
 pub(super) fn split<'a>(
     maps: Vec<OutputMap<'a>>,
-    batch: usize,
-    size: [usize; 2],
+    samples: usize,
+    output: &Output,
+    phases: usize,
     tile: TileShape,
-) -> Vec<OutputTile<'a>> {
+) -> Vec<Vec<OutputTile<'a>>> {
+    let Output { size, slices, .. } = *output;
     let TileShape { rows, channels, .. } = tile;
     let total: usize = maps.iter().map(|map| map.channels).sum();
     let [blocks, groups] = [size[0].div_ceil(rows), total.div_ceil(channels)];
-    let mut tiles: Vec<OutputTile> = (0..batch * blocks * groups)
-        .map(|index| {
+    let count = |phase: usize| phase_len(slices, phases, phase);
+    let tiles_of = |phase: usize| {
+        let tiles = 0..samples * count(phase) * blocks * groups;
+        let tile = |index: usize| {
             let (block, group) = (index / groups % blocks, index % groups);
+            let batch = index / groups / blocks;
             OutputTile {
-                batch: index / groups / blocks,
+                batch,
+                sample: batch / count(phase),
+                slice: batch % count(phase) * phases + phase,
                 rows: block * rows..((block + 1) * rows).min(size[0]),
                 channels: group * channels..((group + 1) * channels).min(total),
                 planes: Vec::with_capacity(channels),
             }
-        })
-        .collect();
+        };
+        tiles.map(tile).collect()
+    };
+    let mut tiles: Vec<Vec<OutputTile>> = (0..phases).map(tiles_of).collect();
     let mut first = 0;
     for map in maps {
         let cuts = Cuts {
-            plane: size[0] * size[1],
+            plane: output.positions,
             block: rows * size[1],
             width: size[1],
             step: tile.step,
         };
         for piece in map.values.pieces(cuts) {
-            let (batch, channel) = (
-                piece.plane / map.channels,
-                first + piece.plane % map.channels,
-            );
+            let (map_plane, slice) = (piece.plane / slices, piece.plane % slices);
+            let (sample, channel) = (map_plane / map.channels, first + map_plane % map.channels);
+            let phase = slice % phases;
+            let batch = sample * count(phase) + slice / phases;
             let index = (batch * blocks + piece.block) * groups + channel / channels;
-            tiles[index].planes.push(piece.piece);
+            tiles[phase][index].planes.push(piece.piece);
         }
         first += map.channels;
     }
     tiles
+}
+
+/// The number of slices at position `phase` modulo `phases`.
+pub(super) fn phase_len(slices: usize, phases: usize, phase: usize) -> usize {
+    slices.saturating_sub(phase).div_ceil(phases)
 }
 
 /// A range `first..last` of the sums of a channel, whose rows start at multiples of `pitch`. Each row of sums holds
@@ -154,7 +174,11 @@ impl OutputTile<'_> {
     ) {
         let width = output.size[1];
         let start = N * first;
-        let end = width.min(start + N * phases[0].len());
+        let end = width.min(output.positions - row * width);
+        let end = end.min(start + N * phases[0].len());
+        if start >= end {
+            return;
+        }
         let channel = self.channels.start + index;
         let epilogue = &output.epilogue;
         let of_channel = |numbers: Option<&[f32]>, none| numbers.map_or(none, |n| n[channel]);
@@ -172,8 +196,9 @@ impl OutputTile<'_> {
             if v < low { low } else { v }
         };
         let residual = epilogue.residual.map(|residual| {
-            let plane = (self.batch * output.channels + channel) * output.size[0];
-            &residual[(plane + row) * width..][start..end]
+            let map = self.sample * output.channels + channel;
+            let plane = map * output.slices + self.slice;
+            &residual[plane * output.positions + row * width..][start..end]
         });
         let row = row - self.rows.start;
         self.planes[index].write(row, start..end, phases, residual, finish);

@@ -16,6 +16,8 @@ pub(super) type PackedWeights = Arc<Vec<Vec<f32>>>;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PackedFor {
     algorithm: Algorithm,
+    /// The taps of the depth, and of rows and columns.
+    depth: usize,
     kernel: [usize; 2],
     pad: [isize; 2],
     outputs: usize,
@@ -36,6 +38,7 @@ impl PackedFor {
         };
         Self {
             algorithm,
+            depth: shape.geometry.depth.kernel,
             kernel: shape.geometry.kernel,
             pad: shape.geometry.pad,
             outputs: shape.outputs,

@@ -2,7 +2,7 @@
 
 use super::raw::simd::prefetch;
 use super::source::Source;
-use crate::cpu::policy::Geometry;
+use crate::cpu::policy::{Geometry, pieces_of_line};
 
 /// Channels between the one that is packed and the one that is prefetched.
 const PREFETCH_CHANNELS: usize = 2;
@@ -15,6 +15,8 @@ pub(super) struct ReadWindow {
     pub(super) dilation: [usize; 2],
     /// Zeros before the first row and column; negative to skip rows or columns.
     pub(super) pad: [isize; 2],
+    /// The distance between the starts of two rows in a map of one row that is divided into pieces; each is a row here.
+    pub(super) line: Option<usize>,
 }
 
 impl ReadWindow {
@@ -24,6 +26,7 @@ impl ReadWindow {
             stride: geometry.stride,
             dilation: geometry.dilation,
             pad: geometry.pad,
+            line: None,
         }
     }
 
@@ -34,7 +37,20 @@ impl ReadWindow {
             stride,
             dilation: [1, 1],
             pad,
+            line: None,
         }
+    }
+
+    /// Divides a map of one row, with `outputs` outputs, into pieces, and returns their number and their length.
+    pub(super) fn divide(&mut self, outputs: usize) -> [usize; 2] {
+        let [pieces, len] = pieces_of_line(outputs, self.reach());
+        self.line = Some(len * self.stride[1]);
+        [pieces, len]
+    }
+
+    /// How far it reaches along a row, in outputs.
+    pub(super) fn reach(&self) -> usize {
+        (self.kernel[1] - 1) * self.dilation[1] / self.stride[1]
     }
 }
 
@@ -67,25 +83,28 @@ pub(super) struct Packing {
     rows: usize,
     /// The distance from one row to the next, in a plane and in the sums computed from it.
     pub(super) pitch: usize,
+    /// The columns of a row that are read; zeros follow.
+    columns: usize,
 }
 
 impl Packing {
     /// For `rows` rows of outputs, each of `width`.
     pub(super) fn new(window: ReadWindow, rows: usize, width: usize) -> Self {
-        let [more_rows, more_columns] =
-            [0, 1].map(|a| (window.kernel[a] - 1) * window.dilation[a] / window.stride[a]);
+        let more_rows = (window.kernel[0] - 1) * window.dilation[0] / window.stride[0];
+        let columns = width + window.reach();
         Self {
             window,
             rows: rows + more_rows,
-            pitch: width + more_columns,
+            pitch: columns,
+            columns,
         }
     }
 
     /// The same with a given pitch, which must not be shorter than the rows.
-    pub(super) fn with_pitch(window: ReadWindow, rows: usize, pitch: usize) -> Self {
+    pub(super) fn with_pitch(window: ReadWindow, rows: usize, width: usize, pitch: usize) -> Self {
         Self {
             pitch,
-            ..Self::new(window, rows, 0)
+            ..Self::new(window, rows, width)
         }
     }
 
@@ -132,7 +151,16 @@ impl Packing {
     /// Prefetches what `fill` will read.
     #[inline(always)]
     fn prefetch(&self, source: &Source, channel: usize, place: Place) {
-        let plane = source.plane(place.batch, channel);
+        let Some(plane) = source.plane(place.batch, channel) else {
+            return;
+        };
+        if let Some(line) = self.window.line {
+            let at = |row: usize| (row * line / source.factors[1]).min(plane.len());
+            for place in (at(place.first_row)..at(place.first_row + self.rows)).step_by(16) {
+                prefetch(plane, place);
+            }
+            return;
+        }
         let first = (place.first_row * self.window.stride[0]) as isize - self.window.pad[0];
         let rows = (self.rows * self.window.stride[0]) as isize;
         let at = |row: isize| {
@@ -148,7 +176,9 @@ impl Packing {
     #[inline(always)]
     pub(super) fn fill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
         let stride = self.window.stride;
-        let plane = source.plane(place.batch, channel);
+        let Some(plane) = source.plane(place.batch, channel) else {
+            return packed.fill(0.0);
+        };
         let height = (source.size[0] * source.factors[0]) as isize;
         let origin = (place.first_row * stride[0]) as isize - self.window.pad[0];
         let mut rows = packed.chunks_exact_mut(self.pitch);
@@ -156,6 +186,14 @@ impl Packing {
             for phase_column in 0..stride[1] {
                 for row in 0..self.rows {
                     let Some(into) = rows.next() else { return };
+                    let (into, rest) = into.split_at_mut(self.columns);
+                    rest.fill(0.0);
+                    if let Some(line) = self.window.line {
+                        let start = (place.first_row + row) * line;
+                        let first = (start + phase_column) as isize;
+                        self.fill_row(source, channel, plane, first, into);
+                        continue;
+                    }
                     let y = origin + (row * stride[0] + phase_row) as isize;
                     if y < 0 || y >= height {
                         into.fill(0.0);
@@ -163,29 +201,29 @@ impl Packing {
                     }
                     let from =
                         &plane[y as usize / source.factors[0] * source.size[1]..][..source.size[1]];
-                    self.fill_row(source, channel, from, phase_column, into);
+                    self.fill_row(source, channel, from, phase_column as isize, into);
                 }
             }
         }
     }
 
-    /// Packs a row of the map, with the padding at its ends.
+    /// Packs a row of the map, from `first` on, with the padding at its ends.
     #[inline(always)]
     fn fill_row(
         &self,
         source: &Source,
         channel: usize,
         from: &[f32],
-        phase_column: usize,
+        first: isize,
         into: &mut [f32],
     ) {
-        let x = phase_column as isize - self.window.pad[1];
+        let x = first - self.window.pad[1];
         let width = (source.size[1] * source.factors[1]) as isize;
         let step = self.window.stride[1] as isize;
         // The columns `start..end` are inside the map.
         let start = if x < 0 { (-x + step - 1) / step } else { 0 };
-        let start = start.min(self.pitch as isize);
-        let end = ((width - x + step - 1) / step).clamp(start, self.pitch as isize);
+        let start = start.min(into.len() as isize);
+        let end = ((width - x + step - 1) / step).clamp(start, into.len() as isize);
         let first = (x + start * step) as usize;
         let (start, end) = (start as usize, end as usize);
         into[..start].fill(0.0);
@@ -200,7 +238,7 @@ impl Packing {
         match &source.prologue {
             None => row.read(inside, |v| v),
             Some(prologue) => {
-                let affine = prologue.affine.of(channel);
+                let affine = prologue.affine.of(source.map_of(channel));
                 match prologue.relu {
                     // (Not `max`, which would hide a NaN.)
                     true => row.read(inside, |v| {

@@ -1,19 +1,63 @@
 //! [`Source`]: a feature map that a kernel reads.
 
-use crate::cpu::policy::{ConvShape, Geometry, SourceShape};
+use alloc::vec::Vec;
 
-/// A feature map that a kernel reads.
+use crate::cpu::policy::{ConvShape, Depth, Geometry, SourceShape, StoredSlices};
+
+/// A feature map that a kernel reads, as planes of `[batch, channels]`.
+///
+/// A volume is read through its `taps`: each of the slices that these yield is a map of its own in the batch, and each
+/// channel of the volume is as many channels as there are taps.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
-    /// `[batch, channels, height, width]`
-    pub(crate) values: &'a [f32],
-    pub(crate) channels: usize,
+    /// `[batch, channels, slices, height, width]`
+    pub(super) values: &'a [f32],
+    /// The channels that a kernel sees.
+    pub(super) channels: usize,
     /// Height and width as they are stored.
-    pub(crate) size: [usize; 2],
+    pub(super) size: [usize; 2],
     /// How often each value is repeated along rows and columns (nearest upsampling).
-    pub(crate) factors: [usize; 2],
+    pub(super) factors: [usize; 2],
+    pub(super) slices: StoredSlices,
+    pub(super) taps: DepthTaps,
     /// Applied to the values while they are read.
-    pub(crate) prologue: Option<Prologue<'a>>,
+    pub(super) prologue: Option<Prologue<'a>>,
+}
+
+/// The slices of a volume that a kernel reads: for output slice `z`, tap `t` reads slice `z * step + t * spacing + start`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DepthTaps {
+    /// The number of taps.
+    pub(super) count: usize,
+    pub(super) step: isize,
+    pub(super) spacing: isize,
+    pub(super) start: isize,
+    /// The number of output slices.
+    pub(super) outputs: usize,
+}
+
+impl DepthTaps {
+    /// Each slice as it is.
+    fn identity(slices: usize) -> Self {
+        Self {
+            count: 1,
+            step: 1,
+            spacing: 0,
+            start: 0,
+            outputs: slices,
+        }
+    }
+
+    /// Those of a convolution.
+    pub(super) fn of(depth: Depth) -> Self {
+        Self {
+            count: depth.kernel,
+            step: depth.stride as isize,
+            spacing: depth.dilation as isize,
+            start: -depth.pad,
+            outputs: depth.size,
+        }
+    }
 }
 
 /// `relu(affine(x))`, with or without ReLU.
@@ -59,22 +103,50 @@ impl Affine {
 }
 
 impl<'a> Source<'a> {
-    /// A map that is read without change.
-    pub(crate) fn plain(values: &'a [f32], channels: usize, size: [usize; 2]) -> Self {
+    /// A map that is read slice by slice.
+    pub(crate) fn new(values: &'a [f32], shape: SourceShape) -> Self {
+        let SourceShape {
+            channels,
+            size,
+            factors,
+            slices,
+        } = shape;
         Self {
             values,
             channels,
             size,
-            factors: [1, 1],
+            factors,
+            slices,
+            taps: DepthTaps::identity(slices.count * slices.factor),
             prologue: None,
         }
     }
 
+    /// The same, with this applied to its values.
+    pub(crate) fn with_prologue(self, prologue: Option<Prologue<'a>>) -> Self {
+        Self { prologue, ..self }
+    }
+
+    /// The same, read through these taps.
+    pub(super) fn through(&self, taps: DepthTaps) -> Self {
+        Self {
+            channels: self.maps() * taps.count,
+            taps,
+            ..*self
+        }
+    }
+
+    /// The channels of the map.
+    fn maps(&self) -> usize {
+        self.channels / self.taps.count.max(1)
+    }
+
     pub(crate) fn shape(&self) -> SourceShape {
         SourceShape {
-            channels: self.channels,
+            channels: self.maps(),
             size: self.size,
             factors: self.factors,
+            slices: self.slices,
         }
     }
 
@@ -82,11 +154,42 @@ impl<'a> Source<'a> {
         self.shape().is_enlarged()
     }
 
-    #[inline(always)]
-    pub(super) fn plane(&self, batch: usize, channel: usize) -> &[f32] {
-        let len = self.size[0] * self.size[1];
-        &self.values[(batch * self.channels + channel) * len..][..len]
+    pub(super) fn has_enlarged_planes(&self) -> bool {
+        self.shape().has_enlarged_planes()
     }
+
+    /// The channel of the map that a channel reads.
+    #[inline(always)]
+    pub(super) fn map_of(&self, channel: usize) -> usize {
+        channel / self.taps.count
+    }
+
+    /// The plane that a channel reads for a map of the batch; `None` for a slice outside of the volume, which is zero.
+    #[inline(always)]
+    pub(super) fn plane(&self, batch: usize, channel: usize) -> Option<&[f32]> {
+        let DepthTaps {
+            count,
+            step,
+            spacing,
+            start,
+            outputs,
+        } = self.taps;
+        let (sample, z) = (batch / outputs, batch % outputs);
+        let slice = z as isize * step + (channel % count) as isize * spacing + start;
+        let slice = usize::try_from(slice).ok()? / self.slices.factor;
+        if slice >= self.slices.count {
+            return None;
+        }
+        let plane = (sample * self.maps() + self.map_of(channel)) * self.slices.count + slice;
+        let len = self.size[0] * self.size[1];
+        Some(&self.values[plane * len..][..len])
+    }
+}
+
+/// The sources, read through the taps of a convolution.
+pub(super) fn through<'a>(sources: &[Source<'a>], depth: Depth) -> Vec<Source<'a>> {
+    let taps = DepthTaps::of(depth);
+    sources.iter().map(|source| source.through(taps)).collect()
 }
 
 /// The channels of a concatenation.

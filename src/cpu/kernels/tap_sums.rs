@@ -97,16 +97,12 @@ impl TapMap {
         self.into.next_multiple_of(LANES)
     }
 
-    /// Maps `count` consecutive kernels. Each result starts at a multiple of the width.
+    /// Maps `count` kernels. Each result starts at a multiple of the width.
     #[inline(always)]
-    fn apply<S: Simd>(&self, simd: S, kernels: &[f32], count: usize, into: &mut [f32]) {
+    fn apply<S: Simd>(&self, simd: S, kernels: Rows, count: usize, into: &mut [f32]) {
         let width = self.width();
         match &self.form {
             Form::Matrix { values, rows } => {
-                let kernels = Rows {
-                    values: kernels,
-                    step: self.from,
-                };
                 let matrix = Gathered {
                     values,
                     offsets: rows,
@@ -118,8 +114,8 @@ impl TapMap {
                 simd::product(simd, [count, width], kernels, matrix, false, into);
             }
             Form::Pairs(pairs) => {
-                let kernels = kernels.chunks_exact(self.from).take(count);
-                for (kernel, into) in kernels.zip(into.chunks_exact_mut(width)) {
+                for (n, into) in into.chunks_exact_mut(width).take(count).enumerate() {
+                    let kernel = &kernels.values[n * kernels.step..][..self.from];
                     into.fill(0.0);
                     for pair in pairs {
                         into[pair.into] += kernel[pair.from];
@@ -183,7 +179,10 @@ impl Work<TransposedBlock<'_>> for Transpose<'_> {
         let count = block.into.len() / (outer * len);
         let mapped = grow(mapped, KERNELS * width);
         for n in 0..outer {
-            let kernels = &values[(n * row + block.first) * self.map.from..];
+            let kernels = Rows {
+                values: &values[(n * row + block.first) * self.map.from..],
+                step: self.map.from,
+            };
             self.map.apply(simd, kernels, count, mapped);
             for (inner, mapped) in mapped.chunks_exact(width).take(count).enumerate() {
                 block.into[(inner * outer + n) * len..][..len].copy_from_slice(&mapped[..len]);
@@ -247,7 +246,11 @@ impl Work<PhaseRow<'_>> for SumByPhases<'_> {
         for source in self.sources {
             let width = source.map.width();
             let mapped = grow(mapped, source.channels * width);
-            source.map.apply(simd, kernels, source.channels, mapped);
+            let rows = Rows {
+                values: kernels,
+                step: source.map.from,
+            };
+            source.map.apply(simd, rows, source.channels, mapped);
             kernels = &kernels[kernels_of(source)..];
             for mapped in mapped.chunks_exact(width).take(source.channels) {
                 let mut first = 0;
@@ -262,15 +265,33 @@ impl Work<PhaseRow<'_>> for SumByPhases<'_> {
     }
 }
 
-/// Winograd's components of every kernel, in blocks of rows: `[component, outer block, inner, BLOCK]`. If transposed,
-/// the components of the kernels turned by 180 degrees: `[component, inner block, outer, BLOCK]`. The last block is
+/// Winograd's components of every kernel, in blocks of rows: `[component, outer block, inner, BLOCK]`. The last block is
 /// padded with zeros.
-pub(super) fn components(kernels: Kernels, is_transposed: bool) -> Vec<f32> {
-    let (outer, inner) = (kernels.outer, kernels.inner.len());
-    let [rows, len] = match is_transposed {
-        true => [inner, outer],
-        false => [outer, inner],
-    };
+pub(super) fn components(kernels: Kernels) -> Vec<f32> {
+    let (rows, len) = (kernels.outer, kernels.inner.len());
+    blocks_of_rows(rows, len, |tasks| {
+        let map = TapMap::components(false);
+        threads::run(&Components { kernels, map }, tasks);
+    })
+}
+
+/// Winograd's components of the kernels turned by 180 degrees, with both axes swapped: `[component, inner block,
+/// (outer, slice), BLOCK]`. Each kernel has `depth` slices of 3x3 taps, of which `slices` are taken.
+pub(super) fn transposed_components(kernels: Kernels, depth: usize, slices: &[usize]) -> Vec<f32> {
+    let (rows, len) = (kernels.inner.len(), kernels.outer * slices.len());
+    blocks_of_rows(rows, len, |tasks| {
+        let work = TransposedComponents {
+            kernels,
+            depth,
+            slices,
+            map: TapMap::components(true),
+        };
+        threads::run(&work, tasks);
+    })
+}
+
+/// The components of `rows` rows of `len` kernels, which `run` fills in.
+fn blocks_of_rows(rows: usize, len: usize, run: impl FnOnce(Vec<ComponentRows>)) -> Vec<f32> {
     let blocks = rows.div_ceil(BLOCK);
     let mut found = vec![0.0; COMPONENTS * blocks * len * BLOCK];
     let mut tasks: Vec<ComponentRows> = (0..blocks)
@@ -280,22 +301,11 @@ pub(super) fn components(kernels: Kernels, is_transposed: bool) -> Vec<f32> {
             blocks: Vec::with_capacity(COMPONENTS),
         })
         .collect();
-    for (index, block) in found.chunks_exact_mut(len * BLOCK).enumerate() {
+    for (index, block) in found.chunks_exact_mut((len * BLOCK).max(1)).enumerate() {
         tasks[index % blocks].blocks.push(block);
     }
-    let work = Components {
-        kernels,
-        map: TapMap::components(is_transposed),
-        is_transposed,
-    };
-    threads::run(&work, tasks);
+    run(tasks);
     found
-}
-
-struct Components<'a> {
-    kernels: Kernels<'a>,
-    map: TapMap,
-    is_transposed: bool,
 }
 
 /// A block of rows of each component.
@@ -305,7 +315,45 @@ struct ComponentRows<'a> {
     blocks: Vec<&'a mut [f32]>,
 }
 
+struct Components<'a> {
+    kernels: Kernels<'a>,
+    map: TapMap,
+}
+
 impl Work<ComponentRows<'_>> for Components<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, mut rows: ComponentRows, [mapped, ..]: &mut Scratch) {
+        let Kernels {
+            values,
+            row,
+            ref inner,
+            ..
+        } = self.kernels;
+        let mapped = grow(mapped, inner.len() * COMPONENTS);
+        for n in 0..rows.count {
+            let kernels = Rows {
+                values: &values[((rows.first + n) * row + inner.start) * 9..],
+                step: 9,
+            };
+            self.map.apply(simd, kernels, inner.len(), mapped);
+            for (component, block) in rows.blocks.iter_mut().enumerate() {
+                let into = block.chunks_exact_mut(BLOCK);
+                for (into, from) in into.zip(mapped.chunks_exact(COMPONENTS)) {
+                    into[n] = from[component];
+                }
+            }
+        }
+    }
+}
+
+struct TransposedComponents<'a> {
+    kernels: Kernels<'a>,
+    depth: usize,
+    slices: &'a [usize],
+    map: TapMap,
+}
+
+impl Work<ComponentRows<'_>> for TransposedComponents<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, mut rows: ComponentRows, [mapped, ..]: &mut Scratch) {
         let Kernels {
@@ -314,28 +362,20 @@ impl Work<ComponentRows<'_>> for Components<'_> {
             row,
             ref inner,
         } = self.kernels;
-        let mapped = grow(mapped, inner.len().max(BLOCK) * COMPONENTS);
-        let kernels = |outer: usize| &values[(outer * row + inner.start) * 9..];
-        if self.is_transposed {
-            for place in 0..outer {
-                let kernels = &kernels(place)[rows.first * 9..];
-                self.map.apply(simd, kernels, rows.count, mapped);
-                for (component, block) in rows.blocks.iter_mut().enumerate() {
-                    let into = &mut block[place * BLOCK..][..rows.count];
-                    for (into, from) in into.iter_mut().zip(mapped.chunks_exact(COMPONENTS)) {
-                        *into = from[component];
-                    }
-                }
-            }
-            return;
-        }
-        for n in 0..rows.count {
-            self.map
-                .apply(simd, kernels(rows.first + n), inner.len(), mapped);
+        let mapped = grow(mapped, BLOCK * COMPONENTS);
+        let places =
+            (0..outer).flat_map(|outer| self.slices.iter().map(move |slice| (outer, slice)));
+        for (place, (outer, slice)) in places.enumerate() {
+            let first = outer * row + inner.start + rows.first;
+            let kernels = Rows {
+                values: &values[(first * self.depth + slice) * 9..],
+                step: self.depth * 9,
+            };
+            self.map.apply(simd, kernels, rows.count, mapped);
             for (component, block) in rows.blocks.iter_mut().enumerate() {
-                let into = block.chunks_exact_mut(BLOCK);
-                for (into, from) in into.zip(mapped.chunks_exact(COMPONENTS)) {
-                    into[n] = from[component];
+                let into = &mut block[place * BLOCK..][..rows.count];
+                for (into, from) in into.iter_mut().zip(mapped.chunks_exact(COMPONENTS)) {
+                    *into = from[component];
                 }
             }
         }

@@ -5,21 +5,22 @@ mod norms;
 
 use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 use core::any::Any;
+use core::fmt::Debug;
 
 use pulp::Arch;
 
 use super::*;
-use crate::cpu::policy::{ConvShape, Geometry, WeightUse};
-use cases::{Case, cases, noise};
+use crate::cpu::policy::{ConvShape, Depth, Geometry, SourceShape, WeightUse};
+use cases::{Case, cases, noise, volumes};
 
 /// Equal up to the rounding of f32 sums taken in a different order.
-fn assert_near(got: &[f32], wanted: &[f64]) {
+fn assert_near(got: &[f32], wanted: &[f64], what: &dyn Debug) {
     assert_eq!(got.len(), wanted.len());
     let most = wanted.iter().fold(1.0, |most: f64, v| most.max(v.abs()));
     for (i, (&got, wanted)) in got.iter().zip(wanted).enumerate() {
         assert!(
             (f64::from(got) - wanted).abs() < 1e-5 * most,
-            "at {i}: {got}, {wanted}"
+            "at {i}: {got}, {wanted} ({what:?})"
         );
     }
 }
@@ -54,7 +55,7 @@ fn gradients_are_the_sums() {
 }
 
 fn forward_of_all_cases() {
-    for case in cases() {
+    for case in cases().into_iter().chain(volumes()) {
         let (values, weight) = (case.values(), case.weight());
         let mut wanted = vec![0.0; case.out_len()];
         case.products(|out, w, s, v| wanted[out] += f64::from(weight[w] * values[s][v]));
@@ -73,13 +74,13 @@ fn forward_of_all_cases() {
                 ..Weight::new(&weight, case.outputs)
             };
             let none = EpilogueValues::default();
-            let got = forward(&sources, case.batch, weight, &case.geometry, none);
-            assert_near(&got, &wanted);
+            let got = forward(&sources, case.samples, weight, &case.geometry, none);
+            assert_near(&got, &wanted, &case);
         }
         // The policy predicts the size of the cache.
         let shape = ConvShape {
             geometry: case.geometry.clone(),
-            batch: case.batch,
+            batch: case.samples,
             sources: sources.iter().map(Source::shape).collect(),
             outputs: case.outputs,
         };
@@ -88,7 +89,7 @@ fn forward_of_all_cases() {
 }
 
 fn gradients_of_all_cases() {
-    for case in cases() {
+    for case in cases().into_iter().chain(volumes()) {
         gradients_of(&case);
     }
 }
@@ -103,9 +104,9 @@ fn gradients_of(case: &Case) {
         to_sources[s][v] += f64::from(gradient[out] * weight[w]);
     });
     let sources = case.sources(&values);
-    let from = Source::plain(&gradient, case.outputs, case.geometry.size);
-    let got = weight_gradient(&sources, from, case.batch, &case.geometry);
-    assert_near(&got, &to_weight);
+    let from = case.gradient(&gradient);
+    let got = weight_gradient(&sources, from, case.samples, &case.geometry);
+    assert_near(&got, &to_weight, &("weight", case));
     let mut wanted: Vec<_> = sources
         .iter()
         .map(|source| GradientTarget {
@@ -114,23 +115,24 @@ fn gradients_of(case: &Case) {
         })
         .collect();
     let weight = Weight::new(&weight, case.outputs);
-    for (got, wanted) in input_gradient(&gradient, case.batch, weight, &case.geometry, &wanted)
+    for (got, wanted) in input_gradient(&gradient, case.samples, weight, &case.geometry, &wanted)
         .iter()
         .zip(&to_sources)
     {
-        assert_near(got.as_ref().unwrap(), wanted);
+        assert_near(got.as_ref().unwrap(), wanted, case);
     }
     if wanted.len() > 1 {
         wanted[0].is_needed = false;
-        let some = input_gradient(&gradient, case.batch, weight, &case.geometry, &wanted);
+        let some = input_gradient(&gradient, case.samples, weight, &case.geometry, &wanted);
         assert!(some[0].is_none());
-        assert_near(some[1].as_ref().unwrap(), &to_sources[1]);
+        assert_near(some[1].as_ref().unwrap(), &to_sources[1], case);
     }
 }
 
 #[test]
 fn what_follows_is_applied_once() {
     what_follows_is_applied_to(&cases()[3]);
+    what_follows_is_applied_to(&volumes()[0]);
 }
 
 /// (Too slow under Miri.)
@@ -147,7 +149,7 @@ fn what_follows_is_applied_to(case: &Case) {
     case.products(|out, w, s, v| sums[out] += f64::from(weight[w] * values[s][v]));
     let [scale, shift, center] = [5, 6, 8].map(|seed| noise(case.outputs, seed));
     let residual = noise(case.out_len(), 7);
-    let positions = case.geometry.size[0] * case.geometry.size[1];
+    let positions = case.geometry.positions();
     let finish = |(out, sum): (usize, &f64)| {
         let k = out / positions % case.outputs;
         let y = (sum - f64::from(center[k])) * f64::from(scale[k]);
@@ -166,8 +168,9 @@ fn what_follows_is_applied_to(case: &Case) {
         let sources = case.sources(&values);
         let weight = Weight::new(&weight, case.outputs);
         assert_near(
-            &forward(&sources, case.batch, weight, &case.geometry, epilogue),
+            &forward(&sources, case.samples, weight, &case.geometry, epilogue),
             &wanted,
+            case,
         );
     });
 }
@@ -207,16 +210,16 @@ fn a_source_is_read_through_its_norm() {
             let [wanted, found] = both.map(|source| {
                 let weight = Weight::new(&weight, case.outputs);
                 let none = EpilogueValues::default();
-                forward(&[source], case.batch, weight, &case.geometry, none)
+                forward(&[source], case.samples, weight, &case.geometry, none)
             });
             let wanted: Vec<f64> = as_wanted(wanted);
-            assert_near(&found, &wanted);
+            assert_near(&found, &wanted, &case);
             let [wanted, found] = both.map(|source| {
-                let gradient = Source::plain(&gradient, case.outputs, case.geometry.size);
-                weight_gradient(&[source], gradient, case.batch, &case.geometry)
+                let gradient = case.gradient(&gradient);
+                weight_gradient(&[source], gradient, case.samples, &case.geometry)
             });
             let wanted: Vec<f64> = as_wanted(wanted);
-            assert_near(&found, &wanted);
+            assert_near(&found, &wanted, &case);
         });
     }
 }
@@ -230,8 +233,9 @@ fn a_nan_is_not_hidden() {
         pad: [0, 0],
         groups: 1,
         size: [1, 2],
+        depth: Depth::FLAT,
     };
-    let source = Source::plain(&[f32::NAN, -1.0], 1, [1, 2]);
+    let source = Source::new(&[f32::NAN, -1.0], SourceShape::plain(1, [1, 2]));
     let relu = EpilogueValues {
         relu: true,
         ..EpilogueValues::default()
@@ -264,7 +268,7 @@ fn what_is_made_of_a_weight_is_kept_until_it_is_another() {
                 ..Weight::new(weight, case.outputs)
             };
             let none = EpilogueValues::default();
-            forward(&sources, case.batch, weight, &case.geometry, none)
+            forward(&sources, case.samples, weight, &case.geometry, none)
         };
         let weight = Arc::new(case.weight());
         let first = run(&weight);
@@ -274,7 +278,7 @@ fn what_is_made_of_a_weight_is_kept_until_it_is_another() {
         let found = run(&halves);
         assert_eq!(Arc::strong_count(&weight), 1);
         let wanted: Vec<f64> = first.iter().map(|&y| f64::from(y) / 2.0).collect();
-        assert_near(&found, &wanted);
+        assert_near(&found, &wanted, &case);
         cache.clear();
         assert_eq!(Arc::strong_count(&halves), 1);
     }

@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 
 use super::direct_gradient::DirectGradient;
 use super::enlarged::{Enlarged, as_stored};
-use super::source::{Source, channels_of, shape_of};
+use super::source::{Source, channels_of, shape_of, through};
 use super::threads::{self, Work};
 use super::tiling::whole_shares;
 use super::winograd_gradient::WinogradGradient;
@@ -72,25 +72,28 @@ impl WeightColumns {
 fn plain_weight_gradient(
     sources: &[Source],
     gradient: Source,
-    batch: usize,
+    samples: usize,
     geometry: &Geometry,
 ) -> Vec<f32> {
     let outputs = gradient.channels;
+    let shape = shape_of(sources, outputs, samples, geometry);
+    // One map of the batch for each slice of the output.
+    let sources = &through(sources, geometry.depth)[..];
+    let batch = samples * geometry.depth.size;
     let channels = channels_of(sources) / geometry.groups;
     if channels == 0 {
         return Vec::new();
     }
     let weight = WeightSize {
         outputs,
-        row: channels * geometry.taps(),
+        row: channels * geometry.plane_taps(),
         groups: geometry.groups,
     };
-    let shape = shape_of(sources, outputs, batch, geometry);
     if shape.weight_gradient_algorithm() == Algorithm::Winograd {
         let work = WinogradGradient::new(sources, gradient, batch, geometry);
         return share(&work, weight, work.blocks(), work.rows_of_a_task());
     }
-    let work = DirectGradient::new(sources, gradient, batch, geometry);
+    let work = DirectGradient::new(sources, gradient, batch, geometry, shape.is_line());
     share(&work, weight, work.blocks(), outputs)
 }
 

@@ -9,12 +9,13 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::output_tiles::{Output, OutputTile, SumRows};
+use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
 use super::raw::simd::{self, Blocks, Gathered, Offsets, Rows, RowsMut};
 use super::raw::transforms;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
+use super::tiling::{channels_of_tile, rows_of_tile};
 use crate::cpu::policy::{BLOCK, COMPONENTS, Geometry};
 
 /// Steps of a sum at once. (What they read stays in the second-level cache. Shorter runs of a weight in main memory were
@@ -27,6 +28,23 @@ pub(super) const GAP: usize = 16;
 /// The window that a tile reads.
 pub(super) fn window(geometry: &Geometry) -> ReadWindow {
     ReadWindow::dense([4, 4], [2, 2], geometry.pad)
+}
+
+/// How the output is split into tiles.
+pub(super) fn tiling(
+    window: ReadWindow,
+    sources: &[Source],
+    output: &Output,
+    batch: usize,
+) -> TileShape {
+    let tiles = output.size.map(|size| size.div_ceil(2));
+    let rows = rows_of_tile(window, channels_of(sources), tiles, batch);
+    let count = batch * tiles[0].div_ceil(rows);
+    TileShape {
+        rows: 2 * rows,
+        step: 2,
+        channels: channels_of_tile(count, output.channels, 1),
+    }
 }
 
 /// A 3x3 convolution, with all layouts chosen.
@@ -80,7 +98,7 @@ fn runs(sources: &[Source], with_doubled: bool) -> Vec<ChannelRun> {
     let mut runs = Vec::new();
     let mut first = 0;
     for source in sources {
-        if with_doubled || !source.is_enlarged() {
+        if with_doubled || !source.has_enlarged_planes() {
             for start in (0..source.channels).step_by(CHUNK) {
                 let len = CHUNK.min(source.channels - start);
                 runs.push(ChannelRun {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-/// The geometry of a convolution over two spatial axes.
+/// The geometry of a convolution. Its rows and columns are those of the last two axes; a volume has a depth, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) kernel: [usize; 2],
@@ -13,6 +13,34 @@ pub(crate) struct Geometry {
     pub(crate) groups: usize,
     /// Height and width of the output.
     pub(crate) size: [usize; 2],
+    pub(crate) depth: Depth,
+}
+
+/// The window over the depth of a volume: slice `z` of the output reads through tap `t` the slice
+/// `z * stride + t * dilation - pad` of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Depth {
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+    pub(crate) pad: isize,
+    /// The slices of the output.
+    pub(crate) size: usize,
+}
+
+impl Depth {
+    /// That of maps with one or two axes: one slice.
+    pub(crate) const FLAT: Self = Self {
+        kernel: 1,
+        stride: 1,
+        dilation: 1,
+        pad: 0,
+        size: 1,
+    };
+
+    fn is_dense(&self) -> bool {
+        self.stride == 1 && self.dilation == 1
+    }
 }
 
 /// The window of a layer, one number for each spatial axis.
@@ -26,22 +54,39 @@ pub(crate) struct AxisNumbers<'a> {
 }
 
 impl Geometry {
-    /// The geometry for an output of spatial size `size`; `None` for more than two spatial axes.
+    /// The geometry for an output of spatial size `size`; `None` for more than three spatial axes.
     pub(crate) fn new(numbers: AxisNumbers, groups: usize, size: &[usize]) -> Option<Self> {
         let signed = |pad: usize| isize::try_from(pad).ok();
-        let [top, left] = on_two_axes(numbers.pad_start, 0)?.map(signed);
+        let kernel = Axes::new(numbers.kernel_size, 1)?;
+        let stride = Axes::new(numbers.stride, 1)?;
+        let dilation = Axes::new(numbers.dilation, 1)?;
+        let pad = Axes::new(numbers.pad_start, 0)?;
+        let size = Axes::new(size, 1)?;
+        let [top, left] = pad.plane.map(signed);
         Some(Self {
-            kernel: on_two_axes(numbers.kernel_size, 1)?,
-            stride: on_two_axes(numbers.stride, 1)?,
-            dilation: on_two_axes(numbers.dilation, 1)?,
+            kernel: kernel.plane,
+            stride: stride.plane,
+            dilation: dilation.plane,
             pad: [top?, left?],
             groups,
-            size: on_two_axes(size, 1)?,
+            size: size.plane,
+            depth: Depth {
+                kernel: kernel.depth,
+                stride: stride.depth,
+                dilation: dilation.depth,
+                pad: signed(pad.depth)?,
+                size: size.depth,
+            },
         })
     }
 
     /// The number of positions of the kernel.
     pub(crate) fn taps(&self) -> usize {
+        self.depth.kernel.saturating_mul(self.plane_taps())
+    }
+
+    /// The number of positions of the kernel in one slice.
+    pub(crate) fn plane_taps(&self) -> usize {
         self.kernel[0].saturating_mul(self.kernel[1])
     }
 
@@ -52,21 +97,43 @@ impl Geometry {
 
     /// Whether it has neither stride nor dilation.
     pub(super) fn is_dense(&self) -> bool {
-        self.stride == [1, 1] && self.dilation == [1, 1]
+        self.stride == [1, 1] && self.dilation == [1, 1] && self.depth.is_dense()
     }
 
-    pub(super) fn positions(&self) -> usize {
+    /// Whether it goes along one row.
+    pub(super) fn is_line(&self) -> bool {
+        let rows = [self.kernel[0], self.stride[0], self.size[0]];
+        rows == [1, 1, 1] && self.pad[0] == 0
+    }
+
+    /// The positions of one slice of the output.
+    pub(super) fn plane_positions(&self) -> usize {
         self.size[0].saturating_mul(self.size[1])
+    }
+
+    /// The positions of the output.
+    pub(crate) fn positions(&self) -> usize {
+        self.depth.size.saturating_mul(self.plane_positions())
     }
 }
 
-/// Numbers for one or two spatial axes, as `[rows, columns]`. If there is one axis, the rows get `missing`. `None` for
-/// more axes.
-pub(crate) fn on_two_axes<T: Copy>(numbers: &[T], missing: T) -> Option<[T; 2]> {
-    match *numbers {
-        [only] => Some([missing, only]),
-        [rows, columns] => Some([rows, columns]),
-        _ => None,
+/// One number for each spatial axis: that of the depth, and those of rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Axes<T = usize> {
+    pub(crate) depth: T,
+    pub(crate) plane: [T; 2],
+}
+
+impl<T: Copy> Axes<T> {
+    /// The numbers of one, two or three axes; axes that are not there get `missing`. `None` for more axes.
+    pub(crate) fn new(numbers: &[T], missing: T) -> Option<Self> {
+        let (depth, plane) = match *numbers {
+            [columns] => (missing, [missing, columns]),
+            [rows, columns] => (missing, [rows, columns]),
+            [depth, rows, columns] => (depth, [rows, columns]),
+            _ => return None,
+        };
+        Some(Self { depth, plane })
     }
 }
 
@@ -78,29 +145,67 @@ pub(crate) struct SourceShape {
     pub(crate) size: [usize; 2],
     /// How often each value is repeated along rows and columns (nearest upsampling).
     pub(crate) factors: [usize; 2],
+    /// The slices as they are stored, and how often each is repeated.
+    pub(crate) slices: StoredSlices,
+}
+
+/// The slices of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredSlices {
+    pub(crate) count: usize,
+    /// How often each is repeated (nearest upsampling).
+    pub(crate) factor: usize,
+}
+
+impl StoredSlices {
+    /// That of maps with one or two axes.
+    pub(crate) const ONE: Self = Self::plain(1);
+
+    /// StoredSlices that are not repeated.
+    pub(crate) const fn plain(count: usize) -> Self {
+        Self { count, factor: 1 }
+    }
 }
 
 impl SourceShape {
-    /// A source, from one number for each spatial axis; `None` for more than two axes.
+    /// A source, from one number for each spatial axis; `None` for more than three axes.
     pub(crate) fn new(channels: usize, size: &[usize], factors: &[usize]) -> Option<Self> {
+        let (size, factors) = (Axes::new(size, 1)?, Axes::new(factors, 1)?);
         Some(Self {
             channels,
-            size: on_two_axes(size, 1)?,
-            factors: on_two_axes(factors, 1)?,
+            size: size.plane,
+            factors: factors.plane,
+            slices: StoredSlices {
+                count: size.depth,
+                factor: factors.depth,
+            },
         })
     }
 
-    /// A map that is not enlarged.
+    /// A map that is not enlarged, of one slice.
     pub(crate) fn plain(channels: usize, size: [usize; 2]) -> Self {
         Self {
             channels,
             size,
             factors: [1, 1],
+            slices: StoredSlices::ONE,
         }
     }
 
+    /// Whether it is enlarged along some axis.
     pub(crate) fn is_enlarged(&self) -> bool {
+        self.slices.factor != 1 || self.has_enlarged_planes()
+    }
+
+    /// Whether its rows or columns are repeated.
+    pub(crate) fn has_enlarged_planes(&self) -> bool {
         self.factors != [1, 1]
+    }
+
+    /// The stored values of a channel.
+    pub(crate) fn positions(&self) -> usize {
+        let plane = self.size[0].saturating_mul(self.size[1]);
+        self.slices.count.saturating_mul(plane)
     }
 
     /// Height and width after enlargement.
@@ -127,6 +232,6 @@ pub(crate) struct TransposedShape {
     pub(crate) batch: usize,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
-    /// Height and width of the output.
-    pub(crate) size: [usize; 2],
+    /// The size of the output.
+    pub(crate) size: Axes,
 }

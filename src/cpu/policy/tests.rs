@@ -11,6 +11,7 @@ fn geometry(kernel: [usize; 2], pad: [isize; 2], size: [usize; 2]) -> Geometry {
         pad,
         groups: 1,
         size,
+        depth: Depth::FLAT,
     }
 }
 
@@ -29,6 +30,7 @@ fn doubled(channels: usize, size: [usize; 2]) -> SourceShape {
         channels,
         size: size.map(|size| size / 2),
         factors: [2, 2],
+        slices: StoredSlices::ONE,
     }
 }
 
@@ -167,7 +169,10 @@ fn a_transposed_convolution_turns_its_weight_with_each_call() {
         batch: 2,
         inputs: 64,
         outputs: 32,
-        size: [24, 24],
+        size: Axes {
+            depth: 1,
+            plane: [24, 24],
+        },
     };
     assert!(shape.is_taken());
     assert_eq!(shape.algorithm(), Algorithm::Direct);
@@ -226,30 +231,27 @@ fn rows_that_a_thread_cannot_lay_out_are_left_to_burn() {
     // (2^22 - 2 * 4) / 4 columns, three rows at a time.
     assert!(plain(1, [4, 4], [8, (1 << 20) / 3 - 2]).is_taken());
     assert!(!plain(1, [4, 4], [8, (1 << 20) / 3]).is_taken());
-    let along = |length: usize| ConvShape {
-        geometry: geometry([1, 3], [0, 1], [1, length]),
+    // A row of any length is divided into pieces, but for the reach of the kernel.
+    let along = |length: usize, taps: usize| ConvShape {
+        geometry: geometry([1, taps], [0, 1], [1, length]),
         batch: 1,
         sources: vec![SourceShape::new(8, &[length], &[1]).unwrap()],
         outputs: 4,
     };
-    assert!(along((1 << 15) - 2).is_taken());
-    assert!(!along((1 << 15) - 1).is_taken());
+    assert!(along(1 << 30, 3).is_taken());
+    assert!(along(1 << 30, 100_001).is_taken());
+    assert!(!along(1 << 30, 110_001).is_taken());
+    assert_eq!(pieces_of_line(8192, 2), [32, 256]);
+    assert_eq!(pieces_of_line(1000, 2), [4, 256]);
+    assert_eq!(pieces_of_line(1000, 100), [3, 336]);
+    assert_eq!(pieces_of_line(7, 2), [1, 7]);
     let huge = plain(1, [usize::MAX, 4], [usize::MAX, usize::MAX]);
     assert!(!huge.is_taken());
     assert_eq!(huge.prepared_bytes(WeightUse::Once), 0);
 }
 
 #[test]
-fn three_axes_have_no_kernels() {
-    let three = [3; 3];
-    let numbers = AxisNumbers {
-        kernel_size: &three,
-        stride: &three,
-        dilation: &three,
-        pad_start: &three,
-    };
-    assert_eq!(Geometry::new(numbers, 1, &three), None);
-    assert_eq!(SourceShape::new(4, &three, &three), None);
+fn one_axis_is_a_map_of_one_row() {
     let numbers = AxisNumbers {
         kernel_size: &[5],
         stride: &[2],
@@ -264,8 +266,57 @@ fn three_axes_have_no_kernels() {
         pad: [0, 4],
         groups: 6,
         size: [1, 7],
+        depth: Depth::FLAT,
     };
     assert_eq!(geometry, wanted);
+}
+
+#[test]
+fn a_volume_is_a_map_for_each_slice_with_channels_for_each_tap_of_the_depth() {
+    let numbers = AxisNumbers {
+        kernel_size: &[3, 3, 3],
+        stride: &[1, 1, 1],
+        dilation: &[1, 1, 1],
+        pad_start: &[1, 1, 1],
+    };
+    let mut shape = ConvShape {
+        geometry: Geometry::new(numbers, 1, &[8, 16, 16]).unwrap(),
+        batch: 1,
+        sources: vec![SourceShape::new(12, &[8, 16, 16], &[1, 1, 1]).unwrap()],
+        outputs: 32,
+    };
+    assert!(shape.is_taken());
+    assert_eq!([shape.inputs(), shape.seen_channels()], [12, 36]);
+    assert_eq!(shape.geometry.taps(), 27);
+    // 36 channels are enough, and 2048 positions.
+    assert_eq!(shape.algorithm(WeightUse::Once), Algorithm::Winograd);
+    assert_eq!(shape.prepared_bytes(WeightUse::Once), 4 * 16 * 32 * 36);
+    assert_eq!(shape.weight_gradient_algorithm(), Algorithm::Winograd);
+    let size = Axes {
+        depth: 8,
+        plane: [16, 16],
+    };
+    assert_eq!(shape.input_gradient(12, size).depth_taps(), 3);
+    // With a stride, each slice is reached by every second tap; by all or none, if the dilation is even, too.
+    shape.geometry.depth.stride = 2;
+    assert_eq!(shape.input_gradient(12, size).depth_taps(), 2);
+    shape.geometry.depth.dilation = 2;
+    assert_eq!(shape.input_gradient(12, size).depth_taps(), 3);
+    // StoredSlices that are repeated are read where they are.
+    let repeated = ConvShape {
+        sources: vec![SourceShape::new(12, &[4, 16, 16], &[2, 1, 1]).unwrap()],
+        geometry: Geometry::new(numbers, 1, &[8, 16, 16]).unwrap(),
+        ..shape
+    };
+    assert!(repeated.is_taken());
+    assert_eq!(repeated.algorithm(WeightUse::Once), Algorithm::Winograd);
+    let four = AxisNumbers {
+        kernel_size: &[1; 4],
+        stride: &[1; 4],
+        dilation: &[1; 4],
+        pad_start: &[0; 4],
+    };
+    assert_eq!(Geometry::new(four, 1, &[2; 4]), None);
 }
 
 #[test]

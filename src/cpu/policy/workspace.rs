@@ -4,7 +4,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Algorithm, BLOCK, COMPONENTS, ConvShape, SourceShape, TransposedShape, WeightUse};
+use super::{
+    Algorithm, Axes, BLOCK, COMPONENTS, ConvShape, Geometry, SourceShape, TransposedShape,
+    WeightUse,
+};
 
 const BYTES: usize = size_of::<f32>();
 
@@ -42,9 +45,10 @@ fn sums_of_axis(kernel: usize, pad: isize, step: usize, factor: usize) -> usize 
 
 impl SourceShape {
     /// The taps of the larger kernel that computes the gradient of an enlarged source by one convolution.
-    fn enlarged_taps(&self, kernel: [usize; 2]) -> usize {
-        let [rows, columns] = [0, 1].map(|axis| kernel[axis] + self.factors[axis] - 1);
-        rows.saturating_mul(columns)
+    fn enlarged_taps(&self, geometry: &Geometry) -> usize {
+        let [rows, columns] = [0, 1].map(|axis| geometry.kernel[axis] + self.factors[axis] - 1);
+        let slices = geometry.depth.kernel + self.slices.factor - 1;
+        slices.saturating_mul(rows).saturating_mul(columns)
     }
 }
 
@@ -55,14 +59,15 @@ impl ConvShape {
         let geometry = &self.geometry;
         match self.algorithm(weight) {
             Algorithm::Direct => 0,
-            Algorithm::Winograd => components(self.outputs, self.inputs()),
+            Algorithm::Winograd => components(self.outputs, self.seen_channels()),
             Algorithm::TapSums { step } => {
                 let of_source = |source: &SourceShape| {
                     let [rows, columns] = [0, 1].map(|axis| {
                         let (kernel, pad) = (geometry.kernel[axis], geometry.pad[axis]);
                         sums_of_axis(kernel, pad, step[axis], source.factors[axis])
                     });
-                    bytes(&[source.channels, self.outputs, rows, columns])
+                    let depth = geometry.depth.kernel;
+                    bytes(&[source.channels, self.outputs, depth, rows, columns])
                 };
                 let sources = self.sources.iter().map(of_source);
                 sources.fold(0, u64::saturating_add)
@@ -76,9 +81,7 @@ impl ConvShape {
         let norms = self.sources.iter().zip(gradients);
         let norms = norms.filter(|(_, gradient)| gradient.is_needed && gradient.has_norm);
         // The gradient of the norm's output, while the gradient of its input is computed.
-        let map = |source: &SourceShape| {
-            bytes(&[self.batch, source.channels, source.size[0], source.size[1]])
-        };
+        let map = |source: &SourceShape| bytes(&[self.batch, source.channels, source.positions()]);
         let norms = norms.map(|(source, _)| map(source)).max().unwrap_or(0);
         let inputs = self.input_gradient_bytes(gradients);
         inputs.max(norms).max(self.weight_gradient_bytes())
@@ -92,7 +95,7 @@ impl ConvShape {
             .map(|(source, _)| source)
             .partition(|source| source.is_enlarged());
         let enlarged = enlarged.iter().map(|source| {
-            let taps = source.enlarged_taps(self.geometry.kernel);
+            let taps = source.enlarged_taps(&self.geometry);
             bytes(&[source.channels, self.outputs, taps])
         });
         let enlarged = enlarged.max().unwrap_or(0);
@@ -101,9 +104,15 @@ impl ConvShape {
             return enlarged;
         };
         let least = channels().min().unwrap_or(0);
-        let plain = match self.input_gradient(least, first.size).algorithm() {
+        let size = Axes {
+            depth: first.slices.count,
+            plane: first.size,
+        };
+        let transposed = self.input_gradient(least, size);
+        let plain = match transposed.algorithm() {
             Algorithm::Winograd => {
-                let of_source = |channels| components(channels, self.outputs);
+                let seen = self.outputs.saturating_mul(transposed.depth_taps());
+                let of_source = |channels| components(channels, seen);
                 channels().map(of_source).max().unwrap_or(0)
             }
             _ => bytes(&[
@@ -126,7 +135,7 @@ impl ConvShape {
         let plain = plain.map(|source| bytes(&[source.channels, self.outputs, taps]));
         let enlarged = self.sources.iter().filter(|source| source.is_enlarged());
         let enlarged = enlarged.map(|source| {
-            let larger = source.enlarged_taps(self.geometry.kernel);
+            let larger = source.enlarged_taps(&self.geometry);
             bytes(&[source.channels, self.outputs, larger.saturating_add(taps)])
         });
         let plain = plain.fold(0, u64::saturating_add);
@@ -138,7 +147,9 @@ impl TransposedShape {
     /// The transposed weight, which is made in every call.
     pub(crate) fn forward_bytes(&self) -> u64 {
         match self.algorithm() {
-            Algorithm::Winograd => components(self.outputs, self.inputs),
+            Algorithm::Winograd => {
+                components(self.outputs, self.inputs.saturating_mul(self.depth_taps()))
+            }
             _ => bytes(&[self.inputs, self.outputs, self.geometry.taps()]),
         }
     }

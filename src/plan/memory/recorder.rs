@@ -8,7 +8,8 @@ use alloc::{vec, vec::Vec};
 use super::tape::{BufferId, Origin, Step, StepKind, Tape};
 use super::{bytes_of, bytes_of_shape, composed, total};
 use crate::cpu::policy::{
-    self, AxisNumbers, ConvShape, Geometry, SourceGradient, SourceShape, TransposedShape, WeightUse,
+    self, Axes, AxisNumbers, ConvShape, Geometry, SourceGradient, SourceShape, TransposedShape,
+    WeightUse,
 };
 use crate::graph::activation::ActivationConfig;
 use crate::graph::{
@@ -353,7 +354,12 @@ impl Recorder {
 
     /// The max pool of the kernels finds the largest values anew in the backward pass.
     fn pool(&mut self, kind: PoolKind, x: &MapPlan, y: &MapPlan) -> Option<Vec<Part>> {
-        let [input, output] = [x, y].map(|map| policy::on_two_axes(spatial_of(map), 1));
+        let plane = |map| match spatial_of(map) {
+            &[columns] => Some([1, columns]),
+            &[rows, columns] => Some([rows, columns]),
+            _ => None,
+        };
+        let [input, output] = [x, y].map(plane);
         if kind != PoolKind::Max || !policy::takes_max_pool(input?, output?) {
             return None;
         }
@@ -439,7 +445,7 @@ impl Recorder {
     }
 }
 
-/// What the policy is asked about a convolution; none for three spatial axes.
+/// What the policy is asked about a convolution.
 fn conv_shape(op: &ConvOp, parts: &[Part], x: &MapPlan, y: &MapPlan) -> Option<ConvShape> {
     let sources = parts
         .iter()
@@ -462,7 +468,7 @@ fn transposed_shape(op: &ConvOp, x: &MapPlan, y: &MapPlan) -> Option<TransposedS
         batch: x.shape[0],
         inputs: op.channels[0],
         outputs: op.channels[1],
-        size: policy::on_two_axes(spatial_of(y), 1)?,
+        size: Axes::new(spatial_of(y), 1)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use alloc::{vec, vec::Vec};
 
 use super::super::Source;
-use crate::cpu::policy::Geometry;
+use crate::cpu::policy::{AxisNumbers, Geometry, SourceShape, StoredSlices};
 
 pub(super) fn noise(len: usize, mut seed: u32) -> Vec<f32> {
     let mut next = || {
@@ -13,18 +13,22 @@ pub(super) fn noise(len: usize, mut seed: u32) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
+#[derive(Debug)]
 pub(super) struct Case {
-    pub(super) batch: usize,
-    /// Channels and factor of each source.
-    pub(super) sources: Vec<(usize, [usize; 2])>,
-    pub(super) size: [usize; 2],
+    pub(super) samples: usize,
+    /// Channels and factors of each source.
+    pub(super) sources: Vec<(usize, [usize; 3])>,
+    pub(super) size: [usize; 3],
     pub(super) outputs: usize,
     pub(super) geometry: Geometry,
 }
 
+const AXES: [usize; 3] = [0, 1, 2];
+
 impl Case {
+    /// Of maps with two axes. `geometry` is kernel, stride, dilation, padding.
     pub(super) fn new(
-        batch: usize,
+        samples: usize,
         sources: Vec<(usize, [usize; 2])>,
         size: [usize; 2],
         outputs: usize,
@@ -32,45 +36,82 @@ impl Case {
         groups: usize,
     ) -> Self {
         let [kernel, stride, dilation, pad] = geometry;
-        let out = [0, 1]
-            .map(|a| (size[a] + 2 * pad[a] - dilation[a] * (kernel[a] - 1) - 1) / stride[a] + 1);
-        let pad = pad.map(|pad| pad as isize);
-        let geometry = Geometry {
-            kernel,
-            stride,
-            dilation,
-            pad,
+        let with = |depth, plane: [usize; 2]| [depth, plane[0], plane[1]];
+        let geometry = [
+            with(1, kernel),
+            with(1, stride),
+            with(1, dilation),
+            with(0, pad),
+        ];
+        let sources = sources
+            .into_iter()
+            .map(|(channels, up)| (channels, with(1, up)));
+        Self::volume(
+            samples,
+            sources.collect(),
+            with(1, size),
+            outputs,
+            geometry,
             groups,
-            size: out,
+        )
+    }
+
+    /// Of volumes.
+    pub(super) fn volume(
+        samples: usize,
+        sources: Vec<(usize, [usize; 3])>,
+        size: [usize; 3],
+        outputs: usize,
+        [kernel_size, stride, dilation, pad]: [[usize; 3]; 4],
+        groups: usize,
+    ) -> Self {
+        let out = AXES.map(|a| {
+            (size[a] + 2 * pad[a] - dilation[a] * (kernel_size[a] - 1) - 1) / stride[a] + 1
+        });
+        let numbers = AxisNumbers {
+            kernel_size: &kernel_size,
+            stride: &stride,
+            dilation: &dilation,
+            pad_start: &pad,
         };
         Self {
-            batch,
+            samples,
             sources,
             size,
             outputs,
-            geometry,
+            geometry: Geometry::new(numbers, groups, &out).unwrap(),
         }
     }
 
+    /// The size of a source as it is stored.
+    fn stored(&self, up: [usize; 3]) -> [usize; 3] {
+        AXES.map(|axis| self.size[axis] / up[axis])
+    }
+
     pub(super) fn values(&self) -> Vec<Vec<f32>> {
-        let of = |(n, &(channels, up)): (usize, &(usize, [usize; 2]))| {
-            noise(
-                self.batch * channels * self.size[0] / up[0] * self.size[1] / up[1],
-                n as u32,
-            )
+        let of = |(n, &(channels, up)): (usize, &(usize, [usize; 3]))| {
+            let positions: usize = self.stored(up).iter().product();
+            noise(self.samples * channels * positions, n as u32)
         };
         self.sources.iter().enumerate().map(of).collect()
     }
 
     pub(super) fn sources<'a>(&self, values: &'a [Vec<f32>]) -> Vec<Source<'a>> {
-        let of = |(&(channels, factors), values): (&(usize, [usize; 2]), &'a Vec<f32>)| Source {
-            values,
-            channels,
-            size: [0, 1].map(|axis| self.size[axis] / factors[axis]),
-            factors,
-            prologue: None,
+        let of = |(&(channels, factors), values): (&(usize, [usize; 3]), &'a Vec<f32>)| {
+            let shape = SourceShape::new(channels, &self.stored(factors), &factors);
+            Source::new(values, shape.unwrap())
         };
         self.sources.iter().zip(values).map(of).collect()
+    }
+
+    /// The gradient of the output.
+    pub(super) fn gradient<'a>(&self, values: &'a [f32]) -> Source<'a> {
+        let Geometry { size, depth, .. } = self.geometry;
+        let shape = SourceShape {
+            slices: StoredSlices::plain(depth.size),
+            ..SourceShape::plain(self.outputs, size)
+        };
+        Source::new(values, shape)
     }
 
     pub(super) fn inputs(&self) -> usize {
@@ -78,11 +119,8 @@ impl Case {
     }
 
     pub(super) fn weight(&self) -> Vec<f32> {
-        let Geometry { kernel, groups, .. } = self.geometry;
-        noise(
-            self.outputs * self.inputs() / groups * kernel[0] * kernel[1],
-            77,
-        )
+        let of_a_group = self.inputs() / self.geometry.groups;
+        noise(self.outputs * of_a_group * self.geometry.taps(), 77)
     }
 
     /// Calls `f` with the indices of output, weight, source and value of every product.
@@ -94,56 +132,131 @@ impl Case {
             pad,
             groups,
             size,
+            depth,
         } = self.geometry;
+        let kernel = [depth.kernel, kernel[0], kernel[1]];
+        let stride = [depth.stride, stride[0], stride[1]];
+        let dilation = [depth.dilation, dilation[0], dilation[1]];
+        let pad = [depth.pad, pad[0], pad[1]].map(|pad| pad as usize);
+        let size = [depth.size, size[0], size[1]];
         let of_a_group = self.inputs() / groups;
-        for n in 0..self.batch {
-            for k in 0..self.outputs {
-                for y in 0..size[0] {
-                    for x in 0..size[1] {
-                        let out = ((n * self.outputs + k) * size[0] + y) * size[1] + x;
-                        let mut channel = 0;
-                        for (s, &(channels, up)) in self.sources.iter().enumerate() {
-                            for c in 0..channels {
-                                if (channel + c) / of_a_group != k / (self.outputs / groups) {
-                                    continue;
-                                }
-                                for r in 0..kernel[0] {
-                                    for t in 0..kernel[1] {
-                                        let at = [
-                                            (y * stride[0] + r * dilation[0])
-                                                .wrapping_sub(pad[0] as usize),
-                                            (x * stride[1] + t * dilation[1])
-                                                .wrapping_sub(pad[1] as usize),
-                                        ];
-                                        if at[0] >= self.size[0] || at[1] >= self.size[1] {
-                                            continue;
-                                        }
-                                        let [h, w] = [self.size[0] / up[0], self.size[1] / up[1]];
-                                        let value = ((n * channels + c) * h + at[0] / up[0]) * w
-                                            + at[1] / up[1];
-                                        let weight = ((k * of_a_group
-                                            + (channel + c) % of_a_group)
-                                            * kernel[0]
-                                            + r)
-                                            * kernel[1]
-                                            + t;
-                                        f(out, weight, s, value);
-                                    }
-                                }
-                            }
-                            channel += channels;
+        let positions: usize = size.iter().product();
+        for out in 0..self.out_len() {
+            let at = place(out % positions, size);
+            let (n, k) = (
+                out / positions / self.outputs,
+                out / positions % self.outputs,
+            );
+            let mut channel = 0;
+            for (s, &(channels, up)) in self.sources.iter().enumerate() {
+                for c in (0..channels).map(|c| channel + c) {
+                    if c / of_a_group != k / (self.outputs / groups) {
+                        continue;
+                    }
+                    for tap in 0..self.geometry.taps() {
+                        let of = place(tap, kernel);
+                        let from = AXES.map(|a| {
+                            (at[a] * stride[a] + of[a] * dilation[a]).wrapping_sub(pad[a])
+                        });
+                        if AXES.iter().any(|&a| from[a] >= self.size[a]) {
+                            continue;
                         }
+                        let [d, h, w] = self.stored(up);
+                        let from = AXES.map(|a| from[a] / up[a]);
+                        let map = (n * channels + c - channel) * d + from[0];
+                        let value = (map * h + from[1]) * w + from[2];
+                        let weight = (k * of_a_group + c % of_a_group) * self.geometry.taps() + tap;
+                        f(out, weight, s, value);
                     }
                 }
+                channel += channels;
             }
         }
     }
 
     pub(super) fn out_len(&self) -> usize {
-        self.batch * self.outputs * self.geometry.size[0] * self.geometry.size[1]
+        self.samples * self.outputs * self.geometry.positions()
     }
 }
 
+/// The position of an index in row-major order.
+fn place(index: usize, size: [usize; 3]) -> [usize; 3] {
+    [
+        index / size[2] / size[1],
+        index / size[2] % size[1],
+        index % size[2],
+    ]
+}
+
+/// Convolutions over volumes.
+pub(super) fn volumes() -> Vec<Case> {
+    let one = [1, 1, 1];
+    let plain = [[3, 3, 3], one, one, one];
+    let mut cases = vec![
+        Case::volume(2, vec![(3, one)], [4, 5, 6], 5, plain, 1),
+        Case::volume(1, vec![(2, one), (3, [2, 2, 2])], [4, 6, 8], 4, plain, 1),
+        Case::volume(
+            1,
+            vec![(2, [2, 1, 1]), (1, [1, 2, 1])],
+            [4, 4, 6],
+            3,
+            plain,
+            1,
+        ),
+    ];
+    if cfg!(miri) {
+        cases.truncate(1);
+        return cases;
+    }
+    for stride in [[2, 2, 2], [2, 1, 1], [1, 2, 2], [3, 2, 1]] {
+        let geometry = [[3, 3, 3], stride, one, one];
+        cases.push(Case::volume(
+            2,
+            vec![(3, one), (2, one)],
+            [7, 8, 9],
+            4,
+            geometry,
+            1,
+        ));
+        let geometry = [[1, 1, 1], stride, one, [0, 0, 0]];
+        cases.push(Case::volume(1, vec![(5, one)], [6, 8, 9], 4, geometry, 1));
+        let geometry = [[4, 3, 2], stride, [2, 1, 1], [3, 1, 0]];
+        cases.push(Case::volume(1, vec![(3, one)], [9, 8, 9], 4, geometry, 1));
+        let geometry = [[3, 3, 3], stride, one, one];
+        cases.push(Case::volume(1, vec![(6, one)], [5, 8, 9], 9, geometry, 3));
+    }
+    let geometry = [[3, 3, 3], one, [2, 3, 1], [2, 3, 1]];
+    cases.push(Case::volume(1, vec![(4, one)], [8, 9, 7], 6, geometry, 2));
+    // A stride that the dilation shares: some slices are read by all taps of the depth, others by none.
+    let geometry = [[3, 3, 3], [2, 1, 1], [2, 1, 1], one];
+    cases.push(Case::volume(1, vec![(3, one)], [9, 6, 7], 4, geometry, 1));
+    // By components, over plain and enlarged maps; more channels than a product takes at once.
+    cases.push(Case::volume(1, vec![(12, one)], [5, 8, 10], 33, plain, 1));
+    cases.push(Case::volume(1, vec![(33, one)], [4, 9, 11], 34, plain, 1));
+    cases.push(Case::volume(1, vec![(180, one)], [3, 6, 8], 32, plain, 1));
+    let sources = vec![(12, [2, 2, 2]), (8, one)];
+    cases.push(Case::volume(1, sources, [6, 10, 12], 32, plain, 1));
+    let sources = vec![(12, [2, 1, 1]), (8, one)];
+    cases.push(Case::volume(2, sources, [6, 10, 12], 32, plain, 1));
+    // Enough positions for weights that are summed.
+    let sources = vec![(2, [2, 3, 2]), (3, one)];
+    cases.push(Case::volume(1, sources, [8, 12, 16], 5, plain, 1));
+    let sources = vec![(2, [2, 2, 2])];
+    cases.push(Case::volume(
+        1,
+        sources,
+        [8, 12, 16],
+        5,
+        [one, one, one, [0, 0, 0]],
+        1,
+    ));
+    // Slices of one row.
+    let geometry = [[3, 1, 3], one, one, [1, 0, 1]];
+    cases.push(Case::volume(1, vec![(2, one)], [3, 1, 600], 3, geometry, 1));
+    cases
+}
+
+/// Convolutions over two axes.
 pub(super) fn cases() -> Vec<Case> {
     let plain = [[3, 3], [1, 1], [1, 1], [1, 1]];
     let mut cases = vec![];
@@ -334,6 +447,27 @@ pub(super) fn cases() -> Vec<Case> {
         [[5, 3], one, one, [2, 1]],
     );
     enlarged(vec![(2, [2, 2])], [64, 64], [one, one, one, [0, 0]]);
+    // Rows that are divided into pieces, of which the last is shorter.
+    for (len, pad) in [(1000, 1), (769, 0), (257, 2)] {
+        enlarged(
+            vec![(3, one), (2, one)],
+            [1, len],
+            [[1, 3], one, one, [0, pad]],
+        );
+        enlarged(
+            vec![(14, one)],
+            [1, len],
+            [[1, 5], [1, 2], [1, 3], [0, pad]],
+        );
+        enlarged(vec![(3, one)], [1, len], [[1, 4], [1, 3], one, [0, pad]]);
+        enlarged(vec![(2, one)], [1, len], [[1, 1], [1, 4], one, [0, 0]]);
+    }
+    enlarged(
+        vec![(3, [1, 2]), (2, one)],
+        [1, 1502],
+        [[1, 3], one, one, [0, 1]],
+    );
+    enlarged(vec![(20, [1, 4])], [1, 2052], [[1, 3], one, one, [0, 1]]);
     // So many taps that their sums are not taken by a matrix.
     enlarged(
         vec![(1, [1, 2]), (1, one)],
