@@ -5,7 +5,7 @@ mod norm;
 mod pool;
 
 pub(crate) use conv::{ConvInputs, Convolution, TransposedConvolution, conv, conv_transpose};
-pub(crate) use norm::{batch_norm, read_through_norm};
+pub(crate) use norm::{GroupNorm, batch_norm, group_norm, read_through_norm};
 pub(crate) use pool::{MaxPool, max_pool};
 
 #[cfg(feature = "kernels")]
@@ -20,6 +20,16 @@ pub(crate) enum Outcome<Output, Inputs> {
     Fused(Output),
     /// There is no kernel for it. The inputs are returned, to be used with Burn's operations.
     Declined(Inputs),
+}
+
+impl<Output, Inputs> Outcome<Output, Inputs> {
+    /// The output, computed by `otherwise` where there is no kernel.
+    pub(crate) fn or_else(self, otherwise: impl FnOnce(Inputs) -> Output) -> Output {
+        match self {
+            Self::Fused(output) => output,
+            Self::Declined(inputs) => otherwise(inputs),
+        }
+    }
 }
 
 /// Whether there are kernels for the tensor's type and device.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{
     BatchNorm, Dropout, Gelu, GroupNorm, Identity, InstanceNorm, LeakyRelu, PRelu, PaddingConfig1d,
     PaddingConfig2d, PaddingConfig3d, Relu, Sigmoid, Tanh,
@@ -20,7 +20,7 @@ use burn::nn::{
 use burn::tensor::Tensor;
 
 use super::layer::Layer;
-use crate::cpu::batch_norm;
+use crate::cpu::{self, batch_norm, group_norm};
 use crate::graph::window::{Padding, Window};
 use crate::graph::{
     AdaptiveKind, AxisPadding, ConvOp, Map, NormKind, Op, Planner, PoolKind, Record,
@@ -210,10 +210,10 @@ impl<const R: usize> Trace<R> for Normalization {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
         match self {
             Self::Identity(_) => Ok(x.clone()),
-            // (It goes through the dispatch, which has a kernel for it.)
+            // (They go through the dispatch, which has kernels for them.)
             Self::Batch(norm) => planner.dispatched(|planner| norm.trace(planner, x)),
-            Self::Group(norm) => norm.trace(planner, x),
-            Self::Instance(norm) => norm.trace(planner, x),
+            Self::Group(norm) => planner.dispatched(|planner| norm.trace(planner, x)),
+            Self::Instance(norm) => planner.dispatched(|planner| norm.trace(planner, x)),
             _ => {
                 let refused = ShapeError::new(
                     "Normalization",
@@ -226,11 +226,35 @@ impl<const R: usize> Trace<R> for Normalization {
     }
 }
 
+/// The norm of groups of channels with this scale and shift.
+fn of_groups(
+    groups: usize,
+    [gamma, beta]: [&Option<Param<Tensor<1>>>; 2],
+    epsilon: f64,
+) -> cpu::GroupNorm {
+    cpu::GroupNorm {
+        groups,
+        gamma: gamma.as_ref().map(Param::val),
+        beta: beta.as_ref().map(Param::val),
+        epsilon,
+    }
+}
+
 impl<const R: usize> Layer<R> for Normalization {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims()));
         match self {
             Self::Batch(norm) => batch_norm(norm, x, None, false),
+            Self::Group(norm) => {
+                let GroupNorm { gamma, beta, .. } = norm;
+                let of_groups = of_groups(norm.num_groups, [gamma, beta], norm.epsilon);
+                group_norm(of_groups, x).or_else(|x| norm.forward(x))
+            }
+            Self::Instance(norm) => {
+                let InstanceNorm { gamma, beta, .. } = norm;
+                let of_groups = of_groups(norm.num_channels, [gamma, beta], norm.epsilon);
+                group_norm(of_groups, x).or_else(|x| norm.forward(x))
+            }
             _ => Normalization::forward(self, x),
         }
     }

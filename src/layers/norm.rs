@@ -74,10 +74,7 @@ impl<const R: usize> Trace<R> for NormConfig {
                 }
             })
         };
-        match self {
-            Self::Batch { .. } => planner.dispatched(leaf),
-            Self::Group { .. } | Self::Instance { .. } => leaf(planner),
-        }
+        planner.dispatched(leaf)
     }
 }
 

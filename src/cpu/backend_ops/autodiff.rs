@@ -100,7 +100,7 @@ impl ConvGradients<'_> {
                         true => ReluMask::Input,
                         false => ReluMask::None,
                     };
-                    let x = channel_map(&source.values, &shape);
+                    let x = channel_map(&source.values, &shape, 1);
                     let found = norm::backward(x, &found, norm.norm(), mask, false);
                     register_norm::<B>(parents, found, shape, grads);
                 }
@@ -196,7 +196,7 @@ impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
         };
         let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let residual = parents[5];
-        let x = channel_map(&values, &shape);
+        let x = channel_map(&values, &shape, spec.norm.group);
         let gradient = B::read(&gradient);
         let norm = values_of_norm.norm();
         let mut found = norm::backward(x, &gradient, norm, mask, residual.is_some());
@@ -248,8 +248,8 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
         }
     }
 
-    fn moments(x: FloatTensor<Self>) -> Tensors<Self> {
-        let found = forward::moments::<B>(x.primitive());
+    fn moments(x: FloatTensor<Self>, group: usize) -> Tensors<Self> {
+        let found = forward::moments::<B>(x.primitive(), group);
         Tensors(found.0.into_iter().map(Self::from_inner).collect())
     }
 

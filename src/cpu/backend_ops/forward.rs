@@ -111,9 +111,9 @@ pub(super) fn convolve_transposed<B: Slices>(
     B::write(values, Shape::from(spec.shape.clone()))
 }
 
-pub(super) fn moments<B: Slices>(x: &FloatTensor<B>) -> Tensors<B> {
+pub(super) fn moments<B: Slices>(x: &FloatTensor<B>, group: usize) -> Tensors<B> {
     let values = B::read(x);
-    let found = kernels::norm::moments(channel_map(&values, &x.shape()));
+    let found = kernels::norm::moments(channel_map(&values, &x.shape(), group));
     let channels = Shape::from([found.mean.len()]);
     Tensors(vec![
         B::write(found.mean, channels.clone()),
@@ -128,9 +128,10 @@ pub(super) fn normalize<B: Slices>(
     let shape = tensors[0].shape();
     let values = B::read(&tensors[0]);
     let (norm, residual) = tensors[1..].split_at(NormSpec::LEN);
+    let group = spec.norm.group;
     let norm = NormValues::new::<B>(norm, spec.norm);
     let residual = residual.first().map(B::read);
-    let x = channel_map(&values, &shape);
+    let x = channel_map(&values, &shape, group);
     let y = kernels::norm::forward(x, norm.affine(), residual.as_deref(), spec.relu);
     B::write(y, shape)
 }

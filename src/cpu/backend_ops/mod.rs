@@ -28,9 +28,9 @@ pub trait KernelBackend: Backend {
         spec: TransposedSpec,
     ) -> FloatTensor<Self>;
 
-    /// Mean and biased variance of each channel. They carry no gradient: the backward pass of the norm that uses
+    /// Mean and biased variance of each channel, which it shares with the others of its `group`. They carry no gradient: the backward pass of the norm that uses
     /// them accounts for their dependence on the map.
-    fn moments(x: FloatTensor<Self>) -> Tensors<Self>;
+    fn moments(x: FloatTensor<Self>, group: usize) -> Tensors<Self>;
 
     /// `relu(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
     fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormalizeSpec)
@@ -50,8 +50,8 @@ impl KernelBackend for burn::backend::Flex {
         forward::convolve_transposed::<Self>(&inputs.0, &spec)
     }
 
-    fn moments(x: FloatTensor<Self>) -> Tensors<Self> {
-        forward::moments::<Self>(&x)
+    fn moments(x: FloatTensor<Self>, group: usize) -> Tensors<Self> {
+        forward::moments::<Self>(&x, group)
     }
 
     fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
@@ -73,8 +73,8 @@ impl KernelBackend for burn::backend::NdArray {
         forward::convolve_transposed::<Self>(&inputs.0, &spec)
     }
 
-    fn moments(x: FloatTensor<Self>) -> Tensors<Self> {
-        forward::moments::<Self>(&x)
+    fn moments(x: FloatTensor<Self>, group: usize) -> Tensors<Self> {
+        forward::moments::<Self>(&x, group)
     }
 
     fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {

@@ -11,6 +11,8 @@ pub struct NormSpec {
     pub(crate) epsilon: f64,
     /// Whether mean and variance were computed from this map. If so, gradients flow through them.
     pub(crate) of_batch: bool,
+    /// The number of consecutive channels that share mean and variance.
+    pub(crate) group: usize,
 }
 
 impl NormSpec {

@@ -20,12 +20,13 @@ fn spatial(shape: &Shape) -> Vec<usize> {
     shape.iter().skip(2).copied().collect()
 }
 
-/// A feature map as batch norm reads it: channels and positions.
-pub(super) fn channel_map<'a>(values: &'a [f32], shape: &Shape) -> ChannelMap<'a> {
+/// A feature map as a norm reads it, of which `group` channels share mean and variance.
+pub(super) fn channel_map<'a>(values: &'a [f32], shape: &Shape, group: usize) -> ChannelMap<'a> {
     ChannelMap {
         values,
         channels: shape[1],
         positions: spatial(shape).iter().product(),
+        group,
     }
 }
 

@@ -215,6 +215,7 @@ mod fused {
                 norm: epilogue.norm.map(|norm| NormSpec {
                     epsilon: norm.epsilon,
                     of_batch: false,
+                    group: 1,
                 }),
                 residual: epilogue.residual.is_some(),
                 relu: epilogue.relu,
@@ -237,6 +238,7 @@ mod fused {
         NormSpec {
             epsilon: norm.epsilon,
             of_batch: norm.of_batch,
+            group: 1,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Batch norms.
+//! Batch norms, and those of groups of channels.
 
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
@@ -22,6 +22,29 @@ pub(crate) fn batch_norm<const R: usize>(
         Some(norm) => normalize(x, &norm, residual),
         None => add_relu(norm.forward(x), residual, relu),
     }
+}
+
+/// A norm of groups of channels of each sample: group norm, or instance norm, where each channel is a group.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kernels"), allow(dead_code))]
+pub(crate) struct GroupNorm {
+    pub(crate) groups: usize,
+    pub(crate) gamma: Option<Tensor<1>>,
+    pub(crate) beta: Option<Tensor<1>>,
+    pub(crate) epsilon: f64,
+}
+
+/// `norm(x)`
+pub(crate) fn group_norm<const R: usize>(
+    norm: GroupNorm,
+    x: Tensor<R>,
+) -> Outcome<Tensor<R>, Tensor<R>> {
+    #[cfg(feature = "kernels")]
+    if fused::takes_group_norm(&norm, &x) {
+        return Outcome::Fused(fused::group_norm(norm, x));
+    }
+    let _ = norm;
+    Outcome::Declined(x)
 }
 
 /// The norm as it applies to `x` now: in training (with recorded gradients) with the statistics of the batch, which
@@ -81,6 +104,7 @@ mod fused {
     use crate::cpu::backend_ops::{KernelBackend, NormSpec, NormalizeSpec, Tensors};
     use crate::cpu::deferred_norm::NormVectors;
     use crate::cpu::lazy_concat::Part;
+    use crate::shape::with_channels;
 
     /// Mean and biased variance of each channel.
     #[derive(Clone, Debug)]
@@ -90,7 +114,12 @@ mod fused {
     }
 
     pub(in crate::cpu) fn moments<const R: usize>(x: &Tensor<R>) -> Moments {
-        let found = <Dispatch as KernelBackend>::moments(x.clone().into_dispatch()).0;
+        moments_of_groups(x, 1)
+    }
+
+    /// Those of `group` consecutive channels together, once for each of them.
+    fn moments_of_groups<const R: usize>(x: &Tensor<R>, group: usize) -> Moments {
+        let found = <Dispatch as KernelBackend>::moments(x.clone().into_dispatch(), group).0;
         let mut found = found.into_iter().map(Tensor::from_dispatch);
         let mut next = || {
             found
@@ -163,6 +192,16 @@ mod fused {
             };
             return add_relu(normalize(x, &linear, None), Some(residual), norm.relu);
         }
+        normalize_groups(x, norm, residual, 1)
+    }
+
+    /// `relu(norm(x) + residual)`, where `group` consecutive channels share mean and variance.
+    fn normalize_groups<const R: usize>(
+        x: Tensor<R>,
+        norm: &DeferredNorm,
+        residual: Option<Tensor<R>>,
+        group: usize,
+    ) -> Tensor<R> {
         let mut tensors = vec![x.into_dispatch()];
         let vectors = norm.vectors.clone().into_array();
         tensors.extend(vectors.map(Tensor::into_dispatch));
@@ -171,11 +210,56 @@ mod fused {
             norm: NormSpec {
                 epsilon: norm.epsilon,
                 of_batch: norm.of_batch,
+                group,
             },
             relu: norm.relu,
         };
         let y = <Dispatch as KernelBackend>::normalize(Tensors(tensors), spec);
         Tensor::from_dispatch(y)
+    }
+
+    /// Whether there is a kernel: for f32, and channels that the groups divide.
+    pub(super) fn takes_group_norm<const R: usize>(norm: &GroupNorm, x: &Tensor<R>) -> bool {
+        let channels = x.dims()[1];
+        let is_vector =
+            |vector: &Tensor<1>| vector.dtype() == DType::F32 && vector.dims() == [channels];
+        super::super::has_kernels(x)
+            && !x.dims().contains(&0)
+            && norm.groups > 0
+            && channels.is_multiple_of(norm.groups)
+            && norm.gamma.iter().chain(&norm.beta).all(is_vector)
+    }
+
+    /// The shape with each channel of each sample as a channel of one sample.
+    fn one_sample<const R: usize>(dims: [usize; R]) -> [usize; R] {
+        let mut shape = with_channels(dims, dims[0] * dims[1]);
+        shape[0] = 1;
+        shape
+    }
+
+    pub(super) fn group_norm<const R: usize>(norm: GroupNorm, x: Tensor<R>) -> Tensor<R> {
+        let dims = x.dims();
+        let [samples, channels] = [dims[0], dims[1]];
+        let group = channels / norm.groups;
+        let device = x.device();
+        let vector = |vector: Option<Tensor<1>>, value: f32| match vector {
+            Some(vector) => vector.repeat(&[samples]),
+            None => Tensor::full([samples * channels], value, &device),
+        };
+        let x = x.reshape(one_sample(dims));
+        let found = moments_of_groups(&x, group);
+        let norm = DeferredNorm {
+            vectors: NormVectors {
+                gamma: vector(norm.gamma, 1.0),
+                beta: vector(norm.beta, 0.0),
+                mean: found.mean,
+                variance: found.variance,
+            },
+            epsilon: norm.epsilon,
+            relu: false,
+            of_batch: true,
+        };
+        normalize_groups(x, &norm, None, group).reshape(dims)
     }
 
     pub(super) fn read_through_norm<const R: usize>(

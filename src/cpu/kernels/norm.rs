@@ -1,5 +1,5 @@
-//! Batch norm with what follows it, `y = relu(scale (x - mean) + shift + residual)`, in two passes over the map;
-//! its gradient in two more. Sums are accumulated in f64 after every block.
+//! Batch and group norm with what follows them, `y = relu(scale (x - mean) + shift + residual)`, in two passes over the
+//! map; the gradient in two more. Sums are accumulated in f64 after every block.
 
 use alloc::{vec, vec::Vec};
 
@@ -61,13 +61,16 @@ pub(super) fn sum(values: &[f32]) -> f64 {
     threads::instructions().dispatch(Sum(values))
 }
 
-/// A feature map as batch norm reads it: channels and positions.
+/// A feature map as a norm reads it: channels and positions. (For group norm, each channel of each sample is a channel of
+/// one sample.)
 #[derive(Clone, Copy)]
 pub(crate) struct ChannelMap<'a> {
     /// `[batch, channels, positions]`
     pub(crate) values: &'a [f32],
     pub(crate) channels: usize,
     pub(crate) positions: usize,
+    /// The number of consecutive channels that share mean and variance.
+    pub(crate) group: usize,
 }
 
 impl<'a> ChannelMap<'a> {
@@ -77,9 +80,9 @@ impl<'a> ChannelMap<'a> {
         planes.skip(channel).step_by(self.channels)
     }
 
-    /// The values of a channel in the whole batch.
+    /// The values that share mean and variance.
     fn count(self) -> f64 {
-        (self.values.len() / self.channels) as f64
+        (self.values.len() / self.channels * self.group) as f64
     }
 }
 
@@ -109,46 +112,57 @@ pub(crate) fn moments(x: ChannelMap) -> Moments {
         mean: vec![0.0; x.channels],
         variance: vec![0.0; x.channels],
     };
-    let channels = found.mean.iter_mut().zip(&mut found.variance).enumerate();
-    let channels = channels.map(|(index, (mean, variance))| ChannelMoments {
-        index,
-        mean,
-        variance,
-    });
-    threads::run(&MomentsOf(x), channels.collect());
+    let means = found.mean.chunks_exact_mut(x.group);
+    let groups = means.zip(found.variance.chunks_exact_mut(x.group));
+    let groups = groups
+        .enumerate()
+        .map(|(index, (mean, variance))| GroupMoments {
+            first: index * x.group,
+            mean,
+            variance,
+        });
+    threads::run(&MomentsOf(x), groups.collect());
     found
 }
 
 struct MomentsOf<'a>(ChannelMap<'a>);
 
-struct ChannelMoments<'a> {
-    index: usize,
-    mean: &'a mut f32,
-    variance: &'a mut f32,
+/// The channels from `first` on that share mean and variance.
+struct GroupMoments<'a> {
+    first: usize,
+    mean: &'a mut [f32],
+    variance: &'a mut [f32],
 }
 
-impl Work<ChannelMoments<'_>> for MomentsOf<'_> {
+impl Work<GroupMoments<'_>> for MomentsOf<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, channel: ChannelMoments, _: &mut Scratch) {
+    fn run<S: Simd>(&self, _: S, group: GroupMoments, _: &mut Scratch) {
         let count = self.0.count();
+        let channels = group.first..group.first + self.0.group;
         let mut total = 0.0;
-        for plane in self.0.planes(channel.index) {
-            total += sums(plane.len(), |i| [plane[i]])[0];
+        for channel in channels.clone() {
+            for plane in self.0.planes(channel) {
+                total += sums(plane.len(), |i| [plane[i]])[0];
+            }
         }
         let center = (total / count) as f32;
         let mut off = [0.0; 2];
-        for plane in self.0.planes(channel.index) {
-            let more = sums(plane.len(), |i| {
-                let d = plane[i] - center;
-                [d, d * d]
-            });
-            off = [off[0] + more[0], off[1] + more[1]];
+        for channel in channels {
+            for plane in self.0.planes(channel) {
+                let more = sums(plane.len(), |i| {
+                    let d = plane[i] - center;
+                    [d, d * d]
+                });
+                off = [off[0] + more[0], off[1] + more[1]];
+            }
         }
         let [mean, square] = off.map(|sum| sum / count);
-        *channel.mean = (f64::from(center) + mean) as f32;
+        group.mean.fill((f64::from(center) + mean) as f32);
         let variance = (square - mean * mean) as f32;
         // (Not `max`, which would hide a NaN.)
-        *channel.variance = if variance < 0.0 { 0.0 } else { variance };
+        group
+            .variance
+            .fill(if variance < 0.0 { 0.0 } else { variance });
     }
 }
 
@@ -271,15 +285,25 @@ pub(crate) fn backward(
         x,
         residual: residuals.as_mut().and_then(Iterator::next),
     });
-    let channels = channels.collect();
+    let groups = in_groups(channels.collect(), x.group);
     drop(residuals);
-    threads::run(&work, channels);
+    threads::run(&work, groups);
     Gradients {
         x: to_x.finish(),
         gamma,
         beta,
         residual: to_residual.map(UninitBuffer::finish),
     }
+}
+
+/// The channels in groups of `group`.
+fn in_groups(mut channels: Vec<ChannelGradients>, group: usize) -> Vec<Vec<ChannelGradients>> {
+    let mut groups = Vec::with_capacity(channels.len() / group);
+    while !channels.is_empty() {
+        let rest = channels.split_off(group.min(channels.len()));
+        groups.push(core::mem::replace(&mut channels, rest));
+    }
+    groups
 }
 
 struct NormGradients<'a> {
@@ -321,14 +345,16 @@ impl NormGradients<'_> {
     }
 }
 
-impl Work<ChannelGradients<'_>> for NormGradients<'_> {
+impl NormGradients<'_> {
+    /// Writes the gradient of a channel before the activation, and those of shift and scale, which it returns, too.
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, channel: ChannelGradients, _: &mut Scratch) {
+    fn before_activation<'p>(
+        &self,
+        channel: ChannelGradients<'p>,
+    ) -> ([f64; 2], Vec<&'p mut [f32]>) {
         let c = channel.index;
         let inverse = self.norm.inverse_deviation[c];
         let affine = self.norm.affine.of(c);
-        let (mean, scale) = (affine.mean, affine.scale);
-        // First the gradient before the activation, with its sums; then the gradient of the map.
         let mut totals = [0.0f64; 2];
         let mut outputs = match self.mask {
             ReluMask::Output(values) => Some(ChannelMap { values, ..self.x }.planes(c)),
@@ -340,7 +366,9 @@ impl Work<ChannelGradients<'_>> for NormGradients<'_> {
             let output = outputs.as_mut().and_then(Iterator::next);
             let into = self.behind_relu(affine, x, gradient, output, into);
             let seen = &*into;
-            let more = sums(x.len(), |i| [seen[i], seen[i] * ((x[i] - mean) * inverse)]);
+            let more = sums(x.len(), |i| {
+                [seen[i], seen[i] * ((x[i] - affine.mean) * inverse)]
+            });
             totals = [totals[0] + more[0], totals[1] + more[1]];
             behind.push(into);
         }
@@ -351,13 +379,34 @@ impl Work<ChannelGradients<'_>> for NormGradients<'_> {
                 into.fill(g.iter().copied());
             }
         }
+        (totals, behind)
+    }
+}
+
+impl Work<Vec<ChannelGradients<'_>>> for NormGradients<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S, group: Vec<ChannelGradients>, _: &mut Scratch) {
+        // The sums over the channels that share mean and variance, of `scale g` and of `scale g (x - mean) / deviation`.
+        let mut totals = [0.0f64; 2];
+        let mut channels = Vec::with_capacity(group.len());
+        for channel in group {
+            let c = channel.index;
+            let ([beta, gamma], behind) = self.before_activation(channel);
+            let scale = f64::from(self.norm.affine.of(c).scale);
+            totals = [totals[0] + scale * beta, totals[1] + scale * gamma];
+            channels.push((c, behind));
+        }
         let [mean_g, mean_gx] = match self.norm.of_batch {
             true => totals.map(|total| (total / self.x.count()) as f32),
             false => [0.0; 2],
         };
-        for (x, into) in self.x.planes(c).zip(behind) {
-            for (g, x) in into.iter_mut().zip(x) {
-                *g = scale * (*g - mean_g - (x - mean) * inverse * mean_gx);
+        for (c, behind) in channels {
+            let inverse = self.norm.inverse_deviation[c];
+            let Affine { mean, scale, .. } = self.norm.affine.of(c);
+            for (x, into) in self.x.planes(c).zip(behind) {
+                for (g, x) in into.iter_mut().zip(x) {
+                    *g = scale * *g - mean_g - (x - mean) * inverse * mean_gx;
+                }
             }
         }
     }

@@ -214,6 +214,9 @@ impl Recorder {
             (Op::Conv(op), [x]) => Some(self.convolution(node, op, x, y)),
             (Op::ConvTranspose(op), [x]) => self.transposed(node, op, x, y),
             (Op::Norm(NormKind::Batch), [x]) => Some(self.norm(x)),
+            (Op::Norm(NormKind::Group { .. } | NormKind::Instance), [x]) => {
+                Some(self.group_norm(node, x, y))
+            }
             (Op::Activation(ActivationConfig::Relu), [x]) => self.relu(x),
             (Op::Elementwise(Elementwise::Sum), [block, residual]) => self.sum(block, residual, y),
             (Op::Pool { kind, .. }, [x]) => self.pool(*kind, x, y),
@@ -308,6 +311,16 @@ impl Recorder {
             });
         }
         parts
+    }
+
+    /// A norm of groups of channels is written. Its backward pass computes the norm of the input anew.
+    fn group_norm(&mut self, node: &Node, x: &MapPlan, y: &MapPlan) -> Vec<Part> {
+        let input = self.tensor(x);
+        let mut step = Step::reading(&[input])
+            .saving(&[input])
+            .with_new_gradients();
+        step.parameters = composed::parameter_bytes(node);
+        vec![Part::new(self.tape.push(y.bytes(), step), y)]
     }
 
     /// ReLU behind a norm is applied with it.

@@ -16,6 +16,7 @@ fn norms_and_their_gradients() {
         values: &values,
         channels,
         positions,
+        group: 1,
     };
     let at = |n: usize, c: usize, p: usize| (n * channels + c) * positions + p;
     let all = || (0..batch).flat_map(|n| (0..positions).map(move |p| (n, p)));
@@ -77,6 +78,7 @@ fn a_constant_channel_is_normalised_to_its_shift() {
             values: &values,
             channels: 1,
             positions: 1_111,
+            group: 1,
         };
         with_all_instructions(|| {
             let found = norm::moments(map);
@@ -93,6 +95,7 @@ fn the_moments_of_a_large_mean_are_those_of_the_differences() {
         values: &values,
         channels: 1,
         positions: values.len(),
+        group: 1,
     };
     let count = values.len() as f64;
     let wanted = values.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
@@ -102,5 +105,74 @@ fn the_moments_of_a_large_mean_are_those_of_the_differences() {
         let found = norm::moments(map);
         assert_eq!(found.mean[0], wanted as f32);
         assert!((f64::from(found.variance[0]) / wanted_variance - 1.0).abs() < 1e-6);
+    });
+}
+
+#[test]
+fn channels_of_a_group_share_mean_and_variance() {
+    let [channels, positions, group] = [6, 19, 3];
+    let of = |seed| noise(channels * positions, seed);
+    let (values, gradient) = (of(1), of(2));
+    let [gamma, beta] = [4, 5].map(|seed| noise(channels, seed));
+    let map = norm::ChannelMap {
+        values: &values,
+        channels,
+        positions,
+        group,
+    };
+    // sum(gradient (gamma (x - mean) / deviation + beta)), in f64
+    let loss = |x: &dyn Fn(usize) -> f64, gamma: &dyn Fn(usize) -> f64| -> f64 {
+        let of_group = |first: usize| {
+            let all = || first * positions..(first + group) * positions;
+            let count = (group * positions) as f64;
+            let mean = all().map(x).sum::<f64>() / count;
+            let square = all().map(|i| (x(i) - mean).powi(2)).sum::<f64>() / count;
+            let deviation = (square + 1e-3).sqrt();
+            let term = |i: usize| {
+                let y = gamma(i / positions) * (x(i) - mean) / deviation;
+                f64::from(gradient[i]) * (y + f64::from(beta[i / positions]))
+            };
+            all().map(term).sum::<f64>()
+        };
+        (0..channels).step_by(group).map(of_group).sum()
+    };
+    with_all_instructions(|| {
+        let moments = norm::moments(map);
+        assert_eq!(moments.mean[0], moments.mean[2]);
+        assert_ne!(moments.mean[2], moments.mean[3]);
+        let inverse = moments.variance.iter().map(|v| 1.0 / (v + 1e-3).sqrt());
+        let inverse: Vec<f32> = inverse.collect();
+        let scale = gamma.iter().zip(&inverse).map(|(gamma, d)| gamma * d);
+        let scale: Vec<f32> = scale.collect();
+        let numbers = norm::Norm {
+            affine: ChannelAffine {
+                mean: &moments.mean,
+                scale: &scale,
+                shift: &beta,
+            },
+            inverse_deviation: &inverse,
+            of_batch: true,
+        };
+        let y = norm::forward(map, numbers.affine, None, false);
+        let (x, g) = (
+            |i: usize| f64::from(values[i]),
+            |c: usize| f64::from(gamma[c]),
+        );
+        let base = loss(&x, &g);
+        let sum: f64 = y.iter().zip(&gradient).map(|(y, g)| f64::from(y * g)).sum();
+        assert!((sum - base).abs() < 1e-4);
+        let found = norm::backward(map, &gradient, numbers, norm::ReluMask::None, false);
+        let near = |found: f32, moved: f64| {
+            let slope = (moved - base) / 1e-6;
+            assert!((f64::from(found) - slope).abs() < 1e-3, "{found}, {slope}");
+        };
+        for c in 0..channels {
+            let wider = |other: usize| g(other) + if other == c { 1e-6 } else { 0.0 };
+            near(found.gamma[c], loss(&x, &wider));
+            for i in [c * positions, c * positions + 7] {
+                let moved = |j: usize| x(j) + if i == j { 1e-6 } else { 0.0 };
+                near(found.x[i], loss(&moved, &g));
+            }
+        }
     });
 }
