@@ -285,7 +285,7 @@ pub(crate) fn backward(
         x,
         residual: residuals.as_mut().and_then(Iterator::next),
     });
-    let groups = in_groups(channels.collect(), x.group);
+    let groups = in_groups(channels, x.group);
     drop(residuals);
     threads::run(&work, groups);
     Gradients {
@@ -297,13 +297,14 @@ pub(crate) fn backward(
 }
 
 /// The channels in groups of `group`.
-fn in_groups(mut channels: Vec<ChannelGradients>, group: usize) -> Vec<Vec<ChannelGradients>> {
-    let mut groups = Vec::with_capacity(channels.len() / group);
-    while !channels.is_empty() {
-        let rest = channels.split_off(group.min(channels.len()));
-        groups.push(core::mem::replace(&mut channels, rest));
-    }
-    groups
+fn in_groups<'a>(
+    channels: impl ExactSizeIterator<Item = ChannelGradients<'a>>,
+    group: usize,
+) -> Vec<Vec<ChannelGradients<'a>>> {
+    let count = channels.len() / group;
+    let mut channels = channels;
+    let groups = (0..count).map(|_| channels.by_ref().take(group).collect());
+    groups.collect()
 }
 
 struct NormGradients<'a> {

@@ -367,9 +367,9 @@ impl Recorder {
 
     /// The max pool of the kernels finds the largest values anew in the backward pass.
     fn pool(&mut self, kind: PoolKind, x: &MapPlan, y: &MapPlan) -> Option<Vec<Part>> {
-        let plane = |map| match spatial_of(map) {
-            &[columns] => Some([1, columns]),
-            &[rows, columns] => Some([rows, columns]),
+        let plane = |map| match *spatial_of(map) {
+            [columns] => Some([1, columns]),
+            [rows, columns] => Some([rows, columns]),
             _ => None,
         };
         let [input, output] = [x, y].map(plane);
