@@ -116,6 +116,7 @@ impl ConvShape {
             && (groups == 1 || self.sources.len() == 1)
             && (!is_enlarged || (self.geometry.is_dense() && groups == 1))
             && stride.iter().all(|&stride| stride <= MAX_STEP)
+            && self.geometry.depth.stride <= MAX_STEP
             && has_short_rows(
                 &self.geometry,
                 [first.read_size(), self.geometry.size],
@@ -232,6 +233,7 @@ impl TransposedShape {
     pub(crate) fn is_taken(&self) -> bool {
         let is_near = |&stride: &usize| stride <= MAX_STEP;
         self.geometry.stride.iter().all(is_near)
+            && is_near(&self.geometry.depth.stride)
             && has_short_rows(
                 &self.geometry,
                 [self.geometry.size, self.size.plane],
