@@ -6,6 +6,7 @@ use burn_skip::block::{ConvNormAct, ConvNormActConfig};
 use burn_skip::down::DownConfig;
 use burn_skip::fit::Fit;
 use burn_skip::gate::GateConfig;
+use burn_skip::merge::Order;
 use burn_skip::net::{
     ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, PlainEncoderConfig,
     ResNetEncoderConfig, UnetConfig,
@@ -13,7 +14,7 @@ use burn_skip::net::{
 use burn_skip::plan::{Executor, Node, NormKind, Op, Plan};
 use burn_skip::pool::{PoolConfig, PoolKind};
 use burn_skip::up::UpConfig;
-use burn_skip::{DirectSum, FlattenPadReshape, SkipConcat, Trace};
+use burn_skip::{Axis, DirectSum, FlattenPadReshape, SkipConcat, SkipConcatConfig, Trace};
 use serde_json::Value;
 
 fn network(name: &str) -> NetConfig {
@@ -238,6 +239,24 @@ fn misaligned_maps_are_noted() {
         texts[0],
         "deep lies 4.00 positions behind skip along the height and the width"
     );
+}
+
+#[test]
+fn a_plan_tells_in_which_order_maps_are_joined() {
+    let of = |config: SkipConcatConfig| {
+        let block: ConvNormAct = ConvNormActConfig::new([4, 2], 3).init(&Device::flex());
+        let plan = config.init(block).plan([1, 4, 9, 9]);
+        let (_, join) = plan.nodes().pop().unwrap();
+        let channels: Vec<_> = join.inputs.iter().map(|map| map.shape[1]).collect();
+        (join.op.clone(), channels)
+    };
+    let axis = Axis::Channels;
+    let reversed = false;
+    let deep_first = of(SkipConcatConfig::new());
+    assert_eq!(deep_first, (Op::Concat { axis, reversed }, vec![2, 4]));
+    let reversed = true;
+    let skip_first = of(SkipConcatConfig::new().with_order(Order::SkipFirst));
+    assert_eq!(skip_first, (Op::Concat { axis, reversed }, vec![2, 4]));
 }
 
 #[test]

@@ -155,7 +155,10 @@ impl Merge {
     /// The operation, in a plan.
     fn op(self) -> Op {
         let elementwise = match self {
-            Self::Concat { axis, .. } => return Op::Concat(axis),
+            Self::Concat { axis, order } => {
+                let reversed = order == Order::SkipFirst;
+                return Op::Concat { axis, reversed };
+            }
             Self::Add => Elementwise::Sum,
             Self::Mean => Elementwise::Mean,
             Self::Mul => Elementwise::Product,

@@ -71,7 +71,12 @@ pub enum Op {
         scale: Vec<usize>,
     },
     /// A concatenation.
-    Concat(Axis),
+    Concat {
+        /// The axis along which the maps are joined.
+        axis: Axis,
+        /// Whether they are joined from the last input to the first.
+        reversed: bool,
+    },
     /// Maps of one shape become one, value by value.
     Elementwise(Elementwise),
     /// A factor for each channel.

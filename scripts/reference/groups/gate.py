@@ -1,4 +1,4 @@
-"""Gates: segmentation_models.pytorch's SCSE and MONAI's attention."""
+"""Gates: segmentation_models.pytorch's SCSE, MONAI's attention and torchvision's squeeze-and-excitation."""
 
 from functools import partial
 from itertools import product
@@ -6,6 +6,7 @@ from itertools import product
 import torch
 from monai.networks.nets.attentionunet import AttentionBlock
 from segmentation_models_pytorch.base.modules import SCSEModule
+from torchvision.ops import SqueezeExcitation
 
 from ..case import Case, draw_weights, record_torch, run_torch
 from ..draw import Draw, text
@@ -13,30 +14,36 @@ from ..writer import Recipe
 
 RANKS = (3, 4, 5)
 SCSE_PARTS = {"cSE.1": "squeeze.conv", "cSE.3": "excite.conv", "sSE.0": "spatial.conv"}
+SE_PARTS = {"fc1": "squeeze.conv", "fc2": "excite.conv"}
 ATTENTION_PARTS = {"W_x": "of_map", "W_g": "of_guide", "psi": "weight"}
 
 
-def scse_path(key: str) -> str:
+def renamed(key: str, parts: dict[str, str]) -> str:
     """From `cSE.1.weight` to `squeeze.conv.weight`."""
     part, leaf = key.rsplit(".", 1)
-    return f"{SCSE_PARTS[part]}.{leaf}"
+    return f"{parts[part]}.{leaf}"
 
 
-def of_scse(draw: Draw, reduction: int) -> Case:
-    """`SCSEModule` of segmentation_models.pytorch; it looks at no guide"""
+def of_channels(draw: Draw, kind: str, reduction: int) -> Case:
+    """A gate that looks at no guide"""
     channels = reduction * draw.integer(1, 2) + draw.integer(0, reduction - 1)
     guide = draw.integer(1, 2)
     size, batch = draw.size(4, high=7), draw.batch()
     layer = {
         "Gate": {
-            "gate": {"Scse": {"reduction": reduction}},
+            "gate": {kind: {"reduction": reduction}},
             "channels": channels,
             "guide_channels": guide,
         }
     }
-    case = Case(f"smp-scse-c{channels}-by{reduction}-r4-{text(size)}", 4, layer)
-    module = SCSEModule(channels, reduction)
-    case = run_torch(draw, case, module, [draw.map(channels, size, batch)], scse_path)
+    if kind == "Scse":
+        source, parts, module = "smp-scse", SCSE_PARTS, SCSEModule(channels, reduction)
+    else:
+        source, parts = "torchvision-se", SE_PARTS
+        module = SqueezeExcitation(channels, channels // reduction)
+    case = Case(f"{source}-c{channels}-by{reduction}-r4-{text(size)}", 4, layer)
+    maps = [draw.map(channels, size, batch)]
+    case = run_torch(draw, case, module, maps, partial(renamed, parts=parts))
     case.tensors["x1"] = draw.map(guide, size, batch)
     return case
 
@@ -84,8 +91,11 @@ def of_attention(draw: Draw, train: bool, rank: int) -> Case:
 
 
 def recipes() -> list[Recipe]:
-    """Both gates; attention in all ranks, in training and not."""
-    found: list[Recipe] = [partial(of_scse, reduction=reduction) for reduction in (1, 2, 2, 4)]
+    """All gates; attention in all ranks, in training and not."""
+    reductions = (1, 2, 2, 4)
+    found: list[Recipe] = [partial(of_channels, kind="Scse", reduction=r) for r in reductions]
     for rank, train in product(RANKS, (False, True)):
         found.append(partial(of_attention, train=train, rank=rank))
+    # (What is new comes last: the draws follow from the place.)
+    found += [partial(of_channels, kind="Se", reduction=r) for r in reductions]
     return found

@@ -11,7 +11,7 @@ use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
 use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut, offset};
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
-use super::weight_gradient::{WeightRows, channels_last, padded};
+use super::weight_rows::{WeightRows, channels_last, padded};
 use crate::cpu::policy::Geometry;
 
 /// Floats that the packed rows of a block may take.

@@ -26,6 +26,7 @@ mod tap_sums;
 mod threads;
 mod tiling;
 mod weight_gradient;
+mod weight_rows;
 mod winograd;
 mod winograd_gradient;
 

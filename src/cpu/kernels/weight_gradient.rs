@@ -5,13 +5,9 @@ use alloc::{vec, vec::Vec};
 use super::direct_gradient::DirectGradient;
 use super::enlarged::{Enlarged, as_stored};
 use super::source::{Source, channels_of, shape_of, through};
-use super::threads::{self, Work};
-use super::tiling::whole_shares;
+use super::weight_rows::{WeightSize, share};
 use super::winograd_gradient::WinogradGradient;
-use crate::cpu::policy::{Algorithm, Geometry, LANES};
-
-/// Floats of all partial sums of a weight, which are added at the end.
-const MAX_SHARED: usize = 512 * 1024;
+use crate::cpu::policy::{Algorithm, Geometry};
 
 /// The gradient of the weight, `[outputs, inputs / groups, kernel...]`, from the gradient of the output.
 pub(crate) fn weight_gradient(
@@ -95,81 +91,4 @@ fn plain_weight_gradient(
     }
     let work = DirectGradient::new(sources, gradient, batch, geometry, shape.is_line());
     share(&work, weight, work.blocks(), outputs)
-}
-
-/// The size of a weight.
-#[derive(Clone, Copy)]
-struct WeightSize {
-    outputs: usize,
-    /// Values of an output.
-    row: usize,
-    groups: usize,
-}
-
-/// Some rows of the weight, summed over every `step`-th block of rows of the maps.
-pub(super) struct WeightRows<'a> {
-    pub(super) first: usize,
-    pub(super) weight: &'a mut [f32],
-    pub(super) block: usize,
-    pub(super) step: usize,
-}
-
-/// Runs the work with about `most` rows of the weight per task at most. The blocks of the maps are distributed over the
-/// threads as long as a partial weight for each thread is small; then the rows of the weight are.
-fn share(
-    work: &impl for<'a> Work<WeightRows<'a>>,
-    size: WeightSize,
-    blocks: usize,
-    most: usize,
-) -> Vec<f32> {
-    let WeightSize {
-        outputs,
-        row,
-        groups,
-    } = size;
-    let len = outputs * row;
-    let shares = threads::even((MAX_SHARED / len).clamp(1, threads::parts().min(blocks)));
-    let pieces = threads::pieces(shares, outputs.div_ceil(most));
-    let some = whole_shares(outputs.div_ceil(pieces), outputs / groups, groups);
-    let mut weight = vec![0.0; len];
-    let mut others = vec![vec![0.0; len]; shares - 1];
-    let mut tasks = Vec::new();
-    for (block, weight) in core::iter::once(&mut weight).chain(&mut others).enumerate() {
-        for (index, weight) in weight.chunks_mut(some * row).enumerate() {
-            tasks.push(WeightRows {
-                first: index * some,
-                weight,
-                block,
-                step: shares,
-            });
-        }
-    }
-    threads::run(work, tasks);
-    for other in others {
-        for (sum, more) in weight.iter_mut().zip(other) {
-            *sum += more;
-        }
-    }
-    weight
-}
-
-/// The channels rounded up to whole vectors of any width.
-pub(super) fn padded(channels: usize) -> usize {
-    channels.next_multiple_of(LANES)
-}
-
-/// From `[channel, position]` to `[position, channel]`, block by block.
-#[inline(always)]
-pub(super) fn channels_last(packed: &[f32], len: usize, channels: usize, into: &mut [f32]) {
-    const BLOCK: usize = 16;
-    let width = padded(channels);
-    for start in (0..len).step_by(BLOCK) {
-        let some = BLOCK.min(len - start);
-        let into = &mut into[start * width..][..some * width];
-        for (channel, from) in packed.chunks_exact(len).take(channels).enumerate() {
-            for (into, from) in into.chunks_exact_mut(width).zip(&from[start..]) {
-                into[channel] = *from;
-            }
-        }
-    }
 }

@@ -10,7 +10,7 @@ use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
 use super::raw::transforms;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
-use super::weight_gradient::{WeightRows, channels_last, padded};
+use super::weight_rows::{WeightRows, channels_last, padded};
 use super::winograd::{self, GAP};
 use crate::cpu::policy::{COMPONENTS, Geometry};
 

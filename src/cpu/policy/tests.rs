@@ -302,7 +302,12 @@ fn a_volume_is_a_map_for_each_slice_with_channels_for_each_tap_of_the_depth() {
     assert_eq!(shape.input_gradient(12, size).depth_taps(), 2);
     shape.geometry.depth.dilation = 2;
     assert_eq!(shape.input_gradient(12, size).depth_taps(), 3);
-    // StoredSlices that are repeated are read where they are.
+    // A stride makes a phase of the gradient for each of its steps, and there is memory for four.
+    shape.geometry.depth.stride = 4;
+    assert!(shape.is_taken());
+    shape.geometry.depth.stride = 5;
+    assert!(!shape.is_taken());
+    // Slices that are repeated are read where they are.
     let repeated = ConvShape {
         sources: vec![SourceShape::new(12, &[4, 16, 16], &[2, 1, 1]).unwrap()],
         geometry: Geometry::new(numbers, 1, &[8, 16, 16]).unwrap(),

@@ -101,7 +101,7 @@ fn a_weight_of_another_shape_is_refused() {
 }
 
 #[test]
-#[allow(deprecated)]
+#[allow(deprecated, clippy::single_element_loop)] // (one device without ndarray)
 fn a_weight_that_changes_is_used_as_it_is() {
     for device in [
         Device::flex(),

@@ -47,7 +47,7 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
         Op::Pool { kind, .. } => pool(tape, *kind, input, &x.shape, &y.shape),
         Op::AdaptivePool(AdaptiveKind::Max) => tape.max_pool(input, y.bytes()),
         Op::GlobalMean | Op::Pad(_) | Op::PadOrSlice => tape.moved(input, y.bytes()),
-        Op::Concat(_) | Op::DirectSum => tape.concatenation(inputs, y.bytes()),
+        Op::Concat { .. } | Op::DirectSum => tape.concatenation(inputs, y.bytes()),
         // (A view.)
         Op::Slice => input,
         Op::Reshape => match inputs.len() == 1 && x.bytes() == y.bytes() {

@@ -96,7 +96,7 @@ struct Recorder {
 fn is_lazy(node: &Node) -> bool {
     node.executor == Executor::Dispatch
         && match (&node.op, &node.inputs[..], &node.outputs[..]) {
-            (Op::Concat(Axis::Channels), ..) => true,
+            (Op::Concat { axis, .. }, ..) => *axis == Axis::Channels,
             (Op::Resize(mode), [x], [y]) => enlargement(*mode, x, y).is_some(),
             _ => false,
         }
@@ -220,7 +220,7 @@ impl Recorder {
             (Op::Activation(ActivationConfig::Relu), [x]) => self.relu(x),
             (Op::Elementwise(Elementwise::Sum), [block, residual]) => self.sum(block, residual, y),
             (Op::Pool { kind, .. }, [x]) => self.pool(*kind, x, y),
-            (Op::Concat(Axis::Channels), maps) => {
+            (Op::Concat { axis, .. }, maps) if *axis == Axis::Channels => {
                 let parts = maps.iter().map(|map| self.parts(map));
                 Some(parts.collect::<Vec<_>>().concat())
             }
