@@ -1,28 +1,21 @@
-//! [`Up`]: enlarge a map with a layer, to a scale or to the size of another map.
+//! [`UpConfig`]: how a map is enlarged, and its trace.
 
-use alloc::{format, vec, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use burn::config::Config;
-use burn::module::{Content, Module, ModuleDisplay};
-use burn::tensor::{Device, Tensor, ops::PadMode};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{AxisPadding, Map, Op, Planner, Record, WindowOp};
-use crate::layers::conv::{
-    Conv, ConvConfig, ConvTranspose, ConvTransposeConfig, LazyConcat, TransposedPadding,
-};
-use crate::layers::layer::Layer;
-use crate::layers::param::Rows;
-use crate::layers::pixel_shuffle::{BlockOrder, pixel_shuffle};
-use crate::layers::pool::{PoolConfig, PoolKind};
-use crate::layers::resize::{ResizeMode, resize, resize_shape, trace_resize, whole_factors};
+use super::shuffle::{icnr, trace_blur, trace_shuffle};
+use super::{NAME, Up, UpLayer};
+use crate::graph::{Map, Planner};
+use crate::layers::conv::{ConvConfig, ConvTransposeConfig, TransposedPadding};
+use crate::layers::pixel_shuffle::BlockOrder;
+use crate::layers::resize::{ResizeMode, resize_shape, trace_resize};
 use crate::plan::Trace;
 use crate::shape::{
-    PerAxis, ShapeError, axis_name, check_channels, check_not_huge, check_positive, expect, scaled,
-    spatial, with_channels, with_spatial,
+    PerAxis, ShapeError, check_channels, check_not_huge, check_positive, expect, scaled, spatial,
 };
-
-const NAME: &str = "Up";
 
 /// How a map is enlarged. The channels come from the layer that the enlargement belongs to.
 ///
@@ -142,7 +135,7 @@ impl UpConfig {
     }
 
     /// The scale when no size is asked for.
-    fn scale<const R: usize>(&self) -> Result<Vec<usize>, ShapeError> {
+    pub(super) fn scale<const R: usize>(&self) -> Result<Vec<usize>, ShapeError> {
         let (what, scale) = match self {
             Self::Resize { scale, .. } | Self::PixelShuffle { scale, .. } => ("scale", scale),
             Self::ConvTranspose { stride, .. } => ("stride", stride),
@@ -346,262 +339,5 @@ impl UpConfig {
             config: self.clone(),
             channels,
         }
-    }
-}
-
-/// A 1x1 convolution in which the `cell` channels that become one cell of the output start with the
-/// same weights, so that the shuffle starts as a nearest upsampling and draws no checkerboard.
-fn icnr<const R: usize>(
-    [input, output]: [usize; 2],
-    cell: usize,
-    order: BlockOrder,
-    device: &Device,
-) -> Conv<R> {
-    let config = ConvConfig::new([input, output * cell], 1);
-    expect(config.validate::<R>());
-    let mut shape = [1; R];
-    shape[0] = output * cell;
-    shape[1] = input;
-    let rows = Rows {
-        copies: cell,
-        side_by_side: order == BlockOrder::ChannelMajor,
-        fans: [input, output * cell],
-    };
-    let weight = rows.param(&config.initializer, shape, device);
-    let bias = rows.param(&config.initializer, [shape[0]], device);
-    config.with_parameters(weight, Some(bias))
-}
-
-/// Records a pixel shuffle to `channels` channels, which can reach no other size than its scale gives.
-fn trace_shuffle<const R: usize>(
-    planner: &mut Planner,
-    x: &Map<R>,
-    channels: usize,
-    target: &[usize],
-    scale: Vec<usize>,
-) -> Result<Map<R>, ShapeError> {
-    let is_any_size = planner.is_any_size();
-    planner.leaf("PixelShuffle", &[x], || {
-        let natural = scaled(x.shape, &scale);
-        let missed = (0..R - 2).find(|&n| target[n] != natural[n] && !is_any_size);
-        if let Some(n) = missed {
-            return Err(ShapeError::new(
-                NAME,
-                format!(
-                    "a pixel shuffle takes {} {} to {}, and {} is wanted",
-                    axis_name(2 + n, R),
-                    x.shape[2 + n],
-                    natural[n],
-                    target[n]
-                ),
-                "Choose a fit for the rest (Fit::PadOrCrop, Fit::Resize), or UpConfig::Resize",
-            ));
-        }
-        let grid = x.regrid(|n, grid| grid.resized(x.shape[2 + n], target[n], 1));
-        let output = with_channels(with_spatial(x.shape, target), channels);
-        Ok(Record::new(Op::PixelShuffle { scale }, output).on_grid(grid))
-    })
-}
-
-/// Records [`blur`].
-fn trace_blur<const R: usize>(planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-    planner.leaf("Blur", &[x], || {
-        let window = WindowOp {
-            kernel_size: vec![2; R - 2],
-            stride: vec![1; R - 2],
-            dilation: vec![1; R - 2],
-            padding: vec![AxisPadding { start: 1, end: 0 }; R - 2],
-            ceil_mode: false,
-        };
-        let grid = x.regrid(|_, grid| grid.window([2, 1, 1, 1]));
-        Ok(Record::new(Op::Blur(window), x.shape).on_grid(grid))
-    })
-}
-
-/// The mean of each position and the ones before it, the edge repeated: it keeps the size.
-fn blur<const R: usize>(x: Tensor<R>) -> Tensor<R> {
-    let mut pads = [(1, 0); R];
-    pads[..2].fill((0, 0));
-    PoolConfig::new(PoolKind::Avg, 2)
-        .with_stride(1)
-        .init()
-        .forward(x.pad(pads, PadMode::Edge))
-}
-
-/// What an enlargement has to learn.
-///
-/// # Example
-/// ```
-/// use burn::tensor::Device;
-/// use burn_skip::up::{UpConfig, UpLayer};
-///
-/// let up = UpConfig::linear().init::<4>([8, 4], &Device::flex());
-/// assert!(matches!(up.layer, UpLayer::Project(None))); // nothing to learn
-/// let up = UpConfig::conv_transpose().init::<4>([8, 4], &Device::flex());
-/// let UpLayer::Transpose(layer) = up.layer else { unreachable!() };
-/// assert_eq!(layer.weight.val().dims(), [8, 4, 2, 2]);
-/// ```
-#[derive(Module, Debug)]
-pub enum UpLayer<const R: usize = 4> {
-    /// A 1x1 convolution before the resize or the shuffle, or nothing.
-    Project(Option<Conv<R>>),
-    /// The transposed convolution.
-    Transpose(ConvTranspose<R>),
-}
-
-/// Enlarges a map: [by interpolation](UpConfig::Resize), [by a transposed
-/// convolution](UpConfig::ConvTranspose) or [by a pixel shuffle](UpConfig::PixelShuffle).
-///
-/// # Shapes
-/// - input: `[batch, in_channels, spatial...]`
-/// - output: `[batch, out_channels, target...]`; the target of [`forward`](Layer::forward) is
-///   `size * scale`, that of [`forward_to`](Self::forward_to) is given
-///
-/// # Example
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use burn_skip::up::{Up, UpConfig};
-///
-/// let device = Device::flex();
-/// let up: Up = UpConfig::linear().init([128, 128], &device);
-/// assert_eq!(up.forward_to(Tensor::zeros([1, 128, 6, 6], &device), &[15, 15]).dims(), [1, 128, 15, 15]);
-/// ```
-#[derive(Module, Debug)]
-#[module(custom_display)]
-pub struct Up<const R: usize = 4> {
-    /// The weights.
-    pub layer: UpLayer<R>,
-    /// The options that the layer was built with.
-    #[module(skip)]
-    pub config: UpConfig,
-    /// The channels of the input, and those that are wanted.
-    #[module(skip)]
-    pub channels: [usize; 2],
-}
-
-impl<const R: usize> Up<R> {
-    /// The shape of the output for an input of shape `input`, at the spatial size `target`.
-    ///
-    /// # Errors
-    /// As [`UpConfig::output_shape_to`].
-    pub fn output_shape_to(
-        &self,
-        input: [usize; R],
-        target: &[usize],
-    ) -> Result<[usize; R], ShapeError> {
-        self.config.output_shape_to(self.channels, input, target)
-    }
-
-    /// As [`forward_to`](Self::forward_to), and a map that is enlarged by repeating its positions is not
-    /// written.
-    pub(crate) fn forward_parts_to(&self, parts: LazyConcat<R>, target: &[usize]) -> LazyConcat<R> {
-        if let (UpLayer::Project(conv), UpConfig::Resize { mode, .. }) = (&self.layer, &self.config)
-            && let input = parts.dims()
-            && let Some(factors) = whole_factors(&input[2..], target, *mode, parts.dtype())
-        {
-            expect(self.output_shape_to(input, target));
-            return conv.forward_parts(parts).enlarged(&factors);
-        }
-        self.forward_to(parts.into_tensor(), target).into()
-    }
-
-    /// Enlarges `x` to the spatial size `target`.
-    ///
-    /// # Panics
-    /// When [`output_shape_to`](Self::output_shape_to) returns an error, with its message.
-    pub fn forward_to(&self, x: Tensor<R>, target: &[usize]) -> Tensor<R> {
-        expect(self.output_shape_to(x.dims(), target));
-        let conv = match &self.layer {
-            UpLayer::Transpose(transpose) => return transpose.forward_to(x, target),
-            UpLayer::Project(conv) => conv,
-        };
-        let x = conv.forward(x);
-        match &self.config {
-            UpConfig::Resize { mode, .. } => resize(x, target, *mode),
-            UpConfig::PixelShuffle {
-                blur: smooth,
-                order,
-                ..
-            } => {
-                let x = pixel_shuffle(x, &expect(self.config.scale::<R>()), *order);
-                if *smooth { blur(x) } else { x }
-            }
-            UpConfig::ConvTranspose { .. } => unreachable!("it is built with UpLayer::Transpose"),
-        }
-    }
-}
-
-impl<const R: usize> Trace<R> for Up<R> {
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        self.config.trace_to(planner, self.channels, x, None)
-    }
-}
-
-impl<const R: usize> Layer<R> for Up<R> {
-    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        let output = expect(self.output_shape(x.dims()));
-        self.forward_to(x, spatial(&output))
-    }
-}
-
-impl<const R: usize> ModuleDisplay for Up<R> {
-    fn custom_content(&self, content: Content) -> Option<Content> {
-        let content = content.add_debug_attribute("config", &self.config);
-        match &self.layer {
-            UpLayer::Project(conv) => content.add("projection", conv).optional(),
-            UpLayer::Transpose(transpose) => content.add("transpose", transpose).optional(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::ToString;
-
-    #[test]
-    fn a_projection_is_optional_and_the_others_have_one() {
-        let params = |config: UpConfig| config.init::<4>([6, 2], &Device::flex()).num_params();
-        assert_eq!(params(UpConfig::nearest()), 0);
-        assert_eq!(params(UpConfig::conv_transpose()), 6 * 2 * 4 + 2);
-        assert_eq!(params(UpConfig::pixel_shuffle()), 6 * 8 + 8);
-    }
-
-    #[test]
-    fn the_solved_transposed_convolution_hits_15_from_6() {
-        let config = UpConfig::conv_transpose_between(&[6, 6], &[15, 15]).unwrap();
-        let shape = config.output_shape_to([8, 4], [1, 8, 6, 6], &[15, 15]);
-        assert_eq!(shape, Ok([1, 4, 15, 15]));
-    }
-
-    #[test]
-    fn a_shuffle_is_blurred_towards_the_start() {
-        let x = Tensor::<3>::from_floats([[[1.0, 3.0, 7.0]]], &Device::flex());
-        let y = blur(x).to_data().try_to_vec::<f32>().unwrap();
-        assert_eq!(y, [1.0, 2.0, 5.0]);
-    }
-
-    #[test]
-    fn a_shuffle_that_misses_its_target_says_so() {
-        let error = UpConfig::pixel_shuffle()
-            .output_shape_to([8, 4], [1, 8, 6, 6], &[12, 15])
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Up: a pixel shuffle takes width 6 to 12, and 15 is wanted. \
-             Choose a fit for the rest (Fit::PadOrCrop, Fit::Resize), or UpConfig::Resize."
-        );
-    }
-
-    #[test]
-    fn display() {
-        let up: Up = UpConfig::conv_transpose().init([4, 2], &Device::flex());
-        let expected = "\
-Up {
-  config: ConvTranspose { kernel_size: All(2), stride: All(2), padding: Solved }
-  transpose: ConvTranspose {channels: [4, 2], kernel_size: 2, stride: 2, params: 34}
-  params: 34
-}";
-        assert_eq!(up.to_string(), expected);
     }
 }
