@@ -9,7 +9,7 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d, Relu};
 use burn::tensor::{Device, Tensor};
 use burn_skip::activation::ActivationConfig;
-use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
+use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle, LayerOrder};
 use burn_skip::gate::GateConfig;
 use burn_skip::net::{
     ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig, UnetConfig,
@@ -256,6 +256,48 @@ fn blocks(batch: usize) -> Vec<Case> {
                 conv.init::<4>(device)
             };
             (with(ActivationConfig::Silu), with(ActivationConfig::Mish))
+        }),
+        Case::new("leaky ReLU and ReLU6", [batch, 16, 64, 64], |device| {
+            let with = |activation| {
+                let conv = conv([16, 16]).with_activation(activation);
+                conv.init::<4>(device)
+            };
+            let leaky = ActivationConfig::LeakyRelu {
+                negative_slope: 0.1,
+            };
+            (with(leaky), with(ActivationConfig::Relu6), with(leaky))
+        }),
+        Case::new("activations without norms", [batch, 16, 64, 64], |device| {
+            let with = |activation| {
+                let conv = conv([16, 16]).with_norm(None).with_activation(activation);
+                conv.init::<4>(device)
+            };
+            let (gelu, relu) = (ActivationConfig::Gelu, ActivationConfig::Relu);
+            (with(gelu), with(relu), gelu.init(device), with(relu))
+        }),
+        Case::new("activations before", [batch, 16, 64, 64], |device| {
+            let with = |order, activation| {
+                let conv = conv([16, 16]).with_order(order).with_activation(activation);
+                conv.init::<4>(device)
+            };
+            (
+                with(LayerOrder::NormActConv, ActivationConfig::Silu),
+                with(LayerOrder::ConvActNorm, ActivationConfig::Relu),
+                with(LayerOrder::NormActConv, ActivationConfig::Relu6),
+            )
+        }),
+        Case::new("residuals with GELU", [batch, 16, 64, 64], |device| {
+            let residual = |norm: Option<NormConfig>| {
+                let block = conv([16, 16]).with_norm(norm).with_activation(None);
+                let residual = SkipAddConfig::new([16, 16]);
+                let residual = residual.with_activation(ActivationConfig::Gelu);
+                residual.init(block.init::<4>(device), device)
+            };
+            (
+                residual(Some(NormConfig::batch())),
+                residual(None),
+                residual(Some(NormConfig::group(4))),
+            )
         }),
     ]
 }

@@ -3,13 +3,15 @@
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor};
 
-/// A batch norm, optionally followed by ReLU, that has not been applied to its map yet.
+use super::policy::Piecewise;
+
+/// A batch norm and what follows it, which have not been applied to their map yet.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "kernels"), allow(dead_code))] // then no norm is deferred
 pub(super) struct DeferredNorm {
     pub(super) vectors: NormVectors,
     pub(super) epsilon: f64,
-    pub(super) relu: bool,
+    pub(super) activation: Piecewise,
     /// Whether mean and variance were computed from this map. If so, gradients flow through them.
     pub(super) of_batch: bool,
 }

@@ -1,9 +1,11 @@
 //! The interface for the layers: each function runs an operation on the kernels, or returns its inputs.
 
+mod activation;
 mod conv;
 mod norm;
 mod pool;
 
+pub(crate) use activation::activate;
 pub(crate) use conv::{ConvInputs, Convolution, TransposedConvolution, conv, conv_transpose};
 pub(crate) use norm::{GroupNorm, batch_norm, group_norm, read_through_norm};
 pub(crate) use pool::{MaxPool, max_pool};

@@ -1,51 +1,69 @@
 //! [`Epilogue`]: what follows a convolution.
 
 use burn::nn::BatchNorm;
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::Tensor;
 
+use super::dispatch;
 use super::lazy_concat::Part;
-use super::{dispatch, policy};
+use super::policy::{self, FusedActivation};
+use crate::graph::activation::ActivationConfig;
 
-/// What follows a convolution: `relu(norm(y) + residual)`, of which each step is optional.
-#[derive(Clone, Debug, Default)]
+/// What follows a convolution: `activation(norm(y) + residual)`, of which each step is optional.
+#[derive(Clone, Debug)]
 pub(crate) struct Epilogue<'a, const R: usize> {
     pub(crate) norm: Option<&'a BatchNorm>,
     pub(crate) residual: Option<Tensor<R>>,
-    pub(crate) relu: bool,
+    pub(crate) activation: ActivationConfig,
 }
 
 impl<const R: usize> Epilogue<'_, R> {
+    /// Nothing follows.
+    pub(crate) const NOTHING: Self = Self {
+        norm: None,
+        residual: None,
+        activation: ActivationConfig::Identity,
+    };
+
+    /// Whether such an activation may be a part of it. (Others follow as an operation of their own.)
+    pub(crate) fn takes(activation: &ActivationConfig) -> bool {
+        FusedActivation::of(activation).is_some()
+    }
+
     #[cfg(feature = "kernels")]
     pub(super) fn is_nothing(&self) -> bool {
-        self.norm.is_none() && self.residual.is_none() && !self.relu
+        self.norm.is_none()
+            && self.residual.is_none()
+            && self.activation == ActivationConfig::Identity
     }
 
     /// Applies it to the output of a convolution that did not fuse it. The norm is deferred if possible.
     pub(crate) fn apply(self, y: Tensor<R>) -> Part<R> {
         let Some(norm) = self.norm else {
-            return Part::new(add_relu(y, self.residual, self.relu));
+            return Part::new(add_and_activate(y, self.residual, &self.activation));
         };
-        if policy::defers_norm(self.residual.is_some(), self.relu)
-            && let Some(norm) = dispatch::deferred_norm(norm, &y, self.relu)
+        if let Some(FusedActivation::Piecewise(piecewise)) = FusedActivation::of(&self.activation)
+            && policy::defers_norm(
+                self.residual.is_some(),
+                FusedActivation::Piecewise(piecewise),
+            )
+            && let Some(norm) = dispatch::deferred_norm(norm, &y, piecewise)
         {
             return Part::normed(y, norm);
         }
-        Part::new(dispatch::batch_norm(norm, y, self.residual, self.relu))
+        let y = dispatch::batch_norm(norm, y, self.residual, &self.activation);
+        Part::new(y)
     }
 }
 
-/// `relu(y + residual)`, by Burn's operations.
-pub(super) fn add_relu<const R: usize>(
+/// `activation(y + residual)`
+pub(super) fn add_and_activate<const R: usize>(
     y: Tensor<R>,
     residual: Option<Tensor<R>>,
-    is_cut: bool,
+    activation: &ActivationConfig,
 ) -> Tensor<R> {
     let y = match residual {
         Some(residual) => y + residual,
         None => y,
     };
-    match is_cut {
-        true => relu(y),
-        false => y,
-    }
+    dispatch::activate(activation, y)
 }

@@ -73,7 +73,7 @@ impl<const R: usize> Part<R> {
     /// Materialises the map: applies the norm and the enlargement.
     pub fn into_tensor(self) -> Tensor<R> {
         let map = match &self.norm {
-            Some(norm) => dispatch::normalize(self.map, norm, None),
+            Some(norm) => dispatch::normalize(self.map, norm),
             None => self.map,
         };
         nearest::enlarge(map, &self.factors)

@@ -25,8 +25,8 @@ mod weight_cache;
 pub use lazy_concat::{LazyConcat, Part};
 
 pub(crate) use dispatch::{
-    ConvInputs, Convolution, GroupNorm, MaxPool, Outcome, TransposedConvolution, batch_norm, conv,
-    conv_transpose, group_norm, max_pool, read_through_norm,
+    ConvInputs, Convolution, GroupNorm, MaxPool, Outcome, TransposedConvolution, activate,
+    batch_norm, conv, conv_transpose, group_norm, max_pool, read_through_norm,
 };
 pub(crate) use epilogue::Epilogue;
 pub(crate) use weight_cache::PreparedWeight;

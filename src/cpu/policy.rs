@@ -8,9 +8,11 @@
 //! The kernels work on two spatial axes: a 1-D map is treated as a map of one row. A volume is treated as one map for each
 //! slice of its output, whose channels are the channels of the volume once for each tap of the depth.
 
+mod activation;
 mod shapes;
 mod workspace;
 
+pub(crate) use activation::{Curved, FusedActivation, Piecewise};
 pub(crate) use shapes::{
     Axes, AxisNumbers, ConvShape, Depth, Geometry, SourceShape, StoredSlices, TransposedShape,
 };
@@ -343,15 +345,16 @@ pub(crate) const fn fuses_epilogue(is_recorded: bool) -> bool {
 }
 
 /// Whether a norm after a convolution that does not fuse it is deferred to the next reader of the output, instead of
-/// being written: if ReLU follows it directly. The next convolution applies both while it reads.
-pub(crate) const fn defers_norm(has_residual: bool, relu: bool) -> bool {
-    relu && !has_residual
+/// being written: if an activation that costs little follows it directly. The next convolution applies both while it
+/// reads.
+pub(crate) fn defers_norm(has_residual: bool, activation: FusedActivation) -> bool {
+    activation.is_deferred() && !has_residual
 }
 
-/// Whether the backward pass of a norm needs its output: after a residual, only the output tells which values ReLU has
-/// zeroed. (Without a residual, the input tells it.)
-pub(crate) const fn norm_saves_output(has_residual: bool, relu: bool) -> bool {
-    has_residual && relu
+/// Whether the backward pass of a norm needs its output: after a residual, only the output tells the derivative of the
+/// activation. (Without a residual, the input tells it.)
+pub(crate) fn norm_saves_output(has_residual: bool, activation: FusedActivation) -> bool {
+    has_residual && activation != FusedActivation::IDENTITY
 }
 
 /// Whether the kernels accept a max pool from maps of size `input` to maps of size `output`.

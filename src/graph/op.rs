@@ -202,7 +202,9 @@ pub enum Executor {
     /// Burn's operations, as they are.
     #[default]
     Burn,
-    /// This crate's dispatch: its kernels where there are any for the operation, with what may be fused.
+    /// This crate's dispatch: its kernels where there are any for the operation.
+    Standalone,
+    /// The same, and it may be fused with what is before or after it.
     Dispatch,
 }
 

@@ -332,7 +332,7 @@ impl Planner {
         parameters: Vec<Parameter>,
         executor: Executor,
     ) {
-        let dispatched = self.executor == Executor::Dispatch;
+        let of_block = self.executor;
         let Mode::Record { open, .. } = &mut self.mode else {
             return;
         };
@@ -341,10 +341,9 @@ impl Planner {
             node.mult_adds = op.mult_adds(input, output, &parameters);
             node.op = op;
             node.parameters = parameters;
-            node.executor = if dispatched {
-                Executor::Dispatch
-            } else {
-                executor
+            node.executor = match of_block {
+                Executor::Burn => executor,
+                of_block => of_block,
             };
         }
     }
@@ -457,10 +456,23 @@ impl Planner {
         self.merge(op.name(), Op::Elementwise(op), names, maps, output)
     }
 
+    /// Records what `body` records as run by this crate's dispatch, each operation by itself, unless what is recorded
+    /// now [may be fused](Self::dispatched).
+    pub(crate) fn standalone<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
+        match self.executor {
+            Executor::Burn => self.run_by(Executor::Standalone, body),
+            _ => body(self),
+        }
+    }
+
     /// Records what `body` records as run by this crate's dispatch: its norms, activations and sums may be fused
     /// with the convolution before or after them.
     pub(crate) fn dispatched<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
-        let before = core::mem::replace(&mut self.executor, Executor::Dispatch);
+        self.run_by(Executor::Dispatch, body)
+    }
+
+    fn run_by<T>(&mut self, executor: Executor, body: impl FnOnce(&mut Self) -> T) -> T {
+        let before = core::mem::replace(&mut self.executor, executor);
         let result = body(self);
         self.executor = before;
         result

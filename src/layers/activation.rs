@@ -7,6 +7,7 @@ use burn::nn::Initializer;
 use burn::nn::activation::ActivationConfig as BurnActivation;
 use burn::tensor::{Device, Tensor, activation};
 
+use crate::cpu::activate;
 use crate::graph::{Map, Op, Planner, Record};
 use crate::layers::layer::Layer;
 use crate::plan::Trace;
@@ -52,7 +53,7 @@ impl ActivationConfig {
 
 impl<const R: usize> Trace<R> for ActivationConfig {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        planner.leaf(self.name(), &[x], || {
+        let record = || {
             self.validate(x.shape[1])?;
             let learned = match *self {
                 Self::PRelu { num_parameters, .. } => num_parameters,
@@ -60,7 +61,8 @@ impl<const R: usize> Trace<R> for ActivationConfig {
             };
             let record = Record::new(Op::Activation(*self), x.shape).on_grid_of(x);
             Ok(record.with_parameter("alpha", learned))
-        })
+        };
+        planner.standalone(|planner| planner.leaf(self.name(), &[x], record))
     }
 }
 
@@ -151,9 +153,9 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// Whether it is ReLU, which the kernels apply on the way.
-    pub(crate) fn is_relu(&self) -> bool {
-        self.config == ActivationConfig::Relu
+    /// The activation as a function of the input alone, which a PReLU is not.
+    pub(crate) fn as_function(&self) -> Option<ActivationConfig> {
+        self.alpha.is_none().then_some(self.config)
     }
 }
 
@@ -171,41 +173,7 @@ impl<const R: usize> Layer<R> for Activation {
             }
             return activation::prelu(x, alpha.val());
         }
-        use ActivationConfig as Kind;
-        match self.config {
-            // (A PReLU has its parameter, above.)
-            Kind::Identity | Kind::PRelu { .. } => x,
-            Kind::Relu => activation::relu(x),
-            Kind::Relu6 => activation::relu6(x),
-            Kind::LeakyRelu { negative_slope } => activation::leaky_relu(x, negative_slope),
-            Kind::Gelu => gelu(x),
-            Kind::GeluApproximate => activation::gelu_approximate(x),
-            Kind::Silu => activation::silu(x),
-            Kind::Mish => activation::mish(x),
-            Kind::HardSwish => activation::hard_swish(x),
-            Kind::HardSigmoid { alpha, beta } => activation::hard_sigmoid(x, alpha, beta),
-            Kind::Sigmoid => activation::sigmoid(x),
-            Kind::LogSigmoid => activation::log_sigmoid(x),
-            Kind::Tanh => activation::tanh(x),
-            Kind::Elu { alpha } => activation::elu(x, alpha),
-            Kind::Celu { alpha } => activation::celu(x, alpha),
-            Kind::Selu => activation::selu(x),
-            Kind::Softplus { beta } => activation::softplus(x, beta),
-            Kind::Softsign => activation::softsign(x),
-            Kind::ThresholdedRelu { alpha } => activation::thresholded_relu(x, alpha),
-            Kind::HardShrink { lambda } => activation::hard_shrink(x, lambda),
-            Kind::SoftShrink { lambda } => activation::soft_shrink(x, lambda),
-            Kind::Shrink { lambda, bias } => activation::shrink(x, lambda, bias),
-        }
-    }
-}
-
-/// The exact GELU, with the exact gradient: Burn 0.22 differentiates it by a formula for the approximate function
-/// on all backends but flex, which is off by up to 9e-4. The gradient of `erf` is exact.
-pub(crate) fn gelu<const R: usize>(x: Tensor<R>) -> Tensor<R> {
-    match x.device().is_autodiff() {
-        false => activation::gelu(x),
-        true => x.clone() * (x * core::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0) * 0.5,
+        activate(&self.config, x)
     }
 }
 

@@ -74,7 +74,7 @@ impl<const R: usize> Trace<R> for NormConfig {
                 }
             })
         };
-        planner.dispatched(leaf)
+        planner.standalone(leaf)
     }
 }
 

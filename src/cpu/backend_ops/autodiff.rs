@@ -14,11 +14,12 @@ use burn::tensor::Shape;
 use super::forward;
 use super::values::{NormValues, SourceValues, batch_and_channels, channel_map, plain_shape};
 use super::{
-    ConvSpec, KernelBackend, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec,
+    ActivationSpec, ConvSpec, KernelBackend, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors,
+    TransposedSpec,
 };
-use crate::cpu::kernels::norm::{self, ReluMask};
-use crate::cpu::kernels::{self, EpilogueValues, GradientTarget, Source, Weight};
-use crate::cpu::policy::{self, MAX_TENSORS};
+use crate::cpu::kernels::norm::{self, ActivationGradient};
+use crate::cpu::kernels::{self, EpilogueValues, GradientTarget, Source, Weight, activation};
+use crate::cpu::policy::{self, FusedActivation, MAX_TENSORS};
 
 /// The parents of a node; `None` for inputs that need no gradient.
 type Parents<'a> = &'a [Option<NodeId>];
@@ -96,12 +97,10 @@ impl ConvGradients<'_> {
             match &source.norm {
                 None => register::<B>(parents[0], Some(found), shape, grads),
                 Some(norm) => {
-                    let mask = match source.spec.relu {
-                        true => ReluMask::Input,
-                        false => ReluMask::None,
-                    };
+                    let activation = FusedActivation::Piecewise(source.spec.activation);
+                    let activation = ActivationGradient::AtInput(activation);
                     let x = channel_map(&source.values, &shape, 1);
-                    let found = norm::backward(x, &found, norm.norm(), mask, false);
+                    let found = norm::backward(x, &found, norm.norm(), activation, false);
                     register_norm::<B>(parents, found, shape, grads);
                 }
             }
@@ -178,7 +177,7 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
 struct NormBackward;
 
 impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
-    /// Map, scale, shift, mean, variance and, if a residual and ReLU follow the norm, the output.
+    /// Map, scale, shift, mean, variance and, if a residual and an activation follow the norm, the output.
     type State = (Vec<FloatTensor<B>>, NormalizeSpec);
 
     fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -189,19 +188,36 @@ impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
         let (vectors, output) = tensors[1..].split_at(NormSpec::LEN);
         let values_of_norm = NormValues::new::<B>(vectors, spec.norm);
         let output = output.first().map(B::read);
-        let mask = match (spec.relu, &output) {
-            (false, _) => ReluMask::None,
-            (true, Some(output)) => ReluMask::Output(output),
-            (true, None) => ReluMask::Input,
+        let activation = match (spec.activation, &output) {
+            (FusedActivation::Piecewise(piecewise), Some(output)) => {
+                ActivationGradient::AtOutput(piecewise, output)
+            }
+            (activation, _) => ActivationGradient::AtInput(activation),
         };
         let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let residual = parents[5];
         let x = channel_map(&values, &shape, spec.norm.group);
         let gradient = B::read(&gradient);
         let norm = values_of_norm.norm();
-        let mut found = norm::backward(x, &gradient, norm, mask, residual.is_some());
+        let mut found = norm::backward(x, &gradient, norm, activation, residual.is_some());
         register::<B>(residual, found.residual.take(), shape.clone(), grads);
         register_norm::<B>(&parents, found, shape, grads);
+    }
+}
+
+#[derive(Debug)]
+struct ActivationBackward;
+
+impl<B: KernelBackend + Slices> Backward<B, 1> for ActivationBackward {
+    /// The input, or the output if that is enough.
+    type State = (FloatTensor<B>, ActivationSpec);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (saved, spec) = ops.state;
+        let [parent] = ops.parents.map(|parent| parent.map(|parent| parent.id));
+        let found = activation::backward(&B::read(&saved), &B::read(&gradient), spec.0);
+        register::<B>(parent, Some(found), saved.shape(), grads);
     }
 }
 
@@ -263,10 +279,29 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
             OpsKind::Tracked(prepared) => {
                 let has_residual = tensors.len() > 1 + NormSpec::LEN;
                 tensors.truncate(1 + NormSpec::LEN);
-                if policy::norm_saves_output(has_residual, spec.relu) {
+                if policy::norm_saves_output(has_residual, spec.activation) {
                     tensors.push(output.clone());
                 }
                 prepared.finish((tensors, spec), output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+
+    fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self> {
+        let prepared = ActivationBackward
+            .prepare::<C>([x.node()])
+            .compute_bound()
+            .stateful();
+        let x = x.into_primitive();
+        let output = forward::activate::<B>(&x, spec);
+        match prepared {
+            OpsKind::Tracked(prepared) => {
+                let saved = match spec.0.is_told_by_output() {
+                    true => output.clone(),
+                    false => x,
+                };
+                prepared.finish((saved, spec), output)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
@@ -300,7 +335,7 @@ fn convolve_recorded<B: KernelBackend + Slices, C: CheckpointStrategy, const N: 
     spec: ConvSpec,
 ) -> FloatTensor<Autodiff<B, C>> {
     let constant = <Autodiff<B, C> as AutodiffBackend>::from_inner(inputs[0].primitive().clone());
-    debug_assert!(spec.epilogue.norm.is_none() && !spec.epilogue.residual && !spec.epilogue.relu);
+    debug_assert!(spec.epilogue.norm.is_none() && !spec.epilogue.residual);
     let nodes = core::array::from_fn(|index| inputs.get(index).unwrap_or(&constant).node());
     let prepared = Backward::<B, N>::prepare::<C>(ConvBackward, nodes)
         .compute_bound()

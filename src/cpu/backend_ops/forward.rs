@@ -7,7 +7,9 @@ use burn::backend::{TensorMetadata, tensor::FloatTensor};
 use burn::tensor::Shape;
 
 use super::values::{NormValues, SourceValues, batch_and_channels, channel_map};
-use super::{ConvSpec, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec};
+use super::{
+    ActivationSpec, ConvSpec, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec,
+};
 use crate::cpu::kernels::{self, CacheSlot, EpilogueValues, Weight};
 
 /// Whether a clone of the tensor shares its memory.
@@ -67,7 +69,7 @@ pub(super) fn convolve<B: Slices>(tensors: &[FloatTensor<B>], spec: &ConvSpec) -
         scale: affine.scale,
         shift: affine.shift,
         residual: residual.as_deref(),
-        relu: spec.epilogue.relu,
+        activation: spec.epilogue.activation,
     };
     let read = SourceValues::all::<B>(sources, &spec.sources);
     let sources: Vec<_> = read.iter().map(SourceValues::source).collect();
@@ -132,8 +134,13 @@ pub(super) fn normalize<B: Slices>(
     let norm = NormValues::new::<B>(norm, spec.norm);
     let residual = residual.first().map(B::read);
     let x = channel_map(&values, &shape, group);
-    let y = kernels::norm::forward(x, norm.affine(), residual.as_deref(), spec.relu);
+    let y = kernels::norm::forward(x, norm.affine(), residual.as_deref(), spec.activation);
     B::write(y, shape)
+}
+
+pub(super) fn activate<B: Slices>(x: &FloatTensor<B>, spec: ActivationSpec) -> FloatTensor<B> {
+    let values = kernels::activation::forward(&B::read(x), spec.0);
+    B::write(values, x.shape())
 }
 
 pub(super) fn max_pool<B: Slices>(x: &FloatTensor<B>, spec: &PoolSpec) -> FloatTensor<B> {

@@ -12,14 +12,15 @@ use burn::backend::{Backend, backend_extension};
 
 pub use slices::Slices;
 pub use specs::{
-    ConvSpec, EpilogueSpec, NormSpec, NormalizeSpec, PoolSpec, SourceSpec, TransposedSpec,
+    ActivationSpec, ConvSpec, EpilogueSpec, NormSpec, NormalizeSpec, PoolSpec, SourceSpec,
+    TransposedSpec,
 };
 pub use tensors::Tensors;
 
 /// The operations of this crate that have kernels.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"))]
 pub trait KernelBackend: Backend {
-    /// Convolution over several sources: `relu(norm(conv(cat(sources), weight) + bias) + residual)`.
+    /// Convolution over several sources: `activation(norm(conv(cat(sources), weight) + bias) + residual)`.
     fn convolve(#[extension_type] inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self>;
 
     /// Transposed convolution: `conv_transpose(x, weight) + bias`.
@@ -28,13 +29,16 @@ pub trait KernelBackend: Backend {
         spec: TransposedSpec,
     ) -> FloatTensor<Self>;
 
-    /// Mean and biased variance of each channel, which it shares with the others of its `group`. They carry no gradient: the backward pass of the norm that uses
-    /// them accounts for their dependence on the map.
+    /// Mean and biased variance of each channel, which it shares with the others of its `group`. They carry no gradient:
+    /// the backward pass of the norm that uses them accounts for their dependence on the map.
     fn moments(x: FloatTensor<Self>, group: usize) -> Tensors<Self>;
 
-    /// `relu(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
+    /// `activation(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
     fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormalizeSpec)
     -> FloatTensor<Self>;
+
+    /// `activation(x)`
+    fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self>;
 
     /// The largest value of each window.
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self>;
@@ -58,6 +62,10 @@ impl KernelBackend for burn::backend::Flex {
         forward::normalize::<Self>(&inputs.0, spec)
     }
 
+    fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self> {
+        forward::activate::<Self>(&x, spec)
+    }
+
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {
         forward::max_pool::<Self>(&x, &spec)
     }
@@ -79,6 +87,10 @@ impl KernelBackend for burn::backend::NdArray {
 
     fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
         forward::normalize::<Self>(&inputs.0, spec)
+    }
+
+    fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self> {
+        forward::activate::<Self>(&x, spec)
     }
 
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::cpu::kernels::{WeightCache, max_pool::Pooling};
-use crate::cpu::policy::{Axes, Geometry};
+use crate::cpu::policy::{Axes, FusedActivation, Geometry, Piecewise};
 
 /// A batch norm. Its tensors are the scale, shift, mean and variance of each channel.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,8 @@ pub struct SourceSpec {
     pub(crate) factors: Axes,
     /// The norm that is applied while reading. Its tensors follow the source.
     pub(crate) norm: Option<NormSpec>,
-    /// Whether ReLU is applied after the norm.
-    pub(crate) relu: bool,
+    /// What is applied after the norm.
+    pub(crate) activation: Piecewise,
 }
 
 impl SourceSpec {
@@ -46,8 +46,8 @@ impl SourceSpec {
 pub struct EpilogueSpec {
     pub(crate) norm: Option<NormSpec>,
     pub(crate) residual: bool,
-    /// Whether ReLU is applied last.
-    pub(crate) relu: bool,
+    /// What is applied last.
+    pub(crate) activation: FusedActivation,
 }
 
 /// A convolution. Its tensors are, in this order: sources, weight, bias, epilogue.
@@ -86,9 +86,13 @@ pub struct TransposedSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct NormalizeSpec {
     pub(crate) norm: NormSpec,
-    /// Whether ReLU is applied last.
-    pub(crate) relu: bool,
+    /// What is applied last.
+    pub(crate) activation: FusedActivation,
 }
+
+/// An activation by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ActivationSpec(pub(crate) FusedActivation);
 
 /// A max pool.
 #[derive(Clone, Debug)]

@@ -126,7 +126,7 @@ impl<'a> SourceValues<'a> {
         let shape = source_shape(&self.shape, self.spec.factors);
         let prologue = self.norm.as_ref().map(|norm| Prologue {
             affine: norm.affine(),
-            relu: self.spec.relu,
+            activation: self.spec.activation,
         });
         Source::new(&self.values, shape).with_prologue(prologue)
     }

@@ -84,7 +84,8 @@ mod fused {
     };
     use crate::cpu::deferred_norm::{DeferredNorm, NormVectors};
     use crate::cpu::policy::{
-        self, Axes, AxisNumbers, ConvShape, Geometry, SourceShape, TransposedShape,
+        self, Axes, AxisNumbers, ConvShape, FusedActivation, Geometry, Piecewise, SourceShape,
+        TransposedShape,
     };
     use crate::graph::AxisPadding;
     use crate::shape::{spatial, with_channels, with_spatial};
@@ -189,7 +190,10 @@ mod fused {
                 plane: shape.factors,
             },
             norm: part.norm.as_ref().map(norm_spec),
-            relu: part.norm.as_ref().is_some_and(|norm| norm.relu),
+            activation: part
+                .norm
+                .as_ref()
+                .map_or(Piecewise::IDENTITY, |norm| norm.activation),
         };
         let mut spec = ConvSpec {
             sources: parts.iter().zip(&shape.sources).map(source).collect(),
@@ -208,8 +212,9 @@ mod fused {
         }
         tensors.push(convolution.weight.clone().into_dispatch());
         tensors.extend(convolution.bias.clone().map(Tensor::into_dispatch));
-        let fuses = policy::fuses_epilogue(recorded);
-        if fuses {
+        let activation = FusedActivation::of(&epilogue.activation);
+        let fuses = policy::fuses_epilogue(recorded) && activation.is_some();
+        if let (true, Some(activation)) = (fuses, activation) {
             let device = convolution.weight.device();
             spec.epilogue = EpilogueSpec {
                 norm: epilogue.norm.map(|norm| NormSpec {
@@ -218,7 +223,7 @@ mod fused {
                     group: 1,
                 }),
                 residual: epilogue.residual.is_some(),
-                relu: epilogue.relu,
+                activation,
             };
             if let Some(norm) = epilogue.norm {
                 let vectors = NormVectors::running(norm, &device).into_array();

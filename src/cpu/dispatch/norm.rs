@@ -4,23 +4,26 @@ use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
 use super::Outcome;
+use super::activate;
 use crate::cpu::deferred_norm::DeferredNorm;
-use crate::cpu::epilogue::add_relu;
+use crate::cpu::epilogue::add_and_activate;
 use crate::cpu::lazy_concat::LazyConcat;
+use crate::cpu::policy::{FusedActivation, Piecewise};
+use crate::graph::activation::ActivationConfig;
 
 #[cfg(feature = "kernels")]
 pub(in crate::cpu) use fused::{Moments, moments};
 
-/// `relu(norm(x) + residual)`, the residual and ReLU if they are there.
+/// `activation(norm(x) + residual)`, the residual if it is there.
 pub(crate) fn batch_norm<const R: usize>(
     norm: &BatchNorm,
     x: Tensor<R>,
     residual: Option<Tensor<R>>,
-    relu: bool,
+    activation: &ActivationConfig,
 ) -> Tensor<R> {
-    match deferred_norm(norm, &x, relu) {
-        Some(norm) => normalize(x, &norm, residual),
-        None => add_relu(norm.forward(x), residual, relu),
+    match deferred_norm(norm, &x, Piecewise::IDENTITY) {
+        Some(norm) => normalize_and_activate(x, &norm, residual, activation),
+        None => add_and_activate(norm.forward(x), residual, activation),
     }
 }
 
@@ -34,16 +37,23 @@ pub(crate) struct GroupNorm {
     pub(crate) epsilon: f64,
 }
 
-/// `norm(x)`
+/// `activation(norm(x))`
 pub(crate) fn group_norm<const R: usize>(
     norm: GroupNorm,
     x: Tensor<R>,
+    activation: &ActivationConfig,
 ) -> Outcome<Tensor<R>, Tensor<R>> {
     #[cfg(feature = "kernels")]
     if fused::takes_group_norm(&norm, &x) {
-        return Outcome::Fused(fused::group_norm(norm, x));
+        return Outcome::Fused(match FusedActivation::of(activation) {
+            Some(activation) => fused::group_norm(norm, x, activation),
+            None => {
+                let y = fused::group_norm(norm, x, FusedActivation::IDENTITY);
+                activate(activation, y)
+            }
+        });
     }
-    let _ = norm;
+    let _ = (norm, activation);
     Outcome::Declined(x)
 }
 
@@ -52,44 +62,73 @@ pub(crate) fn group_norm<const R: usize>(
 pub(in crate::cpu) fn deferred_norm<const R: usize>(
     norm: &BatchNorm,
     x: &Tensor<R>,
-    relu: bool,
+    activation: Piecewise,
 ) -> Option<DeferredNorm> {
     #[cfg(feature = "kernels")]
-    return super::has_kernels(x).then(|| fused::deferred_norm(norm, x, relu));
+    return super::has_kernels(x).then(|| fused::deferred_norm(norm, x, activation));
     #[cfg(not(feature = "kernels"))]
     {
-        let _ = (norm, x, relu);
+        let _ = (norm, x, activation);
         None
     }
 }
 
-/// `act(norm(x) + residual)`
-pub(in crate::cpu) fn normalize<const R: usize>(
+/// Applies a deferred norm.
+pub(in crate::cpu) fn normalize<const R: usize>(x: Tensor<R>, norm: &DeferredNorm) -> Tensor<R> {
+    #[cfg(feature = "kernels")]
+    return fused::normalize(x, norm, None, FusedActivation::Piecewise(norm.activation));
+    #[cfg(not(feature = "kernels"))]
+    unreachable!("without kernels no norm is deferred: {x:?}, {norm:?}")
+}
+
+/// `activation(norm(x) + residual)`, with the numbers of a deferred norm.
+fn normalize_and_activate<const R: usize>(
     x: Tensor<R>,
     norm: &DeferredNorm,
     residual: Option<Tensor<R>>,
+    activation: &ActivationConfig,
 ) -> Tensor<R> {
     #[cfg(feature = "kernels")]
-    return fused::normalize(x, norm, residual);
+    {
+        // (For a residual of another type, Burn's addition reports the error.)
+        let takes = |residual: &Tensor<R>| residual.dtype() == burn::tensor::DType::F32;
+        let fused = FusedActivation::of(activation)
+            .filter(|fused| fused.is_fused_with_norm(residual.is_some()));
+        match (fused, residual.as_ref().is_none_or(takes)) {
+            (Some(fused), true) => fused::normalize(x, norm, residual, fused),
+            (None, true) => {
+                let y = fused::normalize(x, norm, residual, FusedActivation::IDENTITY);
+                activate(activation, y)
+            }
+            (_, false) => {
+                let y = fused::normalize(x, norm, None, FusedActivation::IDENTITY);
+                add_and_activate(y, residual, activation)
+            }
+        }
+    }
     #[cfg(not(feature = "kernels"))]
-    unreachable!("without kernels no norm is deferred: {x:?}, {norm:?}, {residual:?}")
+    unreachable!(
+        "without kernels no norm is deferred: {x:?}, {norm:?}, {residual:?}, {activation:?}"
+    )
 }
 
-/// Defers a batch norm of a concatenation: each part is read through its share of the norm.
+/// Defers a batch norm of a concatenation and an activation that costs little: each part is read through its share of
+/// the norm.
 pub(crate) fn read_through_norm<const R: usize>(
     norm: &BatchNorm,
     parts: LazyConcat<R>,
-    relu: bool,
+    activation: &ActivationConfig,
 ) -> Outcome<LazyConcat<R>, LazyConcat<R>> {
     #[cfg(feature = "kernels")]
-    if parts
-        .as_slice()
-        .iter()
-        .all(|part| super::has_kernels(&part.map) && part.norm.is_none())
+    if let Some(FusedActivation::Piecewise(activation)) = FusedActivation::of(activation)
+        && parts
+            .as_slice()
+            .iter()
+            .all(|part| super::has_kernels(&part.map) && part.norm.is_none())
     {
-        return Outcome::Fused(fused::read_through_norm(norm, parts, relu));
+        return Outcome::Fused(fused::read_through_norm(norm, parts, activation));
     }
-    let _ = (norm, relu);
+    let _ = (norm, activation);
     Outcome::Declined(parts)
 }
 
@@ -139,7 +178,7 @@ mod fused {
     pub(super) fn deferred_norm<const R: usize>(
         norm: &BatchNorm,
         x: &Tensor<R>,
-        relu: bool,
+        activation: Piecewise,
     ) -> DeferredNorm {
         let device = x.device();
         let of_batch = is_of_batch(norm, &device);
@@ -158,7 +197,7 @@ mod fused {
         DeferredNorm {
             vectors,
             epsilon: norm.epsilon,
-            relu,
+            activation,
             of_batch,
         }
     }
@@ -176,31 +215,36 @@ mod fused {
         }
     }
 
+    /// `activation(norm(x) + residual)`
     pub(super) fn normalize<const R: usize>(
         x: Tensor<R>,
         norm: &DeferredNorm,
         residual: Option<Tensor<R>>,
+        activation: FusedActivation,
     ) -> Tensor<R> {
-        // (For a residual of another type, Burn's addition reports the error.)
-        if let Some(residual) = residual
-            .clone()
-            .filter(|residual| residual.dtype() != DType::F32)
-        {
-            let linear = DeferredNorm {
-                relu: false,
-                ..norm.clone()
-            };
-            return add_relu(normalize(x, &linear, None), Some(residual), norm.relu);
-        }
-        normalize_groups(x, norm, residual, 1)
+        normalize_groups(
+            x,
+            norm,
+            residual,
+            NormOptions {
+                activation,
+                group: 1,
+            },
+        )
     }
 
-    /// `relu(norm(x) + residual)`, where `group` consecutive channels share mean and variance.
+    /// What a norm is besides its numbers.
+    struct NormOptions {
+        activation: FusedActivation,
+        /// The number of consecutive channels that share mean and variance.
+        group: usize,
+    }
+
     fn normalize_groups<const R: usize>(
         x: Tensor<R>,
         norm: &DeferredNorm,
         residual: Option<Tensor<R>>,
-        group: usize,
+        options: NormOptions,
     ) -> Tensor<R> {
         let mut tensors = vec![x.into_dispatch()];
         let vectors = norm.vectors.clone().into_array();
@@ -210,9 +254,9 @@ mod fused {
             norm: NormSpec {
                 epsilon: norm.epsilon,
                 of_batch: norm.of_batch,
-                group,
+                group: options.group,
             },
-            relu: norm.relu,
+            activation: options.activation,
         };
         let y = <Dispatch as KernelBackend>::normalize(Tensors(tensors), spec);
         Tensor::from_dispatch(y)
@@ -237,7 +281,11 @@ mod fused {
         shape
     }
 
-    pub(super) fn group_norm<const R: usize>(norm: GroupNorm, x: Tensor<R>) -> Tensor<R> {
+    pub(super) fn group_norm<const R: usize>(
+        norm: GroupNorm,
+        x: Tensor<R>,
+        activation: FusedActivation,
+    ) -> Tensor<R> {
         let dims = x.dims();
         let [samples, channels] = [dims[0], dims[1]];
         let group = channels / norm.groups;
@@ -256,16 +304,16 @@ mod fused {
                 variance: found.variance,
             },
             epsilon: norm.epsilon,
-            relu: false,
+            activation: Piecewise::IDENTITY,
             of_batch: true,
         };
-        normalize_groups(x, &norm, None, group).reshape(dims)
+        normalize_groups(x, &norm, None, NormOptions { activation, group }).reshape(dims)
     }
 
     pub(super) fn read_through_norm<const R: usize>(
         norm: &BatchNorm,
         parts: LazyConcat<R>,
-        relu: bool,
+        activation: Piecewise,
     ) -> LazyConcat<R> {
         // The concatenation records gradients if one of its parts does.
         let mut devices = parts.as_slice().iter().map(|part| part.map.device());
@@ -293,7 +341,7 @@ mod fused {
             part.norm = Some(DeferredNorm {
                 vectors,
                 epsilon: norm.epsilon,
-                relu,
+                activation,
                 of_batch,
             });
         }

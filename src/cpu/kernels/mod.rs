@@ -3,12 +3,13 @@
 //! A convolution reads several sources that are never concatenated nor upsampled. Every thread takes some tiles of
 //! the output. It packs the rows that their windows see ([`packing`]), so that a tap of the kernel is one offset,
 //! multiplies ([`raw::simd`]) in an order that keeps values in the first-level cache ([`direct`], [`winograd`]), and
-//! writes the result once ([`output_tiles`]), with norm, residual and ReLU applied. The gradient of the sources is
+//! writes the result once ([`output_tiles`]), with norm, residual and activation applied. The gradient of the sources is
 //! such a convolution of the gradient ([`input_gradient`]); the gradient of the weight is a product of both maps
 //! ([`direct_gradient`], [`winograd_gradient`]).
 //!
 //! Maps of one spatial axis are maps of one row.
 
+pub(crate) mod activation;
 mod conv_forward;
 mod direct;
 mod direct_gradient;

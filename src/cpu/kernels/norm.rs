@@ -1,16 +1,17 @@
-//! Batch and group norm with what follows them, `y = relu(scale (x - mean) + shift + residual)`, in two passes over the
-//! map; the gradient in two more. Sums are accumulated in f64 after every block.
+//! Batch and group norm with what follows them, `y = activation(scale (x - mean) + shift + residual)`, in two passes over
+//! the map; the gradient in two more. Sums are accumulated in f64 after every block.
 
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 use pulp::Simd;
 
+use super::activation::BLOCK;
 use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 use super::source::{Affine, ChannelAffine};
 use super::threads::{self, Scratch, Work};
+use crate::cpu::policy::{FusedActivation, Piecewise};
 
-/// Values that are added in f32 before the sum is added to an f64.
-const BLOCK: usize = 1024;
 const LANES: usize = 16;
 
 /// The sums of `N` terms over `len` positions.
@@ -20,6 +21,7 @@ fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f64; N
     let mut total = [0.0f64; N];
     let mut start = 0;
     while start < len {
+        // (So few values are added in f32 before their sum is added to an f64.)
         let end = len.min(start + BLOCK);
         let mut lanes = [[0.0f32; LANES]; N];
         let mut i = start;
@@ -166,12 +168,12 @@ impl Work<GroupMoments<'_>> for MomentsOf<'_> {
     }
 }
 
-/// `relu(affine(x) + residual)`
+/// `activation(affine(x) + residual)`
 pub(crate) fn forward(
     x: ChannelMap,
     affine: ChannelAffine,
     residual: Option<&[f32]>,
-    relu: bool,
+    activation: FusedActivation,
 ) -> Vec<f32> {
     let mut y = UninitBuffer::new(x.values.len());
     let planes = planes_by_channel(&mut y, x.channels, x.positions);
@@ -180,7 +182,7 @@ pub(crate) fn forward(
         x,
         affine,
         residual: residual.map(|values| ChannelMap { values, ..x }),
-        relu,
+        activation,
     };
     let channels = planes.map(|(index, planes)| ChannelOutput { index, planes });
     threads::run(&work, channels.collect());
@@ -191,7 +193,7 @@ struct ApplyNorm<'a> {
     x: ChannelMap<'a>,
     affine: ChannelAffine<'a>,
     residual: Option<ChannelMap<'a>>,
-    relu: bool,
+    activation: FusedActivation,
 }
 
 struct ChannelOutput<'a> {
@@ -203,25 +205,32 @@ impl Work<ChannelOutput<'_>> for ApplyNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, _: S, channel: ChannelOutput, _: &mut Scratch) {
         let affine = self.affine.of(channel.index);
-        let low = if self.relu { 0.0 } else { f32::NEG_INFINITY };
-        // (Not `max`, which would hide a NaN.)
-        let finish = |v: f32| if v < low { low } else { v };
+        let (piecewise, curved) = match self.activation {
+            FusedActivation::Piecewise(piecewise) => (piecewise, None),
+            FusedActivation::Curved(curved) => (Piecewise::IDENTITY, Some(curved)),
+        };
+        let finish = |x: f32, residual: f32| piecewise.value(affine.apply(x) + residual);
         let mut residuals = self.residual.map(|residual| residual.planes(channel.index));
-        for (x, y) in self.x.planes(channel.index).zip(channel.planes) {
-            match residuals.as_mut().and_then(Iterator::next) {
-                Some(residual) => {
-                    let both = x.iter().zip(residual);
-                    y.fill(both.map(|(x, r)| finish(affine.apply(*x) + r)));
-                }
-                None => {
-                    y.fill(x.iter().map(|x| finish(affine.apply(*x))));
+        for (x, mut y) in self.x.planes(channel.index).zip(channel.planes) {
+            let residual = residuals.as_mut().and_then(Iterator::next);
+            for block in blocks(x.len()) {
+                let residual = residual.map(|residual| &residual[block.clone()]);
+                let written = y.write(0, block.clone(), [&x[block]], residual, finish);
+                if let Some(curved) = curved {
+                    curved.apply(written);
                 }
             }
         }
     }
 }
 
-/// The gradients of `y = relu(norm(x) + residual)`.
+/// The ranges of so many values that are computed at once.
+fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {
+    let starts = (0..len).step_by(BLOCK);
+    starts.map(move |start| start..len.min(start + BLOCK))
+}
+
+/// The gradients of `y = activation(norm(x) + residual)`.
 pub(crate) struct Gradients {
     pub(crate) x: Vec<f32>,
     pub(crate) gamma: Vec<f32>,
@@ -230,15 +239,13 @@ pub(crate) struct Gradients {
     pub(crate) residual: Option<Vec<f32>>,
 }
 
-/// How the backward pass finds the values that ReLU has zeroed.
+/// The activation after a norm, and where the backward pass finds its derivative.
 #[derive(Clone, Copy)]
-pub(crate) enum ReluMask<'a> {
-    /// There was no ReLU.
-    None,
-    /// They are those where the output is 0.
-    Output(&'a [f32]),
-    /// They are those where the norm of the input is not positive; for norms without a residual.
-    Input,
+pub(crate) enum ActivationGradient<'a> {
+    /// At the norm of the input, which is computed anew; for norms without a residual.
+    AtInput(FusedActivation),
+    /// At this output.
+    AtOutput(Piecewise, &'a [f32]),
 }
 
 /// The numbers of a norm: `y = gamma (x - mean) / deviation + beta`.
@@ -257,7 +264,7 @@ pub(crate) fn backward(
     x: ChannelMap,
     gradient: &[f32],
     norm: Norm,
-    mask: ReluMask,
+    activation: ActivationGradient,
     wants_residual: bool,
 ) -> Gradients {
     let [mut gamma, mut beta] = [(); 2].map(|()| vec![0.0; x.channels]);
@@ -269,7 +276,7 @@ pub(crate) fn backward(
             values: gradient,
             ..x
         },
-        mask,
+        activation,
         norm,
     };
     let mut residuals = to_residual
@@ -310,7 +317,7 @@ fn in_groups<'a>(
 struct NormGradients<'a> {
     x: ChannelMap<'a>,
     gradient: ChannelMap<'a>,
-    mask: ReluMask<'a>,
+    activation: ActivationGradient<'a>,
     norm: Norm<'a>,
 }
 
@@ -322,50 +329,76 @@ struct ChannelGradients<'a> {
     residual: Option<Vec<Piece<'a>>>,
 }
 
-impl NormGradients<'_> {
-    /// Writes a plane of the gradient before ReLU: zero where ReLU has zeroed.
-    #[inline(always)]
-    fn behind_relu<'p>(
-        &self,
-        affine: Affine,
-        x: &[f32],
-        gradient: &[f32],
-        output: Option<&[f32]>,
-        into: Piece<'p>,
-    ) -> &'p mut [f32] {
-        let g = gradient.iter();
-        let pass = |(g, passes): (&f32, bool)| if passes { *g } else { 0.0 };
-        match (output, self.mask) {
-            (Some(output), _) => into.fill(g.zip(output.iter().map(|y| *y > 0.0)).map(pass)),
-            (None, ReluMask::Input) => {
-                let passes = x.iter().map(|x| affine.apply(*x) > 0.0);
-                into.fill(g.zip(passes).map(pass))
-            }
-            (None, _) => into.fill(g.copied()),
-        }
-    }
+/// A plane of a norm's backward pass.
+struct Plane<'a> {
+    x: &'a [f32],
+    gradient: &'a [f32],
+    /// What the activation has made of it, if that is needed.
+    output: Option<&'a [f32]>,
 }
 
 impl NormGradients<'_> {
-    /// Writes the gradient of a channel before the activation, and those of shift and scale, which it returns, too.
+    /// Writes a plane of the gradient before the activation.
     #[inline(always)]
     fn before_activation<'p>(
         &self,
-        channel: ChannelGradients<'p>,
-    ) -> ([f64; 2], Vec<&'p mut [f32]>) {
+        affine: Affine,
+        plane: Plane,
+        mut into: Piece<'p>,
+    ) -> &'p mut [f32] {
+        let Plane {
+            x,
+            gradient,
+            output,
+        } = plane;
+        match (self.activation, output) {
+            (ActivationGradient::AtOutput(piecewise, _), Some(output)) => {
+                let both = gradient.iter().zip(output);
+                into.fill(both.map(|(g, y)| g * piecewise.derivative(*y)))
+            }
+            (ActivationGradient::AtInput(FusedActivation::IDENTITY), _) => {
+                into.fill(gradient.iter().copied())
+            }
+            (ActivationGradient::AtInput(FusedActivation::Piecewise(piecewise)), _) => {
+                let both = gradient.iter().zip(x);
+                into.fill(both.map(|(g, x)| g * piecewise.derivative(affine.apply(*x))))
+            }
+            (ActivationGradient::AtInput(FusedActivation::Curved(curved)), _) => {
+                for block in blocks(x.len()) {
+                    let gradient = &gradient[block.clone()];
+                    let x = [&x[block.clone()]];
+                    let written = into.write(0, block, x, None, |x, _| affine.apply(x));
+                    curved.scale_gradient(written, gradient);
+                }
+                into.into_written()
+            }
+            (ActivationGradient::AtOutput(..), None) => unreachable!("the output has this plane"),
+        }
+    }
+
+    /// Writes the gradient of a channel before the activation, and those of shift and scale, which it returns, too.
+    #[inline(always)]
+    fn of_channel<'p>(&self, channel: ChannelGradients<'p>) -> ([f64; 2], Vec<&'p mut [f32]>) {
         let c = channel.index;
         let inverse = self.norm.inverse_deviation[c];
         let affine = self.norm.affine.of(c);
         let mut totals = [0.0f64; 2];
-        let mut outputs = match self.mask {
-            ReluMask::Output(values) => Some(ChannelMap { values, ..self.x }.planes(c)),
-            _ => None,
+        let mut outputs = match self.activation {
+            ActivationGradient::AtOutput(_, values) => {
+                Some(ChannelMap { values, ..self.x }.planes(c))
+            }
+            ActivationGradient::AtInput(_) => None,
         };
         let planes = self.x.planes(c).zip(self.gradient.planes(c));
         let mut behind = Vec::with_capacity(channel.x.len());
         for ((x, gradient), into) in planes.zip(channel.x) {
             let output = outputs.as_mut().and_then(Iterator::next);
-            let into = self.behind_relu(affine, x, gradient, output, into);
+            let plane = Plane {
+                x,
+                gradient,
+                output,
+            };
+            let into = self.before_activation(affine, plane, into);
             let seen = &*into;
             let more = sums(x.len(), |i| {
                 [seen[i], seen[i] * ((x[i] - affine.mean) * inverse)]
@@ -392,7 +425,7 @@ impl Work<Vec<ChannelGradients<'_>>> for NormGradients<'_> {
         let mut channels = Vec::with_capacity(group.len());
         for channel in group {
             let c = channel.index;
-            let ([beta, gamma], behind) = self.before_activation(channel);
+            let ([beta, gamma], behind) = self.of_channel(channel);
             let scale = f64::from(self.norm.affine.of(c).scale);
             totals = [totals[0] + scale * beta, totals[1] + scale * gamma];
             channels.push((c, behind));

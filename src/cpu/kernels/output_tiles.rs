@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use crate::cpu::policy::{FusedActivation, Piecewise};
 
 /// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
@@ -12,7 +13,7 @@ pub(super) struct OutputMap<'a> {
     pub(super) channels: usize,
 }
 
-/// What follows a convolution, as slices: `relu((v - center) scale + shift + residual)`.
+/// What follows a convolution, as slices: `activation((v - center) scale + shift + residual)`.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct EpilogueValues<'a> {
     /// One number per channel, as for scale and shift.
@@ -21,7 +22,7 @@ pub(crate) struct EpilogueValues<'a> {
     pub(crate) shift: Option<&'a [f32]>,
     /// Has the shape of the output.
     pub(crate) residual: Option<&'a [f32]>,
-    pub(crate) relu: bool,
+    pub(crate) activation: FusedActivation,
 }
 
 /// The output as a whole.
@@ -185,22 +186,21 @@ impl OutputTile<'_> {
         let center = of_channel(epilogue.center, 0.0);
         let scale = of_channel(epilogue.scale, 1.0);
         let shift = of_channel(epilogue.shift, 0.0);
-        let low = if epilogue.relu {
-            0.0
-        } else {
-            f32::NEG_INFINITY
+        let (piecewise, curved) = match epilogue.activation {
+            FusedActivation::Piecewise(piecewise) => (piecewise, None),
+            FusedActivation::Curved(curved) => (Piecewise::IDENTITY, Some(curved)),
         };
-        // (Not `max`, which would hide a NaN.)
-        let finish = |sum: f32, residual: f32| {
-            let v = (sum - center) * scale + shift + residual;
-            if v < low { low } else { v }
-        };
+        let finish =
+            |sum: f32, residual: f32| piecewise.value((sum - center) * scale + shift + residual);
         let residual = epilogue.residual.map(|residual| {
             let map = self.sample * output.channels + channel;
             let plane = map * output.slices + self.slice;
             &residual[plane * output.positions + row * width..][start..end]
         });
         let row = row - self.rows.start;
-        self.planes[index].write(row, start..end, phases, residual, finish);
+        let written = self.planes[index].write(row, start..end, phases, residual, finish);
+        if let Some(curved) = curved {
+            curved.apply(written);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::raw::simd::prefetch;
 use super::source::Source;
-use crate::cpu::policy::{Geometry, pieces_of_line};
+use crate::cpu::policy::{Geometry, Piecewise, pieces_of_line};
 
 /// Channels between the one that is packed and the one that is prefetched.
 const PREFETCH_CHANNELS: usize = 2;
@@ -239,13 +239,10 @@ impl Packing {
             None => row.read(inside, |v| v),
             Some(prologue) => {
                 let affine = prologue.affine.of(source.map_of(channel));
-                match prologue.relu {
-                    // (Not `max`, which would hide a NaN.)
-                    true => row.read(inside, |v| {
-                        let v = affine.apply(v);
-                        if v < 0.0 { 0.0 } else { v }
-                    }),
-                    false => row.read(inside, |v| affine.apply(v)),
+                match prologue.activation {
+                    Piecewise::IDENTITY => row.read(inside, |v| affine.apply(v)),
+                    Piecewise::RELU => row.read(inside, |v| Piecewise::RELU.value(affine.apply(v))),
+                    activation => row.read(inside, |v| activation.value(affine.apply(v))),
                 }
             }
         }

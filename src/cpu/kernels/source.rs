@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::cpu::policy::{ConvShape, Depth, Geometry, SourceShape, StoredSlices};
+use crate::cpu::policy::{ConvShape, Depth, Geometry, Piecewise, SourceShape, StoredSlices};
 
 /// A feature map that a kernel reads, as planes of `[batch, channels]`.
 ///
@@ -60,11 +60,11 @@ impl DepthTaps {
     }
 }
 
-/// `relu(affine(x))`, with or without ReLU.
+/// `activation(affine(x))`
 #[derive(Clone, Copy)]
 pub(crate) struct Prologue<'a> {
     pub(crate) affine: ChannelAffine<'a>,
-    pub(crate) relu: bool,
+    pub(crate) activation: Piecewise,
 }
 
 /// `scale (x - mean) + shift` of each channel. The mean is subtracted first: where the values are large and nearly

@@ -1,5 +1,6 @@
 //! The kernels compared with plain loops that follow the formulas.
 
+mod activations;
 mod cases;
 mod norms;
 
@@ -10,7 +11,9 @@ use core::fmt::Debug;
 use pulp::Arch;
 
 use super::*;
-use crate::cpu::policy::{ConvShape, Depth, Geometry, SourceShape, WeightUse};
+use crate::cpu::policy::{
+    ConvShape, Curved, Depth, FusedActivation, Geometry, Piecewise, SourceShape, WeightUse,
+};
 use cases::{Case, cases, noise, volumes};
 
 /// Equal up to the rounding of f32 sums taken in a different order.
@@ -150,30 +153,54 @@ fn what_follows_is_applied_to(case: &Case) {
     let [scale, shift, center] = [5, 6, 8].map(|seed| noise(case.outputs, seed));
     let residual = noise(case.out_len(), 7);
     let positions = case.geometry.positions();
-    let finish = |(out, sum): (usize, &f64)| {
+    let before = |(out, sum): (usize, &f64)| {
         let k = out / positions % case.outputs;
         let y = (sum - f64::from(center[k])) * f64::from(scale[k]);
-        let y = y + f64::from(shift[k] + residual[out]);
-        y.max(0.0)
+        y + f64::from(shift[k] + residual[out])
     };
-    let wanted: Vec<f64> = sums.iter().enumerate().map(finish).collect();
-    with_all_instructions(|| {
-        let epilogue = EpilogueValues {
-            center: Some(&center),
-            scale: Some(&scale),
-            shift: Some(&shift),
-            residual: Some(&residual),
-            relu: true,
-        };
-        let sources = case.sources(&values);
-        let weight = Weight::new(&weight, case.outputs);
-        assert_near(
-            &forward(&sources, case.samples, weight, &case.geometry, epilogue),
-            &wanted,
-            case,
-        );
-    });
+    let before: Vec<f64> = sums.iter().enumerate().map(before).collect();
+    let silu: Function = |y| y / (1.0 + (-y).exp());
+    let curved = (FusedActivation::Curved(Curved::Silu), silu);
+    let pieces =
+        PIECEWISE.map(|(piecewise, wanted)| (FusedActivation::Piecewise(piecewise), wanted));
+    for (activation, value) in pieces.into_iter().chain([curved]) {
+        let wanted: Vec<f64> = before.iter().map(|y| value(*y)).collect();
+        with_all_instructions(|| {
+            let epilogue = EpilogueValues {
+                center: Some(&center),
+                scale: Some(&scale),
+                shift: Some(&shift),
+                residual: Some(&residual),
+                activation,
+            };
+            let sources = case.sources(&values);
+            let weight = Weight::new(&weight, case.outputs);
+            let found = forward(&sources, case.samples, weight, &case.geometry, epilogue);
+            assert_near(&found, &wanted, &(case, activation));
+        });
+    }
 }
+
+type Function = fn(f64) -> f64;
+
+/// Activations that are applied as a map is read, and what they are.
+const PIECEWISE: [(Piecewise, Function); 3] = [
+    (Piecewise::RELU, |y| y.max(0.0)),
+    (
+        Piecewise {
+            negative_slope: 0.25,
+            max: f32::INFINITY,
+        },
+        |y| y.max(0.25 * y),
+    ),
+    (
+        Piecewise {
+            negative_slope: 0.0,
+            max: 0.5,
+        },
+        |y| y.clamp(0.0, 0.5),
+    ),
+];
 
 #[test]
 fn a_source_is_read_through_its_norm() {
@@ -181,7 +208,7 @@ fn a_source_is_read_through_its_norm() {
         (3, [6, 7], [1, 1]),
         (3, [40, 36], [2, 2]),
         // By components.
-        (33, [24, 26], [1, 1]),
+        (34, [24, 26], [1, 1]),
     ];
     for (channels, size, up) in &cases[..if cfg!(miri) { 2 } else { 3 }] {
         let plain = [[3, 3], [1, 1], [1, 1], [1, 1]];
@@ -189,12 +216,13 @@ fn a_source_is_read_through_its_norm() {
         let (values, weight) = (case.values(), case.weight());
         let [scale, shift, mean] = [5, 6, 8].map(|seed| noise(*channels, seed));
         let positions = values[0].len() / 2 / channels;
+        let gradient = noise(case.out_len(), 99);
+        let (piecewise, value) = PIECEWISE[channels % 3];
         let read = |(i, v): (usize, &f32)| {
             let c = i / positions % channels;
-            ((v - mean[c]) * scale[c] + shift[c]).max(0.0)
+            value(f64::from((v - mean[c]) * scale[c] + shift[c])) as f32
         };
         let normed = vec![values[0].iter().enumerate().map(read).collect::<Vec<f32>>()];
-        let gradient = noise(case.out_len(), 99);
         with_all_instructions(|| {
             let mut source = case.sources(&values)[0];
             source.prologue = Some(Prologue {
@@ -203,7 +231,7 @@ fn a_source_is_read_through_its_norm() {
                     scale: &scale,
                     shift: &shift,
                 },
-                relu: true,
+                activation: piecewise,
             });
             let both = [case.sources(&normed)[0], source];
             let as_wanted = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
@@ -237,7 +265,7 @@ fn a_nan_is_not_hidden() {
     };
     let source = Source::new(&[f32::NAN, -1.0], SourceShape::plain(1, [1, 2]));
     let relu = EpilogueValues {
-        relu: true,
+        activation: FusedActivation::Piecewise(Piecewise::RELU),
         ..EpilogueValues::default()
     };
     with_all_instructions(|| {

@@ -1,6 +1,7 @@
 //! The decisions, by literal numbers.
 
 use super::*;
+use crate::graph::activation::ActivationConfig;
 use alloc::vec;
 
 fn geometry(kernel: [usize; 2], pad: [isize; 2], size: [usize; 2]) -> Geometry {
@@ -328,12 +329,35 @@ fn a_volume_is_a_map_for_each_slice_with_channels_for_each_tap_of_the_depth() {
 fn what_follows_a_convolution() {
     assert!(fuses_epilogue(false));
     assert!(!fuses_epilogue(true));
-    assert!(defers_norm(false, true));
-    assert!(!defers_norm(true, true));
-    assert!(!defers_norm(false, false));
-    assert!(norm_saves_output(true, true));
-    assert!(!norm_saves_output(true, false));
-    assert!(!norm_saves_output(false, true));
+    let of = |config| FusedActivation::of(&config).unwrap();
+    let (relu, identity) = (of(ActivationConfig::Relu), of(ActivationConfig::Identity));
+    assert!(defers_norm(false, relu));
+    assert!(!defers_norm(true, relu));
+    assert!(!defers_norm(false, identity));
+    assert!(norm_saves_output(true, relu));
+    assert!(!norm_saves_output(true, identity));
+    assert!(!norm_saves_output(false, relu));
     assert!(takes_max_pool([4, 4], [2, 2]));
     assert!(!takes_max_pool([4, 0], [2, 0]));
+}
+
+#[test]
+fn what_becomes_of_an_activation() {
+    let of = |config| FusedActivation::of(&config);
+    let leaky = |negative_slope| of(ActivationConfig::LeakyRelu { negative_slope }).unwrap();
+    // What costs little is applied as the map is read, and its output tells its derivative.
+    for little in [of(ActivationConfig::Relu6).unwrap(), leaky(0.1)] {
+        assert!(little.is_deferred() && little.is_told_by_output());
+        assert!(little.is_fused_with_norm(true));
+    }
+    // Of -1 and 1 such a function makes the same.
+    assert!(!leaky(-1.0).is_told_by_output());
+    let gelu = of(ActivationConfig::Gelu).unwrap();
+    assert!(!gelu.is_deferred() && !gelu.is_told_by_output());
+    assert!(gelu.is_fused_with_norm(false) && !gelu.is_fused_with_norm(true));
+    assert_eq!(of(ActivationConfig::Softsign), None);
+    assert_eq!(
+        of(ActivationConfig::Identity),
+        Some(FusedActivation::IDENTITY)
+    );
 }

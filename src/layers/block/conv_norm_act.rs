@@ -6,10 +6,11 @@ use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::{Epilogue, Outcome, read_through_norm};
+use crate::cpu::{Epilogue, Outcome, activate, read_through_norm};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
 use crate::layers::activation::{Activation, ActivationConfig};
+use crate::layers::burn_layers::normalize;
 use crate::layers::conv::{Conv, ConvConfig, LazyConcat, Part};
 use crate::layers::layer::{Layer, check_residual};
 use crate::layers::norm::NormConfig;
@@ -228,50 +229,66 @@ impl<const R: usize> ConvNormAct<R> {
         residual: Option<Tensor<R>>,
         activation: &Option<Activation>,
     ) -> Part<R> {
-        let relu = activation.as_ref().is_some_and(Activation::is_relu);
+        let (fused, after) = split(activation);
         let norm = match &self.norm {
             None => None,
             Some(Normalization::Batch(norm)) => Some(norm),
-            norm => {
+            Some(norm) => {
                 let y = self.conv.forward_parts(parts).into_tensor();
-                let y = Layer::forward(norm, y);
                 let y = match residual {
-                    Some(residual) => y + residual,
-                    None => y,
+                    None => normalize(norm, y, &fused),
+                    Some(residual) => activate(&fused, Layer::forward(norm, y) + residual),
                 };
-                return Part::new(Layer::forward(activation, y));
+                return Part::new(apply(after, y));
             }
         };
         let epilogue = Epilogue {
             norm,
             residual,
-            relu,
+            activation: fused,
         };
         let y = self.conv.forward_with(parts, epilogue);
-        match relu {
-            true => y,
-            false => Part::new(Layer::forward(activation, y.into_tensor())),
+        match after {
+            None => y,
+            Some(after) => Part::new(after.forward(y.into_tensor())),
         }
     }
 
     /// Norm, activation and convolution: where the kernels can, what is read is normalised as it is read.
     fn norm_conv(&self, parts: LazyConcat<R>) -> Tensor<R> {
-        let relu = match &self.activation {
-            None => Some(false),
-            Some(activation) if activation.is_relu() => Some(true),
-            _ => None,
-        };
-        let parts = match (&self.norm, relu) {
-            (Some(Normalization::Batch(norm)), Some(relu)) => {
-                match read_through_norm(norm, parts, relu) {
+        let (fused, after) = split(&self.activation);
+        let parts = match (&self.norm, after) {
+            (Some(Normalization::Batch(norm)), None) => {
+                match read_through_norm(norm, parts, &fused) {
                     Outcome::Fused(parts) => return self.conv.forward_parts(parts).into_tensor(),
                     Outcome::Declined(parts) => parts,
                 }
             }
             _ => parts,
         };
-        let x = Layer::forward(&self.norm, parts.into_tensor());
-        self.conv.forward(Layer::forward(&self.activation, x))
+        let x = parts.into_tensor();
+        let x = match &self.norm {
+            Some(norm) => normalize(norm, x, &fused),
+            None => activate(&fused, x),
+        };
+        self.conv.forward(apply(after, x))
+    }
+}
+
+/// The activation, if there is one.
+fn apply<const R: usize>(activation: Option<&Activation>, x: Tensor<R>) -> Tensor<R> {
+    match activation {
+        Some(activation) => activation.forward(x),
+        None => x,
+    }
+}
+
+/// What the dispatch may fuse of an activation, and what follows as a layer of its own.
+fn split(activation: &Option<Activation>) -> (ActivationConfig, Option<&Activation>) {
+    let function = activation.as_ref().map(Activation::as_function);
+    match function {
+        Some(Some(function)) if Epilogue::<4>::takes(&function) => (function, None),
+        _ => (ActivationConfig::Identity, activation.as_ref()),
     }
 }
 

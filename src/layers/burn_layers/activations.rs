@@ -8,8 +8,9 @@ use burn::nn::activation::{
 use burn::nn::{Dropout, Gelu, Identity, LeakyRelu, PRelu, Relu, Sigmoid, Tanh};
 use burn::tensor::Tensor;
 
+use crate::cpu::activate;
 use crate::graph::{Map, Op, Planner, Record};
-use crate::layers::activation::{ActivationConfig, gelu};
+use crate::layers::activation::ActivationConfig;
 use crate::layers::layer::Layer;
 use crate::plan::Trace;
 use crate::shape::{ShapeError, check_channels, expect};
@@ -70,22 +71,23 @@ impl<const R: usize> Layer<R> for Dropout {
     }
 }
 
+/// Which GELU it is. (It runs by this crate's dispatch: not all of Burn's backends have the right gradient.)
+const fn config_of(gelu: &Gelu) -> ActivationConfig {
+    match gelu.approximate {
+        true => ActivationConfig::GeluApproximate,
+        false => ActivationConfig::Gelu,
+    }
+}
+
 impl<const R: usize> Trace<R> for Gelu {
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
-        let activation = match self.approximate {
-            true => ActivationConfig::GeluApproximate,
-            false => ActivationConfig::Gelu,
-        };
-        activation.trace(planner, x)
+        config_of(self).trace(planner, x)
     }
 }
 
 impl<const R: usize> Layer<R> for Gelu {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        match self.approximate {
-            true => Gelu::forward(self, x),
-            false => gelu(x),
-        }
+        activate(&config_of(self), x)
     }
 }
 

@@ -4,6 +4,8 @@ mod activations;
 mod norms;
 mod windows;
 
+pub(crate) use norms::normalize;
+
 #[cfg(test)]
 mod tests {
     use crate::layers::layer::Layer;

@@ -5,7 +5,8 @@ use burn::nn::norm::Normalization;
 use burn::nn::{BatchNorm, GroupNorm, InstanceNorm};
 use burn::tensor::Tensor;
 
-use crate::cpu::{self, batch_norm, group_norm};
+use crate::cpu::{self, activate, batch_norm, group_norm};
+use crate::graph::activation::ActivationConfig;
 use crate::graph::{Map, NormKind, Planner};
 use crate::layers::layer::Layer;
 use crate::layers::norm::{check_enough_values, norm_record};
@@ -47,9 +48,9 @@ impl<const R: usize> Trace<R> for Normalization {
         match self {
             Self::Identity(_) => Ok(x.clone()),
             // (They go through the dispatch, which has kernels for them.)
-            Self::Batch(norm) => planner.dispatched(|planner| norm.trace(planner, x)),
-            Self::Group(norm) => planner.dispatched(|planner| norm.trace(planner, x)),
-            Self::Instance(norm) => planner.dispatched(|planner| norm.trace(planner, x)),
+            Self::Batch(norm) => planner.standalone(|planner| norm.trace(planner, x)),
+            Self::Group(norm) => planner.standalone(|planner| norm.trace(planner, x)),
+            Self::Instance(norm) => planner.standalone(|planner| norm.trace(planner, x)),
             _ => {
                 let refused = ShapeError::new(
                     "Normalization",
@@ -79,19 +80,30 @@ fn of_groups(
 impl<const R: usize> Layer<R> for Normalization {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims()));
-        match self {
-            Self::Batch(norm) => batch_norm(norm, x, None, false),
-            Self::Group(norm) => {
-                let GroupNorm { gamma, beta, .. } = norm;
-                let of_groups = of_groups(norm.num_groups, [gamma, beta], norm.epsilon);
-                group_norm(of_groups, x).or_else(|x| norm.forward(x))
-            }
-            Self::Instance(norm) => {
-                let InstanceNorm { gamma, beta, .. } = norm;
-                let of_groups = of_groups(norm.num_channels, [gamma, beta], norm.epsilon);
-                group_norm(of_groups, x).or_else(|x| norm.forward(x))
-            }
-            _ => Normalization::forward(self, x),
+        normalize(self, x, &ActivationConfig::Identity)
+    }
+}
+
+/// `activation(norm(x))`, in one pass where there is a kernel.
+pub(crate) fn normalize<const R: usize>(
+    norm: &Normalization,
+    x: Tensor<R>,
+    activation: &ActivationConfig,
+) -> Tensor<R> {
+    match norm {
+        Normalization::Batch(norm) => batch_norm(norm, x, None, activation),
+        Normalization::Group(norm) => {
+            let GroupNorm { gamma, beta, .. } = norm;
+            let of_groups = of_groups(norm.num_groups, [gamma, beta], norm.epsilon);
+            let y = group_norm(of_groups, x, activation);
+            y.or_else(|x| activate(activation, norm.forward(x)))
         }
+        Normalization::Instance(norm) => {
+            let InstanceNorm { gamma, beta, .. } = norm;
+            let of_groups = of_groups(norm.num_channels, [gamma, beta], norm.epsilon);
+            let y = group_norm(of_groups, x, activation);
+            y.or_else(|x| activate(activation, norm.forward(x)))
+        }
+        norm => activate(activation, norm.forward(x)),
     }
 }

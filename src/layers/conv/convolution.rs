@@ -258,7 +258,7 @@ impl<const R: usize> Layer<R> for Conv<R> {
     }
 
     fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
-        self.forward_with(parts, Epilogue::default()).into()
+        self.forward_with(parts, Epilogue::NOTHING).into()
     }
 }
 

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Distribution, Tensor, Tolerance};
 use super::*;
 use crate::Layer;
 use crate::cpu::{Outcome, batch_norm, read_through_norm};
+use crate::graph::activation::ActivationConfig;
 use crate::graph::window::Window;
 use crate::layers::block::ConvNormActConfig;
 
@@ -239,11 +240,12 @@ fn a_large_constant_channel_is_normalised_to_its_shift() {
             .reshape([1, 1, 1, 1])
             .expand([2, 1, 30, 31]);
         assert_near(
-            batch_norm(&norm, x.clone(), None, false).inner(),
+            batch_norm(&norm, x.clone(), None, &ActivationConfig::Identity).inner(),
             shift.clone(),
         );
         // Read through the norm, by a convolution.
-        let Outcome::Fused(parts) = read_through_norm(&norm, x.into(), false) else {
+        let Outcome::Fused(parts) = read_through_norm(&norm, x.into(), &ActivationConfig::Identity)
+        else {
             unreachable!("there are kernels on flex")
         };
         let config = ConvConfig::new([1, 1], 1).with_bias(false);

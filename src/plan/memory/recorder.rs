@@ -8,10 +8,9 @@ use alloc::{vec, vec::Vec};
 use super::tape::{BufferId, Origin, Step, StepKind, Tape};
 use super::{bytes_of, bytes_of_shape, composed, total};
 use crate::cpu::policy::{
-    self, Axes, AxisNumbers, ConvShape, Geometry, SourceGradient, SourceShape, TransposedShape,
-    WeightUse,
+    self, Axes, AxisNumbers, ConvShape, FusedActivation, Geometry, SourceGradient, SourceShape,
+    TransposedShape, WeightUse,
 };
-use crate::graph::activation::ActivationConfig;
 use crate::graph::{
     ConvOp, Elementwise, Executor, MapPlan, Node, NormKind, Op, PoolKind, ResizeMode,
 };
@@ -32,7 +31,7 @@ pub(super) fn record(root: &Node, is_training: bool) -> Tape {
 /// A batch norm that a buffer is still to be read through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DeferredNorm {
-    relu: bool,
+    has_activation: bool,
     /// The block that the norm belongs to has ended: only a sum with a residual is fused with it.
     is_closed: bool,
 }
@@ -156,10 +155,10 @@ impl Recorder {
         }
     }
 
-    /// A norm at the end of a block that no ReLU follows is written, unless a residual is added to it.
+    /// A norm at the end of a block that no activation follows is written, unless a residual is added to it.
     fn close(&mut self, map: &MapPlan) {
         for part in self.maps.get_mut(map.id).into_iter().flatten() {
-            if let Some(norm) = part.norm.as_mut().filter(|norm| !norm.relu) {
+            if let Some(norm) = part.norm.as_mut().filter(|norm| !norm.has_activation) {
                 norm.is_closed = true;
             }
         }
@@ -184,6 +183,7 @@ impl Recorder {
         }
         let parts = match node.executor {
             Executor::Dispatch => self.dispatched(node, y),
+            Executor::Standalone => self.standalone(node, y),
             Executor::Burn => None,
         };
         let parts = parts.unwrap_or_else(|| {
@@ -208,6 +208,17 @@ impl Recorder {
         }
     }
 
+    /// The same of a leaf with which nothing is fused.
+    fn standalone(&mut self, node: &Node, y: &MapPlan) -> Option<Vec<Part>> {
+        match (&node.op, &node.inputs[..]) {
+            (Op::Norm(_), [x]) => Some(self.written_norm(node, x, y)),
+            (Op::Activation(activation), [x]) => {
+                Some(self.activation(FusedActivation::of(activation)?, x, y))
+            }
+            _ => None,
+        }
+    }
+
     /// What the dispatch makes of a leaf; none where it composes Burn's operations.
     fn dispatched(&mut self, node: &Node, y: &MapPlan) -> Option<Vec<Part>> {
         match (&node.op, &node.inputs[..]) {
@@ -215,9 +226,11 @@ impl Recorder {
             (Op::ConvTranspose(op), [x]) => self.transposed(node, op, x, y),
             (Op::Norm(NormKind::Batch), [x]) => Some(self.norm(x)),
             (Op::Norm(NormKind::Group { .. } | NormKind::Instance), [x]) => {
-                Some(self.group_norm(node, x, y))
+                Some(self.written_norm(node, x, y))
             }
-            (Op::Activation(ActivationConfig::Relu), [x]) => self.relu(x),
+            (Op::Activation(activation), [x]) => {
+                Some(self.fused_activation(FusedActivation::of(activation)?, x, y))
+            }
             (Op::Elementwise(Elementwise::Sum), [block, residual]) => self.sum(block, residual, y),
             (Op::Pool { kind, .. }, [x]) => self.pool(*kind, x, y),
             (Op::Concat { axis, .. }, maps) if *axis == Axis::Channels => {
@@ -306,45 +319,83 @@ impl Recorder {
         }
         for part in &mut parts {
             part.norm = Some(DeferredNorm {
-                relu: false,
+                has_activation: false,
                 is_closed: false,
             });
         }
         parts
     }
 
-    /// A norm of groups of channels is written. Its backward pass computes the norm of the input anew.
-    fn group_norm(&mut self, node: &Node, x: &MapPlan, y: &MapPlan) -> Vec<Part> {
+    /// A norm that is written. Its backward pass computes the norm of the input anew.
+    fn written_norm(&mut self, node: &Node, x: &MapPlan, y: &MapPlan) -> Vec<Part> {
         let input = self.tensor(x);
         let mut step = Step::reading(&[input])
             .saving(&[input])
             .with_new_gradients();
+        step.kind = StepKind::Norm;
         step.parameters = composed::parameter_bytes(node);
         vec![Part::new(self.tape.push(y.bytes(), step), y)]
     }
 
-    /// ReLU behind a norm is applied with it.
-    fn relu(&mut self, x: &MapPlan) -> Option<Vec<Part>> {
+    /// An activation is applied by what writes its map, or by what reads it, where one of them can.
+    fn fused_activation(
+        &mut self,
+        activation: FusedActivation,
+        x: &MapPlan,
+        y: &MapPlan,
+    ) -> Vec<Part> {
         let mut parts = self.parts(x);
-        let is_open = |part: &Part| part.norm.is_some_and(|norm| !norm.is_closed && !norm.relu);
-        if parts.iter().all(is_open) {
+        let is_open = |part: &Part| {
+            let norm = part.norm;
+            norm.is_some_and(|norm| !norm.is_closed && !norm.has_activation)
+        };
+        if parts.iter().all(is_open) && (activation.is_deferred() || parts.len() == 1) {
             for norm in parts.iter_mut().filter_map(|part| part.norm.as_mut()) {
-                norm.relu = true;
+                norm.has_activation = true;
             }
-            return Some(parts);
+            if activation.is_deferred() {
+                return parts;
+            }
+            let buffer = self.materialise(&parts, x);
+            return vec![Part::new(buffer, y)];
         }
-        if !self.is_output_of(&parts, StepKind::NormAndSum) {
-            return None;
-        }
-        let output = parts[0].buffer;
-        let is_tracked = self.tape.buffers[output].is_tracked;
-        if policy::norm_saves_output(true, true)
-            && is_tracked
-            && let Some(step) = self.tape.producer(output)
+        let is_fused = policy::fuses_epilogue(self.tape.is_training);
+        if self.is_output_of(&parts, StepKind::Norm)
+            || (is_fused && self.is_output_of(&parts, StepKind::Convolution))
         {
+            return parts;
+        }
+        if self.is_output_of(&parts, StepKind::NormAndSum) && activation.is_fused_with_norm(true) {
+            if policy::norm_saves_output(true, activation) {
+                self.save_output(parts[0].buffer);
+            }
+            return parts;
+        }
+        self.activation(activation, x, y)
+    }
+
+    /// An activation in a pass of its own, which saves its input or its output.
+    fn activation(&mut self, activation: FusedActivation, x: &MapPlan, y: &MapPlan) -> Vec<Part> {
+        if activation == FusedActivation::IDENTITY {
+            return self.parts(x);
+        }
+        let input = self.tensor(x);
+        let step = Step::reading(&[input]).with_new_gradients();
+        if !activation.is_told_by_output() {
+            let step = step.saving(&[input]);
+            return vec![Part::new(self.tape.push(y.bytes(), step), y)];
+        }
+        let output = self.tape.push(y.bytes(), step);
+        self.save_output(output);
+        vec![Part::new(output, y)]
+    }
+
+    /// The step that wrote the buffer saves it, if gradients are recorded for it.
+    fn save_output(&mut self, output: BufferId) {
+        let is_tracked = self.tape.buffers[output].is_tracked;
+        if let Some(step) = self.tape.producer(output).filter(|_| is_tracked) {
             step.saved.push(output);
         }
-        Some(parts)
     }
 
     /// A residual is added in the pass that writes a deferred norm.
@@ -353,7 +404,15 @@ impl Recorder {
         let [part] = &parts[..] else {
             return None;
         };
-        if part.is_enlarged() || part.norm.is_none_or(|norm| norm.relu) {
+        let is_fused = policy::fuses_epilogue(self.tape.is_training);
+        if is_fused && self.is_output_of(&parts, StepKind::Convolution) {
+            let (output, residual) = (part.buffer, self.tensor(residual));
+            if let Some(step) = self.tape.producer(output) {
+                step.reads.push(residual);
+            }
+            return Some(parts);
+        }
+        if part.is_enlarged() || part.norm.is_none_or(|norm| norm.has_activation) {
             return None;
         }
         let normed = part.buffer;

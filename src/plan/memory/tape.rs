@@ -34,6 +34,8 @@ pub(super) struct Buffer {
 pub(super) enum StepKind {
     /// A convolution by this crate's kernels.
     Convolution,
+    /// A norm that is written.
+    Norm,
     /// A deferred norm and the sum with a residual, in one pass.
     NormAndSum,
     /// Nothing is fused with it.

@@ -124,9 +124,9 @@ impl<'a> Piece<'a> {
         unsafe { places.assume_init_mut() }
     }
 
-    /// Writes `finish(sum, residual)` to some columns of a row. The sums of the `N` phases are interleaved: column `x` of
-    /// the range gets `phases[x % N][x / N]`. The rows at one position modulo the step must be written in order, each
-    /// from left to right.
+    /// Writes `finish(sum, residual)` to some columns of a row, and returns them. The sums of the `N` phases are
+    /// interleaved: column `x` of the range gets `phases[x % N][x / N]`. The rows at one position modulo the step must be
+    /// written in order, each from left to right.
     ///
     /// # Panics
     /// When a value is skipped or written twice.
@@ -138,7 +138,7 @@ impl<'a> Piece<'a> {
         phases: [&[f32]; N],
         residual: Option<&[f32]>,
         finish: impl Fn(f32, f32) -> f32,
-    ) {
+    ) -> &mut [f32] {
         let Range { start, end } = columns;
         let done = &mut self.done[row % self.step];
         assert!(
@@ -150,8 +150,20 @@ impl<'a> Piece<'a> {
             None => write_sums(into, phases, |sum| finish(sum, 0.0)),
             Some(residual) => write_sums_and_residual(into, phases, residual, finish),
         }
-        // (All columns of the range were written.)
         *done += end - start;
+        // SAFETY: all columns of the range have been written: both functions write every value of `into`.
+        unsafe { into.assume_init_mut() }
+    }
+
+    /// The piece, all of which has been [written](Self::write) as one row.
+    ///
+    /// # Panics
+    /// When values are missing.
+    pub(in super::super) fn into_written(mut self) -> &'a mut [f32] {
+        assert_eq!(self.done[0], self.values.len(), "a piece is not filled");
+        let places = core::mem::take(&mut self.values);
+        // SAFETY: a row is written in order from its start, so that this many values are all of them.
+        unsafe { places.assume_init_mut() }
     }
 }
 

@@ -2,9 +2,44 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::super::{ChannelAffine, norm};
+use super::super::norm::ActivationGradient;
+use super::super::{ChannelAffine, activation, norm};
 use super::cases::noise;
 use super::with_all_instructions;
+use crate::cpu::policy::{Curved, FusedActivation, Piecewise};
+
+/// What a norm computes of a map before it is applied.
+struct Numbers {
+    moments: norm::Moments,
+    scale: Vec<f32>,
+    inverse_deviation: Vec<f32>,
+}
+
+impl Numbers {
+    fn of(map: norm::ChannelMap, gamma: &[f32]) -> Self {
+        let moments = norm::moments(map);
+        let inverse = moments.variance.iter().map(|v| 1.0 / (v + 1e-3).sqrt());
+        let inverse_deviation: Vec<f32> = inverse.collect();
+        let scale = gamma.iter().zip(&inverse_deviation);
+        Self {
+            scale: scale.map(|(gamma, d)| gamma * d).collect(),
+            inverse_deviation,
+            moments,
+        }
+    }
+
+    fn norm<'a>(&'a self, beta: &'a [f32]) -> norm::Norm<'a> {
+        norm::Norm {
+            affine: ChannelAffine {
+                mean: &self.moments.mean,
+                scale: &self.scale,
+                shift: beta,
+            },
+            inverse_deviation: &self.inverse_deviation,
+            of_batch: true,
+        }
+    }
+}
 
 #[test]
 fn norms_and_their_gradients() {
@@ -35,22 +70,12 @@ fn norms_and_their_gradients() {
         all().map(term).sum::<f64>()
     };
     with_all_instructions(|| {
-        let moments = norm::moments(map);
-        let inverse = moments.variance.iter().map(|v| 1.0 / (v + 1e-3).sqrt());
-        let inverse: Vec<f32> = inverse.collect();
-        let scale = gamma.iter().zip(&inverse).map(|(gamma, d)| gamma * d);
-        let scale: Vec<f32> = scale.collect();
-        let numbers = norm::Norm {
-            affine: ChannelAffine {
-                mean: &moments.mean,
-                scale: &scale,
-                shift: &beta,
-            },
-            inverse_deviation: &inverse,
-            of_batch: true,
-        };
-        let y = norm::forward(map, numbers.affine, Some(&residual), true);
-        let found = norm::backward(map, &gradient, numbers, norm::ReluMask::Output(&y), true);
+        let numbers = Numbers::of(map, &gamma);
+        let numbers = numbers.norm(&beta);
+        let relu = FusedActivation::Piecewise(Piecewise::RELU);
+        let y = norm::forward(map, numbers.affine, Some(&residual), relu);
+        let activation = ActivationGradient::AtOutput(Piecewise::RELU, &y);
+        let found = norm::backward(map, &gradient, numbers, activation, true);
         for c in 0..channels {
             let (g, b) = (f64::from(gamma[c]), f64::from(beta[c]));
             let x = |i: usize| f64::from(values[i]);
@@ -137,23 +162,12 @@ fn channels_of_a_group_share_mean_and_variance() {
         (0..channels).step_by(group).map(of_group).sum()
     };
     with_all_instructions(|| {
-        let moments = norm::moments(map);
-        assert_eq!(moments.mean[0], moments.mean[2]);
-        assert_ne!(moments.mean[2], moments.mean[3]);
-        let inverse = moments.variance.iter().map(|v| 1.0 / (v + 1e-3).sqrt());
-        let inverse: Vec<f32> = inverse.collect();
-        let scale = gamma.iter().zip(&inverse).map(|(gamma, d)| gamma * d);
-        let scale: Vec<f32> = scale.collect();
-        let numbers = norm::Norm {
-            affine: ChannelAffine {
-                mean: &moments.mean,
-                scale: &scale,
-                shift: &beta,
-            },
-            inverse_deviation: &inverse,
-            of_batch: true,
-        };
-        let y = norm::forward(map, numbers.affine, None, false);
+        let numbers = Numbers::of(map, &gamma);
+        let mean = &numbers.moments.mean;
+        assert_eq!(mean[0], mean[2]);
+        assert_ne!(mean[2], mean[3]);
+        let numbers = numbers.norm(&beta);
+        let y = norm::forward(map, numbers.affine, None, FusedActivation::IDENTITY);
         let (x, g) = (
             |i: usize| f64::from(values[i]),
             |c: usize| f64::from(gamma[c]),
@@ -161,7 +175,8 @@ fn channels_of_a_group_share_mean_and_variance() {
         let base = loss(&x, &g);
         let sum: f64 = y.iter().zip(&gradient).map(|(y, g)| f64::from(y * g)).sum();
         assert!((sum - base).abs() < 1e-4);
-        let found = norm::backward(map, &gradient, numbers, norm::ReluMask::None, false);
+        let activation = ActivationGradient::AtInput(FusedActivation::IDENTITY);
+        let found = norm::backward(map, &gradient, numbers, activation, false);
         let near = |found: f32, moved: f64| {
             let slope = (moved - base) / 1e-6;
             assert!((f64::from(found) - slope).abs() < 1e-3, "{found}, {slope}");
@@ -175,4 +190,49 @@ fn channels_of_a_group_share_mean_and_variance() {
             }
         }
     });
+}
+
+#[test]
+fn an_activation_in_the_pass_of_a_norm_is_that_after_it() {
+    // (More than a block, and no whole number of vectors.)
+    let [channels, positions] = [4, 1_237];
+    let of = |seed| noise(2 * channels * positions, seed);
+    let (values, gradient) = (of(1), of(2));
+    let [gamma, beta] = [4, 5].map(|seed| noise(channels, seed));
+    let map = norm::ChannelMap {
+        values: &values,
+        channels,
+        positions,
+        group: 2,
+    };
+    let leaky = Piecewise {
+        negative_slope: 0.1,
+        max: f32::INFINITY,
+    };
+    let fused = [
+        FusedActivation::Piecewise(leaky),
+        FusedActivation::Curved(Curved::Gelu),
+    ];
+    for fused in fused {
+        with_all_instructions(|| {
+            let numbers = Numbers::of(map, &gamma);
+            let numbers = numbers.norm(&beta);
+            let identity = FusedActivation::IDENTITY;
+            let before = norm::forward(map, numbers.affine, None, identity);
+            let after = activation::forward(&before, fused);
+            assert_eq!(norm::forward(map, numbers.affine, None, fused), after);
+            let saved = if fused.is_told_by_output() {
+                &after
+            } else {
+                &before
+            };
+            let to_norm = activation::backward(saved, &gradient, fused);
+            let apart = ActivationGradient::AtInput(identity);
+            let wanted = norm::backward(map, &to_norm, numbers, apart, false);
+            let together = ActivationGradient::AtInput(fused);
+            let found = norm::backward(map, &gradient, numbers, together, false);
+            assert_eq!(found.x, wanted.x);
+            assert_eq!([found.gamma, found.beta], [wanted.gamma, wanted.beta]);
+        });
+    }
 }
