@@ -39,6 +39,8 @@ enum Form {
         rows: Offsets,
     },
     Pairs(Vec<TapPair>),
+    /// Tap `n` of the result is the tap with the number `n` here.
+    Selection(Vec<usize>),
 }
 
 impl TapMap {
@@ -58,9 +60,11 @@ impl TapMap {
 
     /// The map that selects these taps in this order.
     pub(super) fn selection(from: usize, taps: &[usize]) -> Self {
-        let pairs = taps.iter().enumerate();
-        let pairs = pairs.map(|(into, &from)| TapPair { from, into });
-        Self::new(from, taps.len(), pairs.collect())
+        Self {
+            from,
+            into: taps.len(),
+            form: Form::Selection(taps.to_vec()),
+        }
     }
 
     fn of_matrix(from: usize, into: usize, values: Vec<f32>) -> Self {
@@ -122,7 +126,20 @@ impl TapMap {
                     }
                 }
             }
+            Form::Selection(taps) => {
+                for (n, into) in into.chunks_exact_mut(width).take(count).enumerate() {
+                    let kernel = &kernels.values[n * kernels.step..][..self.from];
+                    select(kernel, taps, into);
+                }
+            }
         }
+    }
+}
+
+#[inline(always)]
+fn select(kernel: &[f32], taps: &[usize], into: &mut [f32]) {
+    for (into, &tap) in into.iter_mut().zip(taps) {
+        *into = kernel[tap];
     }
 }
 
@@ -177,6 +194,9 @@ impl Work<TransposedBlock<'_>> for Transpose<'_> {
         } = self.kernels;
         let (len, width) = (self.map.len(), self.map.width());
         let count = block.into.len() / (outer * len);
+        if let Form::Selection(taps) = &self.map.form {
+            return self.select(taps, block);
+        }
         let mapped = grow(mapped, KERNELS * width);
         for n in 0..outer {
             let kernels = Rows {
@@ -186,6 +206,29 @@ impl Work<TransposedBlock<'_>> for Transpose<'_> {
             self.map.apply(simd, kernels, count, mapped);
             for (inner, mapped) in mapped.chunks_exact(width).take(count).enumerate() {
                 block.into[(inner * outer + n) * len..][..len].copy_from_slice(&mapped[..len]);
+            }
+        }
+    }
+}
+
+impl Transpose<'_> {
+    /// Copies the taps, by tiles of outer and inner kernels that stay in the first-level cache.
+    #[inline(always)]
+    fn select(&self, taps: &[usize], block: TransposedBlock) {
+        let Kernels {
+            values, outer, row, ..
+        } = self.kernels;
+        let from = self.map.from;
+        for start in (0..outer).step_by(KERNELS) {
+            let some = KERNELS.min(outer - start);
+            let rows = block.into.chunks_exact_mut(outer * taps.len());
+            for (inner, into) in rows.enumerate() {
+                let into = &mut into[start * taps.len()..][..some * taps.len()];
+                let first = (start * row + block.first + inner) * from;
+                let kernels = values[first..].chunks(row * from);
+                for (into, kernel) in into.chunks_exact_mut(taps.len()).zip(kernels) {
+                    select(&kernel[..from], taps, into);
+                }
             }
         }
     }
