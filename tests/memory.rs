@@ -10,6 +10,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d, Relu};
 use burn::tensor::{Device, Tensor};
 use burn_skip::activation::ActivationConfig;
 use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle, LayerOrder};
+use burn_skip::conv::ConvConfig;
 use burn_skip::gate::GateConfig;
 use burn_skip::net::{
     ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig, UnetConfig,
@@ -285,6 +286,26 @@ fn blocks(batch: usize) -> Vec<Case> {
                 with(LayerOrder::ConvActNorm, ActivationConfig::Relu),
                 with(LayerOrder::NormActConv, ActivationConfig::Relu6),
             )
+        }),
+        Case::new("activations across blocks", [batch, 16, 64, 64], |device| {
+            let before = |norm: Option<NormConfig>, activation| {
+                let conv = conv([64, 16]).with_order(LayerOrder::NormActConv);
+                let conv = conv.with_norm(norm).with_activation(activation);
+                conv.init::<4>(device)
+            };
+            let grouped = conv([16, 64]).with_norm(NormConfig::group(4));
+            (
+                ConvConfig::new([16, 64], 3).init::<4>(device),
+                before(Some(NormConfig::batch()), ActivationConfig::Silu),
+                grouped.with_activation(None).init::<4>(device),
+                before(None, ActivationConfig::Relu),
+            )
+        }),
+        Case::new("an activation over parts", [batch, 16, 64, 64], |device| {
+            let silu = conv([32, 16]).with_order(LayerOrder::NormActConv);
+            let silu = silu.with_activation(ActivationConfig::Silu);
+            let parts = SkipConcat::new(conv([16, 16]).init::<4>(device));
+            (parts, silu.init::<4>(device))
         }),
         Case::new("residuals with GELU", [batch, 16, 64, 64], |device| {
             let residual = |norm: Option<NormConfig>| {

@@ -24,11 +24,6 @@ impl<const R: usize> Epilogue<'_, R> {
         activation: ActivationConfig::Identity,
     };
 
-    /// Whether such an activation may be a part of it. (Others follow as an operation of their own.)
-    pub(crate) fn takes(activation: &ActivationConfig) -> bool {
-        FusedActivation::of(activation).is_some()
-    }
-
     #[cfg(feature = "kernels")]
     pub(super) fn is_nothing(&self) -> bool {
         self.norm.is_none()
@@ -41,11 +36,9 @@ impl<const R: usize> Epilogue<'_, R> {
         let Some(norm) = self.norm else {
             return Part::new(add_and_activate(y, self.residual, &self.activation));
         };
-        if let Some(FusedActivation::Piecewise(piecewise)) = FusedActivation::of(&self.activation)
-            && policy::defers_norm(
-                self.residual.is_some(),
-                FusedActivation::Piecewise(piecewise),
-            )
+        if let Some(activation @ FusedActivation::Piecewise(piecewise)) =
+            FusedActivation::of(&self.activation)
+            && policy::defers_norm(self.residual.is_some(), activation)
             && let Some(norm) = dispatch::deferred_norm(norm, &y, piecewise)
         {
             return Part::normed(y, norm);
@@ -53,6 +46,11 @@ impl<const R: usize> Epilogue<'_, R> {
         let y = dispatch::batch_norm(norm, y, self.residual, &self.activation);
         Part::new(y)
     }
+}
+
+/// Whether such an activation may be a part of what follows an operation. (Others are an operation of their own.)
+pub(crate) fn fuses_activation(activation: &ActivationConfig) -> bool {
+    FusedActivation::of(activation).is_some()
 }
 
 /// `activation(y + residual)`

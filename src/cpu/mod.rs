@@ -28,5 +28,5 @@ pub(crate) use dispatch::{
     ConvInputs, Convolution, GroupNorm, MaxPool, Outcome, TransposedConvolution, activate,
     batch_norm, conv, conv_transpose, group_norm, max_pool, read_through_norm,
 };
-pub(crate) use epilogue::Epilogue;
+pub(crate) use epilogue::{Epilogue, fuses_activation};
 pub(crate) use weight_cache::PreparedWeight;

@@ -338,7 +338,7 @@ fn has_short_rows(geometry: &Geometry, sizes: [[usize; 2]; 2], channels: usize) 
     values.saturating_mul(rows.saturating_add(1)) <= MAX_ROW_VALUES
 }
 
-/// Whether a convolution applies its epilogue (norm, residual, ReLU) in the pass that writes its output. If gradients
+/// Whether a convolution applies its epilogue (norm, residual, activation) in the pass that writes its output. If gradients
 /// are recorded, they are separate operations.
 pub(crate) const fn fuses_epilogue(is_recorded: bool) -> bool {
     !is_recorded

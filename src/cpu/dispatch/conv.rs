@@ -212,9 +212,9 @@ mod fused {
         }
         tensors.push(convolution.weight.clone().into_dispatch());
         tensors.extend(convolution.bias.clone().map(Tensor::into_dispatch));
-        let activation = FusedActivation::of(&epilogue.activation);
-        let fuses = policy::fuses_epilogue(recorded) && activation.is_some();
-        if let (true, Some(activation)) = (fuses, activation) {
+        let fused = FusedActivation::of(&epilogue.activation);
+        let fused = fused.filter(|_| policy::fuses_epilogue(recorded));
+        if let Some(activation) = fused {
             let device = convolution.weight.device();
             spec.epilogue = EpilogueSpec {
                 norm: epilogue.norm.map(|norm| NormSpec {
@@ -233,7 +233,7 @@ mod fused {
         }
         let y = <Dispatch as KernelBackend>::convolve(Tensors(tensors), spec);
         let y = Tensor::from_dispatch(y);
-        match fuses || epilogue.is_nothing() {
+        match fused.is_some() || epilogue.is_nothing() {
             true => Part::new(y),
             false => epilogue.apply(y),
         }

@@ -225,6 +225,7 @@ impl Work<ChannelOutput<'_>> for ApplyNorm<'_> {
 }
 
 /// The ranges of so many values that are computed at once.
+#[inline(always)]
 fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {
     let starts = (0..len).step_by(BLOCK);
     starts.map(move |start| start..len.min(start + BLOCK))
@@ -390,7 +391,7 @@ impl NormGradients<'_> {
             ActivationGradient::AtInput(_) => None,
         };
         let planes = self.x.planes(c).zip(self.gradient.planes(c));
-        let mut behind = Vec::with_capacity(channel.x.len());
+        let mut to_norm = Vec::with_capacity(channel.x.len());
         for ((x, gradient), into) in planes.zip(channel.x) {
             let output = outputs.as_mut().and_then(Iterator::next);
             let plane = Plane {
@@ -404,16 +405,16 @@ impl NormGradients<'_> {
                 [seen[i], seen[i] * ((x[i] - affine.mean) * inverse)]
             });
             totals = [totals[0] + more[0], totals[1] + more[1]];
-            behind.push(into);
+            to_norm.push(into);
         }
         *channel.beta = totals[0] as f32;
         *channel.gamma = totals[1] as f32;
         if let Some(residual) = channel.residual {
-            for (into, g) in residual.into_iter().zip(&behind) {
+            for (into, g) in residual.into_iter().zip(&to_norm) {
                 into.fill(g.iter().copied());
             }
         }
-        (totals, behind)
+        (totals, to_norm)
     }
 }
 
@@ -425,19 +426,19 @@ impl Work<Vec<ChannelGradients<'_>>> for NormGradients<'_> {
         let mut channels = Vec::with_capacity(group.len());
         for channel in group {
             let c = channel.index;
-            let ([beta, gamma], behind) = self.of_channel(channel);
+            let ([beta, gamma], to_norm) = self.of_channel(channel);
             let scale = f64::from(self.norm.affine.of(c).scale);
             totals = [totals[0] + scale * beta, totals[1] + scale * gamma];
-            channels.push((c, behind));
+            channels.push((c, to_norm));
         }
         let [mean_g, mean_gx] = match self.norm.of_batch {
             true => totals.map(|total| (total / self.x.count()) as f32),
             false => [0.0; 2],
         };
-        for (c, behind) in channels {
+        for (c, to_norm) in channels {
             let inverse = self.norm.inverse_deviation[c];
             let Affine { mean, scale, .. } = self.norm.affine.of(c);
-            for (x, into) in self.x.planes(c).zip(behind) {
+            for (x, into) in self.x.planes(c).zip(to_norm) {
                 for (g, x) in into.iter_mut().zip(x) {
                     *g = scale * *g - mean_g - (x - mean) * inverse * mean_gx;
                 }

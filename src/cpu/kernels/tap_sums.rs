@@ -126,12 +126,7 @@ impl TapMap {
                     }
                 }
             }
-            Form::Selection(taps) => {
-                for (n, into) in into.chunks_exact_mut(width).take(count).enumerate() {
-                    let kernel = &kernels.values[n * kernels.step..][..self.from];
-                    select(kernel, taps, into);
-                }
-            }
+            Form::Selection(_) => unreachable!("a selection is copied by `Transpose::select`"),
         }
     }
 }
@@ -189,14 +184,14 @@ struct TransposedBlock<'a> {
 impl Work<TransposedBlock<'_>> for Transpose<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, block: TransposedBlock, [mapped, ..]: &mut Scratch) {
+        if let Form::Selection(taps) = &self.map.form {
+            return self.select(taps, block);
+        }
         let Kernels {
             values, outer, row, ..
         } = self.kernels;
         let (len, width) = (self.map.len(), self.map.width());
         let count = block.into.len() / (outer * len);
-        if let Form::Selection(taps) = &self.map.form {
-            return self.select(taps, block);
-        }
         let mapped = grow(mapped, KERNELS * width);
         for n in 0..outer {
             let kernels = Rows {

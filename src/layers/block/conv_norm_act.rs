@@ -6,7 +6,7 @@ use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::{Epilogue, Outcome, activate, read_through_norm};
+use crate::cpu::{Epilogue, Outcome, activate, fuses_activation, read_through_norm};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
 use crate::layers::activation::{Activation, ActivationConfig};
@@ -287,7 +287,7 @@ fn apply<const R: usize>(activation: Option<&Activation>, x: Tensor<R>) -> Tenso
 fn split(activation: &Option<Activation>) -> (ActivationConfig, Option<&Activation>) {
     let function = activation.as_ref().map(Activation::as_function);
     match function {
-        Some(Some(function)) if Epilogue::<4>::takes(&function) => (function, None),
+        Some(Some(function)) if fuses_activation(&function) => (function, None),
         _ => (ActivationConfig::Identity, activation.as_ref()),
     }
 }

@@ -92,15 +92,21 @@ pub(crate) fn normalize<const R: usize>(
 ) -> Tensor<R> {
     match norm {
         Normalization::Batch(norm) => batch_norm(norm, x, None, activation),
-        Normalization::Group(norm) => {
-            let GroupNorm { gamma, beta, .. } = norm;
-            let of_groups = of_groups(norm.num_groups, [gamma, beta], norm.epsilon);
-            let y = group_norm(of_groups, x, activation);
-            y.or_else(|x| activate(activation, norm.forward(x)))
-        }
-        Normalization::Instance(norm) => {
-            let InstanceNorm { gamma, beta, .. } = norm;
-            let of_groups = of_groups(norm.num_channels, [gamma, beta], norm.epsilon);
+        Normalization::Group(GroupNorm {
+            num_groups: groups,
+            gamma,
+            beta,
+            epsilon,
+            ..
+        })
+        | Normalization::Instance(InstanceNorm {
+            num_channels: groups,
+            gamma,
+            beta,
+            epsilon,
+            ..
+        }) => {
+            let of_groups = of_groups(*groups, [gamma, beta], *epsilon);
             let y = group_norm(of_groups, x, activation);
             y.or_else(|x| activate(activation, norm.forward(x)))
         }

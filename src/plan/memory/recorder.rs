@@ -22,6 +22,7 @@ pub(super) fn record(root: &Node, is_training: bool) -> Tape {
         tape: Tape::new(is_training),
         maps: Vec::new(),
         readers: Vec::new(),
+        block: 0,
     };
     recorder.count_readers(root);
     recorder.node(root);
@@ -89,6 +90,8 @@ struct Recorder {
     maps: Vec<Vec<Part>>,
     /// How many leaves read a map as a tensor.
     readers: Vec<u32>,
+    /// The first leaf of the block that is recorded now: nothing is fused with what is before it.
+    block: usize,
 }
 
 /// Whether a leaf hands on what it reads instead of writing it.
@@ -136,6 +139,7 @@ impl Recorder {
         }
         // An encoder hands on several maps at its end: they are tensors as soon as they are made.
         let is_encoder = node.outputs.len() > 1;
+        let outer = core::mem::replace(&mut self.block, self.tape.leaf);
         for child in &node.children {
             self.node(child);
             for map in child.outputs.iter().filter(|_| is_encoder) {
@@ -153,6 +157,7 @@ impl Recorder {
         for map in &node.outputs {
             self.close(map);
         }
+        self.block = outer;
     }
 
     /// A norm at the end of a block that no activation follows is written, unless a residual is added to it.
@@ -208,17 +213,6 @@ impl Recorder {
         }
     }
 
-    /// The same of a leaf with which nothing is fused.
-    fn standalone(&mut self, node: &Node, y: &MapPlan) -> Option<Vec<Part>> {
-        match (&node.op, &node.inputs[..]) {
-            (Op::Norm(_), [x]) => Some(self.written_norm(node, x, y)),
-            (Op::Activation(activation), [x]) => {
-                Some(self.activation(FusedActivation::of(activation)?, x, y))
-            }
-            _ => None,
-        }
-    }
-
     /// What the dispatch makes of a leaf; none where it composes Burn's operations.
     fn dispatched(&mut self, node: &Node, y: &MapPlan) -> Option<Vec<Part>> {
         match (&node.op, &node.inputs[..]) {
@@ -246,6 +240,17 @@ impl Recorder {
                     }
                 }
                 Some(parts)
+            }
+            _ => None,
+        }
+    }
+
+    /// What the dispatch makes of a leaf with which nothing is fused.
+    fn standalone(&mut self, node: &Node, y: &MapPlan) -> Option<Vec<Part>> {
+        match (&node.op, &node.inputs[..]) {
+            (Op::Norm(_), [x]) => Some(self.written_norm(node, x, y)),
+            (Op::Activation(activation), [x]) => {
+                Some(self.activation(FusedActivation::of(activation)?, x, y))
             }
             _ => None,
         }
@@ -349,15 +354,20 @@ impl Recorder {
             let norm = part.norm;
             norm.is_some_and(|norm| !norm.is_closed && !norm.has_activation)
         };
-        if parts.iter().all(is_open) && (activation.is_deferred() || parts.len() == 1) {
-            for norm in parts.iter_mut().filter_map(|part| part.norm.as_mut()) {
-                norm.has_activation = true;
-            }
+        if parts.iter().all(is_open) {
             if activation.is_deferred() {
+                for norm in parts.iter_mut().filter_map(|part| part.norm.as_mut()) {
+                    norm.has_activation = true;
+                }
                 return parts;
             }
-            let buffer = self.materialise(&parts, x);
-            return vec![Part::new(buffer, y)];
+            // What the norm reads is written, then both in one pass.
+            for part in &mut parts {
+                part.norm = None;
+            }
+            let input = self.materialise(&parts, x);
+            let output = self.tape.saving_input(input, y.bytes());
+            return vec![Part::new(output, y)];
         }
         let is_fused = policy::fuses_epilogue(self.tape.is_training);
         if self.is_output_of(&parts, StepKind::Norm)
@@ -404,12 +414,16 @@ impl Recorder {
         let [part] = &parts[..] else {
             return None;
         };
+        let output = part.buffer;
         let is_fused = policy::fuses_epilogue(self.tape.is_training);
-        if is_fused && self.is_output_of(&parts, StepKind::Convolution) {
-            let (output, residual) = (part.buffer, self.tensor(residual));
-            if let Some(step) = self.tape.producer(output) {
-                step.reads.push(residual);
-            }
+        if is_fused
+            && self.is_output_of(&parts, StepKind::Convolution)
+            && let [residual] = &self.parts(residual)[..]
+            && residual.is_plain()
+            && self.is_older(residual.buffer, output)
+            && let Some(step) = self.tape.producer(output)
+        {
+            step.reads.push(residual.buffer);
             return Some(parts);
         }
         if part.is_enlarged() || part.norm.is_none_or(|norm| norm.has_activation) {
@@ -440,14 +454,24 @@ impl Recorder {
         Some(vec![Part::new(output, y)])
     }
 
-    /// Whether the parts are one buffer that such a step wrote.
+    /// Whether the parts are one buffer that such a step of the block wrote.
     fn is_output_of(&mut self, parts: &[Part], kind: StepKind) -> bool {
+        let block = self.block;
         match parts {
             [part] if part.is_plain() => {
                 let producer = self.tape.producer(part.buffer);
-                producer.is_some_and(|step| step.kind == kind)
+                producer.is_some_and(|step| step.kind == kind && step.leaf >= block)
             }
             _ => false,
+        }
+    }
+
+    /// Whether a buffer is there before another is written.
+    fn is_older(&self, buffer: BufferId, other: BufferId) -> bool {
+        let origins = [buffer, other].map(|id| self.tape.buffers[id].origin);
+        match origins {
+            [Origin::Step(first), Origin::Step(second)] => first < second,
+            [origin, _] => !matches!(origin, Origin::Step(_)),
         }
     }
 
