@@ -292,7 +292,7 @@ impl UpsampleConcatConfig {
         })
     }
 
-    /// Builds the layer with a [`DoubleConv`].
+    /// Builds the layer with a [`DoubleConv`](crate::block::DoubleConv).
     ///
     /// # Panics
     /// When [`validate`](Self::validate) returns an error, with its message.

@@ -116,8 +116,8 @@ fn trace_both<const R: usize>(
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
-/// - output: `[batch, out_channels, spatial...]`; the size is kept by [`Padding::Same`] and shrinks
-///   by `2 (kernel - 1)` with [`Padding::Valid`]
+/// - output: `[batch, out_channels, spatial...]`; the size is kept by [`Padding::Same`](crate::Padding::Same) and
+///   shrinks by `2 (kernel - 1)` with [`Padding::Valid`](crate::Padding::Valid)
 ///
 /// # Example
 /// ```
