@@ -9,10 +9,12 @@
 //! slice of its output, whose channels are the channels of the volume once for each tap of the depth.
 
 mod activation;
+mod dilation;
 mod shapes;
 mod workspace;
 
 pub(crate) use activation::{Curved, FusedActivation, Piecewise};
+pub(crate) use dilation::{PhaseLayout, Undilated};
 pub(crate) use shapes::{
     Axes, AxisNumbers, ConvShape, Depth, Geometry, SourceShape, StoredSlices, TransposedShape,
 };

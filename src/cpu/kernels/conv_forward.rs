@@ -2,6 +2,7 @@
 
 use alloc::{borrow::Cow, vec, vec::Vec};
 
+use super::dilated::{as_sources, lay_out_all, put_back};
 use super::direct::{Direct, Phase};
 use super::output_tiles::{EpilogueValues, Output, OutputMap, split};
 use super::packed_weights::{PackedFor, Weight};
@@ -14,7 +15,7 @@ use super::tap_sums::{self, Kernels};
 use super::threads;
 use super::tiling::rows_of_tile;
 use super::winograd::{self, Winograd};
-use crate::cpu::policy::{Algorithm, Geometry};
+use crate::cpu::policy::{Algorithm, ConvShape, Geometry, Undilated};
 
 /// `y = epilogue(conv(cat(sources), weight))`, `[samples, outputs, size...]`.
 pub(crate) fn forward(
@@ -24,13 +25,38 @@ pub(crate) fn forward(
     geometry: &Geometry,
     epilogue: EpilogueValues,
 ) -> Vec<f32> {
-    let outputs = weight.outputs;
+    let shape = shape_of(sources, weight.outputs, samples, geometry);
+    let Some(undilated) = shape.undilated() else {
+        return forward_as_is(sources, weight, &shape, epilogue);
+    };
+    let Undilated {
+        shape,
+        input,
+        output,
+    } = undilated;
+    let maps = lay_out_all(sources, samples, input);
+    let sources = as_sources(&maps, &shape.sources);
+    // A residual is not laid out: it is added, and the activation applied, where the output is put back.
+    let (before, after) = epilogue.at_residual();
+    let found = forward_as_is(&sources, weight, &shape, before);
+    drop(maps);
+    let planes = weight.outputs * geometry.depth.size;
+    put_back(&found, samples, planes, output, after)
+}
+
+/// The same, without another convolution in its place.
+fn forward_as_is(
+    sources: &[Source],
+    weight: Weight,
+    shape: &ConvShape,
+    epilogue: EpilogueValues,
+) -> Vec<f32> {
+    let (outputs, samples, geometry) = (shape.outputs, shape.batch, &shape.geometry);
     let mut values = UninitBuffer::new(samples * outputs * geometry.positions());
     let maps = vec![OutputMap {
         values: &mut values,
         channels: outputs,
     }];
-    let shape = shape_of(sources, outputs, samples, geometry);
     let output = Output {
         channels: outputs,
         size: geometry.size,
@@ -46,7 +72,7 @@ pub(crate) fn forward(
         output,
     };
     let algorithm = shape.algorithm(weight.weight_use());
-    let packed_for = || PackedFor::new(&shape, algorithm);
+    let packed_for = || PackedFor::new(shape, algorithm);
     match algorithm {
         Algorithm::Direct => {
             let taps = TapPlan::new(&call, [1, 1]);

@@ -4,6 +4,7 @@ use alloc::{borrow::Cow, vec, vec::Vec};
 use core::ops::Range;
 
 use super::conv_forward::forward;
+use super::dilated::{lay_out, put_back};
 use super::direct::{Direct, Phase};
 use super::enlarged::Enlarged;
 use super::output_tiles::{EpilogueValues, Output, OutputMap, phase_len, split};
@@ -11,13 +12,13 @@ use super::packed_weights::Weight;
 use super::packing::{Packing, ReadWindow};
 use super::raw::simd::offset;
 use super::raw::uninit_buffer::UninitBuffer;
-use super::source::{DepthTaps, Source, channels_of};
+use super::source::{DepthTaps, Source, channels_of, output_shape};
 use super::tap_sums::{Kernels, TapMap, transpose_into, transposed_components};
 use super::threads;
 use super::tiling::rows_of_tile;
 use super::winograd::{self, Winograd};
 use crate::cpu::policy::{
-    Algorithm, Axes, Depth, Geometry, SourceShape, StoredSlices, TransposedShape,
+    Algorithm, Axes, ConvShape, Depth, Geometry, SourceShape, TransposedShape, Undilated,
 };
 
 /// A source whose gradient may be computed.
@@ -30,6 +31,47 @@ pub(crate) struct GradientTarget {
 
 /// The gradients of the sources, from the gradient of the output, `[samples, outputs, size...]`.
 pub(crate) fn input_gradient(
+    gradient: &[f32],
+    samples: usize,
+    weight: Weight,
+    geometry: &Geometry,
+    targets: &[GradientTarget],
+) -> Vec<Option<Vec<f32>>> {
+    let shape = ConvShape {
+        geometry: geometry.clone(),
+        batch: samples,
+        sources: targets.iter().map(|target| target.shape).collect(),
+        outputs: weight.outputs,
+    };
+    let Some(undilated) = shape.undilated() else {
+        return input_gradient_as_is(gradient, samples, weight, geometry, targets);
+    };
+    let Undilated {
+        shape,
+        input,
+        output,
+    } = undilated;
+    let from = Source::new(gradient, output_shape(geometry, weight.outputs));
+    let laid_out = lay_out(&from, samples, output);
+    let sources = targets.iter().zip(&shape.sources);
+    let laid_targets = sources.map(|(target, &shape)| GradientTarget { shape, ..*target });
+    let laid_targets: Vec<_> = laid_targets.collect();
+    let found = input_gradient_as_is(
+        &laid_out,
+        shape.batch,
+        weight,
+        &shape.geometry,
+        &laid_targets,
+    );
+    let back = found.into_iter().zip(targets).map(|(found, target)| {
+        let planes = target.shape.channels * target.shape.slices.count;
+        found.map(|found| put_back(&found, samples, planes, input, None))
+    });
+    back.collect()
+}
+
+/// The same, without another convolution in its place.
+fn input_gradient_as_is(
     gradient: &[f32],
     samples: usize,
     weight: Weight,
@@ -98,14 +140,6 @@ struct PlainTarget {
     channels: Range<usize>,
     size: Axes,
     values: UninitBuffer,
-}
-
-/// The shape of the output of a convolution, as a source.
-fn output_shape(geometry: &Geometry, channels: usize) -> SourceShape {
-    SourceShape {
-        slices: StoredSlices::plain(geometry.depth.size),
-        ..SourceShape::plain(channels, geometry.size)
-    }
 }
 
 /// A transposed convolution: the gradient of a convolution from its output to its input.

@@ -11,6 +11,7 @@
 
 pub(crate) mod activation;
 mod conv_forward;
+mod dilated;
 mod direct;
 mod direct_gradient;
 mod enlarged;

@@ -205,10 +205,7 @@ impl Work<ChannelOutput<'_>> for ApplyNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, _: S, channel: ChannelOutput, _: &mut Scratch) {
         let affine = self.affine.of(channel.index);
-        let (piecewise, curved) = match self.activation {
-            FusedActivation::Piecewise(piecewise) => (piecewise, None),
-            FusedActivation::Curved(curved) => (Piecewise::IDENTITY, Some(curved)),
-        };
+        let (piecewise, curved) = self.activation.parts();
         let finish = |x: f32, residual: f32| piecewise.value(affine.apply(x) + residual);
         let mut residuals = self.residual.map(|residual| residual.planes(channel.index));
         for (x, mut y) in self.x.planes(channel.index).zip(channel.planes) {

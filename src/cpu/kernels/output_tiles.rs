@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
-use crate::cpu::policy::{FusedActivation, Piecewise};
+use crate::cpu::policy::FusedActivation;
 
 /// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
@@ -23,6 +23,48 @@ pub(crate) struct EpilogueValues<'a> {
     /// Has the shape of the output.
     pub(crate) residual: Option<&'a [f32]>,
     pub(crate) activation: FusedActivation,
+}
+
+/// What is applied where a map is put back: `activation(v + residual)`.
+#[derive(Clone, Copy)]
+pub(super) struct ResidualSum<'a> {
+    pub(super) residual: &'a [f32],
+    pub(super) activation: FusedActivation,
+}
+
+impl<'a> EpilogueValues<'a> {
+    /// What comes before the residual, and the rest; all, if there is none.
+    pub(super) fn at_residual(self) -> (Self, Option<ResidualSum<'a>>) {
+        let Some(residual) = self.residual else {
+            return (self, None);
+        };
+        let before = Self {
+            residual: None,
+            activation: FusedActivation::IDENTITY,
+            ..self
+        };
+        let activation = self.activation;
+        let after = ResidualSum {
+            residual,
+            activation,
+        };
+        (before, Some(after))
+    }
+}
+
+impl ResidualSum<'_> {
+    /// Applies it to the values from `first` on.
+    #[inline(always)]
+    pub(super) fn apply(&self, first: usize, values: &mut [f32]) {
+        let (piecewise, curved) = self.activation.parts();
+        let residual = &self.residual[first..][..values.len()];
+        for (value, residual) in values.iter_mut().zip(residual) {
+            *value = piecewise.value(*value + residual);
+        }
+        if let Some(curved) = curved {
+            curved.apply(values);
+        }
+    }
 }
 
 /// The output as a whole.
@@ -186,10 +228,7 @@ impl OutputTile<'_> {
         let center = of_channel(epilogue.center, 0.0);
         let scale = of_channel(epilogue.scale, 1.0);
         let shift = of_channel(epilogue.shift, 0.0);
-        let (piecewise, curved) = match epilogue.activation {
-            FusedActivation::Piecewise(piecewise) => (piecewise, None),
-            FusedActivation::Curved(curved) => (Piecewise::IDENTITY, Some(curved)),
-        };
+        let (piecewise, curved) = epilogue.activation.parts();
         let finish =
             |sum: f32, residual: f32| piecewise.value((sum - center) * scale + shift + residual);
         let residual = epilogue.residual.map(|residual| {

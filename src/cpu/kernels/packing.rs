@@ -1,8 +1,8 @@
 //! Packs rows of the sources with their padding, so that each tap of the kernel reads at one constant offset.
 
 use super::raw::simd::prefetch;
-use super::source::Source;
-use crate::cpu::policy::{Geometry, Piecewise, pieces_of_line};
+use super::source::{Source, SourceRow};
+use crate::cpu::policy::{Geometry, pieces_of_line};
 
 /// Channels between the one that is packed and the one that is prefetched.
 const PREFETCH_CHANNELS: usize = 2;
@@ -235,61 +235,6 @@ impl Packing {
             step: self.window.stride[1],
             factor: source.factors[1],
         };
-        match &source.prologue {
-            None => row.read(inside, |v| v),
-            Some(prologue) => {
-                let affine = prologue.affine.of(source.map_of(channel));
-                match prologue.activation {
-                    Piecewise::IDENTITY => row.read(inside, |v| affine.apply(v)),
-                    Piecewise::RELU => row.read(inside, |v| Piecewise::RELU.value(affine.apply(v))),
-                    activation => row.read(inside, |v| activation.value(affine.apply(v))),
-                }
-            }
-        }
-    }
-}
-
-/// Every `step`-th value, from `first` on, of a row in which each value is repeated `factor` times.
-struct SourceRow<'a> {
-    values: &'a [f32],
-    first: usize,
-    step: usize,
-    factor: usize,
-}
-
-impl SourceRow<'_> {
-    /// Writes `map` of these values.
-    #[inline(always)]
-    fn read(&self, into: &mut [f32], map: impl Fn(f32) -> f32) {
-        let Self {
-            values,
-            first,
-            step,
-            factor,
-        } = *self;
-        if into.is_empty() {
-            return;
-        }
-        if step == factor {
-            let from = &values[first / factor..][..into.len()];
-            for (v, from) in into.iter_mut().zip(from) {
-                *v = map(*from);
-            }
-        } else if (step, factor) == (2, 1) {
-            // (The loop over pairs is vectorised; the last value may have no second one.)
-            let last = into.len() - 1;
-            for (v, pair) in into[..last].iter_mut().zip(values[first..].chunks_exact(2)) {
-                *v = map(pair[0]);
-            }
-            into[last] = map(values[first + 2 * last]);
-        } else if (step, factor) == (1, 2) {
-            for (j, v) in into.iter_mut().enumerate() {
-                *v = map(values[(first + j) / 2]);
-            }
-        } else {
-            for (j, v) in into.iter_mut().enumerate() {
-                *v = map(values[(first + j * step) / factor]);
-            }
-        }
+        source.read_row(channel, row, inside);
     }
 }

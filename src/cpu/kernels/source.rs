@@ -180,9 +180,74 @@ impl<'a> Source<'a> {
         if slice >= self.slices.count {
             return None;
         }
-        let plane = (sample * self.maps() + self.map_of(channel)) * self.slices.count + slice;
+        Some(self.stored_plane(sample, self.map_of(channel), slice))
+    }
+
+    /// A slice of a channel of the map, as it is stored.
+    #[inline(always)]
+    pub(super) fn stored_plane(&self, sample: usize, map: usize, slice: usize) -> &[f32] {
+        let plane = (sample * self.maps() + map) * self.slices.count + slice;
         let len = self.size[0] * self.size[1];
-        Some(&self.values[plane * len..][..len])
+        &self.values[plane * len..][..len]
+    }
+
+    /// Reads values of a row of a channel, with the prologue applied.
+    #[inline(always)]
+    pub(super) fn read_row(&self, channel: usize, row: SourceRow, into: &mut [f32]) {
+        let Some(prologue) = &self.prologue else {
+            return row.read(into, |v| v);
+        };
+        let affine = prologue.affine.of(self.map_of(channel));
+        match prologue.activation {
+            Piecewise::IDENTITY => row.read(into, |v| affine.apply(v)),
+            Piecewise::RELU => row.read(into, |v| Piecewise::RELU.value(affine.apply(v))),
+            activation => row.read(into, |v| activation.value(affine.apply(v))),
+        }
+    }
+}
+
+/// Every `step`-th value, from `first` on, of a row in which each value is repeated `factor` times.
+pub(super) struct SourceRow<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) first: usize,
+    pub(super) step: usize,
+    pub(super) factor: usize,
+}
+
+impl SourceRow<'_> {
+    /// Writes `map` of these values.
+    #[inline(always)]
+    fn read(&self, into: &mut [f32], map: impl Fn(f32) -> f32) {
+        let Self {
+            values,
+            first,
+            step,
+            factor,
+        } = *self;
+        if into.is_empty() {
+            return;
+        }
+        if step == factor {
+            let from = &values[first / factor..][..into.len()];
+            for (v, from) in into.iter_mut().zip(from) {
+                *v = map(*from);
+            }
+        } else if (step, factor) == (2, 1) {
+            // (The loop over pairs is vectorised; the last value may have no second one.)
+            let last = into.len() - 1;
+            for (v, pair) in into[..last].iter_mut().zip(values[first..].chunks_exact(2)) {
+                *v = map(pair[0]);
+            }
+            into[last] = map(values[first + 2 * last]);
+        } else if (step, factor) == (1, 2) {
+            for (j, v) in into.iter_mut().enumerate() {
+                *v = map(values[(first + j) / 2]);
+            }
+        } else {
+            for (j, v) in into.iter_mut().enumerate() {
+                *v = map(values[(first + j * step) / factor]);
+            }
+        }
     }
 }
 
@@ -190,6 +255,14 @@ impl<'a> Source<'a> {
 pub(super) fn through<'a>(sources: &[Source<'a>], depth: Depth) -> Vec<Source<'a>> {
     let taps = DepthTaps::of(depth);
     sources.iter().map(|source| source.through(taps)).collect()
+}
+
+/// The shape of the output of a convolution, as a source.
+pub(super) fn output_shape(geometry: &Geometry, channels: usize) -> SourceShape {
+    SourceShape {
+        slices: StoredSlices::plain(geometry.depth.size),
+        ..SourceShape::plain(channels, geometry.size)
+    }
 }
 
 /// The channels of a concatenation.

@@ -2,12 +2,13 @@
 
 use alloc::{vec, vec::Vec};
 
+use super::dilated::{as_sources, lay_out, lay_out_all};
 use super::direct_gradient::DirectGradient;
 use super::enlarged::{Enlarged, as_stored};
-use super::source::{Source, channels_of, shape_of, through};
+use super::source::{Source, channels_of, output_shape, shape_of, through};
 use super::weight_rows::{WeightSize, share};
 use super::winograd_gradient::WinogradGradient;
-use crate::cpu::policy::{Algorithm, Geometry};
+use crate::cpu::policy::{Algorithm, Geometry, Undilated};
 
 /// The gradient of the weight, `[outputs, inputs / groups, kernel...]`, from the gradient of the output.
 pub(crate) fn weight_gradient(
@@ -17,7 +18,20 @@ pub(crate) fn weight_gradient(
     geometry: &Geometry,
 ) -> Vec<f32> {
     let outputs = gradient.channels;
-    if !shape_of(sources, outputs, batch, geometry).has_weight_gradient_by_tap_sums() {
+    let shape = shape_of(sources, outputs, batch, geometry);
+    if let Some(undilated) = shape.undilated() {
+        let Undilated {
+            shape,
+            input,
+            output,
+        } = undilated;
+        let maps = lay_out_all(sources, batch, input);
+        let laid_out = lay_out(&gradient, batch, output);
+        let gradient = Source::new(&laid_out, output_shape(&shape.geometry, outputs));
+        let sources = as_sources(&maps, &shape.sources);
+        return plain_weight_gradient(&sources, gradient, shape.batch, &shape.geometry);
+    }
+    if !shape.has_weight_gradient_by_tap_sums() {
         return plain_weight_gradient(sources, gradient, batch, geometry);
     }
     let taps = geometry.taps();

@@ -110,6 +110,14 @@ impl FusedActivation {
         })
     }
 
+    /// The piecewise activation that is applied first, and the curved one that follows.
+    pub(crate) fn parts(self) -> (Piecewise, Option<Curved>) {
+        match self {
+            Self::Piecewise(piecewise) => (piecewise, None),
+            Self::Curved(curved) => (Piecewise::IDENTITY, Some(curved)),
+        }
+    }
+
     /// Whether its derivative follows from its output: then the backward pass needs the output alone, which the next
     /// layer keeps, too.
     pub(crate) fn is_told_by_output(self) -> bool {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::{
     Algorithm, Axes, BLOCK, COMPONENTS, ConvShape, Geometry, SourceShape, TransposedShape,
-    WeightUse,
+    Undilated, WeightUse,
 };
 
 const BYTES: usize = size_of::<f32>();
@@ -53,9 +53,18 @@ impl SourceShape {
 }
 
 impl ConvShape {
+    /// The maps that are laid out for the forward pass, if the convolution is dilated.
+    pub(crate) fn laid_out_bytes(&self) -> u64 {
+        let maps = self.undilated().map(|undilated| undilated.maps_bytes());
+        maps.into_iter().flatten().fold(0, u64::saturating_add)
+    }
+
     /// The packed weights of the forward pass. In inference the layer caches them; in training they are freed at the end
     /// of the call.
     pub(crate) fn prepared_bytes(&self, weight: WeightUse) -> u64 {
+        if let Some(undilated) = self.undilated() {
+            return undilated.shape.prepared_bytes(weight);
+        }
         let geometry = &self.geometry;
         match self.algorithm(weight) {
             Algorithm::Direct => 0,
@@ -78,6 +87,9 @@ impl ConvShape {
     /// The peak memory of the backward pass besides the gradients that it returns. `gradients` has one entry for each
     /// source.
     pub(crate) fn backward_bytes(&self, gradients: &[SourceGradient]) -> u64 {
+        if let Some(undilated) = self.undilated() {
+            return undilated.backward_bytes(gradients);
+        }
         let norms = self.sources.iter().zip(gradients);
         let norms = norms.filter(|(_, gradient)| gradient.is_needed && gradient.has_norm);
         // The gradient of the norm's output, while the gradient of its input is computed.
@@ -140,6 +152,28 @@ impl ConvShape {
         });
         let plain = plain.fold(0, u64::saturating_add);
         plain.saturating_add(enlarged.max().unwrap_or(0))
+    }
+}
+
+impl Undilated {
+    /// The bytes of the maps that are laid out: the inputs, and the output.
+    fn maps_bytes(&self) -> [u64; 2] {
+        let ConvShape {
+            batch,
+            sources,
+            outputs,
+            geometry,
+        } = &self.shape;
+        let of_source =
+            |source: &SourceShape| bytes(&[*batch, source.channels, source.positions()]);
+        let inputs = sources.iter().map(of_source).fold(0, u64::saturating_add);
+        [inputs, bytes(&[*batch, *outputs, geometry.positions()])]
+    }
+
+    /// The gradient is laid out with the gradients of the inputs, and then with the inputs.
+    fn backward_bytes(&self, gradients: &[SourceGradient]) -> u64 {
+        let maps = self.maps_bytes().into_iter().fold(0, u64::saturating_add);
+        maps.saturating_add(self.shape.backward_bytes(gradients))
     }
 }
 

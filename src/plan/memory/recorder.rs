@@ -277,11 +277,12 @@ impl Recorder {
         let mut step = Step::reading(&reads).saving(&reads).with_new_gradients();
         step.kind = StepKind::Convolution;
         step.parameters = composed::parameter_bytes(node);
-        step.workspace = copies;
+        let forward = copies.saturating_add(shape.laid_out_bytes());
+        step.workspace = forward;
         if self.tape.is_training {
             let backward = shape.backward_bytes(&gradients);
             step.backward_workspace = copies.saturating_add(backward);
-            step.workspace = copies.saturating_add(shape.prepared_bytes(WeightUse::Once));
+            step.workspace = forward.saturating_add(shape.prepared_bytes(WeightUse::Once));
         } else {
             step.prepared = shape.prepared_bytes(WeightUse::Kept);
         }
