@@ -26,6 +26,11 @@ pub(crate) fn forward(
     epilogue: EpilogueValues,
 ) -> Vec<f32> {
     let shape = shape_of(sources, weight.outputs, samples, geometry);
+    if let Some(flat) = shape.flattened() {
+        let size = flat.geometry.size;
+        let sources = sources.iter().map(|source| source.with_size(size));
+        return forward_as_is(&sources.collect::<Vec<_>>(), weight, &flat, epilogue);
+    }
     let Some(undilated) = shape.undilated() else {
         return forward_as_is(sources, weight, &shape, epilogue);
     };

@@ -6,7 +6,7 @@ use pulp::Simd;
 
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place};
-use super::raw::simd::{self, FarRows, Gathered, Offsets, Rows, RowsMut};
+use super::raw::simd::{self, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Vectors};
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::tiling::channels_of_tile;
@@ -45,30 +45,39 @@ impl<'a> Phase<'a> {
         &self,
         simd: S,
         first_output: usize,
-        [outputs, columns]: [usize; 2],
-        seen: &[f32],
+        size: [usize; 2],
+        seen: Seen,
         sums: &mut [f32],
         pitch: usize,
     ) {
         let mut done = 0;
         for chunk in &self.chunks {
-            let size = [outputs, columns];
             let weight = Rows {
                 values: &self.weight[first_output * self.steps + done..],
                 step: self.steps,
-            };
-            let seen = Gathered {
-                values: seen,
-                offsets: chunk,
             };
             let into = RowsMut {
                 values: &mut *sums,
                 step: pitch,
             };
-            if self.weight.len() > MAX_NEAR_WEIGHT {
-                simd::product(simd, size, FarRows(weight), seen, done > 0, into);
-            } else {
-                simd::product(simd, size, weight, seen, done > 0, into);
+            let add = done > 0;
+            match seen {
+                Seen::Packed(values) => {
+                    let seen = Gathered {
+                        values,
+                        offsets: chunk,
+                    };
+                    self.product(simd, size, weight, seen, add, into);
+                }
+                Seen::Vectors(values) => {
+                    let seen = Vectors {
+                        values,
+                        rows: self.steps,
+                        first: done,
+                        steps: chunk.len(),
+                    };
+                    self.product(simd, size, weight, seen, add, into);
+                }
             }
             done += chunk.len();
         }
@@ -76,6 +85,32 @@ impl<'a> Phase<'a> {
             sums.fill(0.0);
         }
     }
+
+    #[inline(always)]
+    fn product<S: Simd>(
+        &self,
+        simd: S,
+        size: [usize; 2],
+        weight: Rows,
+        seen: impl Right,
+        add: bool,
+        into: RowsMut,
+    ) {
+        if self.weight.len() > MAX_NEAR_WEIGHT {
+            simd::product(simd, size, FarRows(weight), seen, add, into);
+        } else {
+            simd::product(simd, size, weight, seen, add, into);
+        }
+    }
+}
+
+/// The packed values, from the first column on that is computed.
+#[derive(Clone, Copy)]
+enum Seen<'a> {
+    /// One channel after the other.
+    Packed(&'a [f32]),
+    /// `[vector, channel, lane]`, for outputs that read one position each.
+    Vectors(&'a [f32]),
 }
 
 /// A convolution with all layouts chosen.
@@ -105,25 +140,7 @@ impl Direct<'_> {
 
 impl Work<OutputTile<'_>> for Direct<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, tile: OutputTile, scratch: &mut Scratch) {
-        match self.step[1] {
-            1 => self.run_phases::<S, 1>(simd, tile, scratch),
-            2 => self.run_phases::<S, 2>(simd, tile, scratch),
-            3 => self.run_phases::<S, 3>(simd, tile, scratch),
-            _ => self.run_phases::<S, 4>(simd, tile, scratch),
-        }
-    }
-}
-
-impl Direct<'_> {
-    /// `N` is the step of the columns.
-    #[inline(always)]
-    fn run_phases<S: Simd, const N: usize>(
-        &self,
-        simd: S,
-        mut tile: OutputTile,
-        [packed, sums, _]: &mut Scratch,
-    ) {
+    fn run<S: Simd>(&self, simd: S, mut tile: OutputTile, [packed, sums, line]: &mut Scratch) {
         let size = [tile.rows.len(), self.output.size[1]];
         let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(self.step[axis]));
         let pitch = self.packing.pitch;
@@ -132,7 +149,8 @@ impl Direct<'_> {
         let count = end.next_multiple_of(S::F32_LANES);
         let channels = channels_of(self.sources) / self.groups;
         // The last vector may read past the last channel.
-        let packed = grow(packed, channels * self.packing.channel_len() + S::F32_LANES);
+        let channel = self.packing.channel_len().next_multiple_of(S::F32_LANES);
+        let packed = grow(packed, channels * channel + S::F32_LANES);
         let group = ChannelGroup {
             index: tile.channels.start * self.groups / self.output.channels,
             count: self.groups,
@@ -141,7 +159,14 @@ impl Direct<'_> {
             batch: tile.batch,
             first_row: tile.rows.start / self.step[0],
         };
-        self.packing.fill_all(self.sources, group, place, packed);
+        let is_pointwise = self.packing.is_pointwise();
+        if is_pointwise {
+            let line = grow(line, channel);
+            self.packing
+                .fill_vectors::<S>(self.sources, group, place, line, packed);
+        } else {
+            self.packing.fill_all(self.sources, group, place, packed);
+        }
         let outputs = tile.channels.len();
         let wide = PANELS * simd::panel::<S>();
         let sums = grow(sums, self.phases.len() * outputs * wide);
@@ -150,7 +175,10 @@ impl Direct<'_> {
             let of_phases = sums.chunks_exact_mut(outputs * wide);
             for (phase, sums) in self.phases.iter().zip(of_phases) {
                 // (Without channels there is nothing to read.)
-                let seen = &packed[first.min(packed.len())..];
+                let seen = match is_pointwise {
+                    true => Seen::Vectors(&packed[(first * channels).min(packed.len())..]),
+                    false => Seen::Packed(&packed[first.min(packed.len())..]),
+                };
                 let size = [outputs, columns];
                 phase.multiply(simd, tile.channels.start, size, seen, sums, wide);
             }
@@ -163,9 +191,16 @@ impl Direct<'_> {
             };
             for index in 0..outputs {
                 let of = |row: usize, column: usize| {
-                    &sums[((row * N + column) * outputs + index) * wide..][..wide]
+                    let phase = row * self.step[1] + column;
+                    &sums[(phase * outputs + index) * wide..][..wide]
                 };
-                tile.write_rows::<N>(index, rows, of, &self.output);
+                // (The products above are not compiled once for each step.)
+                match self.step[1] {
+                    1 => tile.write_rows::<1>(index, rows, of, &self.output),
+                    2 => tile.write_rows::<2>(index, rows, of, &self.output),
+                    3 => tile.write_rows::<3>(index, rows, of, &self.output),
+                    _ => tile.write_rows::<4>(index, rows, of, &self.output),
+                }
             }
         }
     }

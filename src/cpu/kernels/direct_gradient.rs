@@ -8,10 +8,10 @@ use alloc::vec::Vec;
 use pulp::Simd;
 
 use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
-use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut, offset};
+use super::raw::simd::{self, Rows, RowsMut, Vectors, offset};
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
-use super::weight_rows::{WeightRows, channels_last, padded};
+use super::weight_rows::{WeightRows, channel_vectors, padded};
 use crate::cpu::policy::Geometry;
 
 /// Floats that the packed rows of a block may take.
@@ -38,6 +38,8 @@ pub(super) struct DirectGradient<'a> {
     /// The rows of a map, or the pieces of its one row; and the rows of a block.
     height: usize,
     rows: usize,
+    /// The blocks that are packed side by side.
+    blocks_at_once: usize,
 }
 
 impl<'a> DirectGradient<'a> {
@@ -66,6 +68,13 @@ impl<'a> DirectGradient<'a> {
         // All blocks get the same size.
         let rows = height.div_ceil(height.div_ceil(rows));
         let packing = Packing::new(window, rows, width);
+        // Where nothing but the block itself is read, the next one follows it directly.
+        let blocks_at_once = match packing.is_pointwise() {
+            true if channels >= MIN_CHANNELS => {
+                (MAX_PACKED / (packing.channel_len() * channels)).clamp(1, batch)
+            }
+            _ => 1,
+        };
         let columns = geometry.kernel[1];
         let tap_at = |tap: usize| packing.offset([tap / columns, tap % columns]);
         Self {
@@ -79,6 +88,7 @@ impl<'a> DirectGradient<'a> {
             groups: geometry.groups,
             height,
             rows,
+            blocks_at_once,
         }
     }
 
@@ -95,13 +105,13 @@ impl<'a> DirectGradient<'a> {
         self.channels >= MIN_CHANNELS
     }
 
-    /// Packs the gradients of `count` channels, `columns` values each.
+    /// Packs the gradients of a block for some channels, `columns` values each, from the column `at` on.
     #[inline(always)]
-    fn flatten(&self, first: usize, count: usize, place: Place, columns: usize, flat: &mut [f32]) {
-        for (channel, into) in flat.chunks_exact_mut(columns).take(count).enumerate() {
-            let (rows, rest) = into.split_at_mut(self.rows * self.flat.pitch);
-            self.flat.fill(&self.gradient, first + channel, place, rows);
-            rest.fill(0.0);
+    fn flatten(&self, first: usize, place: Place, at: usize, columns: usize, flat: &mut [f32]) {
+        let len = self.rows * self.flat.pitch;
+        for (channel, into) in flat.chunks_exact_mut(columns).enumerate() {
+            let into = &mut into[at..at + len];
+            self.flat.fill(&self.gradient, first + channel, place, into);
         }
     }
 
@@ -111,22 +121,23 @@ impl<'a> DirectGradient<'a> {
         &self,
         simd: S,
         gradient: Rows,
-        seen: &[f32],
-        count: usize,
+        (seen, rows): (&[f32], usize),
+        positions: usize,
         sums: &mut [f32],
     ) {
         let width = padded(self.channels);
-        let positions = self.rows * self.flat.pitch;
+        let count = sums.len() / (self.taps.len() * width);
         for first in (0..positions).step_by(CHUNK) {
-            let offsets = Offsets::even(CHUNK.min(positions - first), width);
             let gradient = Rows {
                 values: &gradient.values[first..],
                 ..gradient
             };
             for (&tap, sums) in self.taps.iter().zip(sums.chunks_exact_mut(count * width)) {
-                let seen = Gathered {
-                    values: &seen[(first + tap) * width..],
-                    offsets: &offsets,
+                let seen = Vectors {
+                    values: seen,
+                    rows,
+                    first: first + tap,
+                    steps: CHUNK.min(positions - first),
                 };
                 let into = RowsMut {
                     values: sums,
@@ -184,41 +195,61 @@ impl Work<WeightRows<'_>> for DirectGradient<'_> {
         };
         let width = padded(self.channels);
         let len = self.packing.channel_len();
-        let columns = (self.rows * self.flat.pitch).next_multiple_of(S::F32_LANES);
+        let block = self.rows * self.flat.pitch;
+        let positions = self.blocks_at_once * block;
+        let columns = positions.next_multiple_of(S::F32_LANES);
         let packed_len = self.channels * len + columns;
+        // The rows of channel vectors: a tap of the last position may read past what is packed.
+        let rows = (self.blocks_at_once - 1) * block + len.max(block) + self.flat.pitch;
+        let is_weight = self.taps.len() == 1 && width == self.channels;
         let [seen_len, sums_len] = match self.is_by_channels() {
-            true => [(len + columns) * width, self.taps.len() * count * width],
+            true => [rows * width, self.taps.len() * count * width],
             false => [0, 0],
         };
         let seen_at = packed_len.next_multiple_of(16);
         let (packed, seen) = grow(packed, seen_at + seen_len).split_at_mut(seen_at);
         let flat = grow(flat, count * columns);
-        let sums = grow(sums, sums_len);
+        // With one tap, the sums are the weight.
+        let (sums, mut weight) = match is_weight && self.is_by_channels() {
+            true => (task.weight, None),
+            false => (grow(sums, sums_len), Some(task.weight)),
+        };
         sums.fill(0.0);
         let blocks = self.blocks_of_a_map();
-        for index in (task.block..self.blocks()).step_by(task.step) {
-            let place = Place {
-                batch: index / blocks,
-                first_row: index % blocks * self.rows,
-            };
-            self.packing.fill_all(self.sources, group, place, packed);
-            // The values after the last channel are multiplied by zeros, so they must not be NaN.
-            packed[self.channels * len..packed_len].fill(0.0);
-            self.flatten(task.first, count, place, columns, flat);
+        let indices: Vec<usize> = (task.block..self.blocks()).step_by(task.step).collect();
+        for indices in indices.chunks(self.blocks_at_once) {
+            for (n, index) in indices.iter().enumerate() {
+                let place = Place {
+                    batch: index / blocks,
+                    first_row: index % blocks * self.rows,
+                };
+                self.packing.fill_all(self.sources, group, place, packed);
+                // The values after the last channel are multiplied by zeros, so they must not be NaN.
+                packed[self.channels * len..packed_len].fill(0.0);
+                self.flatten(task.first, place, n * block, columns, flat);
+                if self.is_by_channels() {
+                    channel_vectors::<S>(packed, len, self.channels, (rows, n * block), seen);
+                }
+            }
+            for row in flat.chunks_exact_mut(columns) {
+                row[indices.len() * block..].fill(0.0);
+            }
             let gradient = Rows {
                 values: flat,
                 step: columns,
             };
-            if self.is_by_channels() {
-                channels_last(packed, len, self.channels, seen);
-                seen[len * width..][..self.flat.pitch * width].fill(0.0);
-                self.add_by_channels(simd, gradient, seen, count, sums);
+            if let Some(weight) = weight.as_deref_mut().filter(|_| !self.is_by_channels()) {
+                self.add_by_positions(simd, gradient, packed, count, weight);
             } else {
-                self.add_by_positions(simd, gradient, packed, count, task.weight);
+                let end = (indices.len() - 1) * block + len;
+                for vector in seen.chunks_exact_mut(rows * S::F32_LANES) {
+                    vector[end * S::F32_LANES..].fill(0.0);
+                }
+                self.add_by_channels(simd, gradient, (seen, rows), indices.len() * block, sums);
             }
         }
-        if self.is_by_channels() {
-            self.write(sums, count, task.weight);
+        if let Some(weight) = weight.filter(|_| self.is_by_channels()) {
+            self.write(sums, count, weight);
         }
     }
 }

@@ -43,6 +43,15 @@ pub(crate) fn input_gradient(
         sources: targets.iter().map(|target| target.shape).collect(),
         outputs: weight.outputs,
     };
+    if let Some(ConvShape {
+        geometry, sources, ..
+    }) = shape.flattened()
+    {
+        let flat = targets.iter().zip(sources);
+        let flat = flat.map(|(target, shape)| GradientTarget { shape, ..*target });
+        let flat: Vec<_> = flat.collect();
+        return input_gradient_as_is(gradient, samples, weight, &geometry, &flat);
+    }
     let Some(undilated) = shape.undilated() else {
         return input_gradient_as_is(gradient, samples, weight, geometry, targets);
     };

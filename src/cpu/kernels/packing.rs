@@ -1,7 +1,11 @@
 //! Packs rows of the sources with their padding, so that each tap of the kernel reads at one constant offset.
 
+use core::ops::Range;
+
+use pulp::Simd;
+
 use super::raw::simd::prefetch;
-use super::source::{Source, SourceRow};
+use super::source::{Source, SourceRow, channels_of};
 use crate::cpu::policy::{Geometry, pieces_of_line};
 
 /// Channels between the one that is packed and the one that is prefetched.
@@ -73,6 +77,12 @@ pub(super) struct ChannelGroup {
 impl ChannelGroup {
     /// All channels, as one group.
     pub(super) const ALL: Self = Self { index: 0, count: 1 };
+
+    /// The channels of a source that are in the group.
+    fn of(self, source: &Source) -> Range<usize> {
+        let seen = source.channels / self.count;
+        self.index * seen..(self.index + 1) * seen
+    }
 }
 
 /// The layout of packed rows: one plane for each position modulo the stride, so that neighbouring outputs read
@@ -85,6 +95,8 @@ pub(super) struct Packing {
     pub(super) pitch: usize,
     /// The columns of a row that are read; zeros follow.
     columns: usize,
+    /// The positions modulo the stride that are read, along rows and columns.
+    phases: [usize; 2],
 }
 
 impl Packing {
@@ -92,7 +104,12 @@ impl Packing {
     pub(super) fn new(window: ReadWindow, rows: usize, width: usize) -> Self {
         let more_rows = (window.kernel[0] - 1) * window.dilation[0] / window.stride[0];
         let columns = width + window.reach();
+        let phases = [0, 1].map(|axis| {
+            let reach = (window.kernel[axis] - 1) * window.dilation[axis];
+            window.stride[axis].min(reach + 1)
+        });
         Self {
+            phases,
             window,
             rows: rows + more_rows,
             pitch: columns,
@@ -113,7 +130,7 @@ impl Packing {
     }
 
     pub(super) fn channel_len(&self) -> usize {
-        self.window.stride[0] * self.window.stride[1] * self.plane_len()
+        self.phases[0] * self.phases[1] * self.plane_len()
     }
 
     /// The distance from the value that an output's first tap reads to the value that tap `[row, column]` reads.
@@ -122,8 +139,13 @@ impl Packing {
             stride, dilation, ..
         } = self.window;
         let at = [0, 1].map(|a| tap[a] * dilation[a]);
-        let plane = at[0] % stride[0] * stride[1] + at[1] % stride[1];
+        let plane = at[0] % stride[0] * self.phases[1] + at[1] % stride[1];
         plane * self.plane_len() + at[0] / stride[0] * self.pitch + at[1] / stride[1]
+    }
+
+    /// Whether each output reads one position.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.window.kernel == [1, 1]
     }
 
     /// Packs what the outputs at `place` read of a group of channels of all sources, one channel after the other.
@@ -137,14 +159,45 @@ impl Packing {
     ) {
         let mut left = packed.chunks_exact_mut(self.channel_len());
         for source in sources {
-            let seen = source.channels / group.count;
-            let end = (group.index + 1) * seen;
-            for (channel, into) in (group.index * seen..end).zip(&mut left) {
-                if channel + PREFETCH_CHANNELS < end {
-                    self.prefetch(source, channel + PREFETCH_CHANNELS, place);
-                }
+            for (channel, into) in group.of(source).zip(&mut left) {
+                self.prefetch_next(source, channel, group, place);
                 self.fill(source, channel, place, into);
             }
+        }
+    }
+
+    /// Packs the same for outputs that read one position each, as `[vector, channel, lane]`. `line` holds one channel.
+    #[inline(always)]
+    pub(super) fn fill_vectors<S: Simd>(
+        &self,
+        sources: &[Source],
+        group: ChannelGroup,
+        place: Place,
+        line: &mut [f32],
+        packed: &mut [f32],
+    ) {
+        let channels = channels_of(sources) / group.count;
+        let mut first = 0;
+        for source in sources {
+            for channel in group.of(source) {
+                self.prefetch_next(source, channel, group, place);
+                self.fill(source, channel, place, &mut line[..self.channel_len()]);
+                let vectors = S::as_mut_simd_f32s(&mut packed[first * S::F32_LANES..]).0;
+                let from = S::as_simd_f32s(line).0;
+                for (into, from) in vectors.iter_mut().step_by(channels).zip(from) {
+                    *into = *from;
+                }
+                first += 1;
+            }
+        }
+    }
+
+    /// Prefetches a channel that is packed soon.
+    #[inline(always)]
+    fn prefetch_next(&self, source: &Source, channel: usize, group: ChannelGroup, place: Place) {
+        let next = channel + PREFETCH_CHANNELS;
+        if next < group.of(source).end {
+            self.prefetch(source, next, place);
         }
     }
 
@@ -182,8 +235,8 @@ impl Packing {
         let height = (source.size[0] * source.factors[0]) as isize;
         let origin = (place.first_row * stride[0]) as isize - self.window.pad[0];
         let mut rows = packed.chunks_exact_mut(self.pitch);
-        for phase_row in 0..stride[0] {
-            for phase_column in 0..stride[1] {
+        for phase_row in 0..self.phases[0] {
+            for phase_column in 0..self.phases[1] {
                 for row in 0..self.rows {
                     let Some(into) = rows.next() else { return };
                     let (into, rest) = into.split_at_mut(self.columns);

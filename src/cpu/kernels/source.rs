@@ -127,6 +127,12 @@ impl<'a> Source<'a> {
         Self { prologue, ..self }
     }
 
+    /// The same values as planes of another height and width.
+    pub(super) fn with_size(&self, size: [usize; 2]) -> Self {
+        debug_assert_eq!(size[0] * size[1], self.size[0] * self.size[1]);
+        Self { size, ..*self }
+    }
+
     /// The same, read through these taps.
     pub(super) fn through(&self, taps: DepthTaps) -> Self {
         Self {

@@ -19,6 +19,12 @@ pub(crate) fn weight_gradient(
 ) -> Vec<f32> {
     let outputs = gradient.channels;
     let shape = shape_of(sources, outputs, batch, geometry);
+    if let Some(flat) = shape.flattened() {
+        let size = flat.geometry.size;
+        let sources = sources.iter().map(|source| source.with_size(size));
+        let sources: Vec<_> = sources.collect();
+        return plain_weight_gradient(&sources, gradient.with_size(size), batch, &flat.geometry);
+    }
     if let Some(undilated) = shape.undilated() {
         let Undilated {
             shape,

@@ -2,6 +2,8 @@
 
 use alloc::{vec, vec::Vec};
 
+use pulp::Simd;
+
 use super::threads::{self, Work};
 use super::tiling::whole_shares;
 use crate::cpu::policy::LANES;
@@ -68,6 +70,30 @@ pub(super) fn share(
 /// The channels rounded up to whole vectors of any width.
 pub(super) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(LANES)
+}
+
+/// From `[channel, position]` to `[vector of channels, position, lane]`, block by block: `rows` is the number of
+/// positions of the result, `first` the first that is written.
+#[inline(always)]
+pub(super) fn channel_vectors<S: Simd>(
+    packed: &[f32],
+    len: usize,
+    channels: usize,
+    (rows, first): (usize, usize),
+    into: &mut [f32],
+) {
+    const BLOCK: usize = 16;
+    let lanes = S::F32_LANES;
+    for start in (0..len).step_by(BLOCK) {
+        let some = BLOCK.min(len - start);
+        for (channel, from) in packed.chunks_exact(len).take(channels).enumerate() {
+            let at = (channel / lanes * rows + first + start) * lanes;
+            let into = into[at..][..some * lanes].chunks_exact_mut(lanes);
+            for (into, from) in into.zip(&from[start..]) {
+                into[channel % lanes] = *from;
+            }
+        }
+    }
 }
 
 /// From `[channel, position]` to `[position, channel]`, block by block.

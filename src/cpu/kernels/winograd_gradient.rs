@@ -6,7 +6,7 @@
 use pulp::Simd;
 
 use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
-use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
+use super::raw::simd::{self, Rows, RowsMut, Vectors};
 use super::raw::transforms;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
@@ -48,7 +48,7 @@ struct Layout {
     width: usize,
     /// The tiles of a block, padded.
     pitch: usize,
-    /// The distance between components of the inputs, `[tile, channel]`.
+    /// The distance between components of the inputs, `[vector of channels, tile, lane]`.
     seen_step: usize,
     /// The distance between components of the gradient, `[output, tile]`.
     flat_step: usize,
@@ -130,7 +130,8 @@ impl<'a> WinogradGradient<'a> {
             let (row, column) = (tile / self.tiles[1], tile % self.tiles[1]);
             let from = &positions[(row * self.seen.pitch + column) * width..];
             for channel in (0..width).step_by(S::F32_LANES) {
-                let into = &mut seen[tile * width + channel..];
+                let at = channel * self.tiles_of_a_block() + tile * S::F32_LANES;
+                let into = &mut seen[at..];
                 let from = &from[channel..];
                 transforms::components_of_tiles(simd, from, &places, into, layout.seen_step);
             }
@@ -173,15 +174,17 @@ impl<'a> WinogradGradient<'a> {
         sums: &mut [f32],
     ) {
         let &Layout { count, width, .. } = layout;
-        let offsets = Offsets::even(self.tiles_of_a_block(), width);
+        let tiles = self.tiles_of_a_block();
         for component in 0..COMPONENTS {
             let gradient = Rows {
                 values: &flat[component * layout.flat_step..],
                 step: layout.pitch,
             };
-            let seen = Gathered {
+            let seen = Vectors {
                 values: &seen[component * layout.seen_step..],
-                offsets: &offsets,
+                rows: tiles,
+                first: 0,
+                steps: tiles,
             };
             let into = RowsMut {
                 values: &mut sums[component * layout.sums_step..],

@@ -100,6 +100,11 @@ impl Geometry {
         self.stride == [1, 1] && self.dilation == [1, 1] && self.depth.is_dense()
     }
 
+    /// Whether each output of a slice reads its own position.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.pad == [0, 0]
+    }
+
     /// Whether it goes along one row.
     pub(super) fn is_line(&self) -> bool {
         let rows = [self.kernel[0], self.stride[0], self.size[0]];
@@ -222,6 +227,27 @@ pub(crate) struct ConvShape {
     pub(crate) sources: Vec<SourceShape>,
     /// The channels of the output.
     pub(crate) outputs: usize,
+}
+
+impl ConvShape {
+    /// The same pointwise convolution over maps of one row.
+    pub(crate) fn flattened(&self) -> Option<Self> {
+        let size = self.geometry.size;
+        let is_whole = |source: &SourceShape| source.size == size && !source.has_enlarged_planes();
+        if !self.geometry.is_pointwise() || size[0] <= 1 || !self.sources.iter().all(is_whole) {
+            return None;
+        }
+        let size = [1, size[0].saturating_mul(size[1])];
+        let flat = |source: &SourceShape| SourceShape { size, ..*source };
+        Some(Self {
+            geometry: Geometry {
+                size,
+                ..self.geometry.clone()
+            },
+            sources: self.sources.iter().map(flat).collect(),
+            ..*self
+        })
+    }
 }
 
 /// A transposed convolution: the gradient of a convolution from its output to its input.

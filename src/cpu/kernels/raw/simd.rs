@@ -36,13 +36,6 @@ impl Offsets {
     pub(in super::super) fn even(len: usize, step: usize) -> Self {
         Self::new((0..len).map(|row| offset(row * step)).collect())
     }
-
-    fn check(&self, read: &[f32], len: usize) {
-        assert!(
-            self.end.saturating_add(len) <= read.len() + 1,
-            "a tile reads past what is packed"
-        );
-    }
 }
 
 /// An offset as a `u32`.
@@ -56,19 +49,109 @@ pub(in super::super) fn offset(place: usize) -> u32 {
     }
 }
 
-/// The right matrix of a [`product`]: its rows start at the offsets.
+/// The right matrix of a [`product`].
+pub(in super::super) trait Right: Copy {
+    /// The number of rows, the steps of the sum.
+    fn steps(&self) -> usize;
+
+    /// The values that the [places](Self::place) are in.
+    fn values(&self) -> &[f32];
+
+    /// The place of vector `n` of a row.
+    ///
+    /// # Safety
+    /// `step` is less than [the steps](Self::steps).
+    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize;
+
+    /// One more than the largest place of vector `n` of all rows; 0 without rows.
+    fn end<S: Simd>(&self, n: usize) -> usize;
+
+    /// The matrix from column `first` on, a multiple of the lanes.
+    fn starting_at(self, first: usize) -> Self;
+}
+
+/// A matrix whose rows start at the offsets.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Gathered<'a> {
     pub(in super::super) values: &'a [f32],
     pub(in super::super) offsets: &'a Offsets,
 }
 
-impl<'a> Gathered<'a> {
-    /// The matrix from column `first` on.
+impl Right for Gathered<'_> {
+    #[inline(always)]
+    fn steps(&self) -> usize {
+        self.offsets.values.len()
+    }
+
+    #[inline(always)]
+    fn values(&self) -> &[f32] {
+        self.values
+    }
+
+    #[inline(always)]
+    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize {
+        // SAFETY: the caller's promise.
+        let offset = unsafe { *self.offsets.values.get_unchecked(step) };
+        offset as usize + n * S::F32_LANES
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(&self, n: usize) -> usize {
+        self.offsets.end.saturating_add(n * S::F32_LANES)
+    }
+
     #[inline(always)]
     fn starting_at(self, first: usize) -> Self {
         Self {
             values: &self.values[first..],
+            ..self
+        }
+    }
+}
+
+/// Some rows of a matrix of vectors, `[vector, row, lane]`: what a tile reads follows each other in memory.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Vectors<'a> {
+    pub(in super::super) values: &'a [f32],
+    /// The rows of the whole matrix.
+    pub(in super::super) rows: usize,
+    /// The first row of these, and their number.
+    pub(in super::super) first: usize,
+    pub(in super::super) steps: usize,
+}
+
+impl Right for Vectors<'_> {
+    #[inline(always)]
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    #[inline(always)]
+    fn values(&self) -> &[f32] {
+        self.values
+    }
+
+    #[inline(always)]
+    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize {
+        (n * self.rows + self.first + step) * S::F32_LANES
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(&self, n: usize) -> usize {
+        if self.steps == 0 {
+            return 0;
+        }
+        let rows = n.saturating_mul(self.rows);
+        let last = rows
+            .saturating_add(self.first)
+            .saturating_add(self.steps - 1);
+        last.saturating_mul(S::F32_LANES).saturating_add(1)
+    }
+
+    #[inline(always)]
+    fn starting_at(self, first: usize) -> Self {
+        Self {
+            values: &self.values[first * self.rows..],
             ..self
         }
     }
@@ -233,17 +316,17 @@ impl Left for Blocks<'_> {
 fn product_tile<S: Simd, const M: usize, const N: usize>(
     simd: S,
     (a, left): (&[f32], impl Left),
-    b: Gathered,
+    right: impl Right,
     add: bool,
     out: RowsMut,
 ) {
-    let Gathered { values: b, offsets } = b;
+    let b = right.values();
     let RowsMut {
         values: out,
         step: out_step,
     } = out;
     let lanes = S::F32_LANES;
-    let steps = offsets.values.len();
+    let steps = right.steps();
     let [row, next] = left.strides();
     let last = (M - 1)
         .saturating_mul(row)
@@ -253,7 +336,10 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
         (M - 1).saturating_mul(out_step).saturating_add(N * lanes) <= out.len(),
         "a tile writes past the sums"
     );
-    offsets.check(b, N * lanes);
+    assert!(
+        right.end::<S>(N - 1).saturating_add(lanes) <= b.len().saturating_add(1),
+        "a tile reads past what is packed"
+    );
     let mut sums = [[simd.splat_f32s(0.0); N]; M];
     if add {
         for m in 0..M {
@@ -263,11 +349,11 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
             }
         }
     }
-    for (step, &offset) in offsets.values.iter().enumerate() {
+    for step in 0..steps {
         let mut columns = [simd.splat_f32s(0.0); N];
         for (n, column) in columns.iter_mut().enumerate() {
-            // SAFETY: `offset < offsets.end` and `n < N`; the check of the offsets.
-            *column = unsafe { load::<S>(b, offset as usize + n * lanes) };
+            // SAFETY: `step < steps`, and the place is less than `end(N - 1)`, since `n < N`; the third assertion.
+            *column = unsafe { load::<S>(b, right.place::<S>(step, n)) };
         }
         left.ask(a, M, step);
         for m in 0..M {
@@ -290,13 +376,12 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
 fn product_rows<S: Simd, const M: usize>(
     simd: S,
     a: (&[f32], impl Left),
-    b: Gathered,
+    b: impl Right,
     add: bool,
     out: RowsMut,
     columns: usize,
 ) {
-    let vectors = columns / S::F32_LANES;
-    match vectors {
+    match columns / S::F32_LANES {
         1 => product_tile::<S, M, 1>(simd, a, b, add, out),
         2 => product_tile::<S, M, 2>(simd, a, b, add, out),
         3 => product_tile::<S, M, 3>(simd, a, b, add, out),
@@ -304,17 +389,57 @@ fn product_rows<S: Simd, const M: usize>(
     }
 }
 
-/// `out[m][p] = sum_i a[m][i] b[offset_i + p]` for `count` rows and `columns` columns, a multiple of the lanes. If `add`,
-/// the sums are added to `out`.
+/// The one row of a product, by as many vectors as keep all units busy.
+#[inline(always)]
+fn single_row<S: Simd>(
+    simd: S,
+    columns: usize,
+    a: impl Left,
+    b: impl Right,
+    add: bool,
+    mut out: RowsMut,
+) {
+    let mut first = 0;
+    while first < columns {
+        let vectors = (columns - first) / S::F32_LANES;
+        let (a, b) = ((a.at_row(0), a), b.starting_at(first));
+        let out = out.starting_at(first);
+        let done = match vectors {
+            8.. => {
+                product_tile::<S, 1, 8>(simd, a, b, add, out);
+                8
+            }
+            4.. => {
+                product_tile::<S, 1, 4>(simd, a, b, add, out);
+                4
+            }
+            2.. => {
+                product_tile::<S, 1, 2>(simd, a, b, add, out);
+                2
+            }
+            _ => {
+                product_tile::<S, 1, 1>(simd, a, b, add, out);
+                1
+            }
+        };
+        first += done * S::F32_LANES;
+    }
+}
+
+/// `out[m][p] = sum_i a[m][i] b[i][p]` for `count` rows and `columns` columns, a multiple of the lanes. If `add`, the
+/// sums are added to `out`.
 #[inline(always)]
 pub(in super::super) fn product<S: Simd>(
     simd: S,
     [count, columns]: [usize; 2],
     a: impl Left,
-    b: Gathered,
+    b: impl Right,
     add: bool,
     mut out: RowsMut,
 ) {
+    if count == 1 {
+        return single_row(simd, columns, a, b, add, out);
+    }
     let mut first = 0;
     while first < columns {
         let left = columns - first;
@@ -323,23 +448,34 @@ pub(in super::super) fn product<S: Simd>(
             4 => 2 * S::F32_LANES,
             _ => panel::<S>().min(left),
         };
+        // One vector needs more rows to keep all units busy.
+        let most = match width / S::F32_LANES {
+            1 => BLOCK,
+            _ => rows::<S>(),
+        };
         let b = b.starting_at(first);
         let mut row = 0;
         while row < count {
-            let some = rows::<S>().min(count - row);
             let a = (a.at_row(row), a);
             let out = out.starting_at(row * out.step + first);
-            match some {
-                8 => product_rows::<S, 8>(simd, a, b, add, out, width),
-                7 => product_rows::<S, 7>(simd, a, b, add, out, width),
-                6 => product_rows::<S, 6>(simd, a, b, add, out, width),
-                5 => product_rows::<S, 5>(simd, a, b, add, out, width),
-                4 => product_rows::<S, 4>(simd, a, b, add, out, width),
-                3 => product_rows::<S, 3>(simd, a, b, add, out, width),
-                2 => product_rows::<S, 2>(simd, a, b, add, out, width),
-                _ => product_rows::<S, 1>(simd, a, b, add, out, width),
-            }
-            row += some;
+            row += match most.min(count - row) {
+                8.. => {
+                    product_rows::<S, 8>(simd, a, b, add, out, width);
+                    8
+                }
+                4.. => {
+                    product_rows::<S, 4>(simd, a, b, add, out, width);
+                    4
+                }
+                2.. => {
+                    product_rows::<S, 2>(simd, a, b, add, out, width);
+                    2
+                }
+                _ => {
+                    product_rows::<S, 1>(simd, a, b, add, out, width);
+                    1
+                }
+            };
         }
         first += width;
     }
