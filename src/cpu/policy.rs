@@ -61,7 +61,7 @@ const MIN_WINOGRAD_GRADIENT_BATCH_POSITIONS: usize = 256;
 /// The most floats for the components of one row of tiles in the gradient of the weight.
 const MAX_TILE_ROW_COMPONENTS: usize = 1 << 20;
 
-/// The fewest positions in the whole batch that pay for summing the taps of a weight that is used once.
+/// The fewest positions in the whole batch that pay for summing or interleaving the taps of a weight that is used once.
 const MIN_TAP_SUM_POSITIONS: usize = 1024;
 
 /// Components of a tile of Winograd's F(2x2, 3x3).
@@ -180,6 +180,15 @@ impl ConvShape {
             && self.outputs >= MIN_WINOGRAD_CHANNELS
             && self.geometry.plane_positions() >= MIN_WINOGRAD_POSITIONS
             && is_enough(self.batch.saturating_mul(self.geometry.positions()))
+    }
+
+    /// Whether the weight of a direct convolution is copied so that what a tile of outputs reads follows each other in
+    /// memory. (What a pointwise convolution reads follows each other already, and that is enough.)
+    pub(crate) fn interleaves_weight(&self, weight: WeightUse) -> bool {
+        self.geometry.groups == 1
+            && self.geometry.plane_taps() > 1
+            && self.outputs >= BLOCK
+            && (weight == WeightUse::Kept || self.has_tap_sum_positions())
     }
 
     fn has_tap_sum_positions(&self) -> bool {

@@ -1,9 +1,9 @@
 //! The forward pass of a convolution: chooses the algorithm and splits the output into tiles.
 
-use alloc::{borrow::Cow, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 
 use super::dilated::{as_sources, lay_out_all, put_back};
-use super::direct::{Direct, Phase};
+use super::direct::{Direct, Phase, PhaseWeight};
 use super::output_tiles::{EpilogueValues, Output, OutputMap, split};
 use super::packed_weights::{PackedFor, Weight};
 use super::packing::{Packing, ReadWindow};
@@ -81,7 +81,19 @@ fn forward_as_is(
     match algorithm {
         Algorithm::Direct => {
             let taps = TapPlan::new(&call, [1, 1]);
-            taps.run(&call, &[weight.values], maps);
+            if shape.interleaves_weight(weight.weight_use()) {
+                let steps = weight.values.len() / outputs;
+                let packed = weight.packed(packed_for(), || {
+                    vec![tap_sums::interleave(weight.values, steps)]
+                });
+                taps.run(
+                    &call,
+                    vec![PhaseWeight::Blocks((&packed[0][..]).into())],
+                    maps,
+                );
+            } else {
+                taps.run(&call, vec![PhaseWeight::Rows(weight.values.into())], maps);
+            }
         }
         Algorithm::Winograd => {
             let inputs = channels_of(call.sources);
@@ -99,8 +111,10 @@ fn forward_as_is(
         Algorithm::TapSums { step } => {
             let taps = TapPlan::new(&call, step);
             let packed = weight.packed(packed_for(), || taps.sums(&call, weight));
-            let weights: Vec<&[f32]> = packed.iter().map(|weight| &weight[..]).collect();
-            taps.run(&call, &weights, maps);
+            let weights = packed
+                .iter()
+                .map(|weight| PhaseWeight::Blocks((&weight[..]).into()));
+            taps.run(&call, weights.collect(), maps);
         }
     }
     values.finish()
@@ -185,7 +199,12 @@ impl TapPlan {
         let sources: Vec<_> = sources
             .map(|(source, patterns)| phase_sums(source.channels, taps, patterns))
             .collect();
-        tap_sums::by_phases(weight.values, weight.outputs, &sources)
+        let weights = tap_sums::by_phases(weight.values, weight.outputs, &sources);
+        let steps = |rows: &Vec<f32>| rows.len() / weight.outputs.max(1);
+        let weights = weights.into_iter();
+        weights
+            .map(|rows| tap_sums::interleave(&rows, steps(&rows)))
+            .collect()
     }
 
     /// The offsets at which the sums of a phase read in the packed channels of a group.
@@ -203,10 +222,9 @@ impl TapPlan {
     }
 
     /// Runs the plan with the weight of each phase.
-    fn run(&self, call: &Call, weights: &[&[f32]], maps: Vec<OutputMap>) {
-        let phases = weights.iter().enumerate();
-        let phases = phases
-            .map(|(phase, weight)| Phase::new(Cow::Borrowed(weight), &self.offsets(call, phase)));
+    fn run(&self, call: &Call, weights: Vec<PhaseWeight>, maps: Vec<OutputMap>) {
+        let phases = weights.into_iter().enumerate();
+        let phases = phases.map(|(phase, weight)| Phase::new(weight, &self.offsets(call, phase)));
         let output = Output {
             size: self.size,
             ..call.output

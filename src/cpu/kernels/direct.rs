@@ -6,7 +6,9 @@ use pulp::Simd;
 
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place};
-use super::raw::simd::{self, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Vectors};
+use super::raw::simd::{
+    self, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Vectors,
+};
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::tiling::channels_of_tile;
@@ -22,13 +24,21 @@ const MAX_NEAR_WEIGHT: usize = 256 * 1024;
 
 /// The outputs at one position modulo the step: `y[k] = sum_i weight[k][i] x[offset_i]`.
 pub(super) struct Phase<'a> {
-    weight: Cow<'a, [f32]>,
+    weight: PhaseWeight<'a>,
     steps: usize,
     chunks: Vec<Offsets>,
 }
 
+/// The weight of a phase.
+pub(super) enum PhaseWeight<'a> {
+    /// `[output, step]`
+    Rows(Cow<'a, [f32]>),
+    /// `[block, step, BLOCK]`: what a tile of outputs reads follows each other in memory.
+    Blocks(Cow<'a, [f32]>),
+}
+
 impl<'a> Phase<'a> {
-    pub(super) fn new(weight: Cow<'a, [f32]>, offsets: &[u32]) -> Self {
+    pub(super) fn new(weight: PhaseWeight<'a>, offsets: &[u32]) -> Self {
         let steps = offsets.len();
         let chunk = steps.div_ceil(steps.div_ceil(CHUNK).max(1)).max(1);
         let chunks = offsets.chunks(chunk);
@@ -52,10 +62,6 @@ impl<'a> Phase<'a> {
     ) {
         let mut done = 0;
         for chunk in &self.chunks {
-            let weight = Rows {
-                values: &self.weight[first_output * self.steps + done..],
-                step: self.steps,
-            };
             let into = RowsMut {
                 values: &mut *sums,
                 step: pitch,
@@ -67,7 +73,7 @@ impl<'a> Phase<'a> {
                         values,
                         offsets: chunk,
                     };
-                    self.product(simd, size, weight, seen, add, into);
+                    self.product(simd, size, [first_output, done], seen, add, into);
                 }
                 Seen::Vectors(values) => {
                     let seen = Vectors {
@@ -76,7 +82,7 @@ impl<'a> Phase<'a> {
                         first: done,
                         steps: chunk.len(),
                     };
-                    self.product(simd, size, weight, seen, add, into);
+                    self.product(simd, size, [first_output, done], seen, add, into);
                 }
             }
             done += chunk.len();
@@ -91,12 +97,26 @@ impl<'a> Phase<'a> {
         &self,
         simd: S,
         size: [usize; 2],
-        weight: Rows,
+        [first_output, done]: [usize; 2],
         seen: impl Right,
         add: bool,
         into: RowsMut,
     ) {
-        if self.weight.len() > MAX_NEAR_WEIGHT {
+        let rows = match &self.weight {
+            PhaseWeight::Blocks(values) => {
+                let weight = Blocks {
+                    values: &values[first_output * self.steps + done * BLOCK..],
+                    len: self.steps,
+                };
+                return simd::product(simd, size, weight, seen, add, into);
+            }
+            PhaseWeight::Rows(values) => values,
+        };
+        let weight = Rows {
+            values: &rows[first_output * self.steps + done..],
+            step: self.steps,
+        };
+        if rows.len() > MAX_NEAR_WEIGHT {
             simd::product(simd, size, FarRows(weight), seen, add, into);
         } else {
             simd::product(simd, size, weight, seen, add, into);

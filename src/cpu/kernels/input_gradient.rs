@@ -1,19 +1,21 @@
 //! The gradients of the sources: a convolution of the output's gradient by the transposed weight.
 
-use alloc::{borrow::Cow, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use super::conv_forward::forward;
 use super::dilated::{lay_out, put_back};
-use super::direct::{Direct, Phase};
+use super::direct::{Direct, Phase, PhaseWeight};
 use super::enlarged::Enlarged;
 use super::output_tiles::{EpilogueValues, Output, OutputMap, phase_len, split};
 use super::packed_weights::Weight;
 use super::packing::{Packing, ReadWindow};
-use super::raw::simd::offset;
+use super::raw::simd::{BLOCK, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::source::{DepthTaps, Source, channels_of, output_shape};
-use super::tap_sums::{Kernels, TapMap, transpose_into, transposed_components};
+use super::tap_sums::{
+    Kernels, TapMap, transpose_into, transpose_into_blocks, transposed_components,
+};
 use super::threads;
 use super::tiling::rows_of_tile;
 use super::winograd::{self, Winograd};
@@ -408,8 +410,32 @@ impl PlainGradient<'_> {
         let offsets = starts.flat_map(|start| places.iter().map(move |at| offset(start + at)));
         let offsets: Vec<u32> = offsets.collect();
         let map = TapMap::selection(self.geometry.taps(), &taps);
-        let weight = self.transposed_weight(&map, taps.len());
-        Phase::new(Cow::Owned(weight), &offsets)
+        let weight = match self.interleaves_weight() {
+            true => self.transposed_blocks(&map, taps.len()),
+            false => PhaseWeight::Rows(self.transposed_weight(&map, taps.len()).into()),
+        };
+        Phase::new(weight, &offsets)
+    }
+
+    /// Whether the transposed weight is written so that what a tile of channels reads follows each other in memory.
+    /// (What a pointwise convolution reads follows each other already, and that is enough.)
+    fn interleaves_weight(&self) -> bool {
+        self.geometry.groups == 1 && self.channels.len() == 1 && self.geometry.plane_taps() > 1
+    }
+
+    /// The transposed weight, interleaved.
+    fn transposed_blocks(&self, map: &TapMap, taps: usize) -> PhaseWeight<'static> {
+        let inner = self.channels[0].clone();
+        let rows = inner.len().next_multiple_of(BLOCK);
+        let mut weight = vec![0.0; rows * self.weight.outputs * taps];
+        let kernels = Kernels {
+            values: self.weight.values,
+            outer: self.weight.outputs,
+            row: self.inputs,
+            inner,
+        };
+        transpose_into_blocks(kernels, map, &mut weight);
+        PhaseWeight::Blocks(weight.into())
     }
 
     /// The transposed weight: one row for each channel, with `taps` taps for each output of its group.

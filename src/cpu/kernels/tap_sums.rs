@@ -170,6 +170,52 @@ pub(super) fn transpose_into(kernels: Kernels, map: &TapMap, into: &mut [f32]) {
     threads::run(&Transpose { kernels, map }, blocks.collect());
 }
 
+/// Selects taps of every kernel and swaps the two axes: the result is `[block of inner, outer, tap, BLOCK]`.
+pub(super) fn transpose_into_blocks(kernels: Kernels, map: &TapMap, into: &mut [f32]) {
+    let Form::Selection(taps) = &map.form else {
+        unreachable!("only a selection is interleaved")
+    };
+    let block = kernels.outer * taps.len() * BLOCK;
+    if block == 0 {
+        return;
+    }
+    let first = kernels.inner.start;
+    let blocks = into.chunks_exact_mut(block).enumerate();
+    let blocks = blocks.map(|(n, into)| TransposedBlock {
+        first: first + n * BLOCK,
+        into,
+    });
+    let tasks = blocks.collect();
+    threads::run(&Interleaved { kernels, map, taps }, tasks);
+}
+
+/// A [`Transpose`] of selected taps to one block of inner kernels, interleaved.
+struct Interleaved<'a> {
+    kernels: Kernels<'a>,
+    map: &'a TapMap,
+    taps: &'a [usize],
+}
+
+impl Work<TransposedBlock<'_>> for Interleaved<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S, block: TransposedBlock, _: &mut Scratch) {
+        let Kernels {
+            values, row, inner, ..
+        } = &self.kernels;
+        let from = self.map.from;
+        let count = BLOCK.min(inner.end - block.first);
+        let outer = block.into.chunks_exact_mut(self.taps.len() * BLOCK);
+        for (outer, into) in outer.enumerate() {
+            let kernels = &values[(outer * row + block.first) * from..][..count * from];
+            for (into, tap) in into.chunks_exact_mut(BLOCK).zip(self.taps) {
+                for (n, into) in into.iter_mut().take(count).enumerate() {
+                    *into = kernels[n * from + tap];
+                }
+            }
+        }
+    }
+}
+
 struct Transpose<'a> {
     kernels: Kernels<'a>,
     map: &'a TapMap,
@@ -224,6 +270,33 @@ impl Transpose<'_> {
                 for (into, kernel) in into.chunks_exact_mut(taps.len()).zip(kernels) {
                     select(&kernel[..from], taps, into);
                 }
+            }
+        }
+    }
+}
+
+/// A weight of rows of `steps` values as `[block, step, BLOCK]`, with zeros for the rows that are missing.
+pub(super) fn interleave(rows: &[f32], steps: usize) -> Vec<f32> {
+    let block = BLOCK * steps;
+    if block == 0 {
+        return Vec::new();
+    }
+    let mut found = vec![0.0; rows.len().next_multiple_of(block)];
+    let tasks = found.chunks_exact_mut(block).zip(rows.chunks(block));
+    threads::run(&Interleave { steps }, tasks.collect());
+    found
+}
+
+struct Interleave {
+    steps: usize,
+}
+
+impl Work<(&mut [f32], &[f32])> for Interleave {
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S, (into, rows): (&mut [f32], &[f32]), _: &mut Scratch) {
+        for (n, row) in rows.chunks_exact(self.steps).enumerate() {
+            for (into, value) in into.chunks_exact_mut(BLOCK).zip(row) {
+                into[n] = *value;
             }
         }
     }

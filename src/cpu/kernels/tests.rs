@@ -144,6 +144,10 @@ fn what_follows_is_applied_once() {
 fn what_follows_components_is_applied_once() {
     let plain = [[3, 3], [1, 1], [1, 1], [1, 1]];
     what_follows_is_applied_to(&Case::new(1, vec![(33, [1, 1])], [24, 26], 37, plain, 1));
+    let dilated = [[3, 3], [1, 1], [2, 3], [2, 3]];
+    what_follows_is_applied_to(&Case::new(2, vec![(33, [1, 1])], [29, 31], 37, dilated, 1));
+    let pointwise = [[1, 1], [1, 1], [1, 1], [0, 0]];
+    what_follows_is_applied_to(&Case::new(2, vec![(33, [1, 1])], [9, 31], 37, pointwise, 1));
 }
 
 fn what_follows_is_applied_to(case: &Case) {
@@ -204,15 +208,20 @@ const PIECEWISE: [(Piecewise, Function); 3] = [
 
 #[test]
 fn a_source_is_read_through_its_norm() {
+    let plain = [[3, 3], [1, 1], [1, 1], [1, 1]];
+    let pointwise = [[1, 1], [1, 1], [1, 1], [0, 0]];
+    let dilated = [[3, 3], [1, 1], [2, 3], [2, 3]];
     let cases = [
-        (3, [6, 7], [1, 1]),
-        (3, [40, 36], [2, 2]),
+        (3, [6, 7], [1, 1], plain),
+        (3, [40, 36], [2, 2], plain),
+        (4, [6, 7], [1, 1], pointwise),
         // By components.
-        (34, [24, 26], [1, 1]),
+        (34, [24, 26], [1, 1], plain),
+        (33, [29, 31], [1, 1], dilated),
+        (34, [19, 31], [1, 1], pointwise),
     ];
-    for (channels, size, up) in &cases[..if cfg!(miri) { 2 } else { 3 }] {
-        let plain = [[3, 3], [1, 1], [1, 1], [1, 1]];
-        let case = Case::new(2, vec![(*channels, *up)], *size, channels + 1, plain, 1);
+    for (channels, size, up, geometry) in &cases[..if cfg!(miri) { 3 } else { 6 }] {
+        let case = Case::new(2, vec![(*channels, *up)], *size, channels + 1, *geometry, 1);
         let (values, weight) = (case.values(), case.weight());
         let [scale, shift, mean] = [5, 6, 8].map(|seed| noise(*channels, seed));
         let positions = values[0].len() / 2 / channels;

@@ -72,6 +72,16 @@ fn winograd_is_for_dense_kernels_of_3x3_with_enough_channels_and_positions() {
         shape
     };
     assert_eq!(is_winograd(&dilated(2)), [false, false]);
+    let undilated = dilated(2).undilated().unwrap();
+    assert_eq!(is_winograd(&undilated.shape), [true, true]);
+    // 16 rows and 16 + 1 + 16 columns of each of two row phases.
+    assert_eq!(undilated.output.size(), [16, 33]);
+    assert_eq!(undilated.shape.batch, 2);
+    let bytes = 4 * 2 * 32 * 16 * 33;
+    assert_eq!(dilated(2).laid_out_bytes(), 2 * bytes);
+    // Maps of 2x2 would be mostly zeros.
+    assert_eq!(dilated(16).undilated(), None);
+    assert_eq!(dilated(1).undilated(), None);
     assert_eq!(is_winograd(&dilated(1)), [true, true]);
     let mut strided = plain(1, [32, 32], [32, 32]);
     strided.geometry.stride = [2, 1];

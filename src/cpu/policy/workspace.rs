@@ -67,6 +67,11 @@ impl ConvShape {
         }
         let geometry = &self.geometry;
         match self.algorithm(weight) {
+            Algorithm::Direct if self.interleaves_weight(weight) => bytes(&[
+                self.interleaved_outputs(),
+                self.seen_channels(),
+                geometry.plane_taps(),
+            ]),
             Algorithm::Direct => 0,
             Algorithm::Winograd => components(self.outputs, self.seen_channels()),
             Algorithm::TapSums { step } => {
@@ -76,12 +81,19 @@ impl ConvShape {
                         sums_of_axis(kernel, pad, step[axis], source.factors[axis])
                     });
                     let depth = geometry.depth.kernel;
-                    bytes(&[source.channels, self.outputs, depth, rows, columns])
+                    let outputs = self.interleaved_outputs();
+                    bytes(&[source.channels, outputs, depth, rows, columns])
                 };
                 let sources = self.sources.iter().map(of_source);
                 sources.fold(0, u64::saturating_add)
             }
         }
+    }
+
+    /// The rows of an interleaved weight.
+    fn interleaved_outputs(&self) -> usize {
+        let outputs = self.outputs.checked_next_multiple_of(BLOCK);
+        outputs.unwrap_or(usize::MAX)
     }
 
     /// The peak memory of the backward pass besides the gradients that it returns. `gradients` has one entry for each

@@ -250,6 +250,18 @@ pub(super) fn volumes() -> Vec<Case> {
         [one, one, one, [0, 0, 0]],
         1,
     ));
+    // Pointwise, and dilated along rows and columns.
+    let geometry = [one, one, one, [0, 0, 0]];
+    cases.push(Case::volume(2, vec![(17, one)], [3, 4, 5], 9, geometry, 1));
+    let geometry = [[3, 3, 3], one, [1, 2, 3], [1, 2, 3]];
+    cases.push(Case::volume(
+        2,
+        vec![(11, one)],
+        [4, 20, 27],
+        33,
+        geometry,
+        1,
+    ));
     // Slices of one row.
     let geometry = [[3, 1, 3], one, one, [1, 0, 1]];
     cases.push(Case::volume(1, vec![(2, one)], [3, 1, 600], 3, geometry, 1));
@@ -366,6 +378,12 @@ pub(super) fn cases() -> Vec<Case> {
         [[1, 1], [1, 1], [1, 1], [0, 0]],
         1,
     ));
+    // Pointwise: maps of several rows, some of them small enough to be taken together.
+    let pointwise = [[1, 1], [1, 1], [1, 1], [0, 0]];
+    for (channels, size, outputs) in [(3, [5, 7], 2), (5, [3, 11], 1), (16, [7, 7], 9)] {
+        let sources = vec![(channels, [1, 1])];
+        cases.push(Case::new(3, sources, size, outputs, pointwise, 1));
+    }
     // Winograd where the components are kept.
     cases.push(Case::new(1, vec![(33, [1, 1])], [7, 7], 37, plain, 1));
     cases.push(Case::new(3, vec![(32, [2, 2])], [6, 8], 32, plain, 1));
@@ -374,6 +392,37 @@ pub(super) fn cases() -> Vec<Case> {
         return cases;
     }
     cases.push(Case::new(1, vec![(4, [1, 1])], [300, 70], 3, plain, 1));
+    for (channels, size, outputs, groups) in [
+        (48, [7, 7], 33, 1),
+        (50, [14, 14], 20, 1),
+        (200, [3, 5], 130, 1),
+        (36, [19, 31], 24, 2),
+        (12, [40, 40], 12, 12),
+    ] {
+        let sources = vec![(channels, [1, 1])];
+        cases.push(Case::new(5, sources, size, outputs, pointwise, groups));
+    }
+    let sources = vec![(13, [1, 1]), (20, [1, 1])];
+    cases.push(Case::new(2, sources, [9, 9], 17, pointwise, 1));
+    // One output a group, over several vectors.
+    let depthwise = [[5, 5], [2, 2], [1, 1], [2, 2]];
+    cases.push(Case::new(1, vec![(6, [1, 1])], [23, 80], 6, depthwise, 6));
+    cases.push(Case::new(1, vec![(6, [1, 1])], [23, 80], 6, plain, 6));
+    // Dilated, by the components of a kernel without dilation: rows and columns that the dilation does not divide, no
+    // padding, more padding than keeps the size, one axis.
+    for (size, dilation, pad) in [
+        ([24, 30], [2, 2], [2, 2]),
+        ([25, 31], [3, 2], [3, 2]),
+        ([38, 37], [6, 6], [6, 6]),
+        ([30, 32], [2, 4], [0, 0]),
+        ([26, 28], [2, 3], [4, 6]),
+        ([26, 28], [2, 1], [2, 1]),
+        ([26, 28], [1, 3], [0, 3]),
+    ] {
+        let geometry = [[3, 3], [1, 1], dilation, pad];
+        let sources = vec![(20, [1, 1]), (14, [1, 1])];
+        cases.push(Case::new(2, sources, size, 33, geometry, 1));
+    }
     // Enough channels and positions for Winograd.
     for (size, pad) in [([24, 26], [1, 1]), ([23, 51], [0, 2]), ([64, 9], [1, 0])] {
         let one = [1, 1];
