@@ -19,6 +19,10 @@ const CHUNK: usize = 192;
 /// Panels that share a pass over the weight, which may not fit into the second-level cache.
 const PANELS: usize = 4;
 
+/// The same where there are few outputs: sums of a longer part of a row, as long as they are fewer than this.
+const MOST_PANELS: usize = 32;
+const FEW_SUMS: usize = 4096;
+
 /// Floats of a weight that stays in a typical second-level cache between two uses.
 const MAX_NEAR_WEIGHT: usize = 256 * 1024;
 
@@ -188,7 +192,9 @@ impl Work<OutputTile<'_>> for Direct<'_> {
             self.packing.fill_all(self.sources, group, place, packed);
         }
         let outputs = tile.channels.len();
-        let wide = PANELS * simd::panel::<S>();
+        let each = self.phases.len() * outputs * simd::panel::<S>();
+        let panels = (FEW_SUMS / each).clamp(PANELS, MOST_PANELS);
+        let wide = panels * simd::panel::<S>();
         let sums = grow(sums, self.phases.len() * outputs * wide);
         for first in (0..count).step_by(wide) {
             let columns = wide.min(count - first);

@@ -181,15 +181,38 @@ impl Packing {
         for source in sources {
             for channel in group.of(source) {
                 self.prefetch_next(source, channel, group, place);
-                self.fill(source, channel, place, &mut line[..self.channel_len()]);
+                let from = match self.whole_line(source, channel, place, line.len()) {
+                    Some(from) => from,
+                    None => {
+                        self.fill(source, channel, place, &mut line[..self.channel_len()]);
+                        &*line
+                    }
+                };
                 let vectors = S::as_mut_simd_f32s(&mut packed[first * S::F32_LANES..]).0;
-                let from = S::as_simd_f32s(line).0;
+                let from = S::as_simd_f32s(from).0;
                 for (into, from) in vectors.iter_mut().step_by(channels).zip(from) {
                     *into = *from;
                 }
                 first += 1;
             }
         }
+    }
+
+    /// What `fill` would write, and what follows it up to `len` values, if a map holds them in one piece.
+    #[inline(always)]
+    fn whole_line<'a>(
+        &self,
+        source: &'a Source,
+        channel: usize,
+        place: Place,
+        len: usize,
+    ) -> Option<&'a [f32]> {
+        let line = self.window.line?;
+        if source.prologue.is_some() || source.factors != [1, 1] || self.window.stride != [1, 1] {
+            return None;
+        }
+        let start = place.first_row * line;
+        source.plane(place.batch, channel)?.get(start..start + len)
     }
 
     /// Prefetches a channel that is packed soon.

@@ -249,6 +249,10 @@ impl SourceRow<'_> {
             for (j, v) in into.iter_mut().enumerate() {
                 *v = map(values[(first + j) / 2]);
             }
+        } else if factor == 1 {
+            for (v, from) in into.iter_mut().zip(values[first..].iter().step_by(step)) {
+                *v = map(*from);
+            }
         } else {
             for (j, v) in into.iter_mut().enumerate() {
                 *v = map(values[(first + j * step) / factor]);
