@@ -9,8 +9,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use burn_skip::{Layer, UpsampleConcat, UpsampleConcatConfig};
-use burn_skip_benches::{dense_block, devices};
+use burn_skip::block::{ConvNormAct, ConvNormActConfig, LayerOrder};
+use burn_skip::merge::Order;
+use burn_skip::{Layer, SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig};
+use burn_skip_benches::devices;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
@@ -74,6 +76,21 @@ fn main() -> Result<()> {
 
 fn random(shape: [usize; 4], device: &Device) -> Tensor<4> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+}
+
+/// A block of DenseNet-121: 64 channels, and layers that add 32 each.
+fn dense_block(depth: usize, device: &Device) -> Vec<SkipConcat<(ConvNormAct, ConvNormAct)>> {
+    let conv = |channels, kernel| {
+        let conv = ConvNormActConfig::new(channels, kernel).with_order(LayerOrder::NormActConv);
+        conv.with_bias(false).init(device)
+    };
+    let layer = |index: usize| {
+        let block = (conv([64 + 32 * index, 128], 1), conv([128, 32], 3));
+        SkipConcatConfig::new()
+            .with_order(Order::SkipFirst)
+            .init(block)
+    };
+    (0..depth).map(layer).collect()
 }
 
 fn up_block(channels: usize, side: usize, device: &Device) -> Box<dyn FnMut()> {

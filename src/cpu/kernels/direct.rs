@@ -162,15 +162,48 @@ impl Direct<'_> {
     }
 }
 
+/// The columns of a tile, divided into runs that start at whole vectors.
+struct Runs {
+    count: usize,
+    /// The columns of each. Surplus ones up to a whole vector are computed, and not written.
+    columns: usize,
+}
+
+impl Runs {
+    /// All rows as one run. The sums in the gaps between them are ignored.
+    fn whole(rows: usize, width: usize, pitch: usize) -> Self {
+        Self {
+            count: 1,
+            columns: (rows - 1) * pitch + width,
+        }
+    }
+
+    /// One run for each row, or one for all rows: whichever takes fewer vectors. (What does not fill a panel takes as
+    /// long as another vector.)
+    fn new<S: Simd>(rows: usize, width: usize, pitch: usize) -> Self {
+        let panel = simd::panel::<S>() / S::F32_LANES;
+        let cost = |columns: usize| {
+            let vectors = columns.div_ceil(S::F32_LANES);
+            vectors + usize::from(!vectors.is_multiple_of(panel))
+        };
+        let whole = Self::whole(rows, width, pitch);
+        if rows * cost(width) <= cost(whole.columns) {
+            Self {
+                count: rows,
+                columns: width,
+            }
+        } else {
+            whole
+        }
+    }
+}
+
 impl Work<OutputTile<'_>> for Direct<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, mut tile: OutputTile, [packed, sums, line]: &mut Scratch) {
         let size = [tile.rows.len(), self.output.size[1]];
         let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(self.step[axis]));
         let pitch = self.packing.pitch;
-        // The rows are consecutive; the sums in the gaps between them are ignored.
-        let end = (rows - 1) * pitch + width;
-        let count = end.next_multiple_of(S::F32_LANES);
         let channels = channels_of(self.sources) / self.groups;
         // The last vector may read past the last channel.
         let channel = self.packing.channel_len().next_multiple_of(S::F32_LANES);
@@ -196,8 +229,16 @@ impl Work<OutputTile<'_>> for Direct<'_> {
         let panels = (FEW_SUMS / each).clamp(PANELS, MOST_PANELS);
         let wide = panels * simd::panel::<S>();
         let sums = grow(sums, self.phases.len() * outputs * wide);
-        for first in (0..count).step_by(wide) {
-            let columns = wide.min(count - first);
+        let runs = match is_pointwise {
+            true => Runs::whole(rows, width, pitch),
+            false => Runs::new::<S>(rows, width, pitch),
+        };
+        let padded = runs.columns.next_multiple_of(S::F32_LANES);
+        let parts = padded.div_ceil(wide);
+        for index in 0..runs.count * parts {
+            let (run, part) = (index / parts, index % parts * wide);
+            let first = run * pitch + part;
+            let columns = wide.min(padded - part);
             let of_phases = sums.chunks_exact_mut(outputs * wide);
             for (phase, sums) in self.phases.iter().zip(of_phases) {
                 // (Without channels there is nothing to read.)
@@ -211,7 +252,7 @@ impl Work<OutputTile<'_>> for Direct<'_> {
             let sums = &sums[..];
             let rows = SumRows {
                 first,
-                last: end.min(first + columns),
+                last: (run * pitch + runs.columns).min(first + columns),
                 pitch,
                 row_phases: self.step[0],
             };

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 /// Buffers of a thread that are reused from task to task.
 pub(super) type Scratch = [Vec<f32>; 3];
@@ -33,19 +33,25 @@ impl<W: Work<T>, T> WithSimd for Job<'_, W, T> {
     }
 }
 
-/// Runs all tasks, on all threads, with the best instruction set of the processor.
+/// Runs all tasks, on this thread and the others of its pool, with the best instruction set of the processor. (This one
+/// begins at once: to wake another takes as long as a small convolution.)
 pub(super) fn run<T: Send>(work: &impl Work<T>, tasks: Vec<T>) {
     let arch = instructions();
-    let each = |task| {
+    let others = tasks.len().min(rayon::current_num_threads()).max(1) - 1;
+    let tasks = Mutex::new(tasks.into_iter());
+    let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run_one = |task| {
         // A task that is started while another waits finds the buffers taken, and allocates its own.
         let scratch = SCRATCH.take();
         SCRATCH.set(arch.dispatch(Job(work, task, scratch)));
     };
-    if tasks.len() == 1 {
-        tasks.into_iter().for_each(each);
-    } else {
-        tasks.into_par_iter().for_each(each);
-    }
+    let run_rest = || core::iter::from_fn(next).for_each(run_one);
+    rayon::in_place_scope(|scope| {
+        for _ in 0..others {
+            scope.spawn(|_| run_rest());
+        }
+        run_rest();
+    });
 }
 
 /// The best instruction set of the processor.

@@ -80,7 +80,7 @@ fn winograd_is_for_dense_kernels_of_3x3_with_enough_channels_and_positions() {
     let bytes = 4 * 2 * 32 * 16 * 33;
     assert_eq!(dilated(2).laid_out_bytes(), 2 * bytes);
     // Maps of 2x2 would be mostly zeros.
-    assert_eq!(dilated(16).undilated(), None);
+    assert_eq!(dilated(24).undilated(), None);
     assert_eq!(dilated(1).undilated(), None);
     assert_eq!(is_winograd(&dilated(1)), [true, true]);
     let mut strided = plain(1, [32, 32], [32, 32]);
@@ -124,7 +124,15 @@ fn the_bytes_that_are_made_of_a_weight() {
     let bytes = |shape: &ConvShape| shape.prepared_bytes(WeightUse::Kept);
     assert_eq!(bytes(&plain(1, [32, 64], [24, 24])), 4 * 16 * 64 * 32);
     assert_eq!(bytes(&plain(1, [32, 33], [24, 24])), 4 * 16 * 40 * 32);
-    assert_eq!(bytes(&plain(1, [3, 64], [24, 24])), 0);
+    // The weight itself, interleaved, unless it is used once for few positions, or pointwise.
+    let direct = plain(1, [3, 62], [24, 24]);
+    assert_eq!(bytes(&direct), 4 * 9 * 64 * 3);
+    assert_eq!(direct.prepared_bytes(WeightUse::Once), 0);
+    let pointwise = ConvShape {
+        geometry: geometry([1, 1], [0, 0], [24, 24]),
+        ..direct
+    };
+    assert_eq!(bytes(&pointwise), 0);
 
     // Of a doubled map 2 x 2 sums at each of 4 positions, of another all 9 taps.
     let mut shape = plain(1, [3, 8], [24, 24]);
