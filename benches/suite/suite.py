@@ -39,12 +39,6 @@ NAMES = ("PyTorch", "PyTorch channels_last", "ONNX Runtime", "OpenVINO", "PyTorc
 DRIFT = 1.15
 WARM_UP = 2
 TIMEOUT = 900  # seconds, for one measurement
-# What holds the vector width of the libraries of the peers.
-AVX2 = {
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-}
 
 Result = dict[str, Any]
 
@@ -112,8 +106,6 @@ class Suite:
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
         }
-        if options.avx2:
-            self.env |= AVX2
 
     def _built(self) -> str:
         """Builds ours, and tells where it is."""
@@ -324,7 +316,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", choices=NAMES, default=NAMES[:-1])
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement, at least")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--avx2", action="store_true", help="no wider vectors, for all")
     parser.add_argument(
         "--system-allocator", action="store_true", help="ours without an allocator of its own"
     )

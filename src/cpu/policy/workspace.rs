@@ -53,10 +53,11 @@ impl SourceShape {
 }
 
 impl ConvShape {
-    /// The maps that are laid out for the forward pass, if the convolution is dilated.
+    /// What the forward pass of a dilated convolution needs besides its output: the inputs that are laid out, until the
+    /// output is put back, which is as large as the output that was laid out.
     pub(crate) fn laid_out_bytes(&self) -> u64 {
         let maps = self.undilated().map(|undilated| undilated.maps_bytes());
-        maps.into_iter().flatten().fold(0, u64::saturating_add)
+        maps.map_or(0, |[inputs, output]| inputs.max(output))
     }
 
     /// The packed weights of the forward pass. In inference the layer caches them; in training they are freed at the end
