@@ -41,6 +41,7 @@ pub fn chain<const R: usize>(parts: &[PartConfig], device: &Device) -> Vec<Part<
 
 /// A layer of a chain.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a network holds few
 pub enum Part<const R: usize> {
     Conv(ConvNormAct<R>),
     Chain(Vec<Part<R>>),

@@ -180,7 +180,7 @@ struct Inverted {
 impl Inverted {
     fn conv(&self, channels: [usize; 2], kernel: usize, stride: usize) -> PartConfig {
         let conv = conv(channels, kernel, stride);
-        PartConfig::Conv(conv.with_activation(self.activation.clone()))
+        PartConfig::Conv(conv.with_activation(self.activation))
     }
 
     /// A pointwise convolution to `expansion` times the channels, a depthwise one, and a pointwise one back.
@@ -198,7 +198,7 @@ impl Inverted {
             block.push(self.conv([from, wide], 1, 1));
         }
         let depthwise = conv([wide, wide], kernel, stride).with_groups(wide);
-        let depthwise = depthwise.with_activation(self.activation.clone());
+        let depthwise = depthwise.with_activation(self.activation);
         block.push(PartConfig::Conv(depthwise));
         if self.squeeze {
             block.push(PartConfig::Gate(GateConfig::se(4 * expansion), wide));
