@@ -183,10 +183,12 @@ impl Undilated {
         [inputs, bytes(&[*batch, *outputs, geometry.positions()])]
     }
 
-    /// The gradient is laid out with the gradients of the inputs, and then with the inputs.
+    /// The gradient is laid out for the gradients of the inputs, which are put back where nothing is held of the weight
+    /// any more, and again with the inputs.
     fn backward_bytes(&self, gradients: &[SourceGradient]) -> u64 {
-        let maps = self.maps_bytes().into_iter().fold(0, u64::saturating_add);
-        maps.saturating_add(self.shape.backward_bytes(gradients))
+        let [inputs, output] = self.maps_bytes();
+        let others = self.shape.backward_bytes(gradients);
+        output.saturating_add(inputs.max(others))
     }
 }
 
