@@ -22,7 +22,8 @@ impl PhaseLayout {
     /// Height and width of the map of a row phase.
     pub(crate) fn size(&self) -> [usize; 2] {
         let [rows, columns] = [0, 1].map(|axis| self.full[axis].div_ceil(self.dilation[axis]));
-        [rows, (self.dilation[1] - 1) * self.pitch + columns]
+        let others = (self.dilation[1] - 1).saturating_mul(self.pitch);
+        [rows, others.saturating_add(columns)]
     }
 
     /// The values of a channel of one sample.
@@ -53,9 +54,13 @@ impl ConvShape {
             size,
             ..
         } = *geometry;
+        // (A plan may describe what nobody can run.)
+        let is_within = |axis: usize| (1..=size[axis]).contains(&dilation[axis]);
+        if dilation == [1, 1] || !(is_within(0) && is_within(1)) {
+            return None;
+        }
         let is_whole = |axis: usize| pad[axis].rem_euclid(dilation[axis] as isize) == 0;
-        if dilation == [1, 1]
-            || geometry.stride != [1, 1]
+        if geometry.stride != [1, 1]
             || !(is_whole(0) && is_whole(1))
             || self.sources.iter().any(SourceShape::is_enlarged)
         {
@@ -65,8 +70,9 @@ impl ConvShape {
         let full = self.sources.first()?.size;
         let columns = |width: usize| (width.div_ceil(dilation[1])) as isize;
         // The zeros that the outputs of a phase read before its first column and after its last.
-        let before = columns(full[1]) + pad[1];
-        let after = columns(size[1]) + kernel[1] as isize - 1 - pad[1];
+        let before = columns(full[1]).saturating_add(pad[1]);
+        let after = columns(size[1]).saturating_add(kernel[1] as isize - 1);
+        let after = after.saturating_sub(pad[1]);
         let pitch = before
             .max(after)
             .max(columns(size[1]))

@@ -82,6 +82,10 @@ fn winograd_is_for_dense_kernels_of_3x3_with_enough_channels_and_positions() {
     // Maps of 2x2 would be mostly zeros.
     assert_eq!(dilated(24).undilated(), None);
     assert_eq!(dilated(1).undilated(), None);
+    for extreme in [0, 33, isize::MAX as usize, usize::MAX] {
+        assert_eq!(dilated(extreme).undilated(), None, "{extreme}");
+        assert_eq!(dilated(extreme).laid_out_bytes(), 0);
+    }
     assert_eq!(is_winograd(&dilated(1)), [true, true]);
     let mut strided = plain(1, [32, 32], [32, 32]);
     strided.geometry.stride = [2, 1];
