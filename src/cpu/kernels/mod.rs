@@ -31,6 +31,7 @@ mod weight_gradient;
 mod weight_rows;
 mod winograd;
 mod winograd_gradient;
+mod workers;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::workers;
+
 /// Buffers of a thread that are reused from task to task.
 pub(super) type Scratch = [Vec<f32>; 3];
 
@@ -33,8 +35,7 @@ impl<W: Work<T>, T> WithSimd for Job<'_, W, T> {
     }
 }
 
-/// Runs all tasks, on this thread and the others of its pool, with the best instruction set of the processor. (This one
-/// begins at once: to wake another takes as long as a small convolution.)
+/// Runs all tasks, on this thread and as many others as its pool has, with the best instruction set of the processor.
 pub(super) fn run<T: Send>(work: &impl Work<T>, tasks: Vec<T>) {
     let arch = instructions();
     let others = tasks.len().min(rayon::current_num_threads()).max(1) - 1;
@@ -46,12 +47,7 @@ pub(super) fn run<T: Send>(work: &impl Work<T>, tasks: Vec<T>) {
         SCRATCH.set(arch.dispatch(Job(work, task, scratch)));
     };
     let run_rest = || core::iter::from_fn(next).for_each(run_one);
-    rayon::in_place_scope(|scope| {
-        for _ in 0..others {
-            scope.spawn(|_| run_rest());
-        }
-        run_rest();
-    });
+    workers::run_on(others, run_rest);
 }
 
 /// The best instruction set of the processor.
