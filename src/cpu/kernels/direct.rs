@@ -5,7 +5,7 @@ use alloc::{borrow::Cow, vec::Vec};
 use pulp::Simd;
 
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
-use super::packing::{ChannelGroup, Packing, Place};
+use super::packing::{ChannelGroup, Packing, Place, vector_rows};
 use super::raw::simd::{
     self, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Vectors,
 };
@@ -79,10 +79,10 @@ impl<'a> Phase<'a> {
                     };
                     self.product(simd, size, [first_output, done], seen, add, into);
                 }
-                Seen::Vectors(values) => {
+                Seen::Vectors { values, rows } => {
                     let seen = Vectors {
                         values,
-                        rows: self.steps,
+                        rows,
                         first: done,
                         steps: chunk.len(),
                     };
@@ -133,8 +133,8 @@ impl<'a> Phase<'a> {
 enum Seen<'a> {
     /// One channel after the other.
     Packed(&'a [f32]),
-    /// `[vector, channel, lane]`, for outputs that read one position each.
-    Vectors(&'a [f32]),
+    /// `[vector, row, lane]`, for outputs that read one position each: the rows are the channels, and a gap.
+    Vectors { values: &'a [f32], rows: usize },
 }
 
 /// A convolution with all layouts chosen.
@@ -207,7 +207,8 @@ impl Work<OutputTile<'_>> for Direct<'_> {
         let channels = channels_of(self.sources) / self.groups;
         // The last vector may read past the last channel.
         let channel = self.packing.channel_len().next_multiple_of(S::F32_LANES);
-        let packed = grow(packed, channels * channel + S::F32_LANES);
+        let channel_rows = vector_rows::<S>(channels);
+        let packed = grow(packed, channel_rows * channel + S::F32_LANES);
         let group = ChannelGroup {
             index: tile.channels.start * self.groups / self.output.channels,
             count: self.groups,
@@ -243,7 +244,10 @@ impl Work<OutputTile<'_>> for Direct<'_> {
             for (phase, sums) in self.phases.iter().zip(of_phases) {
                 // (Without channels there is nothing to read.)
                 let seen = match is_pointwise {
-                    true => Seen::Vectors(&packed[(first * channels).min(packed.len())..]),
+                    true => Seen::Vectors {
+                        values: &packed[first * channel_rows..],
+                        rows: channel_rows,
+                    },
                     false => Seen::Packed(&packed[first.min(packed.len())..]),
                 };
                 let size = [outputs, columns];

@@ -11,6 +11,9 @@ use crate::cpu::policy::{Geometry, pieces_of_line};
 /// Channels between the one that is packed and the one that is prefetched.
 const PREFETCH_CHANNELS: usize = 2;
 
+/// Floats between vectors: a cache line.
+const GAP: usize = 16;
+
 /// The window through which the outputs of a convolution read the input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ReadWindow {
@@ -83,6 +86,12 @@ impl ChannelGroup {
         let seen = source.channels / self.count;
         self.index * seen..(self.index + 1) * seen
     }
+}
+
+/// The rows of a matrix of vectors with a row for each channel: some more, so that neighbouring vectors do not map to the
+/// same cache sets.
+pub(super) fn vector_rows<S: Simd>(channels: usize) -> usize {
+    channels + GAP / S::F32_LANES
 }
 
 /// The layout of packed rows: one plane for each position modulo the stride, so that neighbouring outputs read
@@ -166,7 +175,8 @@ impl Packing {
         }
     }
 
-    /// Packs the same for outputs that read one position each, as `[vector, channel, lane]`. `line` holds one channel.
+    /// Packs the same for outputs that read one position each, as `[vector, row, lane]`, of so many
+    /// [rows](vector_rows). `line` holds one channel.
     #[inline(always)]
     pub(super) fn fill_vectors<S: Simd>(
         &self,
@@ -176,7 +186,7 @@ impl Packing {
         line: &mut [f32],
         packed: &mut [f32],
     ) {
-        let channels = channels_of(sources) / group.count;
+        let rows = vector_rows::<S>(channels_of(sources) / group.count);
         let mut first = 0;
         for source in sources {
             for channel in group.of(source) {
@@ -190,7 +200,7 @@ impl Packing {
                 };
                 let vectors = S::as_mut_simd_f32s(&mut packed[first * S::F32_LANES..]).0;
                 let from = S::as_simd_f32s(from).0;
-                for (into, from) in vectors.iter_mut().step_by(channels).zip(from) {
+                for (into, from) in vectors.iter_mut().step_by(rows).zip(from) {
                     *into = *from;
                 }
                 first += 1;
