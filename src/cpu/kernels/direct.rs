@@ -7,7 +7,7 @@ use pulp::Simd;
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, vector_rows};
 use super::raw::simd::{
-    self, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Vectors,
+    self, Ahead, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Vectors,
 };
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
@@ -61,8 +61,8 @@ impl<'a> Phase<'a> {
         first_output: usize,
         size: [usize; 2],
         seen: Seen,
-        sums: &mut [f32],
-        pitch: usize,
+        (sums, pitch): (&mut [f32], usize),
+        next: &[Ahead],
     ) {
         let mut done = 0;
         for chunk in &self.chunks {
@@ -77,7 +77,7 @@ impl<'a> Phase<'a> {
                         values,
                         offsets: chunk,
                     };
-                    self.product(simd, size, [first_output, done], seen, add, into);
+                    self.product(simd, size, [first_output, done], seen, add, into, next);
                 }
                 Seen::Vectors { values, rows } => {
                     let seen = Vectors {
@@ -86,7 +86,7 @@ impl<'a> Phase<'a> {
                         first: done,
                         steps: chunk.len(),
                     };
-                    self.product(simd, size, [first_output, done], seen, add, into);
+                    self.product(simd, size, [first_output, done], seen, add, into, next);
                 }
             }
             done += chunk.len();
@@ -105,6 +105,7 @@ impl<'a> Phase<'a> {
         seen: impl Right,
         add: bool,
         into: RowsMut,
+        next: &[Ahead],
     ) {
         let rows = match &self.weight {
             PhaseWeight::Blocks(values) => {
@@ -112,7 +113,7 @@ impl<'a> Phase<'a> {
                     values: &values[first_output * self.steps + done * BLOCK..],
                     len: self.steps,
                 };
-                return simd::product(simd, size, weight, seen, add, into);
+                return simd::product_before(simd, size, weight, seen, add, into, next);
             }
             PhaseWeight::Rows(values) => values,
         };
@@ -121,9 +122,9 @@ impl<'a> Phase<'a> {
             step: self.steps,
         };
         if rows.len() > MAX_NEAR_WEIGHT {
-            simd::product(simd, size, FarRows(weight), seen, add, into);
+            simd::product_before(simd, size, FarRows(weight), seen, add, into, next);
         } else {
-            simd::product(simd, size, weight, seen, add, into);
+            simd::product_before(simd, size, weight, seen, add, into, next);
         }
     }
 }
@@ -240,6 +241,11 @@ impl Work<OutputTile<'_>> for Direct<'_> {
             let (run, part) = (index / parts, index % parts * wide);
             let first = run * pitch + part;
             let columns = wide.min(padded - part);
+            // What follows takes longer than a product of few channels where its lines are not near.
+            let ahead = match self.step {
+                [1, 1] => &tile.ahead(first, pitch, &self.output)[..],
+                _ => &[],
+            };
             let of_phases = sums.chunks_exact_mut(outputs * wide);
             for (phase, sums) in self.phases.iter().zip(of_phases) {
                 // (Without channels there is nothing to read.)
@@ -251,7 +257,7 @@ impl Work<OutputTile<'_>> for Direct<'_> {
                     false => Seen::Packed(&packed[first.min(packed.len())..]),
                 };
                 let size = [outputs, columns];
-                phase.multiply(simd, tile.channels.start, size, seen, sums, wide);
+                phase.multiply(simd, tile.channels.start, size, seen, (sums, wide), ahead);
             }
             let sums = &sums[..];
             let rows = SumRows {

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::raw::simd::Ahead;
 use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 use crate::cpu::policy::FusedActivation;
 
@@ -169,6 +170,22 @@ pub(super) struct SumRows {
 }
 
 impl OutputTile<'_> {
+    /// The maps that are read and written where the sums from `first` on are, in the first of the rows that they belong
+    /// to.
+    #[inline(always)]
+    pub(super) fn ahead(&self, first: usize, pitch: usize, output: &Output) -> [Ahead; 2] {
+        let start = first / pitch * output.size[1] + first % pitch;
+        let of = |first: *const f32| Ahead::new(first, output.positions * output.slices);
+        let places = self.planes[0].place(start);
+        let residual = output.epilogue.residual.map_or(places, |residual| {
+            let map = self.sample * output.channels + self.channels.start;
+            let plane = map * output.slices + self.slice;
+            let at = plane * output.positions + self.rows.start * output.size[1] + start;
+            residual.as_ptr().wrapping_add(at)
+        });
+        [of(places), of(residual)]
+    }
+
     /// Writes the sums of the channel `index`. Each sum position holds `N` columns of the output: `of` returns the sums
     /// of a row phase and a column phase, starting at `sums.first`.
     #[inline(always)]

@@ -218,14 +218,42 @@ const PREFETCH_DISTANCE: usize = 1024;
 /// Prefetches the cache line of the value at `at`, which may be out of bounds.
 #[inline(always)]
 pub(in super::super) fn prefetch(values: &[f32], at: usize) {
+    prefetch_line(values.as_ptr().wrapping_add(at));
+}
+
+#[inline(always)]
+fn prefetch_line(place: *const f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint that reads nothing; it has no effect if the address is invalid.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(at).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, at);
+    let _ = place;
+}
+
+/// A map that is read or written after a product, where the sums are: while a tile is computed, its part of the map is
+/// prefetched.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Ahead {
+    first: *const f32,
+    /// The distance from one row to the next.
+    step: usize,
+}
+
+impl Ahead {
+    /// A map with its first value at `first`. Nothing is read through the pointer.
+    pub(in super::super) fn new(first: *const f32, step: usize) -> Self {
+        Self { first, step }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, rows: core::ops::Range<usize>, column: usize) {
+        for row in rows {
+            prefetch_line(self.first.wrapping_add(row * self.step + column));
+        }
+    }
 }
 
 /// A matrix in memory, stored by rows.
@@ -431,11 +459,25 @@ fn single_row<S: Simd>(
 #[inline(always)]
 pub(in super::super) fn product<S: Simd>(
     simd: S,
+    size: [usize; 2],
+    a: impl Left,
+    b: impl Right,
+    add: bool,
+    out: RowsMut,
+) {
+    product_before(simd, size, a, b, add, out, &[]);
+}
+
+/// The same before something is done with maps in the same places.
+#[inline(always)]
+pub(in super::super) fn product_before<S: Simd>(
+    simd: S,
     [count, columns]: [usize; 2],
     a: impl Left,
     b: impl Right,
     add: bool,
     mut out: RowsMut,
+    next: &[Ahead],
 ) {
     if count == 1 {
         return single_row(simd, columns, a, b, add, out);
@@ -458,6 +500,9 @@ pub(in super::super) fn product<S: Simd>(
         while row < count {
             let a = (a.at_row(row), a);
             let out = out.starting_at(row * out.step + first);
+            for map in next {
+                map.prefetch(row..row + most.min(count - row), first);
+            }
             row += match most.min(count - row) {
                 8.. => {
                     product_rows::<S, 8>(simd, a, b, add, out, width);

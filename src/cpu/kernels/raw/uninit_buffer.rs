@@ -155,6 +155,11 @@ impl<'a> Piece<'a> {
         unsafe { into.assume_init_mut() }
     }
 
+    /// Where the value at `start` will be.
+    pub(in super::super) fn place(&self, start: usize) -> *const f32 {
+        self.values.as_ptr().wrapping_add(start).cast()
+    }
+
     /// The piece, all of which has been [written](Self::write) as one row.
     ///
     /// # Panics
