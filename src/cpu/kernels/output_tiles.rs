@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::raw::simd::Ahead;
+use super::raw::simd::{Ahead, prefetch, prefetch_line};
 use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 use crate::cpu::policy::FusedActivation;
 
@@ -178,12 +178,35 @@ impl OutputTile<'_> {
         let of = |first: *const f32| Ahead::new(first, output.positions * output.slices);
         let places = self.planes[0].place(start);
         let residual = output.epilogue.residual.map_or(places, |residual| {
-            let map = self.sample * output.channels + self.channels.start;
-            let plane = map * output.slices + self.slice;
-            let at = plane * output.positions + self.rows.start * output.size[1] + start;
-            residual.as_ptr().wrapping_add(at)
+            residual
+                .as_ptr()
+                .wrapping_add(self.residual_start(0, output) + start)
         });
         [of(places), of(residual)]
+    }
+
+    /// Prefetches the rows of all channels that some sums belong to.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, sums: SumRows, output: &Output) {
+        let row = |at: usize| at / sums.pitch * sums.row_phases * output.size[1];
+        let places = row(sums.first)..row(sums.last - 1) + sums.row_phases * output.size[1];
+        for (index, plane) in self.planes.iter().enumerate() {
+            let start = self.residual_start(index, output);
+            for at in places.clone().step_by(16) {
+                prefetch_line(plane.place(at));
+                if let Some(residual) = output.epilogue.residual {
+                    prefetch(residual, start + at);
+                }
+            }
+        }
+    }
+
+    /// Where the residual of the channel `index` of the tile starts.
+    #[inline(always)]
+    fn residual_start(&self, index: usize, output: &Output) -> usize {
+        let map = self.sample * output.channels + self.channels.start + index;
+        let plane = map * output.slices + self.slice;
+        plane * output.positions + self.rows.start * output.size[1]
     }
 
     /// Writes the sums of the channel `index`. Each sum position holds `N` columns of the output: `of` returns the sums
@@ -248,12 +271,11 @@ impl OutputTile<'_> {
         let (piecewise, curved) = epilogue.activation.parts();
         let finish =
             |sum: f32, residual: f32| piecewise.value((sum - center) * scale + shift + residual);
-        let residual = epilogue.residual.map(|residual| {
-            let map = self.sample * output.channels + channel;
-            let plane = map * output.slices + self.slice;
-            &residual[plane * output.positions + row * width..][start..end]
-        });
         let row = row - self.rows.start;
+        let residual = epilogue.residual.map(|residual| {
+            let first = self.residual_start(index, output) + row * width;
+            &residual[first + start..first + end]
+        });
         let written = self.planes[index].write(row, start..end, phases, residual, finish);
         if let Some(curved) = curved {
             curved.apply(written);

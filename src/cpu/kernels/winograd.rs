@@ -306,13 +306,14 @@ impl Work<OutputTile<'_>> for Winograd<'_> {
             let width = PANEL.min(columns.count - first);
             let vectors = columns.vectors(first..first + width, lanes);
             self.transform(simd, packed, &vectors, &mut panel);
-            self.multiply(simd, &output_tile.channels, width, &mut panel);
             let rows = SumRows {
                 first,
                 last: columns.end.min(first + width),
                 pitch: columns.pitch,
                 row_phases: 2,
             };
+            output_tile.prefetch(rows, &self.output);
+            self.multiply(simd, &output_tile.channels, width, &mut panel);
             for index in 0..outputs {
                 self.transform_back(simd, index, width, &panel, tile);
                 let tile = &tile[..];

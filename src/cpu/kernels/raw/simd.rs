@@ -221,8 +221,9 @@ pub(in super::super) fn prefetch(values: &[f32], at: usize) {
     prefetch_line(values.as_ptr().wrapping_add(at));
 }
 
+/// Prefetches the cache line of a value, which may be anywhere.
 #[inline(always)]
-fn prefetch_line(place: *const f32) {
+pub(in super::super) fn prefetch_line(place: *const f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
