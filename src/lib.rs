@@ -33,7 +33,10 @@ pub use plan::Trace;
 pub use shape::{Axis, PerAxis, ShapeError};
 
 #[doc = include_str!("../docs/fused.md")]
-pub mod fused {}
+pub mod fused {
+    #[cfg(feature = "kernels")]
+    pub use crate::cpu::buffers::keep_at_most;
+}
 
 #[cfg(feature = "weights")]
 #[doc = include_str!("../docs/porting.md")]

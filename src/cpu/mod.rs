@@ -10,6 +10,8 @@
 #[cfg(feature = "kernels")]
 #[allow(deprecated)] // ndarray is deprecated upstream, and supported here
 mod backend_ops;
+#[cfg(feature = "kernels")]
+pub(crate) mod buffers;
 mod deferred_norm;
 mod dispatch;
 mod epilogue;

@@ -12,11 +12,13 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata, tensor::FloatTens
 use burn::tensor::Shape;
 
 use super::forward;
+use super::slices::reclaim;
 use super::values::{NormValues, SourceValues, batch_and_channels, channel_map, plain_shape};
 use super::{
     ActivationSpec, ConvSpec, KernelBackend, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors,
     TransposedSpec,
 };
+use crate::cpu::buffers;
 use crate::cpu::kernels::norm::{self, ActivationGradient};
 use crate::cpu::kernels::{self, EpilogueValues, GradientTarget, Source, Weight, activation};
 use crate::cpu::policy::{self, FusedActivation, MAX_TENSORS};
@@ -31,12 +33,12 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
     type State = (Vec<FloatTensor<B>>, ConvSpec);
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
+        let from = grads.consume::<B>(&ops.node);
         let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let (tensors, spec) = ops.state;
         let (sources, weight) = (&tensors[..spec.sources_len()], &tensors[spec.sources_len()]);
         let outputs = weight.shape()[0];
-        let gradient = B::read(&gradient);
+        let gradient = B::read(&from);
         let read = SourceValues::all::<B>(sources, &spec.sources);
         let work = ConvGradients {
             gradient: &gradient,
@@ -56,6 +58,8 @@ impl<B: KernelBackend + Slices, const N: usize> Backward<B, N> for ConvBackward 
             let values = kernels::bias_gradient(&gradient, outputs, positions);
             grads.register::<B>(parent, B::write(values, Shape::from([outputs])));
         }
+        drop((gradient, kernel, read));
+        reclaim::<B>(tensors.into_iter().chain([from]));
     }
 }
 
@@ -100,8 +104,9 @@ impl ConvGradients<'_> {
                     let activation = FusedActivation::Piecewise(source.spec.activation);
                     let activation = ActivationGradient::AtInput(activation);
                     let x = channel_map(&source.values, &shape, 1);
-                    let found = norm::backward(x, &found, norm.norm(), activation, false);
-                    register_norm::<B>(parents, found, shape, grads);
+                    let of_map = norm::backward(x, &found, norm.norm(), activation, false);
+                    buffers::give(found);
+                    register_norm::<B>(parents, of_map, shape, grads);
                 }
             }
         }
@@ -146,13 +151,13 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
     type State = ([FloatTensor<B>; 2], TransposedSpec);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
+        let from = grads.consume::<B>(&ops.node);
         let ([x, weight], spec) = ops.state;
         let [to_x, to_weight, to_bias] = ops.parents;
         let [samples, inputs] = batch_and_channels(&x.shape());
         let outputs = weight.shape()[1];
-        let output = gradient.shape();
-        let (gradient, values, kernel) = (B::read(&gradient), B::read(&x), B::read(&weight));
+        let output = from.shape();
+        let (gradient, values, kernel) = (B::read(&from), B::read(&x), B::read(&weight));
         let source = Source::new(&gradient, plain_shape(&output));
         if let Some(parent) = to_x {
             let weight = Weight::new(&kernel, inputs);
@@ -170,6 +175,8 @@ impl<B: KernelBackend + Slices> Backward<B, 3> for TransposedBackward {
             let found = kernels::bias_gradient(&gradient, outputs, positions);
             grads.register::<B>(parent.id, B::write(found, Shape::from([outputs])));
         }
+        drop((gradient, values));
+        reclaim::<B>([x, from]);
     }
 }
 
@@ -181,7 +188,7 @@ impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
     type State = (Vec<FloatTensor<B>>, NormalizeSpec);
 
     fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
+        let from = grads.consume::<B>(&ops.node);
         let (tensors, spec) = ops.state;
         let shape = tensors[0].shape();
         let values = B::read(&tensors[0]);
@@ -197,11 +204,13 @@ impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
         let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let residual = parents[5];
         let x = channel_map(&values, &shape, spec.norm.group);
-        let gradient = B::read(&gradient);
         let norm = values_of_norm.norm();
-        let mut found = norm::backward(x, &gradient, norm, activation, residual.is_some());
+        let wants_residual = residual.is_some();
+        let mut found = norm::backward(x, &B::read(&from), norm, activation, wants_residual);
         register::<B>(residual, found.residual.take(), shape.clone(), grads);
         register_norm::<B>(&parents, found, shape, grads);
+        drop((values, output, values_of_norm));
+        reclaim::<B>(tensors.into_iter().chain([from]));
     }
 }
 
@@ -218,6 +227,7 @@ impl<B: KernelBackend + Slices> Backward<B, 1> for ActivationBackward {
         let [parent] = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let found = activation::backward(&B::read(&saved), &B::read(&gradient), spec.0);
         register::<B>(parent, Some(found), saved.shape(), grads);
+        reclaim::<B>([saved, gradient]);
     }
 }
 
@@ -233,6 +243,7 @@ impl<B: KernelBackend + Slices> Backward<B, 1> for PoolBackward {
         let [parent] = ops.parents.map(|parent| parent.map(|parent| parent.id));
         let found = kernels::max_pool::backward(&B::read(&x), &B::read(&gradient), &spec.0);
         register::<B>(parent, Some(found), x.shape(), grads);
+        reclaim::<B>([x, gradient]);
     }
 }
 
@@ -284,7 +295,10 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
                 }
                 prepared.finish((tensors, spec), output)
             }
-            OpsKind::UnTracked(prepared) => prepared.finish(output),
+            OpsKind::UnTracked(prepared) => {
+                reclaim::<B>(tensors);
+                prepared.finish(output)
+            }
         }
     }
 
@@ -298,12 +312,18 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
         match prepared {
             OpsKind::Tracked(prepared) => {
                 let saved = match spec.0.is_told_by_output() {
-                    true => output.clone(),
+                    true => {
+                        reclaim::<B>([x]);
+                        output.clone()
+                    }
                     false => x,
                 };
                 prepared.finish((saved, spec), output)
             }
-            OpsKind::UnTracked(prepared) => prepared.finish(output),
+            OpsKind::UnTracked(prepared) => {
+                reclaim::<B>([x]);
+                prepared.finish(output)
+            }
         }
     }
 
@@ -316,7 +336,10 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
         let output = forward::max_pool::<B>(&x, &spec);
         match prepared {
             OpsKind::Tracked(prepared) => prepared.finish((x, spec), output),
-            OpsKind::UnTracked(prepared) => prepared.finish(output),
+            OpsKind::UnTracked(prepared) => {
+                reclaim::<B>([x]);
+                prepared.finish(output)
+            }
         }
     }
 }
@@ -347,6 +370,9 @@ fn convolve_recorded<B: KernelBackend + Slices, C: CheckpointStrategy, const N: 
             tensors.truncate(spec.sources_len() + 1);
             prepared.finish((tensors, spec), output)
         }
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
+        OpsKind::UnTracked(prepared) => {
+            reclaim::<B>(tensors);
+            prepared.finish(output)
+        }
     }
 }

@@ -7,6 +7,8 @@ mod specs;
 mod tensors;
 mod values;
 
+use alloc::{vec, vec::Vec};
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
@@ -44,14 +46,26 @@ pub trait KernelBackend: Backend {
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self>;
 }
 
+/// Runs an operation that owns its inputs.
+fn consume<B: Slices, T>(
+    inputs: Vec<FloatTensor<B>>,
+    run: impl FnOnce(&[FloatTensor<B>]) -> T,
+) -> T {
+    let output = run(&inputs);
+    slices::reclaim::<B>(inputs);
+    output
+}
+
 #[cfg(feature = "flex")]
 impl KernelBackend for burn::backend::Flex {
     fn convolve(inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self> {
-        forward::convolve::<Self>(&inputs.0, &spec)
+        consume::<Self, _>(inputs.0, |inputs| forward::convolve::<Self>(inputs, &spec))
     }
 
     fn convolve_transposed(inputs: Tensors<Self>, spec: TransposedSpec) -> FloatTensor<Self> {
-        forward::convolve_transposed::<Self>(&inputs.0, &spec)
+        consume::<Self, _>(inputs.0, |inputs| {
+            forward::convolve_transposed::<Self>(inputs, &spec)
+        })
     }
 
     fn moments(x: FloatTensor<Self>, group: usize) -> Tensors<Self> {
@@ -59,26 +73,28 @@ impl KernelBackend for burn::backend::Flex {
     }
 
     fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
-        forward::normalize::<Self>(&inputs.0, spec)
+        consume::<Self, _>(inputs.0, |inputs| forward::normalize::<Self>(inputs, spec))
     }
 
     fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self> {
-        forward::activate::<Self>(&x, spec)
+        consume::<Self, _>(vec![x], |x| forward::activate::<Self>(&x[0], spec))
     }
 
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {
-        forward::max_pool::<Self>(&x, &spec)
+        consume::<Self, _>(vec![x], |x| forward::max_pool::<Self>(&x[0], &spec))
     }
 }
 
 #[cfg(feature = "ndarray")]
 impl KernelBackend for burn::backend::NdArray {
     fn convolve(inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self> {
-        forward::convolve::<Self>(&inputs.0, &spec)
+        consume::<Self, _>(inputs.0, |inputs| forward::convolve::<Self>(inputs, &spec))
     }
 
     fn convolve_transposed(inputs: Tensors<Self>, spec: TransposedSpec) -> FloatTensor<Self> {
-        forward::convolve_transposed::<Self>(&inputs.0, &spec)
+        consume::<Self, _>(inputs.0, |inputs| {
+            forward::convolve_transposed::<Self>(inputs, &spec)
+        })
     }
 
     fn moments(x: FloatTensor<Self>, group: usize) -> Tensors<Self> {
@@ -86,14 +102,14 @@ impl KernelBackend for burn::backend::NdArray {
     }
 
     fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
-        forward::normalize::<Self>(&inputs.0, spec)
+        consume::<Self, _>(inputs.0, |inputs| forward::normalize::<Self>(inputs, spec))
     }
 
     fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self> {
-        forward::activate::<Self>(&x, spec)
+        consume::<Self, _>(vec![x], |x| forward::activate::<Self>(&x[0], spec))
     }
 
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {
-        forward::max_pool::<Self>(&x, &spec)
+        consume::<Self, _>(vec![x], |x| forward::max_pool::<Self>(&x[0], &spec))
     }
 }

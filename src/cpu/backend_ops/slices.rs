@@ -3,8 +3,10 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use burn::backend::{Backend, tensor::FloatTensor};
+use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
+
+use crate::cpu::buffers;
 
 /// A backend whose f32 tensors can be read as slices.
 pub trait Slices: Backend {
@@ -13,6 +15,16 @@ pub trait Slices: Backend {
 
     /// A tensor with these values.
     fn write(values: Vec<f32>, shape: Shape) -> FloatTensor<Self>;
+
+    /// The memory of a tensor, if nothing else holds it.
+    fn reclaim(tensor: FloatTensor<Self>) -> Option<Vec<f32>>;
+}
+
+/// Keeps the memory of tensors that are not needed any more, where nothing else holds it.
+pub(super) fn reclaim<B: Slices>(tensors: impl IntoIterator<Item = FloatTensor<B>>) {
+    let large = |tensor: &FloatTensor<B>| buffers::is_large(tensor.shape().num_elements());
+    let tensors = tensors.into_iter().filter(large);
+    tensors.filter_map(B::reclaim).for_each(buffers::give);
 }
 
 #[cfg(feature = "flex")]
@@ -33,6 +45,17 @@ impl Slices for burn::backend::Flex {
     fn write(values: Vec<f32>, shape: Shape) -> FloatTensor<Self> {
         burn::backend::flex::FlexTensor::from_data(TensorData::new(values, shape))
     }
+
+    fn reclaim(tensor: FloatTensor<Self>) -> Option<Vec<f32>> {
+        let is_whole = tensor.is_unique()
+            && tensor
+                .as_slice::<f32>()
+                .is_some_and(|values| size_of_val(values) == tensor.bytes().len());
+        if !is_whole {
+            return None;
+        }
+        tensor.into_data().try_into_vec().ok()
+    }
 }
 
 #[cfg(feature = "ndarray")]
@@ -49,5 +72,15 @@ impl Slices for burn::backend::NdArray {
 
     fn write(values: Vec<f32>, shape: Shape) -> FloatTensor<Self> {
         burn::backend::ndarray::NdArrayTensor::from_data(TensorData::new(values, shape))
+    }
+
+    fn reclaim(tensor: FloatTensor<Self>) -> Option<Vec<f32>> {
+        match tensor {
+            burn::backend::ndarray::NdArrayTensor::F32(storage) if storage.is_unique() => {
+                let array = storage.into_owned().try_into_owned_nocopy().ok()?;
+                Some(array.into_raw_vec_and_offset().0)
+            }
+            _ => None,
+        }
     }
 }

@@ -96,3 +96,57 @@ fn wait_for(running: &AtomicUsize) {
         spin_loop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn with_threads(threads: usize, run: impl FnOnce() + Send) {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(run);
+    }
+
+    #[test]
+    fn all_have_worked_when_it_returns() {
+        with_threads(4, || {
+            for round in 0..100 {
+                let count = AtomicUsize::new(0);
+                run_on(round % 4, || {
+                    count.fetch_add(1, Ordering::Relaxed);
+                });
+                assert_eq!(count.into_inner(), round % 4 + 1);
+            }
+        });
+    }
+
+    #[test]
+    fn threads_that_call_at_the_same_time_share_the_workers() {
+        let count = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    with_threads(3, || {
+                        run_on(2, || {
+                            count.fetch_add(1, Ordering::Relaxed);
+                        });
+                    });
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 24);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_leaves_the_threads_usable() {
+        with_threads(2, || {
+            let found = catch_unwind(AssertUnwindSafe(|| run_on(1, || panic!("of the work"))));
+            assert!(found.is_err());
+            let count = AtomicUsize::new(0);
+            run_on(1, || {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(count.into_inner(), 2);
+        });
+    }
+}

@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::cpu::buffers;
 use crate::cpu::policy::MAX_STEP;
 
 /// A buffer of values that are still to be written.
@@ -51,7 +52,7 @@ pub(in super::super) struct PlacedPiece<'a> {
 impl UninitBuffer {
     pub(in super::super) fn new(len: usize) -> Self {
         Self {
-            values: Vec::with_capacity(len),
+            values: buffers::take(len),
             len,
             written: AtomicUsize::new(0),
         }
