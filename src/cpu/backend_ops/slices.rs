@@ -54,7 +54,9 @@ impl Slices for burn::backend::Flex {
         if !is_whole {
             return None;
         }
-        tensor.into_data().try_into_vec().ok()
+        // (That of the data would copy what was not allocated for values of this type.)
+        let (bytes, ..) = tensor.into_data().into_parts();
+        bytes.try_into_vec().ok()
     }
 }
 
