@@ -7,7 +7,7 @@ use pulp::Simd;
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, vector_rows};
 use super::raw::simd::{
-    self, Ahead, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Vectors,
+    self, Ahead, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
 };
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
@@ -62,22 +62,25 @@ impl<'a> Phase<'a> {
         size: [usize; 2],
         seen: Seen,
         (sums, pitch): (&mut [f32], usize),
-        next: &[Ahead],
+        ahead: &[Ahead],
     ) {
         let mut done = 0;
         for chunk in &self.chunks {
-            let into = RowsMut {
-                values: &mut *sums,
-                step: pitch,
+            let into = Target {
+                sums: RowsMut {
+                    values: &mut *sums,
+                    step: pitch,
+                },
+                add: done > 0,
+                ahead,
             };
-            let add = done > 0;
             match seen {
                 Seen::Packed(values) => {
                     let seen = Gathered {
                         values,
                         offsets: chunk,
                     };
-                    self.product(simd, size, [first_output, done], seen, add, into, next);
+                    self.product(simd, size, [first_output, done], seen, into);
                 }
                 Seen::Vectors { values, rows } => {
                     let seen = Vectors {
@@ -86,7 +89,7 @@ impl<'a> Phase<'a> {
                         first: done,
                         steps: chunk.len(),
                     };
-                    self.product(simd, size, [first_output, done], seen, add, into, next);
+                    self.product(simd, size, [first_output, done], seen, into);
                 }
             }
             done += chunk.len();
@@ -103,9 +106,7 @@ impl<'a> Phase<'a> {
         size: [usize; 2],
         [first_output, done]: [usize; 2],
         seen: impl Right,
-        add: bool,
-        into: RowsMut,
-        next: &[Ahead],
+        into: Target,
     ) {
         let rows = match &self.weight {
             PhaseWeight::Blocks(values) => {
@@ -113,7 +114,7 @@ impl<'a> Phase<'a> {
                     values: &values[first_output * self.steps + done * BLOCK..],
                     len: self.steps,
                 };
-                return simd::product_before(simd, size, weight, seen, add, into, next);
+                return simd::product_into(simd, size, weight, seen, into);
             }
             PhaseWeight::Rows(values) => values,
         };
@@ -122,9 +123,9 @@ impl<'a> Phase<'a> {
             step: self.steps,
         };
         if rows.len() > MAX_NEAR_WEIGHT {
-            simd::product_before(simd, size, FarRows(weight), seen, add, into, next);
+            simd::product_into(simd, size, FarRows(weight), seen, into);
         } else {
-            simd::product_before(simd, size, weight, seen, add, into, next);
+            simd::product_into(simd, size, weight, seen, into);
         }
     }
 }

@@ -466,20 +466,37 @@ pub(in super::super) fn product<S: Simd>(
     add: bool,
     out: RowsMut,
 ) {
-    product_before(simd, size, a, b, add, out, &[]);
+    let into = Target {
+        sums: out,
+        add,
+        ahead: &[],
+    };
+    product_into(simd, size, a, b, into);
 }
 
-/// The same before something is done with maps in the same places.
+/// Where a product goes.
+pub(in super::super) struct Target<'a> {
+    pub(in super::super) sums: RowsMut<'a>,
+    /// Whether the products are added to the sums.
+    pub(in super::super) add: bool,
+    /// Maps that are read or written next, in the places of the sums.
+    pub(in super::super) ahead: &'a [Ahead],
+}
+
+/// The same for a target.
 #[inline(always)]
-pub(in super::super) fn product_before<S: Simd>(
+pub(in super::super) fn product_into<S: Simd>(
     simd: S,
     [count, columns]: [usize; 2],
     a: impl Left,
     b: impl Right,
-    add: bool,
-    mut out: RowsMut,
-    next: &[Ahead],
+    into: Target,
 ) {
+    let Target {
+        sums: mut out,
+        add,
+        ahead,
+    } = into;
     if count == 1 {
         return single_row(simd, columns, a, b, add, out);
     }
@@ -501,7 +518,7 @@ pub(in super::super) fn product_before<S: Simd>(
         while row < count {
             let a = (a.at_row(row), a);
             let out = out.starting_at(row * out.step + first);
-            for map in next {
+            for map in ahead {
                 map.prefetch(row..row + most.min(count - row), first);
             }
             row += match most.min(count - row) {
