@@ -176,7 +176,9 @@ impl OutputTile<'_> {
     pub(super) fn ahead(&self, first: usize, pitch: usize, output: &Output) -> [Ahead; 2] {
         let start = first / pitch * output.size[1] + first % pitch;
         let of = |first: *const f32| Ahead::new(first, output.positions * output.slices);
-        let places = self.planes[0].place(start);
+        // (A map without positions has no planes.)
+        let places = self.planes.first();
+        let places = places.map_or(core::ptr::null(), |plane| plane.place(start));
         let residual = output.epilogue.residual.map_or(places, |residual| {
             residual
                 .as_ptr()
