@@ -2,9 +2,10 @@
 
 use alloc::{vec, vec::Vec};
 
+use super::channelwise::{self, Channelwise};
 use super::dilated::{as_sources, lay_out_all, put_back};
 use super::direct::{Direct, Phase, PhaseWeight};
-use super::output_tiles::{EpilogueValues, Output, OutputMap, split};
+use super::output_tiles::{EpilogueValues, Output, OutputMap, TileShape, split};
 use super::packed_weights::{PackedFor, Weight};
 use super::packing::{Packing, ReadWindow};
 use super::raw::simd::offset;
@@ -175,7 +176,10 @@ impl TapPlan {
         if call.is_line {
             size = window.divide(size[1]);
         }
-        let rows = rows_of_tile(window, channels, size, call.batch());
+        let rows = match geometry.has_small_groups(call.output.channels) {
+            true => channelwise::rows_of_tile(window, channels, size),
+            false => rows_of_tile(window, channels, size, call.batch()),
+        };
         let packing = Packing::new(window, rows, size[1]);
         let patterns = sources
             .iter()
@@ -237,9 +241,18 @@ impl TapPlan {
             phases: phases.collect(),
             output,
         };
-        let tile = work.tile_shape(call.batch(), self.rows);
-        let tiles = split(maps, call.samples, &output, 1, tile);
-        threads::run(&work, tiles.into_iter().flatten().collect());
+        let tiles = |tile: TileShape| {
+            let tiles = split(maps, call.samples, &output, 1, tile);
+            tiles.into_iter().flatten().collect()
+        };
+        if call.geometry.has_small_groups(output.channels) {
+            let work = Channelwise(work);
+            let tiles = tiles(work.tile_shape(call.batch(), self.rows));
+            threads::run(&work, tiles);
+        } else {
+            let tiles = tiles(work.tile_shape(call.batch(), self.rows));
+            threads::run(&work, tiles);
+        }
     }
 }
 

@@ -99,6 +99,40 @@ impl<'a> Phase<'a> {
         }
     }
 
+    /// The sums of one output for the columns of `sums`, of packed channels.
+    #[inline(always)]
+    pub(super) fn multiply_one<S: Simd>(
+        &self,
+        simd: S,
+        output: usize,
+        packed: &[f32],
+        sums: &mut [f32],
+    ) {
+        let PhaseWeight::Rows(rows) = &self.weight else {
+            unreachable!("the weight of small groups is not interleaved")
+        };
+        let (mut done, columns) = (0, sums.len());
+        for chunk in &self.chunks {
+            let into = RowsMut {
+                values: &mut *sums,
+                step: columns,
+            };
+            let seen = Gathered {
+                values: packed,
+                offsets: chunk,
+            };
+            let weight = Rows {
+                values: &rows[output * self.steps + done..],
+                step: self.steps,
+            };
+            simd::single_row(simd, columns, weight, seen, done > 0, into);
+            done += chunk.len();
+        }
+        if self.chunks.is_empty() {
+            sums.fill(0.0);
+        }
+    }
+
     #[inline(always)]
     fn product<S: Simd>(
         &self,
@@ -165,10 +199,10 @@ impl Direct<'_> {
 }
 
 /// The columns of a tile, divided into runs that start at whole vectors.
-struct Runs {
-    count: usize,
+pub(super) struct Runs {
+    pub(super) count: usize,
     /// The columns of each. Surplus ones up to a whole vector are computed, and not written.
-    columns: usize,
+    pub(super) columns: usize,
 }
 
 impl Runs {
@@ -180,16 +214,15 @@ impl Runs {
         }
     }
 
-    /// One run for each row, or one for all rows: whichever takes fewer vectors. (What does not fill a panel takes as
-    /// long as another vector.)
-    fn new<S: Simd>(rows: usize, width: usize, pitch: usize) -> Self {
-        let panel = simd::panel::<S>() / S::F32_LANES;
+    /// One run for each row, or one for all rows: whichever takes fewer vectors. (What does not fill a panel of so many
+    /// takes as long as another vector.)
+    pub(super) fn new<S: Simd>(rows: usize, width: usize, pitch: usize, panel: usize) -> Self {
         let cost = |columns: usize| {
             let vectors = columns.div_ceil(S::F32_LANES);
             vectors + usize::from(!vectors.is_multiple_of(panel))
         };
         let whole = Self::whole(rows, width, pitch);
-        if rows * cost(width) <= cost(whole.columns) {
+        if rows * cost(width) < cost(whole.columns) {
             Self {
                 count: rows,
                 columns: width,
@@ -234,7 +267,7 @@ impl Work<OutputTile<'_>> for Direct<'_> {
         let sums = grow(sums, self.phases.len() * outputs * wide);
         let runs = match is_pointwise {
             true => Runs::whole(rows, width, pitch),
-            false => Runs::new::<S>(rows, width, pitch),
+            false => Runs::new::<S>(rows, width, pitch, simd::panel::<S>() / S::F32_LANES),
         };
         let padded = runs.columns.next_multiple_of(S::F32_LANES);
         let parts = padded.div_ceil(wide);

@@ -3,11 +3,12 @@
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
+use super::channelwise::{self, Channelwise};
 use super::conv_forward::forward;
 use super::dilated::{lay_out, put_back};
 use super::direct::{Direct, Phase, PhaseWeight};
 use super::enlarged::Enlarged;
-use super::output_tiles::{EpilogueValues, Output, OutputMap, phase_len, split};
+use super::output_tiles::{EpilogueValues, Output, OutputMap, TileShape, phase_len, split};
 use super::packed_weights::Weight;
 use super::packing::{Packing, ReadWindow};
 use super::raw::simd::{BLOCK, offset};
@@ -335,7 +336,11 @@ impl PlainGradient<'_> {
         }
         let most = phases.iter().map(|phase| phase.slices.len()).max();
         let channels = self.from.shape().channels * most.unwrap_or(1) / self.geometry.groups;
-        let rows = rows_of_tile(window, channels, steps, self.batch());
+        let is_channelwise = self.geometry.has_small_groups(output.channels);
+        let rows = match is_channelwise {
+            true => channelwise::rows_of_tile(window, channels, steps),
+            false => rows_of_tile(window, channels, steps, self.batch()),
+        };
         let packing = Packing::new(window, rows, steps[1]);
         let mut maps = Some(maps);
         let mut tiles = Vec::new();
@@ -351,11 +356,20 @@ impl PlainGradient<'_> {
                 phases: of_plane.collect(),
                 output,
             };
-            if let Some(maps) = maps.take() {
-                let tile = work.tile_shape(self.batch(), rows);
-                tiles = split(maps, self.samples, &output, phases.len(), tile);
+            let mut tiles = |tile: TileShape| {
+                if let Some(maps) = maps.take() {
+                    tiles = split(maps, self.samples, &output, phases.len(), tile);
+                }
+                core::mem::take(&mut tiles[n])
+            };
+            if is_channelwise {
+                let work = Channelwise(work);
+                let tiles = tiles(work.tile_shape(self.batch(), rows));
+                threads::run(&work, tiles);
+            } else {
+                let tiles = tiles(work.tile_shape(self.batch(), rows));
+                threads::run(&work, tiles);
             }
-            threads::run(&work, core::mem::take(&mut tiles[n]));
         }
     }
 

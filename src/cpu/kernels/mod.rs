@@ -10,6 +10,7 @@
 //! Maps of one spatial axis are maps of one row.
 
 pub(crate) mod activation;
+mod channelwise;
 mod conv_forward;
 mod dilated;
 mod direct;

@@ -175,6 +175,26 @@ impl Packing {
         }
     }
 
+    /// Packs the same into zeros, or where the same place was packed of other channels.
+    #[inline(always)]
+    pub(super) fn refill_all(
+        &self,
+        sources: &[Source],
+        group: ChannelGroup,
+        place: Place,
+        packed: &mut [f32],
+    ) {
+        let mut left = packed.chunks_exact_mut(self.channel_len());
+        for source in sources {
+            for (channel, into) in group.of(source).zip(&mut left) {
+                if channel + 1 < source.channels {
+                    self.prefetch(source, channel + 1, place);
+                }
+                self.refill(source, channel, place, into);
+            }
+        }
+    }
+
     /// Packs the same for outputs that read one position each, as `[vector, row, lane]`, of so many
     /// [rows](vector_rows). `line` holds one channel.
     #[inline(always)]
@@ -261,6 +281,24 @@ impl Packing {
     /// Packs what the outputs at `place` read of a channel.
     #[inline(always)]
     pub(super) fn fill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
+        self.fill_around::<true>(source, channel, place, packed);
+    }
+
+    /// The same where the padding is zero already.
+    #[inline(always)]
+    fn refill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
+        self.fill_around::<false>(source, channel, place, packed);
+    }
+
+    /// Packs what the outputs at `place` read of a channel; its padding, too, if `PADS`.
+    #[inline(always)]
+    fn fill_around<const PADS: bool>(
+        &self,
+        source: &Source,
+        channel: usize,
+        place: Place,
+        packed: &mut [f32],
+    ) {
         let stride = self.window.stride;
         let Some(plane) = source.plane(place.batch, channel) else {
             return packed.fill(0.0);
@@ -273,21 +311,25 @@ impl Packing {
                 for row in 0..self.rows {
                     let Some(into) = rows.next() else { return };
                     let (into, rest) = into.split_at_mut(self.columns);
-                    rest.fill(0.0);
+                    if PADS {
+                        rest.fill(0.0);
+                    }
                     if let Some(line) = self.window.line {
                         let start = (place.first_row + row) * line;
                         let first = (start + phase_column) as isize;
-                        self.fill_row(source, channel, plane, first, into);
+                        self.fill_row::<PADS>(source, channel, plane, first, into);
                         continue;
                     }
                     let y = origin + (row * stride[0] + phase_row) as isize;
                     if y < 0 || y >= height {
-                        into.fill(0.0);
+                        if PADS {
+                            into.fill(0.0);
+                        }
                         continue;
                     }
                     let from =
                         &plane[y as usize / source.factors[0] * source.size[1]..][..source.size[1]];
-                    self.fill_row(source, channel, from, phase_column as isize, into);
+                    self.fill_row::<PADS>(source, channel, from, phase_column as isize, into);
                 }
             }
         }
@@ -295,7 +337,7 @@ impl Packing {
 
     /// Packs a row of the map, from `first` on, with the padding at its ends.
     #[inline(always)]
-    fn fill_row(
+    fn fill_row<const PADS: bool>(
         &self,
         source: &Source,
         channel: usize,
@@ -312,8 +354,10 @@ impl Packing {
         let end = ((width - x + step - 1) / step).clamp(start, into.len() as isize);
         let first = (x + start * step) as usize;
         let (start, end) = (start as usize, end as usize);
-        into[..start].fill(0.0);
-        into[end..].fill(0.0);
+        if PADS {
+            into[..start].fill(0.0);
+            into[end..].fill(0.0);
+        }
         let inside = &mut into[start..end];
         let row = SourceRow {
             values: from,

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use super::MAX_SMALL_GROUP;
+
 /// The geometry of a convolution. Its rows and columns are those of the last two axes; a volume has a depth, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -109,6 +111,11 @@ impl Geometry {
     pub(super) fn is_line(&self) -> bool {
         let rows = [self.kernel[0], self.stride[0], self.size[0]];
         rows == [1, 1, 1] && self.pad[0] == 0
+    }
+
+    /// Whether each group has so few outputs that they are computed one after the other.
+    pub(crate) fn has_small_groups(&self, outputs: usize) -> bool {
+        self.groups > 1 && outputs / self.groups <= MAX_SMALL_GROUP
     }
 
     /// The positions of one slice of the output.

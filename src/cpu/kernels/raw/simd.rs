@@ -420,7 +420,7 @@ fn product_rows<S: Simd, const M: usize>(
 
 /// The one row of a product, by as many vectors as keep all units busy.
 #[inline(always)]
-fn single_row<S: Simd>(
+pub(in super::super) fn single_row<S: Simd>(
     simd: S,
     columns: usize,
     a: impl Left,

@@ -225,6 +225,10 @@ pub(super) fn volumes() -> Vec<Case> {
         let geometry = [[3, 3, 3], stride, one, one];
         cases.push(Case::volume(1, vec![(6, one)], [5, 8, 9], 9, geometry, 3));
     }
+    for stride in [one, [2, 1, 1], [1, 2, 2]] {
+        let geometry = [[3, 3, 3], stride, one, one];
+        cases.push(Case::volume(2, vec![(9, one)], [5, 8, 9], 9, geometry, 9));
+    }
     let geometry = [[3, 3, 3], one, [2, 3, 1], [2, 3, 1]];
     cases.push(Case::volume(1, vec![(4, one)], [8, 9, 7], 6, geometry, 2));
     // A stride that the dilation shares: some slices are read by all taps of the depth, others by none.
@@ -404,10 +408,22 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let sources = vec![(13, [1, 1]), (20, [1, 1])];
     cases.push(Case::new(2, sources, [9, 9], 17, pointwise, 1));
-    // One output a group, over several vectors.
-    let depthwise = [[5, 5], [2, 2], [1, 1], [2, 2]];
-    cases.push(Case::new(1, vec![(6, [1, 1])], [23, 80], 6, depthwise, 6));
-    cases.push(Case::new(1, vec![(6, [1, 1])], [23, 80], 6, plain, 6));
+    // Small groups: one or two outputs, one or two inputs, tiles of several groups, rows of less than a vector.
+    for (inputs, size, outputs, geometry, groups) in [
+        (6, [23, 80], 6, [[5, 5], [2, 2], [1, 1], [2, 2]], 6),
+        (6, [23, 80], 6, plain, 6),
+        (20, [7, 7], 20, plain, 20),
+        (13, [14, 14], 26, plain, 13),
+        (14, [17, 6], 7, plain, 7),
+        (11, [16, 15], 11, [[7, 7], [1, 1], [1, 1], [3, 3]], 11),
+        (9, [30, 28], 9, [[3, 3], [1, 1], [4, 12], [4, 12]], 9),
+        (9, [31, 33], 9, [[3, 5], [3, 2], [2, 1], [0, 2]], 9),
+        (8, [130, 121], 8, [[3, 3], [2, 2], [1, 1], [1, 1]], 8),
+        (8, [1, 1100], 8, [[1, 7], [1, 1], [1, 1], [0, 3]], 8),
+    ] {
+        let sources = vec![(inputs, [1, 1])];
+        cases.push(Case::new(2, sources, size, outputs, geometry, groups));
+    }
     // Dilated, by the components of a kernel without dilation: rows and columns that the dilation does not divide, no
     // padding, more padding than keeps the size, one axis.
     for (size, dilation, pad) in [
