@@ -7,6 +7,7 @@
 //! The kernels accept f32 maps with one, two or three spatial axes on flex and ndarray, if the crate is built with the
 //! feature of that backend. For everything else the layers compose Burn's operations, with the same result.
 
+mod axis_map;
 #[cfg(feature = "kernels")]
 #[allow(deprecated)] // ndarray is deprecated upstream, and supported here
 mod backend_ops;
@@ -26,6 +27,7 @@ mod weight_cache;
 
 pub use lazy_concat::{LazyConcat, Part};
 
+pub(crate) use axis_map::{AxisMap, around, map_axes, repeats, select};
 pub(crate) use dispatch::{
     ConvInputs, Convolution, GroupNorm, MaxPool, Outcome, TransposedConvolution, activate,
     batch_norm, conv, conv_transpose, group_norm, max_pool, read_through_norm,

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::axis_map::repeat;
+
 /// `x` with each position repeated `factors` times, one factor for each spatial axis.
 pub(super) fn enlarge<const R: usize>(x: Tensor<R>, factors: &[usize]) -> Tensor<R> {
     // The last axis is repeated first, so that the other axes copy whole rows.
@@ -10,22 +12,6 @@ pub(super) fn enlarge<const R: usize>(x: Tensor<R>, factors: &[usize]) -> Tensor
         1 => x,
         _ => repeat(x, 2 + n, factor),
     })
-}
-
-/// `x` with each position of `axis` repeated `times` times.
-fn repeat<const R: usize>(x: Tensor<R>, axis: usize, times: usize) -> Tensor<R> {
-    let mut shape = x.dims();
-    let count: usize = shape[..=axis].iter().product();
-    let inner: usize = shape[axis + 1..].iter().product();
-    shape[axis] *= times;
-    if inner == 1 {
-        // Without a last axis of size 1, over which some backends would loop.
-        x.reshape([count, 1]).expand([count, times]).reshape(shape)
-    } else {
-        x.reshape([count, 1, inner])
-            .expand([count, times, inner])
-            .reshape(shape)
-    }
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -7,8 +7,8 @@ use burn::module::{Content, Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::{AxisMap, map_axes};
 use crate::graph::{AxisPadding, Map, Op, Planner, Record, WindowOp};
-use crate::layers::axis_map::AxisMap;
 use crate::layers::conv::{Conv, ConvConfig};
 use crate::layers::layer::Layer;
 use crate::layers::pixel_shuffle::{BlockOrder, pixel_unshuffle};
@@ -300,14 +300,7 @@ fn binomial(taps: usize) -> Vec<f64> {
 }
 
 /// The blur and the step along one axis, as one map.
-fn blur_axis<const R: usize>(
-    x: Tensor<R>,
-    axis: usize,
-    output: usize,
-    taps: usize,
-    stride: usize,
-) -> Tensor<R> {
-    let size = x.dims()[axis];
+fn blur_map([size, output]: [usize; 2], taps: usize, stride: usize) -> AxisMap {
     let pad = blur_padding(taps, stride) as isize;
     let last = size as isize - 1;
     let filter = binomial(taps);
@@ -319,7 +312,7 @@ fn blur_axis<const R: usize>(
             map.add(i, reflected as usize, weight);
         }
     }
-    map.apply(x, axis)
+    map
 }
 
 /// Shrinks a map: [by a pool](DownConfig::Pool), [by a convolution](DownConfig::Conv),
@@ -368,9 +361,13 @@ impl<const R: usize> Layer<R> for Down<R> {
             DownConfig::Conv { .. } => self.conv.forward(x),
             DownConfig::Blur { taps, stride } => {
                 let stride = expect(stride.resolve_positive(R, NAME, "stride"));
-                (0..R - 2).fold(x, |x, n| {
-                    blur_axis(x, 2 + n, output[2 + n], *taps, stride[n])
-                })
+                let dims = x.dims();
+                let axes = 2..R;
+                let map = |axis: usize| {
+                    let size = [dims[axis], output[axis]];
+                    (axis, blur_map(size, *taps, stride[axis - 2]))
+                };
+                map_axes(x, axes.map(map).collect())
             }
             DownConfig::PixelUnshuffle { scale, order } => {
                 let scale = expect(scale.resolve_positive(R, NAME, "scale"));

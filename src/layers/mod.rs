@@ -1,7 +1,6 @@
 //! Layers that take one feature map and give one.
 
 pub mod activation;
-pub(crate) mod axis_map;
 pub mod block;
 mod burn_layers;
 pub mod conv;

@@ -5,7 +5,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::layers::axis_map::around;
+use crate::cpu::around;
 
 /// Which channels become one cell of `s0 x s1` positions. Weights trained with one order do not fit
 /// the other.

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 pub use crate::graph::{AdaptiveKind, PoolKind};
 
 use crate::cpu::{MaxPool, Outcome, max_pool};
+use crate::cpu::{around, select};
 use crate::graph::window::{Padding, Window};
 use crate::graph::{Map, Op, Planner, Record, WindowOp};
-use crate::layers::axis_map::{around, select};
 use crate::layers::conv::ops::reinterpret;
 use crate::layers::layer::Layer;
 use crate::layers::resize::{ResizeMode, bins, resize};

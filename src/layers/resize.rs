@@ -10,8 +10,8 @@ use alloc::{format, vec::Vec};
 pub use crate::graph::{ResizeMode, Sampling};
 use burn::tensor::{DType, Tensor};
 
+use crate::cpu::{AxisMap, map_axes, repeats};
 use crate::graph::{Grid, Map, Op, Planner, Record};
-use crate::layers::axis_map::{AxisMap, repeats, select};
 use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with_spatial};
 
 /// Resizes the spatial axes of `x` to `size`.
@@ -21,8 +21,9 @@ use crate::shape::{ShapeError, axis_name, check_not_empty, expect, spatial, with
 /// - output: `[batch, channels, size...]`
 ///
 /// # Values that are not finite
-/// Nearest modes copy values. The others multiply each line by a matrix, and a weight of 0 times an infinite value is
-/// NaN: one infinite or NaN value makes its whole line NaN along every axis that is resized.
+/// Nearest modes copy values. With the CPU kernels, the others sum the few values that each position lies between, as
+/// PyTorch does. On other backends they multiply each line by a matrix, and a weight of 0 times an infinite value is NaN:
+/// one infinite or NaN value makes its whole line NaN along every axis that is resized.
 ///
 /// # Panics
 /// When [`resize_shape`] returns an error, with its message.
@@ -43,8 +44,17 @@ pub fn resize<const R: usize>(x: Tensor<R>, size: &[usize], mode: ResizeMode) ->
     // last comes first, so that whole rows are copied after it.
     let mut axes: Vec<usize> = (0..size.len()).rev().collect();
     axes.sort_by_key(|&n| size[n] > x.dims()[2 + n]);
-    axes.into_iter()
-        .fold(x, |x, n| resize_axis(x, 2 + n, size[n], mode, precision))
+    let dims = x.dims();
+    let changed = axes.into_iter().filter(|&n| dims[2 + n] != size[n]); // every mode is the identity there
+    let map = |n: usize| {
+        let scale = Scale {
+            input: dims[2 + n],
+            output: size[n],
+            precision,
+        };
+        (2 + n, scale.map(mode))
+    };
+    map_axes(x, changed.map(map).collect())
 }
 
 /// Records a [`resize`] of `x` to the spatial size `size`, as a part without a name of its own.
@@ -176,34 +186,6 @@ pub(crate) fn whole_factors(
     input.iter().zip(size).map(factor).collect()
 }
 
-fn resize_axis<const R: usize>(
-    x: Tensor<R>,
-    axis: usize,
-    output: usize,
-    mode: ResizeMode,
-    precision: Precision,
-) -> Tensor<R> {
-    let scale = Scale {
-        input: x.dims()[axis],
-        output,
-        precision,
-    };
-    if scale.input == output {
-        return x; // every mode is the identity here
-    }
-    match mode {
-        ResizeMode::Nearest => select(x, axis, &scale.nearest()),
-        ResizeMode::NearestExact => select(x, axis, &scale.nearest_exact()),
-        ResizeMode::Linear(Sampling::Antialias) => scale.antialias(1.0, triangle).apply(x, axis),
-        ResizeMode::Cubic(Sampling::Antialias) => {
-            scale.antialias(2.0, |t| keys_cubic(t, -0.5)).apply(x, axis)
-        }
-        ResizeMode::Linear(sampling) => scale.linear(sampling).apply(x, axis),
-        ResizeMode::Cubic(sampling) => scale.cubic(sampling).apply(x, axis),
-        ResizeMode::Area => scale.area().apply(x, axis),
-    }
-}
-
 /// The precision in which coordinates are computed.
 #[derive(Clone, Copy)]
 enum Precision {
@@ -245,6 +227,19 @@ struct Scale {
 impl Scale {
     fn round(self, value: f64) -> f64 {
         self.precision.round(value)
+    }
+
+    /// The map along the axis.
+    fn map(self, mode: ResizeMode) -> AxisMap {
+        match mode {
+            ResizeMode::Nearest => AxisMap::selection(&self.nearest(), self.input),
+            ResizeMode::NearestExact => AxisMap::selection(&self.nearest_exact(), self.input),
+            ResizeMode::Linear(Sampling::Antialias) => self.antialias(1.0, triangle),
+            ResizeMode::Cubic(Sampling::Antialias) => self.antialias(2.0, |t| keys_cubic(t, -0.5)),
+            ResizeMode::Linear(sampling) => self.linear(sampling),
+            ResizeMode::Cubic(sampling) => self.cubic(sampling),
+            ResizeMode::Area => self.area(),
+        }
     }
 
     /// Input positions for each output position.

@@ -1,6 +1,6 @@
 //! The operations under autodiff. A node saves the tensors that it has read, and nothing derived from them.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use burn::backend::autodiff::{
     NodeId,
@@ -15,8 +15,8 @@ use super::forward;
 use super::slices::reclaim;
 use super::values::{NormValues, SourceValues, batch_and_channels, channel_map, plain_shape};
 use super::{
-    ActivationSpec, ConvSpec, KernelBackend, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors,
-    TransposedSpec,
+    ActivationSpec, ConvSpec, KernelBackend, NormSpec, NormalizeSpec, PoolSpec, ResampleSpec,
+    Slices, Tensors, TransposedSpec,
 };
 use crate::cpu::buffers;
 use crate::cpu::kernels::norm::{self, ActivationGradient};
@@ -247,6 +247,24 @@ impl<B: KernelBackend + Slices> Backward<B, 1> for PoolBackward {
     }
 }
 
+#[derive(Debug)]
+struct ResampleBackward;
+
+impl<B: KernelBackend + Slices> Backward<B, 1> for ResampleBackward {
+    type State = ResampleSpec;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let transposed = ResampleSpec(Arc::new(ops.state.0.transposed()));
+        let [parent] = ops.parents;
+        if let Some(parent) = parent {
+            let found = forward::resample::<B>(&gradient, &transposed);
+            grads.register::<B>(parent.id, found);
+        }
+        reclaim::<B>([gradient]);
+    }
+}
+
 impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodiff<B, C> {
     fn convolve(inputs: Tensors<Self>, spec: ConvSpec) -> FloatTensor<Self> {
         if inputs.0.len() <= 8 {
@@ -340,6 +358,20 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
                 reclaim::<B>([x]);
                 prepared.finish(output)
             }
+        }
+    }
+
+    fn resample(x: FloatTensor<Self>, spec: ResampleSpec) -> FloatTensor<Self> {
+        let prepared = ResampleBackward
+            .prepare::<C>([x.node()])
+            .compute_bound()
+            .stateful();
+        let x = x.into_primitive();
+        let output = forward::resample::<B>(&x, &spec);
+        reclaim::<B>([x]);
+        match prepared {
+            OpsKind::Tracked(prepared) => prepared.finish(spec, output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }
 }

@@ -8,7 +8,8 @@ use burn::tensor::Shape;
 
 use super::values::{NormValues, SourceValues, batch_and_channels, channel_map};
 use super::{
-    ActivationSpec, ConvSpec, NormSpec, NormalizeSpec, PoolSpec, Slices, Tensors, TransposedSpec,
+    ActivationSpec, ConvSpec, NormSpec, NormalizeSpec, PoolSpec, ResampleSpec, Slices, Tensors,
+    TransposedSpec,
 };
 use crate::cpu::kernels::{self, CacheSlot, EpilogueValues, Weight};
 
@@ -148,4 +149,13 @@ pub(super) fn max_pool<B: Slices>(x: &FloatTensor<B>, spec: &PoolSpec) -> FloatT
     let values = kernels::max_pool::forward(&B::read(x), &spec.0);
     let [height, width] = spec.0.size;
     B::write(values, Shape::from([batch, channels, height, width]))
+}
+
+pub(super) fn resample<B: Slices>(x: &FloatTensor<B>, spec: &ResampleSpec) -> FloatTensor<B> {
+    let mut shape = x.shape();
+    let values = kernels::resample::forward(&B::read(x), &spec.0);
+    for (axis, size) in (2..).zip(spec.0.output_size(shape.num_dims() - 2)) {
+        shape[axis] = *size;
+    }
+    B::write(values, shape)
 }

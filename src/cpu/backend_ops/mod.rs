@@ -14,8 +14,8 @@ use burn::backend::{Backend, backend_extension};
 
 pub use slices::Slices;
 pub use specs::{
-    ActivationSpec, ConvSpec, EpilogueSpec, NormSpec, NormalizeSpec, PoolSpec, SourceSpec,
-    TransposedSpec,
+    ActivationSpec, ConvSpec, EpilogueSpec, NormSpec, NormalizeSpec, PoolSpec, ResampleSpec,
+    SourceSpec, TransposedSpec,
 };
 pub use tensors::Tensors;
 
@@ -44,6 +44,9 @@ pub trait KernelBackend: Backend {
 
     /// The largest value of each window.
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self>;
+
+    /// A constant linear map along each spatial axis.
+    fn resample(x: FloatTensor<Self>, spec: ResampleSpec) -> FloatTensor<Self>;
 }
 
 /// Runs an operation that owns its inputs.
@@ -83,6 +86,10 @@ impl KernelBackend for burn::backend::Flex {
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {
         consume::<Self, _>(vec![x], |x| forward::max_pool::<Self>(&x[0], &spec))
     }
+
+    fn resample(x: FloatTensor<Self>, spec: ResampleSpec) -> FloatTensor<Self> {
+        consume::<Self, _>(vec![x], |x| forward::resample::<Self>(&x[0], &spec))
+    }
 }
 
 #[cfg(feature = "ndarray")]
@@ -111,5 +118,9 @@ impl KernelBackend for burn::backend::NdArray {
 
     fn max_pool(x: FloatTensor<Self>, spec: PoolSpec) -> FloatTensor<Self> {
         consume::<Self, _>(vec![x], |x| forward::max_pool::<Self>(&x[0], &spec))
+    }
+
+    fn resample(x: FloatTensor<Self>, spec: ResampleSpec) -> FloatTensor<Self> {
+        consume::<Self, _>(vec![x], |x| forward::resample::<Self>(&x[0], &spec))
     }
 }

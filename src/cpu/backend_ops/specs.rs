@@ -1,8 +1,8 @@
 //! The specification of each operation: which tensors it expects, and its parameters.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
-use crate::cpu::kernels::{WeightCache, max_pool::Pooling};
+use crate::cpu::kernels::{WeightCache, max_pool::Pooling, resample::Resampling};
 use crate::cpu::policy::{Axes, FusedActivation, Geometry, Piecewise};
 
 /// A batch norm. Its tensors are the scale, shift, mean and variance of each channel.
@@ -97,3 +97,7 @@ pub struct ActivationSpec(pub(crate) FusedActivation);
 /// A max pool.
 #[derive(Clone, Debug)]
 pub struct PoolSpec(pub(crate) Pooling);
+
+/// Maps along the spatial axes.
+#[derive(Clone, Debug)]
+pub struct ResampleSpec(pub(crate) Arc<Resampling>);

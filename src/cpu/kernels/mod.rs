@@ -23,6 +23,7 @@ mod output_tiles;
 mod packed_weights;
 mod packing;
 mod raw;
+pub(crate) mod resample;
 mod source;
 mod tap_patterns;
 mod tap_sums;

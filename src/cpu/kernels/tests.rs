@@ -3,6 +3,7 @@
 mod activations;
 mod cases;
 mod norms;
+mod resample;
 
 use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 use core::any::Any;

@@ -9,9 +9,9 @@ use burn::tensor::{
     ops::{ConvOptions, ConvTransposeOptions, PadMode},
 };
 
+use crate::cpu::select;
 use crate::graph::TransposedWindow;
 use crate::graph::window::Window;
-use crate::layers::axis_map::select;
 
 /// The same tensor under another name of its rank. `A` and `B` are equal wherever this is called:
 /// each call stands in the arm of a `match` on the rank.

@@ -109,14 +109,6 @@ impl Tape {
         self.push(bytes, Step::reading(&[x]).with_new_gradients())
     }
 
-    /// A matrix product along an axis, by a constant matrix.
-    pub(super) fn mapped(&mut self, x: BufferId, bytes: u64) -> BufferId {
-        let mut step = Step::reading(&[x]).with_new_gradients();
-        step.workspace = bytes;
-        step.backward_workspace = self.bytes(x);
-        self.push(bytes, step)
-    }
-
     /// A concatenation: the gradients of the operands are views of that of the output.
     pub(super) fn concatenation(&mut self, operands: &[BufferId], bytes: u64) -> BufferId {
         let mut step = Step::reading(operands);

@@ -1,14 +1,10 @@
 //! [`compose`]: the operations of Burn that a leaf is composed of.
 
-use alloc::vec::Vec;
-
 use super::burn_conv::{self, Workspace};
 use super::burn_ops::Binary;
 use super::bytes_of_shape;
 use super::tape::{BufferId, GradientStorage, Step, Tape};
-use crate::graph::{
-    AdaptiveKind, ConvOp, Elementwise, MapPlan, Node, NormKind, Op, PoolKind, ResizeMode,
-};
+use crate::graph::{AdaptiveKind, ConvOp, Elementwise, MapPlan, Node, NormKind, Op, PoolKind};
 
 /// The bytes of a node's learned parameters.
 pub(super) fn parameter_bytes(node: &Node) -> u64 {
@@ -34,12 +30,10 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
             let gamma = tape.parameter(node.own_parameters() as usize);
             tape.binary(Binary::Mul, input, gamma)
         }
-        Op::Resize(mode) => resize(tape, *mode, input, &x.shape, &y.shape),
-        Op::AdaptivePool(AdaptiveKind::Avg) => {
-            resize(tape, ResizeMode::Area, input, &x.shape, &y.shape)
-        }
-        Op::Blur(_) => {
-            along_axes(&x.shape, &y.shape).fold(input, |input, bytes| tape.mapped(input, bytes))
+        // (The kernel maps all axes in one pass; nothing is to do for an axis that keeps its size, but for a blur.)
+        Op::Resize(_) | Op::AdaptivePool(AdaptiveKind::Avg) if x.shape == y.shape => input,
+        Op::Resize(_) | Op::AdaptivePool(AdaptiveKind::Avg) | Op::Blur(_) => {
+            tape.moved(input, y.bytes())
         }
         Op::PixelShuffle { scale } | Op::PixelUnshuffle { scale } => scale
             .iter()
@@ -125,34 +119,6 @@ fn elementwise(tape: &mut Tape, op: Elementwise, inputs: &[BufferId]) -> BufferI
         Elementwise::Mean => tape.scaled(y),
         _ => y,
     }
-}
-
-/// The bytes of a map on the way from one spatial size to another, after each axis that changes: those that shrink come
-/// first, the last before the others.
-fn along_axes(from: &[usize], to: &[usize]) -> impl Iterator<Item = u64> {
-    let mut shape = from.to_vec();
-    let changed = (2..from.len()).rev().filter(|&axis| from[axis] != to[axis]);
-    let mut axes: Vec<usize> = changed.collect();
-    axes.sort_by_key(|&axis| to[axis] > from[axis]);
-    let sizes: Vec<_> = axes.into_iter().map(|axis| (axis, to[axis])).collect();
-    sizes.into_iter().map(move |(axis, size)| {
-        shape[axis] = size;
-        bytes_of_shape(&shape)
-    })
-}
-
-/// One axis after the other: positions are selected, or a matrix is applied.
-fn resize(
-    tape: &mut Tape,
-    mode: ResizeMode,
-    x: BufferId,
-    from: &[usize],
-    to: &[usize],
-) -> BufferId {
-    along_axes(from, to).fold(x, |x, bytes| match mode {
-        ResizeMode::Nearest | ResizeMode::NearestExact => tape.moved(x, bytes),
-        ResizeMode::Linear(_) | ResizeMode::Cubic(_) | ResizeMode::Area => tape.mapped(x, bytes),
-    })
 }
 
 /// A pool over three axes is one over two, and one over the other.

@@ -1,41 +1,73 @@
 //! A constant linear map along one axis: what resizing, average fitting and blurring have in common.
 //!
 //! `y = A x` along the axis. It has a gradient (`A` transposed) on every backend and for every rank,
-//! and the backward pass needs nothing but `A`. Along a short axis the map is a matrix product, which
-//! runs at the rate of the backend's matrix multiplication; along a long one, where nearly all of the
-//! matrix is zero, it is a sum of weighted selections.
+//! and the backward pass needs nothing but `A`. The CPU kernels apply the maps of all axes in one pass. Composed of
+//! Burn's operations, a map along a short axis is a matrix product, which runs at the rate of the backend's matrix
+//! multiplication; along a long one, where nearly all of the matrix is zero, it is a sum of weighted selections; and a
+//! selection alone, where each position is one of the input.
 
 use alloc::{vec, vec::Vec};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::dispatch;
+
 /// A selection costs about as much as this many multiplications for each of its values.
 const SELECTION_COST: usize = 256;
 
 /// A map from `columns` positions to as many positions as it has rows.
+#[derive(Clone, Debug)]
 pub(crate) struct AxisMap {
-    columns: usize,
+    pub(super) columns: usize,
     /// For each output position the input positions and their weights.
-    rows: Vec<Vec<(usize, f64)>>,
+    pub(super) rows: Vec<Vec<(usize, f64)>>,
+}
+
+/// Applies a map along each of the axes, in this order.
+pub(crate) fn map_axes<const R: usize>(x: Tensor<R>, maps: Vec<(usize, AxisMap)>) -> Tensor<R> {
+    dispatch::resample(x, maps).or_else(|(x, maps)| {
+        let maps = maps.into_iter();
+        maps.fold(x, |x, (axis, map)| map.apply(x, axis))
+    })
 }
 
 impl AxisMap {
     /// The map that is zero everywhere.
-    pub fn zero(rows: usize, columns: usize) -> Self {
+    pub(crate) fn zero(rows: usize, columns: usize) -> Self {
         Self {
             columns,
             rows: vec![Vec::new(); rows],
         }
     }
 
+    /// `y[i] = x[indices[i]]`, for `columns` positions.
+    pub(crate) fn selection(indices: &[usize], columns: usize) -> Self {
+        Self {
+            columns,
+            rows: indices.iter().map(|&column| vec![(column, 1.0)]).collect(),
+        }
+    }
+
     /// Adds `weight` to the influence of input `column` on output `row`.
-    pub fn add(&mut self, row: usize, column: usize, weight: f64) {
+    pub(crate) fn add(&mut self, row: usize, column: usize, weight: f64) {
         self.rows[row].push((column, weight));
     }
 
-    /// Applies the map along `axis` of `x`.
-    pub fn apply<const R: usize>(self, x: Tensor<R>, axis: usize) -> Tensor<R> {
+    /// The position of the input that each position is, if the map is a selection.
+    fn selected(&self) -> Option<Vec<usize>> {
+        let one = |row: &Vec<(usize, f64)>| match row[..] {
+            [(column, 1.0)] => Some(column),
+            _ => None,
+        };
+        self.rows.iter().map(one).collect()
+    }
+
+    /// Applies the map along `axis` of `x`, by Burn's operations.
+    fn apply<const R: usize>(self, x: Tensor<R>, axis: usize) -> Tensor<R> {
         debug_assert_eq!(x.dims()[axis], self.columns);
+        if let Some(indices) = self.selected() {
+            return select(x, axis, &indices);
+        }
         let taps = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         if self.columns > SELECTION_COST * taps {
             self.apply_selections(x, axis, taps)
@@ -111,7 +143,7 @@ pub(crate) fn repeats(length: usize, indices: &[usize]) -> Option<usize> {
 }
 
 /// Each position of `axis` `times` times, one beside the other.
-fn repeat<const R: usize>(x: Tensor<R>, axis: usize, times: usize) -> Tensor<R> {
+pub(super) fn repeat<const R: usize>(x: Tensor<R>, axis: usize, times: usize) -> Tensor<R> {
     let mut shape = x.dims();
     let [outer, length, inner] = around(&shape, axis);
     shape[axis] *= times;
@@ -163,7 +195,10 @@ mod tests {
         let mut map = AxisMap::zero(1, 2);
         map.add(0, 0, 1.0);
         map.add(0, 1, 10.0);
-        let rows = map.apply(x.clone(), 2);
+        let rows = map.clone().apply(x.clone(), 2);
+        map_axes(x.clone(), vec![(2, map)])
+            .to_data()
+            .assert_eq(&rows.to_data(), true);
         rows.to_data()
             .assert_eq(&TensorData::from([[[[31.0f32, 42.0]]]]), true);
         let columns = select(x, 3, &[1, 1, 0]);
