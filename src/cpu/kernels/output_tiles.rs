@@ -244,6 +244,10 @@ impl OutputTile<'_> {
             }
             row += 1;
         }
+        // (Of many rows at once: the end of a short row would not fill a vector.)
+        if let (_, Some(curved)) = output.epilogue.activation.parts() {
+            curved.apply(self.planes[index].take_complete());
+        }
     }
 
     /// Writes a part of row `row` of the channel `index` of the tile, starting at column `N first`. The columns are
@@ -270,7 +274,7 @@ impl OutputTile<'_> {
         let center = of_channel(epilogue.center, 0.0);
         let scale = of_channel(epilogue.scale, 1.0);
         let shift = of_channel(epilogue.shift, 0.0);
-        let (piecewise, curved) = epilogue.activation.parts();
+        let (piecewise, _) = epilogue.activation.parts();
         let finish =
             |sum: f32, residual: f32| piecewise.value((sum - center) * scale + shift + residual);
         let row = row - self.rows.start;
@@ -278,9 +282,6 @@ impl OutputTile<'_> {
             let first = self.residual_start(index, output) + row * width;
             &residual[first + start..first + end]
         });
-        let written = self.planes[index].write(row, start..end, phases, residual, finish);
-        if let Some(curved) = curved {
-            curved.apply(written);
-        }
+        self.planes[index].write(row, start..end, phases, residual, finish);
     }
 }

@@ -75,6 +75,7 @@ impl UninitBuffer {
                     width: cuts.width,
                     step: cuts.step,
                     done: [0; MAX_STEP],
+                    taken: 0,
                     written,
                 },
             })
@@ -102,6 +103,8 @@ pub(in super::super) struct Piece<'a> {
     step: usize,
     /// How many values were written, in order, to the rows at each position modulo the step.
     done: [usize; MAX_STEP],
+    /// How many values, from the first on, were [taken](Self::take_complete).
+    taken: usize,
     written: &'a AtomicUsize,
 }
 
@@ -154,6 +157,20 @@ impl<'a> Piece<'a> {
         *done += end - start;
         // SAFETY: all columns of the range have been written: both functions write every value of `into`.
         unsafe { into.assume_init_mut() }
+    }
+
+    /// The values that were written since this was called last, as far as no value before them is missing.
+    pub(in super::super) fn take_complete(&mut self) -> &mut [f32] {
+        let whole_rows = |step: usize| self.done[step] / self.width.max(1) * self.step + step;
+        let complete = match self.step {
+            1 => self.done[0],
+            step => (0..step).map(whole_rows).min().unwrap_or(0) * self.width,
+        };
+        let complete = complete.min(self.values.len());
+        let start = core::mem::replace(&mut self.taken, complete);
+        // SAFETY: of the rows at each position modulo the step, as many are whole as are counted here, so that all rows
+        // before the first that is not whole are; with one step, values are written in order.
+        unsafe { self.values[start..complete].assume_init_mut() }
     }
 
     /// Where the value at `start` will be.
