@@ -25,6 +25,9 @@ pub(crate) struct AxisMap {
 
 /// Applies a map along each of the axes, in this order.
 pub(crate) fn map_axes<const R: usize>(x: Tensor<R>, maps: Vec<(usize, AxisMap)>) -> Tensor<R> {
+    if maps.is_empty() {
+        return x;
+    }
     dispatch::resample(x, maps).or_else(|(x, maps)| {
         let maps = maps.into_iter();
         maps.fold(x, |x, (axis, map)| map.apply(x, axis))
@@ -143,7 +146,7 @@ pub(crate) fn repeats(length: usize, indices: &[usize]) -> Option<usize> {
 }
 
 /// Each position of `axis` `times` times, one beside the other.
-pub(super) fn repeat<const R: usize>(x: Tensor<R>, axis: usize, times: usize) -> Tensor<R> {
+fn repeat<const R: usize>(x: Tensor<R>, axis: usize, times: usize) -> Tensor<R> {
     let mut shape = x.dims();
     let [outer, length, inner] = around(&shape, axis);
     shape[axis] *= times;

@@ -13,7 +13,10 @@ const MIN: usize = 16 * 1024;
 /// What is kept at most, unless the program sets another limit.
 const DEFAULT_LIMIT: usize = 64 << 20;
 
-static KEPT: Mutex<Buffers> = Mutex::new(Buffers::new(DEFAULT_LIMIT));
+/// What is kept even if it does not fit: the maps of a small network.
+const SPARE: usize = 16 << 20;
+
+static KEPT: Mutex<Buffers> = Mutex::new(Buffers::new(DEFAULT_LIMIT, SPARE));
 
 /// Limits the memory that the CPU kernels keep for the maps of later calls to `bytes` (64 MiB to begin with), and frees
 /// what they keep beyond that. With 0 they keep nothing.
@@ -34,7 +37,7 @@ pub(crate) fn take(len: usize) -> Vec<f32> {
         if let Some(buffer) = kept.take(len) {
             return buffer;
         }
-        // What is kept must not add to what is in use: as much is freed as is allocated.
+        // What is kept must not add much to what is in use: beyond a part, as much is freed as is allocated.
         let dropped = kept.shrink_by(capacity * size_of::<f32>());
         drop((kept, dropped));
     }
@@ -79,6 +82,7 @@ struct Buffers {
     buffers: Vec<Vec<f32>>,
     bytes: usize,
     limit: usize,
+    spare: usize,
 }
 
 fn bytes_of(buffer: &Vec<f32>) -> usize {
@@ -86,11 +90,12 @@ fn bytes_of(buffer: &Vec<f32>) -> usize {
 }
 
 impl Buffers {
-    const fn new(limit: usize) -> Self {
+    const fn new(limit: usize, spare: usize) -> Self {
         Self {
             buffers: Vec::new(),
             bytes: 0,
             limit,
+            spare,
         }
     }
 
@@ -118,7 +123,7 @@ impl Buffers {
     }
 
     fn shrink_by(&mut self, bytes: usize) -> Vec<Vec<f32>> {
-        self.shrink_to(self.bytes.saturating_sub(bytes))
+        self.shrink_to(self.bytes.saturating_sub(bytes).max(self.spare))
     }
 
     /// Takes out the oldest buffers, until no more than `bytes` are left.
@@ -144,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_taken_for_a_length_that_it_nearly_has() {
-        let mut kept = Buffers::new(1000);
+        let mut kept = Buffers::new(1000, 0);
         assert!(kept.give(buffer(90)).is_empty());
         assert!(kept.take(91).is_none() && kept.take(79).is_none());
         let found = kept.take(80).unwrap();
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_last_one_is_taken_first_and_the_oldest_are_freed() {
-        let mut kept = Buffers::new(4 * 250);
+        let mut kept = Buffers::new(4 * 250, 0);
         let buffers = [100, 101, 102].map(buffer);
         let addresses = buffers.each_ref().map(|buffer| buffer.as_ptr());
         let [a, b, c] = buffers;
@@ -171,6 +176,10 @@ mod tests {
         assert_eq!(freed[0].as_ptr(), addresses[0]);
         let last = kept.take(100).unwrap();
         assert_eq!(last.as_ptr(), addresses[2]);
+        let bytes = kept.bytes;
+        kept.spare = bytes;
+        assert!(kept.shrink_by(1).is_empty());
+        kept.spare = bytes - 1;
         assert_eq!(kept.shrink_by(1).len(), 1);
         assert_eq!(kept.bytes, 0);
     }

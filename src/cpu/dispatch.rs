@@ -10,7 +10,7 @@ pub(crate) use activation::activate;
 pub(crate) use conv::{ConvInputs, Convolution, TransposedConvolution, conv, conv_transpose};
 pub(crate) use norm::{GroupNorm, batch_norm, group_norm, read_through_norm};
 pub(crate) use pool::{MaxPool, max_pool};
-pub(super) use resample::resample;
+pub(crate) use resample::resample;
 
 #[cfg(feature = "kernels")]
 pub(super) use norm::{Moments, moments};

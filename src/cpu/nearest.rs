@@ -1,17 +1,21 @@
-//! Nearest upsampling by whole factors, composed of Burn's operations.
+//! Nearest upsampling by whole factors.
+
+use alloc::vec::Vec;
 
 use burn::tensor::Tensor;
 
-use super::axis_map::repeat;
+use super::axis_map::{AxisMap, map_axes};
 
 /// `x` with each position repeated `factors` times, one factor for each spatial axis.
 pub(super) fn enlarge<const R: usize>(x: Tensor<R>, factors: &[usize]) -> Tensor<R> {
     // The last axis is repeated first, so that the other axes copy whole rows.
-    let axes = factors.iter().enumerate().rev();
-    axes.fold(x, |x, (n, &factor)| match factor {
-        1 => x,
-        _ => repeat(x, 2 + n, factor),
-    })
+    let sizes = x.dims();
+    let enlarged = factors.iter().enumerate().rev().filter(|axis| *axis.1 != 1);
+    let map = |(n, &factor): (usize, &usize)| {
+        let indices: Vec<usize> = (0..sizes[2 + n] * factor).map(|at| at / factor).collect();
+        (2 + n, AxisMap::selection(&indices, sizes[2 + n]))
+    };
+    map_axes(x, enlarged.map(map).collect())
 }
 
 #[cfg(all(test, feature = "flex"))]

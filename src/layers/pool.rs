@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::graph::{AdaptiveKind, PoolKind};
 
-use crate::cpu::{MaxPool, Outcome, max_pool};
-use crate::cpu::{around, select};
+use crate::cpu::{AxisMap, MaxPool, Outcome, around, max_pool, resample, select};
 use crate::graph::window::{Padding, Window};
 use crate::graph::{Map, Op, Planner, Record, WindowOp};
 use crate::layers::conv::ops::reinterpret;
@@ -192,6 +191,16 @@ impl<const R: usize> Layer<R> for Pool {
             pads: (window.padding[n].start, window.padding[n].end),
             output: output[2 + n],
         };
+        let x = if self.config.kind == PoolKind::Max {
+            x
+        } else {
+            let with_padding = self.config.kind == PoolKind::AvgWithPadding;
+            let map = |n: usize| (2 + n, on(n).mean(shape[2 + n], with_padding));
+            match resample(x, (0..R - 2).map(map).collect()) {
+                Outcome::Fused(y) => return y,
+                Outcome::Declined((x, _)) => x,
+            }
+        };
         let pool = |x, axes| self.config.pool2d(x, axes);
         let [batch, channels] = [shape[0], shape[1]];
         match R {
@@ -230,6 +239,26 @@ impl AxisWindow {
             pads: (0, 0),
             output,
         }
+    }
+
+    /// The mean of the positions in each window; those of the padding count as zeros, or not at all.
+    fn mean(&self, input: usize, with_padding: bool) -> AxisMap {
+        let mut map = AxisMap::zero(self.output, input);
+        let (before, after) = self.pads;
+        for output in 0..self.output {
+            let start = output * self.stride;
+            let end = (start + self.kernel).min(before + input + after);
+            let on_map = |at: usize| at.saturating_sub(before).min(input);
+            let seen = on_map(start)..on_map(end);
+            let count = match with_padding {
+                true => end - start,
+                false => seen.len(),
+            };
+            for column in seen {
+                map.add(output, column, 1.0 / count as f64);
+            }
+        }
+        map
     }
 }
 

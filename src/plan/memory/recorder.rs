@@ -314,15 +314,20 @@ impl Recorder {
         Some(vec![Part::new(self.tape.push(y.bytes(), step), y)])
     }
 
-    /// The max pool of the kernels finds the largest values anew in the backward pass.
+    /// The max pool of the kernels finds the largest values anew in the backward pass. A mean needs nothing for it.
     fn pool(&mut self, kind: PoolKind, x: &MapPlan, y: &MapPlan) -> Option<Vec<Part>> {
+        if kind != PoolKind::Max {
+            let input = self.tensor(x);
+            let output = self.tape.moved(input, y.bytes());
+            return Some(vec![Part::new(output, y)]);
+        }
         let plane = |map| match *spatial_of(map) {
             [columns] => Some([1, columns]),
             [rows, columns] => Some([rows, columns]),
             _ => None,
         };
         let [input, output] = [x, y].map(plane);
-        if kind != PoolKind::Max || !policy::takes_max_pool(input?, output?) {
+        if !policy::takes_max_pool(input?, output?) {
             return None;
         }
         let input = self.tensor(x);
