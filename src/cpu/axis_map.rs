@@ -29,9 +29,39 @@ pub(crate) fn map_axes<const R: usize>(x: Tensor<R>, maps: Vec<(usize, AxisMap)>
         return x;
     }
     dispatch::resample(x, maps).or_else(|(x, maps)| {
+        if let Some(times) = all_repeats::<R>(&maps) {
+            return repeat_all(x, times);
+        }
         let maps = maps.into_iter();
         maps.fold(x, |x, (axis, map)| map.apply(x, axis))
     })
+}
+
+/// How often the maps repeat each position along depth, rows and columns, if they do nothing else.
+fn all_repeats<const R: usize>(maps: &[(usize, AxisMap)]) -> Option<[usize; 3]> {
+    let mut times = [1; 3];
+    for (axis, map) in maps {
+        let of_axis = times.get_mut((axis + 3).checked_sub(R)?)?;
+        *of_axis *= repeats(map.columns, &map.selected()?)?;
+    }
+    Some(times)
+}
+
+/// Repeats each position along depth, rows and columns, by one copy.
+fn repeat_all<const R: usize>(x: Tensor<R>, times: [usize; 3]) -> Tensor<R> {
+    let mut shape = x.dims();
+    let mut size = [1; 3];
+    for (n, size) in size.iter_mut().enumerate() {
+        if let Some(axis) = (n + R).checked_sub(3).filter(|&axis| axis >= 2) {
+            *size = shape[axis];
+            shape[axis] *= times[n];
+        }
+    }
+    let [depth, height, width] = size;
+    let outer = x.dims()[0] * x.dims()[1] * depth;
+    x.reshape([outer, 1, height, 1, width, 1])
+        .expand([outer, times[0], height, times[1], width, times[2]])
+        .reshape(shape)
 }
 
 impl AxisMap {

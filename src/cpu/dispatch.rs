@@ -1,5 +1,7 @@
 //! The interface for the layers: each function runs an operation on the kernels, or returns its inputs.
 
+use burn::tensor::Tensor;
+
 mod activation;
 mod conv;
 mod norm;
@@ -37,24 +39,31 @@ impl<Output, Inputs> Outcome<Output, Inputs> {
 }
 
 /// Whether there are kernels for the tensor's type and device.
-#[cfg(feature = "kernels")]
-fn has_kernels<const R: usize>(x: &burn::tensor::Tensor<R>) -> bool {
-    use burn::backend::DispatchDevice;
+pub(super) fn has_kernels<const R: usize>(x: &Tensor<R>) -> bool {
+    #[cfg(feature = "kernels")]
+    {
+        use burn::backend::DispatchDevice;
 
-    if x.dtype() != burn::tensor::DType::F32 {
-        return false;
+        if x.dtype() != burn::tensor::DType::F32 {
+            return false;
+        }
+        let device = x.device();
+        let device = match device.is_autodiff() {
+            true => device.inner(),
+            false => device,
+        };
+        match device.as_dispatch() {
+            #[cfg(feature = "flex")]
+            DispatchDevice::Flex(_) => true,
+            #[cfg(feature = "ndarray")]
+            #[allow(deprecated)]
+            DispatchDevice::NdArray(_) => true,
+            _ => false,
+        }
     }
-    let device = x.device();
-    let device = match device.is_autodiff() {
-        true => device.inner(),
-        false => device,
-    };
-    match device.as_dispatch() {
-        #[cfg(feature = "flex")]
-        DispatchDevice::Flex(_) => true,
-        #[cfg(feature = "ndarray")]
-        #[allow(deprecated)]
-        DispatchDevice::NdArray(_) => true,
-        _ => false,
+    #[cfg(not(feature = "kernels"))]
+    {
+        let _ = x;
+        false
     }
 }

@@ -1,8 +1,9 @@
 //! [`Epilogue`]: what follows a convolution.
 
 use burn::nn::BatchNorm;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
+use super::deferred_norm::NormVectors;
 use super::dispatch;
 use super::lazy_concat::Part;
 use super::policy::{self, FusedActivation};
@@ -23,6 +24,38 @@ impl<const R: usize> Epilogue<'_, R> {
         residual: None,
         activation: ActivationConfig::Identity,
     };
+
+    /// Folds a norm with running statistics into the weight and the bias of the convolution before it, where no gradients
+    /// are recorded and there are no kernels, which apply it in passing: `w x + b` becomes `(s w) x + s (b - mean) + beta`
+    /// with `s = gamma / sqrt(variance + epsilon)`.
+    pub(crate) fn fold(
+        self,
+        weight: Tensor<R>,
+        bias: Option<Tensor<1>>,
+    ) -> (Self, Tensor<R>, Option<Tensor<1>>) {
+        let device = weight.device();
+        let is_folded = !dispatch::has_kernels(&weight)
+            && !device.is_autodiff()
+            && matches!(weight.dtype(), DType::F32 | DType::F64);
+        let Some(norm) = self.norm.filter(|_| is_folded) else {
+            return (self, weight, bias);
+        };
+        let NormVectors {
+            gamma,
+            beta,
+            mean,
+            variance,
+        } = NormVectors::running(norm, &device);
+        let scale = gamma / variance.add_scalar(norm.epsilon).sqrt();
+        let shift = match bias {
+            Some(bias) => beta + (bias - mean) * scale.clone(),
+            None => beta - mean * scale.clone(),
+        };
+        let mut outputs = [1; R];
+        outputs[0] = weight.dims()[0];
+        let weight = weight * scale.reshape(outputs);
+        (Self { norm: None, ..self }, weight, Some(shift))
+    }
 
     #[cfg(feature = "kernels")]
     pub(super) fn is_nothing(&self) -> bool {
