@@ -13,7 +13,7 @@ const MIN: usize = 16 * 1024;
 /// What is kept at most, unless the program sets another limit.
 const DEFAULT_LIMIT: usize = 64 << 20;
 
-/// What is kept even if it does not fit: the maps of a small network.
+/// What is kept while buffers of other sizes are allocated: the maps of a small network.
 const SPARE: usize = 16 << 20;
 
 static KEPT: Mutex<Buffers> = Mutex::new(Buffers::new(DEFAULT_LIMIT, SPARE));

@@ -40,7 +40,8 @@ pub(crate) const MAX_SOURCES: usize = (MAX_TENSORS - OTHER_TENSORS) / TENSORS_OF
 /// The most values that one row of windows may read: a thread packs them all.
 const MAX_ROW_VALUES: usize = 1 << 22;
 
-/// The most outputs of a group that are computed one after the other: more share the values that they read.
+/// The most inputs and outputs of a group whose outputs are computed one after the other: more share the values that they
+/// read.
 const MAX_SMALL_GROUP: usize = 2;
 
 /// The positions of a piece of a map that has one row: enough that little is packed twice where the pieces overlap.

@@ -1,6 +1,8 @@
 //! Convolutions whose groups are small (depthwise): one channel after the other, so that what is packed of it and its sums
 //! stay in the first-level cache.
 
+use alloc::vec::Vec;
+
 use pulp::Simd;
 
 use super::direct::{Direct, Runs};
@@ -8,6 +10,8 @@ use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
 use super::source::channels_of;
 use super::threads::{self, Scratch, Work, grow};
+use super::tiling;
+use crate::cpu::policy::Geometry;
 
 /// Floats that the packed channels of a group may take: half of a typical first-level cache.
 const MAX_PACKED: usize = 4 * 1024;
@@ -16,11 +20,7 @@ const MAX_PACKED: usize = 4 * 1024;
 const ONE_OUTPUT: usize = 8;
 
 /// The rows of outputs (in steps) of a tile that reads `channels` channels of a group.
-pub(super) fn rows_of_tile(
-    window: ReadWindow,
-    channels: usize,
-    [height, width]: [usize; 2],
-) -> usize {
+fn rows_of_tile(window: ReadWindow, channels: usize, [height, width]: [usize; 2]) -> usize {
     let len = |rows: usize| Packing::new(window, rows, width).channel_len() * channels;
     // (Rows at the borders of tiles are packed twice.)
     let least = 4 * window.kernel[0] * window.dilation[0] / window.stride[0];
@@ -32,12 +32,65 @@ pub(super) fn rows_of_tile(
     height.div_ceil(height.div_ceil(rows))
 }
 
+/// How a convolution tap by tap goes through its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// All channels of a group at once.
+    ByGroups,
+    /// One after the other, where groups are small.
+    ByChannels,
+}
+
+impl Order {
+    /// That of a convolution from so many channels to so many.
+    pub(super) fn of(geometry: &Geometry, channels: [usize; 2]) -> Self {
+        match geometry.has_small_groups(channels) {
+            true => Self::ByChannels,
+            false => Self::ByGroups,
+        }
+    }
+
+    /// The rows of outputs (in steps) of a tile that reads `channels` channels of a group, for so many maps.
+    pub(super) fn rows_of_tile(
+        self,
+        window: ReadWindow,
+        channels: usize,
+        size: [usize; 2],
+        batch: usize,
+    ) -> usize {
+        match self {
+            Self::ByGroups => tiling::rows_of_tile(window, channels, size, batch),
+            Self::ByChannels => rows_of_tile(window, channels, size),
+        }
+    }
+
+    /// Runs a convolution over tiles of `rows` steps of rows, for so many maps.
+    pub(super) fn run<'a>(
+        self,
+        work: Direct,
+        [rows, batch]: [usize; 2],
+        tiles: impl FnOnce(TileShape) -> Vec<OutputTile<'a>>,
+    ) {
+        match self {
+            Self::ByGroups => {
+                let tiles = tiles(work.tile_shape(batch, rows));
+                threads::run(&work, tiles);
+            }
+            Self::ByChannels => {
+                let work = Channelwise(work);
+                let tiles = tiles(work.tile_shape(batch, rows));
+                threads::run(&work, tiles);
+            }
+        }
+    }
+}
+
 /// A convolution with small groups.
-pub(super) struct Channelwise<'a>(pub(super) Direct<'a>);
+struct Channelwise<'a>(Direct<'a>);
 
 impl Channelwise<'_> {
     /// Tiles of `rows` steps of rows, for so many maps.
-    pub(super) fn tile_shape(&self, batch: usize, rows: usize) -> TileShape {
+    fn tile_shape(&self, batch: usize, rows: usize) -> TileShape {
         let Direct {
             output: Output { channels, size, .. },
             groups,
@@ -100,7 +153,9 @@ impl Work<OutputTile<'_>> for Channelwise<'_> {
                 for first in (0..runs.count).map(|run| run * pitch) {
                     // (What surpasses a row is overwritten by the next.)
                     let sums = &mut sums[first..][..padded];
-                    phase.multiply_one(simd, channel, &packed[first..], sums);
+                    // (Without channels there is nothing to read.)
+                    let packed = &packed[first.min(packed.len())..];
+                    phase.multiply_one(simd, channel, packed, sums);
                 }
             }
             let sums = &sums[..];

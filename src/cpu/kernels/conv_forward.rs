@@ -2,7 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::channelwise::{self, Channelwise};
+use super::channelwise::Order;
 use super::dilated::{as_sources, lay_out_all, put_back};
 use super::direct::{Direct, Phase, PhaseWeight};
 use super::output_tiles::{EpilogueValues, Output, OutputMap, TileShape, split};
@@ -14,7 +14,6 @@ use super::source::{Source, channels_of, shape_of, through};
 use super::tap_patterns::{TapPattern, phase_sums};
 use super::tap_sums::{self, Kernels};
 use super::threads;
-use super::tiling::rows_of_tile;
 use super::winograd::{self, Winograd};
 use crate::cpu::policy::{Algorithm, ConvShape, Geometry, Undilated};
 
@@ -138,6 +137,11 @@ impl Call<'_> {
         self.samples * self.output.slices
     }
 
+    fn order(&self) -> Order {
+        let inputs = channels_of(self.sources) / self.geometry.depth.kernel;
+        Order::of(self.geometry, [inputs, self.output.channels])
+    }
+
     /// Runs a convolution with a dense 3x3 kernel by the components of its weight.
     fn by_components(&self, weight: &[f32], maps: Vec<OutputMap>) {
         let window = winograd::window(self.geometry);
@@ -176,10 +180,9 @@ impl TapPlan {
         if call.is_line {
             size = window.divide(size[1]);
         }
-        let rows = match geometry.has_small_groups(call.output.channels) {
-            true => channelwise::rows_of_tile(window, channels, size),
-            false => rows_of_tile(window, channels, size, call.batch()),
-        };
+        let rows = call
+            .order()
+            .rows_of_tile(window, channels, size, call.batch());
         let packing = Packing::new(window, rows, size[1]);
         let patterns = sources
             .iter()
@@ -245,14 +248,7 @@ impl TapPlan {
             let tiles = split(maps, call.samples, &output, 1, tile);
             tiles.into_iter().flatten().collect()
         };
-        if call.geometry.has_small_groups(output.channels) {
-            let work = Channelwise(work);
-            let tiles = tiles(work.tile_shape(call.batch(), self.rows));
-            threads::run(&work, tiles);
-        } else {
-            let tiles = tiles(work.tile_shape(call.batch(), self.rows));
-            threads::run(&work, tiles);
-        }
+        call.order().run(work, [self.rows, call.batch()], tiles);
     }
 }
 

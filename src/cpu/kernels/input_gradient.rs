@@ -3,7 +3,7 @@
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
-use super::channelwise::{self, Channelwise};
+use super::channelwise::Order;
 use super::conv_forward::forward;
 use super::dilated::{lay_out, put_back};
 use super::direct::{Direct, Phase, PhaseWeight};
@@ -18,7 +18,6 @@ use super::tap_sums::{
     Kernels, TapMap, transpose_into, transpose_into_blocks, transposed_components,
 };
 use super::threads;
-use super::tiling::rows_of_tile;
 use super::winograd::{self, Winograd};
 use crate::cpu::policy::{
     Algorithm, Axes, ConvShape, Depth, Geometry, SourceShape, TransposedShape, Undilated,
@@ -336,11 +335,8 @@ impl PlainGradient<'_> {
         }
         let most = phases.iter().map(|phase| phase.slices.len()).max();
         let channels = self.from.shape().channels * most.unwrap_or(1) / self.geometry.groups;
-        let is_channelwise = self.geometry.has_small_groups(output.channels);
-        let rows = match is_channelwise {
-            true => channelwise::rows_of_tile(window, channels, steps),
-            false => rows_of_tile(window, channels, steps, self.batch()),
-        };
+        let order = Order::of(self.geometry, [self.weight.outputs, output.channels]);
+        let rows = order.rows_of_tile(window, channels, steps, self.batch());
         let packing = Packing::new(window, rows, steps[1]);
         let mut maps = Some(maps);
         let mut tiles = Vec::new();
@@ -356,20 +352,13 @@ impl PlainGradient<'_> {
                 phases: of_plane.collect(),
                 output,
             };
-            let mut tiles = |tile: TileShape| {
+            let tiles = |tile: TileShape| {
                 if let Some(maps) = maps.take() {
                     tiles = split(maps, self.samples, &output, phases.len(), tile);
                 }
                 core::mem::take(&mut tiles[n])
             };
-            if is_channelwise {
-                let work = Channelwise(work);
-                let tiles = tiles(work.tile_shape(self.batch(), rows));
-                threads::run(&work, tiles);
-            } else {
-                let tiles = tiles(work.tile_shape(self.batch(), rows));
-                threads::run(&work, tiles);
-            }
+            order.run(work, [rows, self.batch()], tiles);
         }
     }
 

@@ -245,8 +245,10 @@ impl OutputTile<'_> {
             row += 1;
         }
         // (Of many rows at once: the end of a short row would not fill a vector.)
-        if let (_, Some(curved)) = output.epilogue.activation.parts() {
-            curved.apply(self.planes[index].take_complete());
+        if let (_, Some(curved)) = output.epilogue.activation.parts()
+            && let Some(plane) = self.planes.get_mut(index)
+        {
+            curved.apply(plane.take_complete());
         }
     }
 

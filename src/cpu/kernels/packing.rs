@@ -175,7 +175,7 @@ impl Packing {
         }
     }
 
-    /// Packs the same into zeros, or where the same place was packed of other channels.
+    /// The same where the padding is zero already: into zeros, or over what was packed of other channels at this place.
     #[inline(always)]
     pub(super) fn refill_all(
         &self,

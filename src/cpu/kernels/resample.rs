@@ -15,6 +15,9 @@ const MAX_LINES: usize = 32 * 1024;
 /// The fewest rows of a task: neighbouring tasks read some of the same rows.
 const MIN_ROWS: usize = 8;
 
+/// The fewest columns of a task that has a part of a row.
+const MIN_COLUMNS: usize = 1024;
+
 /// `weight x[column]`
 #[derive(Clone, Copy, Debug)]
 struct Tap {
@@ -84,30 +87,29 @@ impl LineMap {
         first..columns(outputs).max().map_or(first, |last| last + 1)
     }
 
-    /// Maps a line.
+    /// Maps a line to its outputs from `first` on.
     #[inline(always)]
-    fn apply(&self, from: &[f32], into: &mut [f32]) {
+    fn apply(&self, from: &[f32], first: usize, into: &mut [f32]) {
         match self.count {
-            Some(1) => self.apply_fixed::<1>(from, into),
-            Some(2) => self.apply_fixed::<2>(from, into),
-            Some(4) => self.apply_fixed::<4>(from, into),
+            Some(1) => self.apply_fixed::<1>(from, first, into),
+            Some(2) => self.apply_fixed::<2>(from, first, into),
+            Some(4) => self.apply_fixed::<4>(from, first, into),
             _ => {
-                let mut start = 0;
-                for (into, &end) in into.iter_mut().zip(&self.ends) {
+                for (into, output) in into.iter_mut().zip(first..) {
                     let mut sum = 0.0;
-                    for tap in &self.taps[start..end] {
+                    for tap in self.taps_of(output) {
                         sum += tap.weight * from[tap.column];
                     }
                     *into = sum;
-                    start = end;
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn apply_fixed<const K: usize>(&self, from: &[f32], into: &mut [f32]) {
-        for (into, taps) in into.iter_mut().zip(self.taps.as_chunks::<K>().0) {
+    fn apply_fixed<const K: usize>(&self, from: &[f32], first: usize, into: &mut [f32]) {
+        let taps = &self.taps.as_chunks::<K>().0[first..];
+        for (into, taps) in into.iter_mut().zip(taps) {
             let mut sum = taps[0].weight * from[taps[0].column];
             for tap in &taps[1..] {
                 sum += tap.weight * from[tap.column];
@@ -185,18 +187,31 @@ pub(crate) fn forward(x: &[f32], resampling: &Resampling) -> Vec<f32> {
     let wanted = (channels * depth * height).div_ceil(threads::parts());
     let most = MAX_LINES / width.max(resampling.from[2]).max(1);
     let rows = wanted.min(most).max(MIN_ROWS).min(height.max(1));
+    // One long row is cut where each position is mapped by itself.
+    let columns = match (height, &resampling.maps) {
+        (1, [_, None, Some(_)]) => {
+            let pieces = threads::parts().div_ceil((channels * depth).max(1));
+            let columns = width.div_ceil(pieces);
+            columns.clamp(MIN_COLUMNS, MAX_LINES).min(width.max(1))
+        }
+        _ => width,
+    };
     let pieces = y.pieces(Cuts {
         plane: height * width,
-        block: rows * width,
-        width,
+        block: rows * columns,
+        width: columns,
         step: 1,
     });
     let tasks = pieces.map(|placed| {
-        let first = placed.block * rows;
+        let (first_row, first_column) = match columns == width {
+            true => (placed.block * rows, 0),
+            false => (0, placed.block * columns),
+        };
         let task = Task {
             channel: placed.plane / depth,
             slice: placed.plane % depth,
-            rows: first..(first + rows).min(height),
+            rows: first_row..(first_row + rows).min(height),
+            columns: first_column..(first_column + columns).min(width),
         };
         (task, placed.piece)
     });
@@ -205,11 +220,12 @@ pub(crate) fn forward(x: &[f32], resampling: &Resampling) -> Vec<f32> {
     y.finish()
 }
 
-/// Some rows of a slice of the output.
+/// Some rows of a slice of the output, or some columns of its only row.
 struct Task {
     channel: usize,
     slice: usize,
     rows: Range<usize>,
+    columns: Range<usize>,
 }
 
 struct Resample<'a> {
@@ -250,7 +266,7 @@ impl Work<(Task, Piece<'_>)> for Resample<'_> {
         (task, mut piece): (Task, Piece),
         [blended, wide, lines]: &mut Scratch,
     ) {
-        let Resampling { from, to, maps } = self.resampling;
+        let Resampling { from, maps, .. } = self.resampling;
         let [of_depth, of_rows, of_columns] = maps.each_ref().map(Option::as_ref);
         let [depth, height, width] = *from;
         let seen = self.resampling.seen_rows(task.rows.clone());
@@ -265,22 +281,28 @@ impl Work<(Task, Piece<'_>)> for Resample<'_> {
                 blended
             }
         };
-        let longest = width.max(to[2]);
-        let (line, mapped) = grow(lines, longest + to[2]).split_at_mut(longest);
+        let columns = task.columns.len();
         // Along the columns first, where the output has more rows.
         let is_wide = of_columns.is_some() && seen.len() <= task.rows.len();
         let (source, width) = match of_columns.filter(|_| is_wide) {
             None => (slice, width),
             Some(map) => {
-                let wide = grow(wide, seen.len() * to[2]);
-                let rows = slice.chunks_exact(width).zip(wide.chunks_exact_mut(to[2]));
+                let wide = grow(wide, seen.len() * columns);
+                let rows = slice
+                    .chunks_exact(width)
+                    .zip(wide.chunks_exact_mut(columns));
                 for (from, into) in rows {
-                    map.apply(from, into);
+                    map.apply(from, task.columns.start, into);
                 }
-                (&*wide, to[2])
+                (&*wide, columns)
             }
         };
-        let line = &mut line[..width];
+        let of_columns = of_columns.filter(|_| !is_wide);
+        let lens = [
+            of_rows.map_or(0, |_| width),
+            of_columns.map_or(0, |_| columns),
+        ];
+        let (line, mapped) = grow(lines, lens[0] + lens[1]).split_at_mut(lens[0]);
         for (index, row) in task.rows.enumerate() {
             let copied = match of_rows {
                 None => Some(row),
@@ -294,14 +316,14 @@ impl Work<(Task, Piece<'_>)> for Resample<'_> {
                 }
                 (None, None) => unreachable!("a row without a map is copied"),
             };
-            let values = match of_columns.filter(|_| !is_wide) {
+            let values = match of_columns {
                 None => values,
                 Some(map) => {
-                    map.apply(values, mapped);
+                    map.apply(values, task.columns.start, mapped);
                     &*mapped
                 }
             };
-            piece.write(index, 0..to[2], [values], None, |value, _| value);
+            piece.write(index, 0..columns, [values], None, |value, _| value);
         }
     }
 }

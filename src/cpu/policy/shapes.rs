@@ -113,9 +113,10 @@ impl Geometry {
         rows == [1, 1, 1] && self.pad[0] == 0
     }
 
-    /// Whether each group has so few outputs that they are computed one after the other.
-    pub(crate) fn has_small_groups(&self, outputs: usize) -> bool {
-        self.groups > 1 && outputs / self.groups <= MAX_SMALL_GROUP
+    /// Whether each group has so few inputs and outputs that these are computed one after the other.
+    pub(crate) fn has_small_groups(&self, [inputs, outputs]: [usize; 2]) -> bool {
+        let is_small = |channels: usize| channels / self.groups <= MAX_SMALL_GROUP;
+        self.groups > 1 && is_small(inputs) && is_small(outputs)
     }
 
     /// The positions of one slice of the output.

@@ -2,15 +2,14 @@
 
 use alloc::{format, vec, vec::Vec};
 
-use burn::tensor::{Device, Tensor, ops::PadMode};
+use burn::tensor::{Device, Tensor};
 
 use super::NAME;
+use crate::cpu::{AxisMap, map_axes};
 use crate::graph::{AxisPadding, Map, Op, Planner, Record, WindowOp};
 use crate::layers::conv::{Conv, ConvConfig};
-use crate::layers::layer::Layer;
 use crate::layers::param::Rows;
 use crate::layers::pixel_shuffle::BlockOrder;
-use crate::layers::pool::{PoolConfig, PoolKind};
 use crate::shape::{ShapeError, axis_name, expect, scaled, with_channels, with_spatial};
 
 /// A 1x1 convolution in which the `cell` channels that become one cell of the output start with the
@@ -87,12 +86,17 @@ pub(super) fn trace_blur<const R: usize>(
 
 /// The mean of each position and the ones before it, the edge repeated: it keeps the size.
 pub(super) fn blur<const R: usize>(x: Tensor<R>) -> Tensor<R> {
-    let mut pads = [(1, 0); R];
-    pads[..2].fill((0, 0));
-    PoolConfig::new(PoolKind::Avg, 2)
-        .with_stride(1)
-        .init()
-        .forward(x.pad(pads, PadMode::Edge))
+    let map = |axis: usize| {
+        let size = x.dims()[axis];
+        let mut map = AxisMap::zero(size, size);
+        for at in 0..size {
+            map.add(at, at.saturating_sub(1), 0.5);
+            map.add(at, at, 0.5);
+        }
+        (axis, map)
+    };
+    let maps = (2..R).map(map).collect();
+    map_axes(x, maps)
 }
 
 #[cfg(test)]

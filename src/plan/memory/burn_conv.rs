@@ -44,6 +44,17 @@ pub(super) fn transposed(op: &ConvOp, x: &[usize], y: &[usize]) -> Workspace {
         .copied()
         .fold(1, usize::saturating_mul);
     let outputs = y[1] / op.groups.max(1);
+    let ones = |numbers: &[usize]| numbers.iter().all(|&number| number == 1);
+    let is_padded = op.padding.iter().any(|pad| pad.start > 0 || pad.end > 0);
+    if op.kernel_size == op.stride && ones(&op.dilation) && op.groups == 1 && !is_padded {
+        // A product of matrices, before it is put in place; the weight is transposed.
+        let weight = bytes_of(op.channels[0].saturating_mul(y[1]).saturating_mul(taps));
+        let product = bytes_of_shape(y).saturating_add(weight);
+        return Workspace {
+            forward: product,
+            backward: product,
+        };
+    }
     let mirrored = ConvOp {
         channels: [op.channels[1], op.channels[0]],
         ..op.clone()

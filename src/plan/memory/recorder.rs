@@ -402,12 +402,13 @@ impl Recorder {
             let bytes = self.tape.bytes(buffer);
             buffer = self.tape.saving_input(buffer, bytes);
         }
-        let mut shape = [&[batch, part.channels], &part.size[..]].concat();
-        for (n, &factor) in part.factors.iter().enumerate().rev() {
-            if factor != 1 {
-                shape[2 + n] = shape[2 + n].saturating_mul(factor);
-                buffer = self.tape.moved(buffer, bytes_of_shape(&shape));
-            }
+        if part.is_enlarged() {
+            let size = part.size.iter().zip(&part.factors);
+            let size: Vec<_> = size
+                .map(|(size, factor)| size.saturating_mul(*factor))
+                .collect();
+            let shape = [&[batch, part.channels], &size[..]].concat();
+            buffer = self.tape.moved(buffer, bytes_of_shape(&shape));
         }
         buffer
     }

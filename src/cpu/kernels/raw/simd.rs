@@ -212,6 +212,9 @@ pub(super) unsafe fn store<S: Simd>(into: &mut [f32], at: usize, value: S::f32s)
     }
 }
 
+/// Floats of the left matrix that stay in the second-level cache while all panels use them.
+const NEAR_ROWS: usize = 32 * 1024;
+
 /// Floats between what a product reads of [`Blocks`] and what it prefetches.
 const PREFETCH_DISTANCE: usize = 1024;
 
@@ -500,47 +503,59 @@ pub(in super::super) fn product_into<S: Simd>(
     if count == 1 {
         return single_row(simd, columns, a, b, add, out);
     }
-    let mut first = 0;
-    while first < columns {
-        let left = columns - first;
-        // (Two panels of two vectors are faster than three vectors and one.)
-        let width = match left / S::F32_LANES {
-            4 => 2 * S::F32_LANES,
-            _ => panel::<S>().min(left),
+    // All panels use some rows of the left matrix before the next are read.
+    let near = (NEAR_ROWS / b.steps().max(1))
+        .max(1)
+        .next_multiple_of(BLOCK);
+    let mut start = 0;
+    while start < count {
+        let end = match count - start > 2 * near {
+            true => start + near,
+            false => count,
         };
-        // One vector needs more rows to keep all units busy.
-        let most = match width / S::F32_LANES {
-            1 => BLOCK,
-            _ => rows::<S>(),
-        };
-        let b = b.starting_at(first);
-        let mut row = 0;
-        while row < count {
-            let a = (a.at_row(row), a);
-            let out = out.starting_at(row * out.step + first);
-            for map in ahead {
-                map.prefetch(row..row + most.min(count - row), first);
-            }
-            row += match most.min(count - row) {
-                8.. => {
-                    product_rows::<S, 8>(simd, a, b, add, out, width);
-                    8
-                }
-                4.. => {
-                    product_rows::<S, 4>(simd, a, b, add, out, width);
-                    4
-                }
-                2.. => {
-                    product_rows::<S, 2>(simd, a, b, add, out, width);
-                    2
-                }
-                _ => {
-                    product_rows::<S, 1>(simd, a, b, add, out, width);
-                    1
-                }
+        let mut first = 0;
+        while first < columns {
+            let left = columns - first;
+            // (Two panels of two vectors are faster than three vectors and one.)
+            let width = match left / S::F32_LANES {
+                4 => 2 * S::F32_LANES,
+                _ => panel::<S>().min(left),
             };
+            // One vector needs more rows to keep all units busy.
+            let most = match width / S::F32_LANES {
+                1 => BLOCK,
+                _ => rows::<S>(),
+            };
+            let b = b.starting_at(first);
+            let mut row = start;
+            while row < end {
+                let a = (a.at_row(row), a);
+                let out = out.starting_at(row * out.step + first);
+                for map in ahead {
+                    map.prefetch(row..row + most.min(end - row), first);
+                }
+                row += match most.min(end - row) {
+                    8.. => {
+                        product_rows::<S, 8>(simd, a, b, add, out, width);
+                        8
+                    }
+                    4.. => {
+                        product_rows::<S, 4>(simd, a, b, add, out, width);
+                        4
+                    }
+                    2.. => {
+                        product_rows::<S, 2>(simd, a, b, add, out, width);
+                        2
+                    }
+                    _ => {
+                        product_rows::<S, 1>(simd, a, b, add, out, width);
+                        1
+                    }
+                };
+            }
+            first += width;
         }
-        first += width;
+        start = end;
     }
 }
 

@@ -60,6 +60,10 @@ impl UninitBuffer {
 
     /// Cuts the values into pieces.
     pub(in super::super) fn pieces(&mut self, cuts: Cuts) -> impl Iterator<Item = PlacedPiece<'_>> {
+        assert!(
+            cuts.step == 1 || cuts.plane.is_multiple_of(cuts.width.max(1)),
+            "rows that are written side by side are whole"
+        );
         // (Pieces that were cut before are gone.)
         *self.written.get_mut() = 0;
         let written = &self.written;
@@ -261,5 +265,67 @@ impl Drop for Piece<'_> {
     fn drop(&mut self) {
         self.written
             .fetch_add(self.done.iter().sum(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes to some columns of a row its number.
+    fn write(piece: &mut Piece, row: usize, columns: Range<usize>) {
+        let sums = [row as f32; 8];
+        let sums = [&sums[..columns.len()]];
+        piece.write(row, columns, sums, None, |sum, _| sum);
+    }
+
+    #[test]
+    fn values_are_complete_when_no_value_before_them_is_missing() {
+        for step in 1..=3 {
+            let mut buffer = UninitBuffer::new(5 * 4);
+            let cuts = Cuts {
+                plane: 20,
+                block: 20,
+                width: 4,
+                step,
+            };
+            let mut piece = buffer.pieces(cuts).next().unwrap().piece;
+            let mut taken = Vec::new();
+            let mut counts = Vec::new();
+            // The rows of one position modulo the step after those of the other, each in two parts.
+            for phase in 0..step {
+                for row in (phase..5).step_by(step) {
+                    write(&mut piece, row, 0..3);
+                    write(&mut piece, row, 3..4);
+                    let complete = piece.take_complete();
+                    counts.push(complete.len());
+                    taken.extend_from_slice(complete);
+                }
+            }
+            let rows = (0..5).flat_map(|row| [row as f32; 4]);
+            assert_eq!(taken, rows.collect::<Vec<_>>());
+            match step {
+                1 => assert_eq!(counts, [4; 5]),
+                2 => assert_eq!(counts, [4, 0, 0, 8, 8]),
+                _ => assert_eq!(counts, [4, 0, 4, 0, 12]),
+            }
+            drop(piece);
+            assert_eq!(buffer.finish().len(), 20);
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_only_row_is_complete() {
+        let mut buffer = UninitBuffer::new(7);
+        let cuts = Cuts {
+            width: 4,
+            ..Cuts::planes(7)
+        };
+        let mut piece = buffer.pieces(cuts).next().unwrap().piece;
+        write(&mut piece, 0, 0..4);
+        assert_eq!(piece.take_complete().len(), 4);
+        write(&mut piece, 1, 0..3);
+        assert_eq!(piece.take_complete(), [1.0; 3]);
+        assert!(piece.take_complete().is_empty());
     }
 }

@@ -229,6 +229,12 @@ pub(super) fn volumes() -> Vec<Case> {
         let geometry = [[3, 3, 3], stride, one, one];
         cases.push(Case::volume(2, vec![(9, one)], [5, 8, 9], 9, geometry, 9));
     }
+    // Slices that no tap of the depth reads, row by row.
+    let geometry = [[1, 3, 3], [2, 1, 1], one, [0, 1, 1]];
+    for side in [64, 128] {
+        let sources = vec![(2, one)];
+        cases.push(Case::volume(1, sources, [3, side, side], 2, geometry, 2));
+    }
     let geometry = [[3, 3, 3], one, [2, 3, 1], [2, 3, 1]];
     cases.push(Case::volume(1, vec![(4, one)], [8, 9, 7], 6, geometry, 2));
     // A stride that the dilation shares: some slices are read by all taps of the depth, others by none.
@@ -424,6 +430,8 @@ pub(super) fn cases() -> Vec<Case> {
         let sources = vec![(inputs, [1, 1])];
         cases.push(Case::new(2, sources, size, outputs, geometry, groups));
     }
+    // (Inputs that do not stay near.)
+    cases.push(Case::new(1, vec![(24, [1, 1])], [30, 30], 4, plain, 2));
     // Dilated, by the components of a kernel without dilation: rows and columns that the dilation does not divide, no
     // padding, more padding than keeps the size, one axis.
     for (size, dilation, pad) in [

@@ -55,6 +55,8 @@ fn resampling_and_its_gradient_are_the_sums() {
     ];
     if cfg!(not(miri)) {
         cases.push(([1, 61, 67], [None, map(131, 61, 4), map(263, 67, 2)]));
+        cases.push(([1, 1, 3000], [None, None, map(7001, 3000, 2)]));
+        cases.push(([2, 1, 5000], [map(3, 2, 2), None, map(2600, 5000, 3)]));
         cases.push(([9, 40, 31], [map(4, 9, 3), map(20, 40, 2), map(62, 31, 1)]));
     }
     with_all_instructions(|| {
