@@ -4,11 +4,14 @@ use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
 use super::Outcome;
+#[cfg(feature = "kernels")]
 use super::activate;
 use crate::cpu::deferred_norm::DeferredNorm;
 use crate::cpu::epilogue::add_and_activate;
 use crate::cpu::lazy_concat::LazyConcat;
-use crate::cpu::policy::{FusedActivation, Piecewise};
+#[cfg(feature = "kernels")]
+use crate::cpu::policy::FusedActivation;
+use crate::cpu::policy::Piecewise;
 use crate::graph::activation::ActivationConfig;
 
 #[cfg(feature = "kernels")]
