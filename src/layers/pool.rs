@@ -1,7 +1,7 @@
 //! [`Pool`]: max and average pooling over a sliding window, for any rank; and adaptive pooling.
 //!
 //! Burn has no pools over three axes. Both pools are separable, so that three axes are two and one. Mean pools are
-//! [maps along the axes](AxisMap) where there are kernels.
+//! maps along the axes where there are kernels.
 
 use alloc::{string::ToString, vec::Vec};
 
