@@ -19,8 +19,10 @@ const SELECTION_COST: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct AxisMap {
     pub(super) columns: usize,
-    /// For each output position the input positions and their weights.
-    pub(super) rows: Vec<Vec<(usize, f64)>>,
+    /// The input positions and their weights, those of one output position after those of the other.
+    taps: Vec<(usize, f64)>,
+    /// How many taps each output position has.
+    counts: Vec<usize>,
 }
 
 /// Applies a map along each of the axes, in this order.
@@ -69,7 +71,8 @@ impl AxisMap {
     pub(crate) fn zero(rows: usize, columns: usize) -> Self {
         Self {
             columns,
-            rows: vec![Vec::new(); rows],
+            taps: Vec::new(),
+            counts: vec![0; rows],
         }
     }
 
@@ -77,22 +80,40 @@ impl AxisMap {
     pub(crate) fn selection(indices: &[usize], columns: usize) -> Self {
         Self {
             columns,
-            rows: indices.iter().map(|&column| vec![(column, 1.0)]).collect(),
+            taps: indices.iter().map(|&column| (column, 1.0)).collect(),
+            counts: vec![1; indices.len()],
         }
     }
 
-    /// Adds `weight` to the influence of input `column` on output `row`.
+    /// Adds `weight` to the influence of input `column` on output `row`. The rows come in order.
     pub(crate) fn add(&mut self, row: usize, column: usize, weight: f64) {
-        self.rows[row].push((column, weight));
+        debug_assert!(self.counts.get(row + 1).is_none_or(|&count| count == 0));
+        self.taps.push((column, weight));
+        self.counts[row] += 1;
+    }
+
+    /// The number of output positions.
+    pub(super) fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// The taps of each output position.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &[(usize, f64)]> {
+        let mut rest = &self.taps[..];
+        self.counts.iter().map(move |&count| {
+            let (row, more) = rest.split_at(count);
+            rest = more;
+            row
+        })
     }
 
     /// The position of the input that each position is, if the map is a selection.
     fn selected(&self) -> Option<Vec<usize>> {
-        let one = |row: &Vec<(usize, f64)>| match row[..] {
+        let one = |row: &[(usize, f64)]| match *row {
             [(column, 1.0)] => Some(column),
             _ => None,
         };
-        self.rows.iter().map(one).collect()
+        self.rows().map(one).collect()
     }
 
     /// Applies the map along `axis` of `x`, by Burn's operations.
@@ -101,7 +122,7 @@ impl AxisMap {
         if let Some(indices) = self.selected() {
             return select(x, axis, &indices);
         }
-        let taps = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let taps = self.counts.iter().copied().max().unwrap_or(0);
         if self.columns > SELECTION_COST * taps {
             self.apply_selections(x, axis, taps)
         } else {
@@ -112,14 +133,14 @@ impl AxisMap {
     fn apply_matrix<const R: usize>(self, x: Tensor<R>, axis: usize) -> Tensor<R> {
         let mut shape = x.dims();
         let [outer, length, inner] = around(&shape, axis);
-        shape[axis] = self.rows.len();
-        let mut weights = vec![0.0; self.rows.len() * self.columns];
-        for (row, taps) in self.rows.iter().enumerate() {
+        shape[axis] = self.len();
+        let mut weights = vec![0.0; self.len() * self.columns];
+        for (row, taps) in self.rows().enumerate() {
             for (column, weight) in taps {
                 weights[row * self.columns + column] += weight;
             }
         }
-        let data = TensorData::new(weights, [self.rows.len(), self.columns]);
+        let data = TensorData::new(weights, [self.len(), self.columns]);
         let map = Tensor::<2>::from_data(data, (&x.device(), x.dtype()));
         if inner == 1 {
             let rows = x.reshape([outer, length]);
@@ -133,10 +154,10 @@ impl AxisMap {
     /// The sum over the taps: the n-th tap of every row at once.
     fn apply_selections<const R: usize>(self, x: Tensor<R>, axis: usize, taps: usize) -> Tensor<R> {
         let mut along_axis = [1; R];
-        along_axis[axis] = self.rows.len();
+        along_axis[axis] = self.len();
         let tap = |n: usize| {
-            let nth = |row: &Vec<(usize, f64)>| row.get(n).copied().unwrap_or((0, 0.0));
-            let (indices, weights): (Vec<_>, Vec<_>) = self.rows.iter().map(nth).unzip();
+            let nth = |row: &[(usize, f64)]| row.get(n).copied().unwrap_or((0, 0.0));
+            let (indices, weights): (Vec<_>, Vec<_>) = self.rows().map(nth).unzip();
             let data = TensorData::new(weights, along_axis);
             let weights = Tensor::<R>::from_data(data, (&x.device(), x.dtype()));
             select(x.clone(), axis, &indices) * weights
@@ -219,6 +240,27 @@ mod tests {
         let by_selections = map().apply_selections(x, 2, 2).into_data();
         by_matrix.assert_eq(&expected, true);
         by_selections.assert_eq(&expected, true);
+    }
+
+    #[test]
+    fn positions_are_repeated_by_one_copy_where_there_are_no_kernels() {
+        let device = Device::flex();
+        let x = Tensor::<3>::from_floats([[[1.0, 2.0], [3.0, 4.0]]], &device);
+        let x = x.cast(burn::tensor::DType::F64).reshape([1, 1, 2, 2]);
+        let twice = AxisMap::selection(&[0, 0, 1, 1], 2);
+        let thrice = AxisMap::selection(&[0, 0, 0, 1, 1, 1], 2);
+        let y = map_axes(x.clone(), vec![(3, thrice), (2, twice.clone())]);
+        let [a, b] = [
+            [1.0, 1.0, 1.0, 2.0, 2.0, 2.0],
+            [3.0, 3.0, 3.0, 4.0, 4.0, 4.0],
+        ];
+        y.to_data()
+            .assert_eq(&TensorData::from([[[a, a, b, b]]]), true);
+        let volume = map_axes(x.reshape([1, 1, 2, 1, 2]), vec![(2, twice)]);
+        let [a, b] = [[[1.0, 2.0]], [[3.0, 4.0]]];
+        volume
+            .to_data()
+            .assert_eq(&TensorData::from([[[a, a, b, b]]]), true);
     }
 
     #[test]

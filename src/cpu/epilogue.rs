@@ -30,12 +30,14 @@ impl<const R: usize> Epilogue<'_, R> {
     /// with `s = gamma / sqrt(variance + epsilon)`.
     pub(crate) fn fold(
         self,
+        x: &Tensor<R>,
         weight: Tensor<R>,
         bias: Option<Tensor<1>>,
     ) -> (Self, Tensor<R>, Option<Tensor<1>>) {
         let device = weight.device();
         let is_folded = !dispatch::has_kernels(&weight)
             && !device.is_autodiff()
+            && !x.device().is_autodiff()
             && matches!(weight.dtype(), DType::F32 | DType::F64);
         let Some(norm) = self.norm.filter(|_| is_folded) else {
             return (self, weight, bias);

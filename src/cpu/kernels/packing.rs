@@ -166,13 +166,7 @@ impl Packing {
         place: Place,
         packed: &mut [f32],
     ) {
-        let mut left = packed.chunks_exact_mut(self.channel_len());
-        for source in sources {
-            for (channel, into) in group.of(source).zip(&mut left) {
-                self.prefetch_next(source, channel, group, place);
-                self.fill(source, channel, place, into);
-            }
-        }
+        self.fill_all_around::<true>(sources, group, place, packed);
     }
 
     /// The same where the padding is zero already: into zeros, or over what was packed of other channels at this place.
@@ -184,13 +178,23 @@ impl Packing {
         place: Place,
         packed: &mut [f32],
     ) {
+        self.fill_all_around::<false>(sources, group, place, packed);
+    }
+
+    /// Packs a group of channels of all sources; their padding, too, if `PADS`.
+    #[inline(always)]
+    fn fill_all_around<const PADS: bool>(
+        &self,
+        sources: &[Source],
+        group: ChannelGroup,
+        place: Place,
+        packed: &mut [f32],
+    ) {
         let mut left = packed.chunks_exact_mut(self.channel_len());
         for source in sources {
             for (channel, into) in group.of(source).zip(&mut left) {
-                if channel + 1 < source.channels {
-                    self.prefetch(source, channel + 1, place);
-                }
-                self.refill(source, channel, place, into);
+                self.prefetch_next(source, channel, place);
+                self.fill_around::<PADS>(source, channel, place, into);
             }
         }
     }
@@ -210,7 +214,7 @@ impl Packing {
         let mut first = 0;
         for source in sources {
             for channel in group.of(source) {
-                self.prefetch_next(source, channel, group, place);
+                self.prefetch_next(source, channel, place);
                 let from = match self.whole_line(source, channel, place, line.len()) {
                     Some(from) => from,
                     None => {
@@ -245,11 +249,11 @@ impl Packing {
         source.plane(place.batch, channel)?.get(start..start + len)
     }
 
-    /// Prefetches a channel that is packed soon.
+    /// Prefetches a channel that is packed soon, of this group or the next.
     #[inline(always)]
-    fn prefetch_next(&self, source: &Source, channel: usize, group: ChannelGroup, place: Place) {
+    fn prefetch_next(&self, source: &Source, channel: usize, place: Place) {
         let next = channel + PREFETCH_CHANNELS;
-        if next < group.of(source).end {
+        if next < source.channels {
             self.prefetch(source, next, place);
         }
     }
@@ -282,12 +286,6 @@ impl Packing {
     #[inline(always)]
     pub(super) fn fill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
         self.fill_around::<true>(source, channel, place, packed);
-    }
-
-    /// The same where the padding is zero already.
-    #[inline(always)]
-    fn refill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
-        self.fill_around::<false>(source, channel, place, packed);
     }
 
     /// Packs what the outputs at `place` read of a channel; its padding, too, if `PADS`.

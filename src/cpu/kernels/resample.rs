@@ -1,6 +1,6 @@
 //! Constant linear maps along the axes of a map: resizing, average fitting, blurring. All axes are mapped in one pass.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use pulp::Simd;
@@ -36,30 +36,56 @@ struct LineMap {
 }
 
 impl LineMap {
-    fn new(rows: &[Vec<(usize, f64)>]) -> Self {
-        let mut ends = Vec::with_capacity(rows.len());
-        let mut taps = Vec::new();
-        for row in rows {
+    fn new(map: &AxisMap) -> Self {
+        let (mut taps, mut ends) = (Vec::new(), Vec::with_capacity(map.len()));
+        for row in map.rows() {
             taps.extend(row.iter().map(|&(column, weight)| Tap {
                 column,
                 weight: weight as f32,
             }));
             ends.push(taps.len());
         }
-        let first = rows.first().map(Vec::len);
-        let count = first.filter(|&count| rows.iter().all(|row| row.len() == count));
+        Self::with_ends(taps, ends)
+    }
+
+    fn with_ends(taps: Vec<Tap>, ends: Vec<usize>) -> Self {
+        let count = ends.first().copied();
+        let is_count = |count: usize| {
+            let wanted = ends.iter().zip(1..);
+            wanted.into_iter().all(|(&end, row)| end == row * count)
+        };
+        let count = count.filter(|&count| is_count(count));
         Self { taps, ends, count }
     }
 
     /// The map in the opposite direction, to `inputs` positions: the gradient.
     fn transposed(&self, inputs: usize) -> Self {
-        let mut rows = alloc::vec![Vec::new(); inputs];
+        let mut ends = vec![0; inputs];
+        for tap in &self.taps {
+            ends[tap.column] += 1;
+        }
+        let mut total = 0;
+        for end in &mut ends {
+            // Where the taps of an input start, until they are put there.
+            let count = core::mem::replace(end, total);
+            total += count;
+        }
+        let none = Tap {
+            column: 0,
+            weight: 0.0,
+        };
+        let mut taps = vec![none; total];
         for output in 0..self.ends.len() {
             for tap in self.taps_of(output) {
-                rows[tap.column].push((output, f64::from(tap.weight)));
+                let place = &mut ends[tap.column];
+                taps[*place] = Tap {
+                    column: output,
+                    weight: tap.weight,
+                };
+                *place += 1;
             }
         }
-        Self::new(&rows)
+        Self::with_ends(taps, ends)
     }
 
     #[inline(always)]
@@ -143,8 +169,8 @@ impl Resampling {
         for (axis, map) in maps {
             let axis = missing + axis - 2;
             debug_assert_eq!(map.columns, from[axis]);
-            all.to[axis] = map.rows.len();
-            if all.maps[axis].replace(LineMap::new(&map.rows)).is_some() {
+            all.to[axis] = map.len();
+            if all.maps[axis].replace(LineMap::new(map)).is_some() {
                 return None;
             }
         }
@@ -189,7 +215,7 @@ pub(crate) fn forward(x: &[f32], resampling: &Resampling) -> Vec<f32> {
     let rows = wanted.min(most).max(MIN_ROWS).min(height.max(1));
     // One long row is cut where each position is mapped by itself.
     let columns = match (height, &resampling.maps) {
-        (1, [_, None, Some(_)]) => {
+        (1, [None, None, Some(_)]) => {
             let pieces = threads::parts().div_ceil((channels * depth).max(1));
             let columns = width.div_ceil(pieces);
             columns.clamp(MIN_COLUMNS, MAX_LINES).min(width.max(1))

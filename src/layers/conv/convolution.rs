@@ -240,7 +240,7 @@ impl<const R: usize> Conv<R> {
                 let Convolution { weight, bias, .. } = convolution;
                 let x = parts.into_tensor();
                 let groups = self.config.groups;
-                let (epilogue, weight, bias) = epilogue.fold(weight, bias);
+                let (epilogue, weight, bias) = epilogue.fold(&x, weight, bias);
                 epilogue.apply(ops::conv(x, weight, bias, &window, &pads, groups))
             }
         }

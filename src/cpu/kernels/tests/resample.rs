@@ -29,14 +29,14 @@ fn matrix(map: Option<&AxisMap>, inputs: usize) -> Vec<Vec<f64>> {
         let row = |n: usize| (0..inputs).map(|m| f64::from(n == m)).collect();
         return (0..inputs).map(row).collect();
     };
-    let row = |taps: &Vec<(usize, f64)>| {
+    let row = |taps: &[(usize, f64)]| {
         let mut row = vec![0.0; inputs];
         for (column, weight) in taps {
             row[*column] += f64::from(*weight as f32);
         }
         row
     };
-    map.rows.iter().map(row).collect()
+    map.rows().map(row).collect()
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn a_norm_is_folded_into_the_convolution() {
             norm: Some(&norm),
             ..crate::cpu::Epilogue::<4>::NOTHING
         };
-        let (epilogue, weight, bias) = epilogue.fold(weight.clone(), bias);
+        let (epilogue, weight, bias) = epilogue.fold(&x, weight.clone(), bias);
         assert!(epilogue.norm.is_none());
         let found = epilogue.apply(conv(weight, bias)).into_tensor();
         let tolerance = Tolerance::<f64>::rel_abs(1e-10, 1e-10);
