@@ -5,6 +5,8 @@
 //! suite write ROW FOLDER                    graph, weights and values of a row
 //! suite time MEASUREMENT DEVICE SECONDS     median, least and most milliseconds, and the peak of the memory
 //! ```
+//!
+//! `VECTOR_BITS=256` in the environment limits the vectors of `time`, as on a machine without AVX-512.
 
 mod part;
 mod table;
@@ -80,6 +82,9 @@ fn time(name: &str, device: &Device, seconds: f64) -> Result<Value> {
     let found = all.into_iter().find(|(_, (found, ..))| found == name);
     let (row, (_, batch, train)) =
         found.ok_or_else(|| format!("no measurement is called {name}"))?;
+    if let Ok(bits) = std::env::var("VECTOR_BITS") {
+        burn_skip::fused::limit_vectors(bits.parse()?);
+    }
     let idle = status("VmRSS")?;
     let mut run = match train {
         true => row.work.train(batch, device),

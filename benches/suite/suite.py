@@ -37,6 +37,13 @@ DEVICES = ("flex", "ndarray")
 NAMES = ("PyTorch", "PyTorch channels_last", "ONNX Runtime", "OpenVINO", "PyTorch compile")
 # Both runs of ours on flex must agree within this, or the table says so.
 DRIFT = 1.15
+# Vectors of at most 256 bits: ours, oneDNN's, MKL's and PyTorch's own.
+AVX2 = {
+    "VECTOR_BITS": "256",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+}
 WARM_UP = 2
 TIMEOUT = 900  # seconds, for one measurement
 
@@ -106,6 +113,8 @@ class Suite:
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
         }
+        if options.avx2:
+            self.env |= AVX2
 
     def _built(self) -> str:
         """Builds ours, and tells where it is."""
@@ -316,6 +325,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", choices=NAMES, default=NAMES[:-1])
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement, at least")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--avx2",
+        action="store_true",
+        help="ours and PyTorch as on a machine without AVX-512 (the other peers have no such limit)",
+    )
     parser.add_argument(
         "--system-allocator", action="store_true", help="ours without an allocator of its own"
     )

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use pulp::{Arch, Simd, WithSimd};
@@ -50,11 +51,42 @@ pub(super) fn run<T: Send>(work: &impl Work<T>, tasks: Vec<T>) {
     workers::run_on(others, run_rest);
 }
 
-/// The best instruction set of the processor.
-#[cfg(not(test))]
-pub(super) fn instructions() -> Arch {
-    Arch::new()
+/// Bits of the widest vectors that are used.
+static VECTOR_BITS: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Limits the vectors of the CPU kernels to `bits` bits: 512 for AVX-512, 256 for AVX2, 128 for NEON, 0 for one value at a
+/// time. Without a limit they are as wide as the processor's.
+///
+/// A program that is timed for machines without AVX-512 calls it first. (Sums are taken in another order then, so that
+/// last digits differ.)
+/// ```
+/// burn_skip::fused::limit_vectors(256);
+/// ```
+pub fn limit_vectors(bits: usize) {
+    VECTOR_BITS.store(bits, Ordering::Relaxed);
 }
+
+/// The best instruction set of the processor with vectors of at most so many bits.
+pub(super) fn instructions_of(bits: usize) -> Arch {
+    #[cfg(target_arch = "x86_64")]
+    if bits < 512 {
+        let avx2 = pulp::x86::V3::try_new().filter(|_| bits >= 256);
+        return avx2.map_or(Arch::Scalar, Arch::V3);
+    }
+    if bits < 128 {
+        Arch::Scalar
+    } else {
+        Arch::new()
+    }
+}
+
+/// The best instruction set that is allowed.
+pub(super) fn allowed() -> Arch {
+    instructions_of(VECTOR_BITS.load(Ordering::Relaxed))
+}
+
+#[cfg(not(test))]
+pub(super) use allowed as instructions;
 
 #[cfg(test)]
 pub(super) use chosen::{instructions, with};
@@ -109,7 +141,7 @@ mod chosen {
     }
 
     pub(in super::super) fn instructions() -> Arch {
-        CHOSEN.get().unwrap_or_default()
+        CHOSEN.get().unwrap_or_else(allowed)
     }
 
     /// Runs `f` with the work of this thread done by the instruction set `arch`.
@@ -117,5 +149,14 @@ mod chosen {
         CHOSEN.set(Some(arch));
         f();
         CHOSEN.set(None);
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn narrow_vectors_are_of_avx2() {
+        assert!(matches!(instructions_of(0), Arch::Scalar));
+        assert!(matches!(instructions_of(128), Arch::Scalar));
+        assert!(!matches!(instructions_of(256), Arch::V4(_)));
+        let is_avx2 = matches!(instructions_of(511), Arch::V3(_));
+        assert_eq!(is_avx2, pulp::x86::V3::try_new().is_some());
     }
 }
