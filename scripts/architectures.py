@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import segmentation_models_pytorch as smp
 import torchvision
 from monai.networks.nets import BasicUNet
+from timm.layers import DropPath
 from torch import nn
 
 
@@ -31,9 +32,11 @@ class Network:
         return self.train_shape[1]
 
 
-def _classifier(name: str, damped: str, lr: float, side: int = 64) -> Network:
+def _classifier(
+    name: str, damped: str, lr: float, side: int = 64, **options: object
+) -> Network:
     return Network(
-        build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=1000),
+        build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=1000, **options),
         classes=1000,
         shapes=((1, 3, 224, 224), (1, 3, 193, 161)),
         damped=damped,
@@ -50,6 +53,35 @@ def _smp_unet(encoder: str, damped: str) -> Network:
         shapes=((1, 3, 224, 224), (1, 3, 161, 193)),
         damped=damped,
         lr=1e-3,
+    )
+
+
+def _without_drop_path(model: nn.Module) -> nn.Module:
+    """The model, whose blocks are never left out."""
+    for module in model.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+    return model
+
+
+def _smp(
+    build: Callable[..., nn.Module],
+    encoder: str,
+    damped: str,
+    lr: float = 1e-3,
+    side: int = 64,
+    **options: object,
+) -> Network:
+    """A network whose maps must be multiples of its strides, without dropout."""
+    return Network(
+        build=lambda: _without_drop_path(
+            build(encoder, encoder_weights=None, classes=2, **options)
+        ),
+        classes=2,
+        shapes=((1, 3, 192, 224), (1, 3, 96, 64)),
+        damped=damped,
+        train_shape=(2, 3, side, side),
+        lr=lr,
     )
 
 
@@ -71,10 +103,45 @@ NETWORKS: dict[str, Network] = {
     "resnet34": _classifier("resnet34", "bn2.weight", 1e-2),
     "resnet50": _classifier("resnet50", "bn3.weight", 1e-4),
     "resnet101": _classifier("resnet101", "bn3.weight", 1e-5),
+    "resnext50": _classifier("resnext50_32x4d", "bn3.weight", 1e-4),
+    "wide_resnet50": _classifier("wide_resnet50_2", "bn3.weight", 1e-4),
     "densenet121": _classifier("densenet121", "", 1e-4, side=128),
+    "mobilenet_v2": _classifier("mobilenet_v2", "conv.3.weight", 1e-5, side=128, dropout=0.0),
+    "efficientnet_b0": _classifier(
+        "efficientnet_b0",
+        "block.3.1.weight",
+        1e-3,
+        side=128,
+        dropout=0.0,
+        stochastic_depth_prob=0.0,
+    ),
     "smp_unet_resnet18": _smp_unet("resnet18", "bn2.weight"),
     "smp_unet_resnet34": _smp_unet("resnet34", "bn2.weight"),
     "smp_unet_resnet50": _smp_unet("resnet50", "bn3.weight"),
+    "smp_unet_plus_plus_resnet18": _smp(smp.UnetPlusPlus, "resnet18", "bn2.weight"),
+    "smp_linknet_resnet18": _smp(smp.Linknet, "resnet18", "bn2.weight"),
+    "smp_fpn_resnet18": _smp(smp.FPN, "resnet18", "bn2.weight", decoder_dropout=0.0),
+    "smp_fpn_resnet50": _smp(smp.FPN, "resnet50", "bn3.weight", lr=1e-5, decoder_dropout=0.0),
+    "smp_psp_resnet18": _smp(smp.PSPNet, "resnet18", "bn2.weight", psp_dropout=0.0),
+    "smp_deeplab_v3_resnet18": _smp(
+        smp.DeepLabV3, "resnet18", "bn2.weight", decoder_aspp_dropout=0.0
+    ),
+    "smp_deeplab_v3_plus_resnet18": _smp(
+        smp.DeepLabV3Plus, "resnet18", "bn2.weight", decoder_aspp_dropout=0.0
+    ),
+    "smp_unet_mobilenet_v2": _smp(smp.Unet, "mobilenet_v2", "conv.3.weight", 1e-5, side=128),
+    "smp_unet_vgg16_bn": _smp(smp.Unet, "vgg16_bn", "", 1e-4),
+    "smp_unet_timm_efficientnet_b0": _smp(
+        smp.Unet, "timm-efficientnet-b0", "bn3.weight", 1e-4, side=128
+    ),
+    "smp_deeplab_v3_plus_mobilenet_v2": _smp(
+        smp.DeepLabV3Plus,
+        "mobilenet_v2",
+        "conv.3.weight",
+        1e-6,
+        side=128,
+        decoder_aspp_dropout=0.0,
+    ),
     "monai_basic_unet": _basic_unet((1, 1, 224, 224), (1, 1, 97, 131)),
     "monai_basic_unet_3d": _basic_unet((1, 1, 32, 40, 33), dims=3, features=(4, 4, 8, 16, 32, 6)),
     "monai_basic_unet_wide": _basic_unet((1, 1, 64, 80), features=(8, 16, 24, 32, 40, 12)),

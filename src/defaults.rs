@@ -1,6 +1,8 @@
 //! Default numbers of the configurations' fields, for files that leave them out. `new` of each configuration sets the
 //! same: `tests/short_files.rs` compares them.
 
+use alloc::vec::Vec;
+
 use crate::shape::PerAxis;
 
 pub(crate) fn one() -> PerAxis {
@@ -45,6 +47,26 @@ pub(crate) const fn image_channels() -> usize {
 /// The channels of the stem of ResNet and DenseNet.
 pub(crate) const fn width() -> usize {
     64
+}
+
+/// The dilations of atrous spatial pyramid pooling.
+pub(crate) fn atrous_rates() -> Vec<PerAxis> {
+    [12, 24, 36].map(PerAxis::from).into()
+}
+
+/// The dropout after atrous spatial pyramid pooling.
+pub(crate) const fn aspp_dropout() -> f64 {
+    0.5
+}
+
+/// The dropout of channels in decoders.
+pub(crate) const fn decoder_dropout() -> f64 {
+    0.2
+}
+
+/// The channels of a feature pyramid.
+pub(crate) const fn pyramid_channels() -> usize {
+    256
 }
 
 /// The channels that a layer of DenseNet adds.

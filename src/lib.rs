@@ -8,9 +8,13 @@ extern crate alloc;
 
 mod cpu;
 mod defaults;
+mod distance_transform;
 pub mod fuse;
 mod graph;
 mod layers;
+pub mod loss;
+pub mod metric;
+pub mod neck;
 pub mod net;
 pub mod plan;
 mod setters;
@@ -28,14 +32,14 @@ pub use fuse::{
     SkipConcat, SkipConcatConfig, UpsampleConcat, UpsampleConcatConfig,
 };
 pub use graph::window::Padding;
-pub use layers::{BlockOrder, DropPath, Layer};
+pub use layers::{BlockOrder, ChannelDropout, DropPath, Layer};
 pub use plan::Trace;
 pub use shape::{Axis, PerAxis, ShapeError};
 
 #[doc = include_str!("../docs/fused.md")]
 pub mod fused {
     #[cfg(feature = "kernels")]
-    pub use crate::cpu::buffers::keep_at_most;
+    pub use crate::cpu::{buffers::keep_at_most, limit_vectors};
 }
 
 #[cfg(feature = "weights")]

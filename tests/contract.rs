@@ -5,6 +5,8 @@
 //! drive the values on every device, the gradients to every input and parameter on every device
 //! and against finite differences in f64, saving and loading, odd sizes, and the errors.
 
+#[path = "contract/decoders.rs"]
+mod decoders;
 #[path = "support/devices.rs"]
 mod devices;
 #[path = "support/reference.rs"]
@@ -742,7 +744,14 @@ fn norm_relu_conv<const R: usize>(block: &ConvNormAct<R>, x: &Array) -> Array {
 }
 
 fn rows() -> Vec<Box<dyn Contract>> {
-    let groups = [convolutions(), scales(), skips(), fusions(), networks()];
+    let groups = [
+        convolutions(),
+        scales(),
+        skips(),
+        fusions(),
+        networks(),
+        decoders::rows(),
+    ];
     groups.into_iter().flatten().collect()
 }
 

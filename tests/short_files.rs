@@ -3,11 +3,15 @@
 use burn_skip::block::{ConvNormActConfig, ConvStyle, DoubleConvConfig};
 use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
 use burn_skip::down::DownConfig;
+use burn_skip::fuse::{AsppConfig, PyramidPoolingConfig};
+use burn_skip::neck::FpnConfig;
 use burn_skip::net::{
-    DenseNetEncoderConfig, NetConfig, PlainEncoderConfig, ResNetEncoderConfig, UnetConfig,
-    UnetDecoderConfig,
+    ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip, DenseNetEncoderConfig, EncoderConfig,
+    FpnDecoderConfig, LinknetDecoderConfig, NetConfig, PlainEncoderConfig, PspDecoderConfig,
+    ResNetEncoderConfig, SegmentationConfig, UnetConfig, UnetDecoderConfig,
+    UnetPlusPlusDecoderConfig,
 };
-use burn_skip::norm::NormConfig;
+use burn_skip::norm::{LayerNormConfig, NormConfig};
 use burn_skip::pool::{PoolConfig, PoolKind};
 use burn_skip::up::UpConfig;
 use burn_skip::{BranchConfig, FuseConfig, SkipAddConfig, SkipConcatConfig, UpsampleConcatConfig};
@@ -65,7 +69,32 @@ fn what_a_file_leaves_out_is_what_new_sets() {
         &DenseNetEncoderConfig::densenet121(),
         r#"{"depths": [6, 12, 24, 16]}"#,
     );
+    assert_short(
+        &ConvNextEncoderConfig::new(vec![8], vec![2]),
+        r#"{"widths": [8], "depths": [2]}"#,
+    );
     assert_short(&UnetDecoderConfig::new(vec![8]), r#"{"widths": [8]}"#);
+    assert_short(
+        &UnetPlusPlusDecoderConfig::new(vec![8]),
+        r#"{"widths": [8]}"#,
+    );
+    assert_short(&LinknetDecoderConfig::new(), "{}");
+    assert_short(&FpnDecoderConfig::new(), "{}");
+    assert_short(&PspDecoderConfig::new(), "{}");
+    assert_short(&DeepLabDecoderConfig::v3(), "{}");
+    assert_short(&DeepLabSkip::default(), "{}");
+    assert_short(&FpnConfig::new(256), "{}");
+    assert_short(&AsppConfig::new([4, 2]), r#"{"channels": [4, 2]}"#);
+    assert_short(
+        &PyramidPoolingConfig::new(4, 1),
+        r#"{"channels": 4, "branch_channels": 1}"#,
+    );
+    assert_short(&LayerNormConfig::new(4), r#"{"channels": 4}"#);
+    let resnet = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+    assert_short(
+        &SegmentationConfig::smp_fpn(resnet, 2),
+        r#"{"encoder": {"ResNet": {"block": "Basic", "depths": [2, 2, 2, 2]}}, "decoder": {"Fpn": {}}, "out_channels": 2}"#,
+    );
     let branches = vec![BranchConfig::new(4); 2];
     assert_short(
         &FuseConfig::new(branches, burn_skip::merge::Merge::Add),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn_skip::block::{ConvNormAct, ConvNormActConfig};
-use burn_skip::net::{ResNet, ResNetBlock, ResNetEncoderConfig};
+use burn_skip::net::{EncoderConfig, ResNet, ResNetBlock, ResNetEncoderConfig};
 use burn_skip::norm::NormConfig;
 use burn_skip::weights::{Architecture, Mismatch, Names, WeightsError, WeightsFile, save};
 use safetensors::Dtype;
@@ -199,9 +199,8 @@ fn a_network_that_cannot_be_built_is_not_detected() {
         let file = WeightsFile::from_safetensors(bytes).unwrap();
         // (A network that is detected is built, which panics where it cannot be.)
         Architecture::detect(&file).map(|found| match found {
-            Architecture::ResNet { encoder, classes } => {
-                let device = Device::flex();
-                let mut net: ResNet = ResNet::new(encoder.init(&device), classes, &device);
+            Architecture::Torchvision(config) => {
+                let mut net = config.init::<4>(&Device::flex());
                 let names = Names::torchvision_resnet();
                 file.load_into(&mut net, &names).unwrap_err().to_string()
             }
@@ -493,10 +492,13 @@ fn an_architecture_is_found_by_its_sizes() {
         found.to_string(),
         "torchvision ResNet of Bottleneck blocks [1, 2], 2 channels, 7 classes"
     );
-    let Architecture::ResNet { encoder, classes } = &found else {
+    let Architecture::Torchvision(config) = &found else {
         panic!("another architecture");
     };
-    assert_eq!((encoder.width, *classes), (4, 7));
+    let EncoderConfig::ResNet(encoder) = &config.encoder else {
+        panic!("another encoder");
+    };
+    assert_eq!((encoder.width, config.classes), (4, 7));
     assert!(Architecture::detect(&WeightsFile::open(tiny_file("tiny.pth")).unwrap()).is_none());
     // With other classes, all but the head.
     let mut other: ResNet = ResNet::new(encoder.init(&device), 3, &device);

@@ -1,5 +1,6 @@
 """A network of burn-skip in PyTorch: the operations of its plan, with its weights."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -33,9 +34,9 @@ class Elementwise(nn.Module):
         super().__init__()
         self.function = {"Sum": torch.add, "Product": torch.mul, "Max": torch.maximum}[kind]
 
-    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         """The sum, product or maximum."""
-        return self.function(first, second)
+        return functools.reduce(self.function, maps)
 
 
 class Concat(nn.Module):
@@ -56,10 +57,11 @@ class Resize(nn.Module):
     def __init__(self, mode: Any, size: list[int]) -> None:
         super().__init__()
         self.size = size
-        if mode == "Nearest":
-            self.options: dict[str, Any] = {"mode": "nearest"}
-        elif mode == {"Linear": "HalfPixel"}:
-            self.options = {"mode": RESIZES[len(size)], "align_corners": False}
+        if mode in ("Nearest", "Area"):
+            self.options: dict[str, Any] = {"mode": mode.lower()}
+        elif mode in ({"Linear": "HalfPixel"}, {"Linear": "AlignCorners"}):
+            corners = mode["Linear"] == "AlignCorners"
+            self.options = {"mode": RESIZES[len(size)], "align_corners": corners}
         else:
             raise NotImplementedError(f"resize {mode}")
 
@@ -78,6 +80,27 @@ class GlobalMean(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A number for each channel."""
         return x.mean(self.axes, keepdim=self.keep)
+
+
+class LayerNorm(nn.LayerNorm):
+    """A layer norm over the channels, which come first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The normalised map, in the same layout."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class Scale(nn.Module):
+    """A factor for each channel."""
+
+    def __init__(self, channels: int, axes: int) -> None:
+        super().__init__()
+        self.layer_scale = nn.Parameter(torch.ones(channels))
+        self.shape = [channels] + [1] * (axes - 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The scaled map."""
+        return x * self.layer_scale.reshape(self.shape)
 
 
 def symmetric(padding: list[dict[str, int]]) -> list[int]:
@@ -104,13 +127,13 @@ def _conv(numbers: Node, node: Node) -> nn.Module:
 def _conv_transpose(numbers: Node, node: Node) -> nn.Module:
     axes = len(numbers["kernel_size"])
     build = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[axes]
-    sizes = zip(numbers["kernel_size"], numbers["stride"], numbers["dilation"], strict=True)
-    if any(kernel != stride or dilation != 1 for kernel, stride, dilation in sizes):
+    if any(dilation != 1 for dilation in numbers["dilation"]):
         raise NotImplementedError(f"transposed convolution {numbers}")
     return build(
         *numbers["channels"],
         numbers["kernel_size"],
         numbers["stride"],
+        symmetric(numbers["padding"]),
         groups=numbers["groups"],
         bias=numbers["bias"],
     )
@@ -123,6 +146,8 @@ def _norm(kind: Any, node: Node) -> nn.Module:
     if kind == "Instance":
         build = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[axes]
         return build(channels, affine=True)
+    if kind == "Layer":
+        return LayerNorm(channels, eps=1e-6)  # as ConvNeXt's; the plan does not say
     return nn.GroupNorm(kind["Group"]["groups"], channels)
 
 
@@ -176,6 +201,10 @@ def module(node: Node, in_place: bool) -> nn.Module:
             return _pool(numbers, node)
         case "Resize":
             return Resize(numbers, shape[2:])
+        case "Scale":
+            return Scale(shape[1], len(shape))
+        case "Dropout" | "ChannelDropout":
+            return nn.Identity()  # the rows have a probability of 0
         case "Concat":
             return Concat(numbers["reversed"])
         case "Elementwise":

@@ -5,11 +5,13 @@ use burn_skip::block::{ConvNormActConfig, ConvStyle, LayerOrder};
 use burn_skip::gate::GateConfig;
 use burn_skip::merge::Order;
 use burn_skip::net::{
-    ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig, UnetConfig,
+    ClassifierConfig, ConvNextEncoderConfig, DeepLabDecoderConfig, DenseNetEncoderConfig,
+    EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig, MobileNetV2EncoderConfig,
+    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig, UnetConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::up::UpConfig;
-use burn_skip::{Padding, SkipAddConfig, SkipConcatConfig, UpsampleConcatConfig};
+use burn_skip::{Padding, SkipConcatConfig, UpsampleConcatConfig};
 
 use crate::part::PartConfig;
 use crate::work::{At, Network, Work};
@@ -27,6 +29,7 @@ pub fn rows() -> Vec<Row> {
     let mut rows = vec![up_block(), dense_block(), unet_r18()];
     rows.extend(volumes_and_signals());
     rows.extend(unets());
+    rows.extend(segmentation());
     rows.extend(classifiers());
     rows.extend(layers());
     rows
@@ -148,6 +151,36 @@ fn unets() -> Vec<Row> {
     ]
 }
 
+/// segmentation_models.pytorch's other decoders, without dropout, so that a step of training can be compared.
+fn segmentation() -> Vec<Row> {
+    let map = [1, 3, 256, 256];
+    let resnet18 = || EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+    let resnet50 = ResNetEncoderConfig::resnet50;
+    let dilated = EncoderConfig::ResNet(resnet50().with_output_stride(16));
+    let fpn = SegmentationConfig {
+        decoder: FpnDecoderConfig::new().with_dropout(0.0).into(),
+        ..SegmentationConfig::smp_fpn(EncoderConfig::ResNet(resnet50()), 1)
+    };
+    let deeplab = SegmentationConfig {
+        decoder: DeepLabDecoderConfig::v3_plus().with_dropout(0.0).into(),
+        ..SegmentationConfig::smp_deeplab_v3_plus(dilated, 1)
+    };
+    let shallow = ResNetEncoderConfig::new(ResNetBlock::Basic, vec![2, 2]);
+    let psp = SegmentationConfig {
+        decoder: PspDecoderConfig::new().with_dropout(0.0).into(),
+        ..SegmentationConfig::smp_psp(EncoderConfig::ResNet(shallow), 1)
+    };
+    let nested = SegmentationConfig::smp_unet_plus_plus(resnet18(), 1);
+    let linknet = SegmentationConfig::smp_linknet(resnet18(), 1);
+    vec![
+        row("fpn_r50", fpn, map, &[1], 2),
+        row("deeplab_v3_plus_r50", deeplab, map, &[1], 2),
+        row("psp_r18", psp, map, &[1], 2),
+        row("unet_plus_plus_r18", nested, map, &[1], 2),
+        row("linknet_r18", linknet, map, &[1], 2),
+    ]
+}
+
 fn classifiers() -> Vec<Row> {
     const BATCHES: &[usize] = &[1, 8];
     let map = [1, 3, 224, 224];
@@ -155,12 +188,16 @@ fn classifiers() -> Vec<Row> {
     let resnet18 = on(EncoderConfig::ResNet(ResNetEncoderConfig::resnet18()));
     let resnet50 = on(EncoderConfig::ResNet(ResNetEncoderConfig::resnet50()));
     let densenet = on(EncoderConfig::DenseNet(DenseNetEncoderConfig::densenet121()));
+    let convnext = on(EncoderConfig::ConvNext(ConvNextEncoderConfig::tiny()));
+    let mobilenet = on(EncoderConfig::MobileNetV2(MobileNetV2EncoderConfig::new()));
+    let efficientnet = on(EncoderConfig::EfficientNet(EfficientNetEncoderConfig::b0()));
     vec![
         row("resnet18", resnet18, map, BATCHES, 4),
         row("resnet50", resnet50, map, BATCHES, 4),
         row("densenet121", densenet, map, BATCHES, 4),
-        row("mobilenet_v2", mobilenet_v2(), map, BATCHES, 4),
-        row("efficientnet_b0", efficientnet_b0(), map, BATCHES, 4),
+        row("convnext_tiny", convnext, map, &[1], 2),
+        row("mobilenet_v2", mobilenet, map, BATCHES, 4),
+        row("efficientnet_b0", efficientnet, map, BATCHES, 4),
     ]
 }
 
@@ -169,99 +206,6 @@ fn conv(channels: [usize; 2], kernel: usize, stride: usize) -> ConvNormActConfig
     ConvNormActConfig::new(channels, kernel)
         .with_stride(stride)
         .with_padding(Padding::explicit(kernel / 2))
-}
-
-/// What an inverted bottleneck is made with.
-struct Inverted {
-    activation: ActivationConfig,
-    squeeze: bool,
-}
-
-impl Inverted {
-    fn conv(&self, channels: [usize; 2], kernel: usize, stride: usize) -> PartConfig {
-        let conv = conv(channels, kernel, stride);
-        PartConfig::Conv(conv.with_activation(self.activation))
-    }
-
-    /// A pointwise convolution to `expansion` times the channels, a depthwise one, and a pointwise one back.
-    fn blocks(
-        &self,
-        channels: [usize; 2],
-        expansion: usize,
-        kernel: usize,
-        stride: usize,
-    ) -> PartConfig {
-        let [from, to] = channels;
-        let wide = from * expansion;
-        let mut block = Vec::new();
-        if expansion > 1 {
-            block.push(self.conv([from, wide], 1, 1));
-        }
-        let depthwise = conv([wide, wide], kernel, stride).with_groups(wide);
-        let depthwise = depthwise.with_activation(self.activation);
-        block.push(PartConfig::Conv(depthwise));
-        if self.squeeze {
-            block.push(PartConfig::Gate(GateConfig::se(4 * expansion), wide));
-        }
-        block.push(PartConfig::Conv(
-            conv([wide, to], 1, 1).with_activation(None),
-        ));
-        if from == to && stride == 1 {
-            let sum = SkipAddConfig::new(channels).with_activation(None);
-            PartConfig::Add(sum, block)
-        } else {
-            PartConfig::Chain(block)
-        }
-    }
-
-    /// Stages of (expansion, kernel, stride, channels, depth), from 32 channels at half of the size.
-    fn network(&self, stages: &[[usize; 5]]) -> Vec<PartConfig> {
-        let mut parts = vec![self.conv([3, 32], 3, 2)];
-        let mut from = 32;
-        for &[expansion, kernel, stride, to, depth] in stages {
-            for index in 0..depth {
-                let stride = if index == 0 { stride } else { 1 };
-                parts.push(self.blocks([from, to], expansion, kernel, stride));
-                from = to;
-            }
-        }
-        parts.push(self.conv([from, 1280], 1, 1));
-        parts
-    }
-}
-
-/// The convolutions of MobileNetV2 (arXiv:1801.04381).
-fn mobilenet_v2() -> Vec<PartConfig> {
-    let inverted = Inverted {
-        activation: ActivationConfig::Relu6,
-        squeeze: false,
-    };
-    inverted.network(&[
-        [1, 3, 1, 16, 1],
-        [6, 3, 2, 24, 2],
-        [6, 3, 2, 32, 3],
-        [6, 3, 2, 64, 4],
-        [6, 3, 1, 96, 3],
-        [6, 3, 2, 160, 3],
-        [6, 3, 1, 320, 1],
-    ])
-}
-
-/// The convolutions and gates of EfficientNet-B0 (arXiv:1905.11946), the gates with ReLU.
-fn efficientnet_b0() -> Vec<PartConfig> {
-    let inverted = Inverted {
-        activation: ActivationConfig::Silu,
-        squeeze: true,
-    };
-    inverted.network(&[
-        [1, 3, 1, 16, 1],
-        [6, 3, 2, 24, 2],
-        [6, 5, 2, 40, 2],
-        [6, 3, 2, 80, 3],
-        [6, 5, 1, 112, 3],
-        [6, 5, 2, 192, 4],
-        [6, 3, 1, 320, 1],
-    ])
 }
 
 /// Single convolutions with batch norm and ReLU.

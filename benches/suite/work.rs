@@ -6,7 +6,10 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
-use burn_skip::net::{AnyEncoder, Classifier, ClassifierConfig, Unet, UnetConfig};
+use burn_skip::net::{
+    AnyEncoder, AnySegmentationModel, Classifier, ClassifierConfig, Decoder, SegmentationConfig,
+    SegmentationModel, Unet, UnetConfig,
+};
 use burn_skip::plan::Plan;
 use burn_skip::weights::{Names, save};
 use burn_skip::{Layer, Trace, UpsampleConcat, UpsampleConcatConfig};
@@ -40,7 +43,15 @@ impl<const R: usize> Network<R> for UnetConfig {
     }
 }
 
-impl<const R: usize> Run<R> for Unet<R> {
+impl<const R: usize> Network<R> for SegmentationConfig {
+    type Module = AnySegmentationModel<R>;
+
+    fn build(&self, device: &Device) -> Self::Module {
+        self.init(device)
+    }
+}
+
+impl<D: Decoder<R> + 'static, const R: usize> Run<R> for SegmentationModel<AnyEncoder<R>, D, R> {
     fn run(&self, maps: Vec<Tensor<R>>) -> Tensor<2> {
         Layer::forward(self, only(maps)).flatten(1, R - 1)
     }

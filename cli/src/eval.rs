@@ -51,7 +51,7 @@ pub struct EvalArgs {
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &EvalArgs) -> Result<()> {
     let device = args.device.open()?;
-    let Trained { unet, task, .. } = Trained::open(&args.model, &device)?;
+    let Trained { net, task, .. } = Trained::open(&args.model, &device)?;
     let mut all = Overlap::default();
     let pairs = pairs(args.data.as_deref())?;
     for pair in &pairs {
@@ -60,7 +60,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
             (_, sample) = Data::split(&sample, &pair.image)?;
         }
         let bar = args.reporter.shows_progress();
-        let predicted = args.tiles.predict(&unet, &sample.image, &device, bar)?;
+        let predicted = args.tiles.predict(&net, &sample.image, &device, bar)?;
         let overlap = Overlap::between(
             &sample.judged(&predicted),
             &sample.judged(&sample.mask),

@@ -37,7 +37,7 @@ enum Whose {
     Own,
     /// Those of MONAI's BasicUNet
     Monai,
-    /// Those of segmentation_models.pytorch's Unet on a ResNet
+    /// Those of segmentation_models.pytorch's network of this encoder and this decoder
     Smp,
 }
 
@@ -47,14 +47,15 @@ enum Whose {
 /// When the network has a tensor that has no such name, or a file is at fault.
 pub fn run(args: &ExportArgs) -> Result<()> {
     ending::check("--out", &args.out, "safetensors")?;
-    let Trained { unet, file, .. } = Trained::open(&args.model, &Device::flex())?;
+    let Trained { net, file, .. } = Trained::open(&args.model, &Device::flex())?;
     distinct::check([file.as_path()], [("--out", args.out.as_path())])?;
     let names = match args.names {
         Whose::Own => Names::own(),
         Whose::Monai => Names::monai_basic_unet(),
-        Whose::Smp => Names::smp_unet_resnet(),
+        Whose::Smp => Names::smp(&net.config())
+            .ok_or("--names smp: segmentation_models.pytorch has no such encoder")?,
     };
-    save(&unet, &args.out, &names)?;
+    save(&net, &args.out, &names)?;
     let whose = match args.names {
         Whose::Own => " of a module with the same fields",
         Whose::Monai | Whose::Smp => "",

@@ -65,10 +65,10 @@ pub struct PredictArgs {
 pub fn run(args: &PredictArgs) -> Result<()> {
     args.check_files()?;
     let device = args.device.open()?;
-    let Trained { unet, task, .. } = Trained::open(&args.model, &device)?;
+    let Trained { net, task, .. } = Trained::open(&args.model, &device)?;
     let (image, truth) = args.read(task)?;
     let bar = args.reporter.shows_progress();
-    let predicted = args.tiles.predict(&unet, &image, &device, bar)?;
+    let predicted = args.tiles.predict(&net, &image, &device, bar)?;
 
     if let Some(mask) = &args.mask {
         atomic::write(mask, &predicted.mask_png(task.classes)?)?;

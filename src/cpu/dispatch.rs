@@ -4,12 +4,14 @@ use burn::tensor::Tensor;
 
 mod activation;
 mod conv;
+mod layer_norm;
 mod norm;
 mod pool;
 mod resample;
 
 pub(crate) use activation::activate;
 pub(crate) use conv::{ConvInputs, Convolution, TransposedConvolution, conv, conv_transpose};
+pub(crate) use layer_norm::layer_norm;
 pub(crate) use norm::{GroupNorm, batch_norm, group_norm, read_through_norm};
 pub(crate) use pool::{MaxPool, max_pool};
 pub(crate) use resample::resample;

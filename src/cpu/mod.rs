@@ -25,12 +25,15 @@ mod nearest;
 pub(crate) mod policy;
 mod weight_cache;
 
+#[cfg(feature = "kernels")]
+pub use kernels::limit_vectors;
 pub use lazy_concat::{LazyConcat, Part};
 
 pub(crate) use axis_map::{AxisMap, around, map_axes, repeats, select};
 pub(crate) use dispatch::{
     ConvInputs, Convolution, GroupNorm, MaxPool, Outcome, TransposedConvolution, activate,
-    batch_norm, conv, conv_transpose, group_norm, max_pool, read_through_norm, resample,
+    batch_norm, conv, conv_transpose, group_norm, layer_norm, max_pool, read_through_norm,
+    resample,
 };
 pub(crate) use epilogue::{Epilogue, fuses_activation};
 pub(crate) use weight_cache::PreparedWeight;

@@ -1,6 +1,7 @@
 //! Fusions: layers that merge feature maps of different shapes.
 
 mod align;
+mod aspp;
 mod branch;
 mod direct_sum;
 pub mod fit;
@@ -9,14 +10,17 @@ mod flatten_pad_reshape;
 mod fuse;
 pub mod gate;
 pub mod merge;
+mod pyramid_pooling;
 mod skip_add;
 mod skip_concat;
 mod upsample_concat;
 
+pub use aspp::{Aspp, AsppConfig};
 pub use branch::{Branch, BranchConfig, BranchGate};
 pub use direct_sum::DirectSum;
 pub use flatten_pad_reshape::FlattenPadReshape;
 pub use fuse::{Fuse, FuseConfig};
+pub use pyramid_pooling::{PyramidPooling, PyramidPoolingConfig};
 pub use skip_add::{Shortcut, SkipAdd, SkipAddConfig};
 pub use skip_concat::{SkipConcat, SkipConcatConfig};
 pub use upsample_concat::{UpsampleConcat, UpsampleConcatConfig};

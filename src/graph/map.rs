@@ -1,10 +1,11 @@
 //! [`Map`]: a feature map of a plan, without values.
 
-use alloc::vec::Vec;
+use alloc::{format, vec::Vec};
 
 use serde::Serialize;
 
 use super::Grid;
+use crate::shape::ShapeError;
 
 /// A feature map without values: its shape, and where its positions lie on the input of the network.
 ///
@@ -44,6 +45,23 @@ impl<const R: usize> Map<R> {
         let before = self.grid.as_ref()?.iter().copied().enumerate();
         Some(before.map(|(n, before)| grid(n, before)).collect())
     }
+}
+
+/// Refuses maps with other channels than those that a decoder or a neck was built for.
+pub(crate) fn check_maps<const R: usize>(
+    layer: &str,
+    maps: &[Map<R>],
+    expected: &[usize],
+) -> Result<(), ShapeError> {
+    let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+    if channels == expected {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        layer,
+        format!("the maps have {channels:?} channels, expected {expected:?}"),
+        "Give the maps of the encoder that it was built for, the finest first",
+    ))
 }
 
 /// A map in a plan.

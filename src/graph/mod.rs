@@ -27,6 +27,7 @@ pub use record::Record;
 pub use resize_mode::{ResizeMode, Sampling};
 pub use transposed_window::TransposedPadding;
 
+pub(crate) use map::check_maps;
 pub(crate) use transposed_window::{
     TransposedWindow, full_size, solve_kernel, solve_paddings, transposed_size,
 };

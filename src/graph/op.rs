@@ -83,6 +83,8 @@ pub enum Op {
     Scale,
     /// Values are dropped in training.
     Dropout,
+    /// Whole channels are dropped in training.
+    ChannelDropout,
     /// Whole samples are dropped in training.
     DropPath,
     /// Positions are added around the map.
@@ -159,6 +161,8 @@ pub enum NormKind {
     },
     /// Each channel of a sample.
     Instance,
+    /// The channels of each position.
+    Layer,
 }
 
 /// How maps of one shape become one.

@@ -168,9 +168,20 @@ impl Planner {
         input: [usize; R],
         trace: impl FnOnce(&mut Self, &Map<R>) -> Result<Vec<Map<R>>, ShapeError>,
     ) -> Result<Vec<[usize; R]>, ShapeError> {
+        Self::output_shapes_of_maps(&[input], |planner, maps| trace(planner, &maps[0]))
+    }
+
+    /// As [`output_shape_of_maps`](Self::output_shape_of_maps), with several outputs.
+    pub(crate) fn output_shapes_of_maps<const R: usize>(
+        inputs: &[[usize; R]],
+        trace: impl FnOnce(&mut Self, &[Map<R>]) -> Result<Vec<Map<R>>, ShapeError>,
+    ) -> Result<Vec<[usize; R]>, ShapeError> {
         let mut planner = Self::new(Mode::Silent);
-        let x = planner.map(input, None);
-        let maps = trace(&mut planner, &x)?;
+        let maps: Vec<_> = inputs
+            .iter()
+            .map(|&input| planner.map(input, None))
+            .collect();
+        let maps = trace(&mut planner, &maps)?;
         Ok(maps.into_iter().map(|map| map.shape).collect())
     }
 

@@ -75,6 +75,11 @@ impl ResizeMode {
         Self::Linear(Sampling::HalfPixel)
     }
 
+    /// Linear interpolation with the corners aligned, PyTorch's `align_corners=True`.
+    pub const fn aligned_linear() -> Self {
+        Self::Linear(Sampling::AlignCorners)
+    }
+
     /// Cubic interpolation between pixel areas, PyTorch's default.
     pub const fn cubic() -> Self {
         Self::Cubic(Sampling::HalfPixel)

@@ -53,14 +53,7 @@ impl DropPath {
     /// # Errors
     /// When it is not in `[0, 1)`.
     pub fn validate(prob: f64) -> Result<(), ShapeError> {
-        if (0.0..1.0).contains(&prob) {
-            return Ok(());
-        }
-        Err(ShapeError::new(
-            "DropPath",
-            format!("the probability is {prob}"),
-            "Choose one in [0, 1)",
-        ))
+        check_probability("DropPath", prob)
     }
 }
 
@@ -74,16 +67,37 @@ impl<const R: usize> Trace<R> for DropPath {
 
 impl<const R: usize> Layer<R> for DropPath {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
-        let device = x.device();
-        if !self.training.is_enabled() || !device.is_autodiff() || self.prob == 0.0 {
-            return x;
-        }
-        let keep = 1.0 - self.prob;
-        let mut shape = [1; R];
-        shape[0] = x.dims()[0];
-        let kept = Tensor::random(shape, Distribution::Bernoulli(keep), (&device, x.dtype()));
-        x * kept.div_scalar(keep)
+        drop_blocks::<R, 1>(x, self.prob, &self.training)
     }
+}
+
+/// Drops blocks of values at random in training: each index of the first `AXES` axes is one block.
+pub(super) fn drop_blocks<const R: usize, const AXES: usize>(
+    x: Tensor<R>,
+    prob: f64,
+    training: &Param<Flag>,
+) -> Tensor<R> {
+    let device = x.device();
+    if !training.is_enabled() || !device.is_autodiff() || prob == 0.0 {
+        return x;
+    }
+    let keep = 1.0 - prob;
+    let mut shape = [1; R];
+    shape[..AXES].copy_from_slice(&x.dims()[..AXES]);
+    let kept = Tensor::random(shape, Distribution::Bernoulli(keep), (&device, x.dtype()));
+    x * kept.div_scalar(keep)
+}
+
+/// Checks the probability of a layer that drops values.
+pub(crate) fn check_probability(layer: &str, prob: f64) -> Result<(), ShapeError> {
+    if (0.0..1.0).contains(&prob) {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        layer,
+        format!("the probability is {prob}"),
+        "Choose one in [0, 1)",
+    ))
 }
 
 impl ModuleDisplay for DropPath {

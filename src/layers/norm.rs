@@ -6,6 +6,7 @@ use burn::nn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, norm::Norma
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+pub use super::layer_norm::{LayerNorm, LayerNormConfig};
 use crate::graph::{Map, NormKind, Op, Planner, Record};
 use crate::plan::Trace;
 use crate::shape::{ShapeError, check_not_empty, expect};

@@ -360,6 +360,23 @@ impl ModuleDisplay for Pool {
     }
 }
 
+/// The mean over all positions: a map of one position.
+pub(crate) fn global_mean<const R: usize>(x: Tensor<R>) -> Tensor<R> {
+    (2..R).fold(x, |mean, axis| mean.mean_dim(axis))
+}
+
+/// Records [`global_mean`].
+pub(crate) fn trace_global_mean<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+) -> Result<Map<R>, ShapeError> {
+    planner.leaf("Mean", &[x], || {
+        let mut shape = [1; R];
+        shape[..2].copy_from_slice(&x.shape[..2]);
+        Ok(Record::new(Op::GlobalMean, shape))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use burn::config::Config;
 use serde::{Deserialize, Serialize};
 
-use super::{ClassifierConfig, UnetConfig};
+use super::{ClassifierConfig, SegmentationConfig, UnetConfig};
 use crate::plan::{Plan, Trace};
 use crate::shape::ShapeError;
 
@@ -26,6 +26,8 @@ use crate::shape::ShapeError;
 pub enum NetConfig {
     /// [`Unet`](super::Unet): a value for each class at each position.
     Unet(UnetConfig),
+    /// [`AnySegmentationModel`](super::AnySegmentationModel): the same, by any encoder and any decoder.
+    Segmentation(SegmentationConfig),
     /// [`Classifier`](super::Classifier): a value for each class.
     Classifier(ClassifierConfig),
 }
@@ -33,6 +35,24 @@ pub enum NetConfig {
 impl Config for NetConfig {}
 
 impl NetConfig {
+    /// The encoder, the decoder and the head, if it has a value for each class at each position.
+    pub fn segmentation(&self) -> Option<SegmentationConfig> {
+        match self {
+            Self::Unet(config) => Some(config.clone().into()),
+            Self::Segmentation(config) => Some(config.clone()),
+            Self::Classifier(_) => None,
+        }
+    }
+
+    /// The channels of the image.
+    pub fn in_channels(&self) -> usize {
+        match self {
+            Self::Unet(config) => config.encoder.in_channels(),
+            Self::Segmentation(config) => config.encoder.in_channels(),
+            Self::Classifier(config) => config.encoder.in_channels(),
+        }
+    }
+
     /// The [plan](crate::plan) for an input of shape `input`, of three to five axes.
     ///
     /// # Errors
@@ -53,6 +73,7 @@ impl NetConfig {
     fn plan_of<const R: usize>(&self, input: [usize; R]) -> Plan {
         match self {
             Self::Unet(config) => config.plan(input),
+            Self::Segmentation(config) => config.plan(input),
             Self::Classifier(config) => config.plan(input),
         }
     }

@@ -10,17 +10,27 @@ mod config;
 mod decoder;
 mod encoder;
 mod segmentation;
+mod segmentation_config;
 mod unet;
 mod unet_file;
 
 pub use advice::{Advice, Change};
 pub use classifier::{Classifier, ClassifierConfig};
 pub use config::NetConfig;
-pub use decoder::{Decoder, UnetDecoder, UnetDecoderConfig};
+pub use decoder::{
+    AnyDecoder, Decoder, DecoderConfig, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip,
+    FpnDecoder, FpnDecoderConfig, LinknetDecoder, LinknetDecoderConfig, LinknetStep, PspDecoder,
+    PspDecoderConfig, UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder,
+    UnetPlusPlusDecoderConfig,
+};
 pub use encoder::{
-    AnyEncoder, DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig, Encoder,
-    EncoderConfig, PlainEncoder, PlainEncoderConfig, PlainLevel, ResNet, ResNetBlock,
-    ResNetEncoder, ResNetEncoderConfig, Residual,
+    AnyEncoder, ConvNextBlock, ConvNextEncoder, ConvNextEncoderConfig, DenseLayer, DenseNet,
+    DenseNetEncoder, DenseNetEncoderConfig, EfficientNetEncoder, EfficientNetEncoderConfig,
+    Encoder, EncoderConfig, InvertedBottleneck, InvertedResidual, InvertedStage,
+    MobileNetV2Encoder, MobileNetV2EncoderConfig, PlainEncoder, PlainEncoderConfig, PlainLevel,
+    ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual, VggEncoder,
+    VggEncoderConfig,
 };
 pub use segmentation::SegmentationModel;
+pub use segmentation_config::{AnySegmentationModel, SegmentationConfig};
 pub use unet::{Unet, UnetConfig};

@@ -6,9 +6,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{Decoder, Encoder};
+use crate::fuse::fit::Fit;
 use crate::graph::{Map, Planner};
 use crate::layers::conv::{Conv, LazyConcat};
 use crate::layers::layer::Layer;
+use crate::layers::resize::ResizeMode;
 use crate::plan::Trace;
 use crate::shape::{ShapeError, expect, spatial};
 
@@ -19,11 +21,11 @@ pub(super) const MODEL: &str = "SegmentationModel";
 /// convolution as the head. The parts may be yours or those of this crate; [`Unet`](super::Unet) is the model of
 /// an [`AnyEncoder`](super::AnyEncoder) and a [`UnetDecoder`](super::UnetDecoder).
 ///
-/// `y = head(decoder(encoder(x), size of x))`
+/// `y = resize(head(decoder(encoder(x), size of x)), size of x)`, the resize where there is one
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
-/// - output: `[batch, out_channels, spatial...]`, of the size that the decoder gives
+/// - output: `[batch, out_channels, spatial...]`, of the size that the decoder gives, or of the input
 ///
 /// # Example
 /// ```
@@ -46,16 +48,41 @@ pub struct SegmentationModel<E, D, const R: usize = 4> {
     pub decoder: D,
     /// From the channels of that map to those of the output.
     pub head: Conv<R>,
+    /// How the output is resized to the size of the image, if it is.
+    #[module(skip)]
+    pub resize: Option<ResizeMode>,
 }
 
 impl<E, D, const R: usize> SegmentationModel<E, D, R> {
-    /// A model of these parts.
+    /// A model of these parts, whose output has the size that the decoder gives.
     pub fn new(encoder: E, decoder: D, head: Conv<R>) -> Self {
         Self {
             encoder,
             decoder,
             head,
+            resize: None,
         }
+    }
+
+    /// Sets how the output is resized to the size of the image.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::Device;
+    /// use burn_skip::{Trace, conv::ConvConfig, resize::ResizeMode};
+    /// use burn_skip::net::{Encoder, FpnDecoderConfig, ResNetEncoderConfig, SegmentationModel};
+    ///
+    /// let device = Device::flex();
+    /// let encoder = ResNetEncoderConfig::resnet18().with_width(8).init::<4>(&device);
+    /// let decoder = FpnDecoderConfig::new().init(&encoder.feature_channels(), &device);
+    /// let net = SegmentationModel::new(encoder, decoder, ConvConfig::new([128, 2], 1).init(&device));
+    /// assert_eq!(net.output_shape([1, 3, 75, 60]).unwrap(), [1, 2, 19, 15]);
+    /// let net = net.with_resize(ResizeMode::linear());
+    /// assert_eq!(net.output_shape([1, 3, 75, 60]).unwrap(), [1, 2, 75, 60]);
+    /// ```
+    pub fn with_resize(mut self, resize: impl Into<Option<ResizeMode>>) -> Self {
+        self.resize = resize.into();
+        self
     }
 }
 
@@ -95,11 +122,16 @@ pub(super) fn trace_parts<const R: usize>(
     x: &Map<R>,
     encoder: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<R>>, ShapeError>,
     decoder: impl FnOnce(&mut Planner, &[Map<R>], &[usize]) -> Result<Map<R>, ShapeError>,
-    head: &impl Trace<R>,
+    (head, resize): (&impl Trace<R>, Option<ResizeMode>),
 ) -> Result<Map<R>, ShapeError> {
     let maps = encoder(planner.at("encoder"), x)?;
-    let decoded = decoder(planner.at("decoder"), &maps, spatial(&x.shape))?;
-    head.trace(planner.at("head"), &decoded)
+    let image = spatial(&x.shape);
+    let decoded = decoder(planner.at("decoder"), &maps, image)?;
+    let y = head.trace(planner.at("head"), &decoded)?;
+    match resize {
+        Some(mode) => Fit::Resize(mode).trace(planner.at(""), &y, image),
+        None => Ok(y),
+    }
 }
 
 impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Trace<R> for SegmentationModel<E, D, R> {
@@ -109,7 +141,7 @@ impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Trace<R> for SegmentationMode
             self.decoder.trace(planner, maps, image)
         };
         planner.node(MODEL, &[x], |planner| {
-            trace_parts(planner, x, encoder, decoder, &self.head)
+            trace_parts(planner, x, encoder, decoder, (&self.head, self.resize))
         })
     }
 }
@@ -123,7 +155,12 @@ impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Layer<R> for SegmentationMode
         let input = parts.dims();
         expect(self.output_shape(input));
         let maps = self.features(parts.into_tensor());
-        let decoded = self.decoder.forward_parts(maps, spatial(&input));
-        self.head.forward_parts(decoded)
+        let image = spatial(&input);
+        let decoded = self.decoder.forward_parts(maps, image);
+        let y = self.head.forward_parts(decoded);
+        match self.resize {
+            Some(mode) => Fit::Resize(mode).forward(y.into_tensor(), image).into(),
+            None => y,
+        }
     }
 }

@@ -240,7 +240,7 @@ impl<const R: usize> Trace<R> for UnetConfig {
             let decoder = |planner: &mut Planner, maps: &[Map<R>], image: &[usize]| {
                 self.decoder.trace(planner, maps, image)
             };
-            trace_parts(planner, x, encoder, decoder, &self.head())
+            trace_parts(planner, x, encoder, decoder, (&self.head(), None))
         })
     }
 }

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use super::sources::{Library, decoders, encoders, outputs};
 use super::{Names, WeightsFile};
 use crate::ShapeError;
+use crate::block::ConvStyle;
 use crate::net::{
-    ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, ResNetBlock,
-    ResNetEncoderConfig, UnetConfig,
+    ClassifierConfig, DecoderConfig, EncoderConfig, InvertedStage, NetConfig, SegmentationConfig,
+    UnetConfig,
 };
+use crate::resize::ResizeMode;
 
 /// A network of another library, with its sizes.
 ///
@@ -21,23 +24,17 @@ use crate::net::{
 /// assert_eq!(architecture.to_string(), text);
 /// ```
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // a program holds few
 pub enum Architecture {
-    /// torchvision's ResNet: a classifier.
-    ResNet {
-        /// Everything except the head.
-        encoder: ResNetEncoderConfig,
-        /// The number of classes.
-        classes: usize,
+    /// torchvision's classifier on an encoder.
+    Torchvision(ClassifierConfig),
+    /// segmentation_models.pytorch's network of an encoder and a decoder.
+    Smp {
+        /// The network.
+        config: SegmentationConfig,
+        /// The beginnings of the names of stages that the decoder does not read, and the network does not have.
+        unread: Vec<String>,
     },
-    /// torchvision's DenseNet: a classifier.
-    DenseNet {
-        /// Everything except the head.
-        encoder: DenseNetEncoderConfig,
-        /// The number of classes.
-        classes: usize,
-    },
-    /// segmentation_models.pytorch's `Unet` on a ResNet.
-    SmpUnet(UnetConfig),
     /// MONAI's `BasicUNet`.
     MonaiBasicUnet {
         /// The network.
@@ -54,30 +51,16 @@ impl Architecture {
     /// that no tensor depends on cannot be read from a file, and are those of the source's default: see
     /// [`assumed`](Self::assumed).
     pub fn detect(file: &WeightsFile) -> Option<Self> {
-        let detected = [
-            torchvision_resnet,
-            torchvision_densenet,
-            smp_unet,
-            monai_basic_unet,
-        ];
+        let detected = [torchvision, smp, monai_basic_unet];
         let found = detected.iter().find_map(|detect| detect(file))?;
         found.fits(file).then_some(found)
     }
 
     /// The network, and how many spatial axes its images have.
-    fn net(&self) -> (NetConfig, usize) {
-        let classifier = |encoder, &classes: &usize| {
-            let config = ClassifierConfig::new(encoder, classes);
-            (NetConfig::Classifier(config), 2)
-        };
+    pub fn net(&self) -> (NetConfig, usize) {
         match self {
-            Self::ResNet { encoder, classes } => {
-                classifier(EncoderConfig::ResNet(encoder.clone()), classes)
-            }
-            Self::DenseNet { encoder, classes } => {
-                classifier(EncoderConfig::DenseNet(encoder.clone()), classes)
-            }
-            Self::SmpUnet(config) => (NetConfig::Unet(config.clone()), 2),
+            Self::Torchvision(config) => (NetConfig::Classifier(config.clone()), 2),
+            Self::Smp { config, .. } => (NetConfig::Segmentation(config.clone()), 2),
             Self::MonaiBasicUnet { config, axes } => (NetConfig::Unet(config.clone()), *axes),
         }
     }
@@ -92,11 +75,7 @@ impl Architecture {
     /// How many parameters the network has.
     fn parameters(&self) -> Result<u64, ShapeError> {
         let (net, axes) = self.net();
-        let channels = match &net {
-            NetConfig::Unet(config) => config.encoder.in_channels(),
-            NetConfig::Classifier(config) => config.encoder.in_channels(),
-        };
-        let input = [&[1, channels], &[PLANNED_SIZE; 3][..axes]].concat();
+        let input = [&[1, net.in_channels()], &[PLANNED_SIZE; 3][..axes]].concat();
         let plan = net.plan(&input)?;
         match plan.error() {
             Some(error) => Err(error.clone()),
@@ -106,31 +85,86 @@ impl Architecture {
 
     /// The options that no tensor depends on, as the network is built with them. A network that was built with
     /// other options loads without an error, and gives other numbers.
-    pub fn assumed(&self) -> &'static str {
+    pub fn assumed(&self) -> String {
         match self {
-            Self::ResNet { .. } => {
-                "ReLU, batch norm with epsilon 1e-5, strides instead of dilations, max pool in the stem"
-            }
-            Self::DenseNet { .. } => {
-                "ReLU, batch norm with epsilon 1e-5, mean pools between the blocks"
-            }
-            Self::SmpUnet(_) => {
-                "ReLU, batch norm with epsilon 1e-5, nearest upsampling, strides instead of dilations, \
-                 no activation at the end"
+            Self::Torchvision(config) => assumed_of_classifier(&config.encoder).to_string(),
+            Self::Smp { config, .. } => {
+                let decoder = assumed_of_decoder(&config.decoder);
+                match assumed_of_encoder(&config.encoder) {
+                    Some(encoder) => format!("in the encoder {encoder}; {decoder}"),
+                    None => decoder.to_string(),
+                }
             }
             Self::MonaiBasicUnet { .. } => {
-                "leaky ReLU with slope 0.1, instance norm with epsilon 1e-5, transposed convolutions"
+                "leaky ReLU with slope 0.1, instance norm with epsilon 1e-5, transposed convolutions".into()
             }
         }
     }
 
     /// The names of the tensors in the file.
     pub fn names(&self) -> Names {
-        match self {
-            Self::ResNet { .. } => Names::torchvision_resnet(),
-            Self::DenseNet { .. } => Names::torchvision_densenet(),
-            Self::SmpUnet(_) => Names::smp_unet_resnet(),
-            Self::MonaiBasicUnet { .. } => Names::monai_basic_unet(),
+        let names = match self {
+            Self::Torchvision(config) => Names::torchvision(config),
+            Self::Smp { config, unread } => {
+                let ignoring = |names: Names, stage: &String| names.ignoring(stage);
+                Names::smp(config).map(|names| unread.iter().fold(names, ignoring))
+            }
+            Self::MonaiBasicUnet { .. } => Some(Names::monai_basic_unet()),
+        };
+        names.unwrap_or_else(Names::own)
+    }
+}
+
+/// What no tensor of torchvision's classifier on an encoder depends on.
+fn assumed_of_classifier(encoder: &EncoderConfig) -> &'static str {
+    match encoder {
+        EncoderConfig::DenseNet(_) => {
+            "ReLU, batch norm with epsilon 1e-5, mean pools between the blocks"
+        }
+        EncoderConfig::MobileNetV2(_) => {
+            "ReLU6, batch norm with epsilon 1e-5, the strides of the paper, no dropout before the last layer"
+        }
+        EncoderConfig::EfficientNet(_) => {
+            "SiLU, batch norm with epsilon 1e-5, the strides of the paper, neither stochastic depth nor dropout before \
+             the last layer"
+        }
+        EncoderConfig::ResNet(_)
+        | EncoderConfig::Plain(_)
+        | EncoderConfig::ConvNext(_)
+        | EncoderConfig::Vgg(_) => {
+            "ReLU, batch norm with epsilon 1e-5, strides instead of dilations, max pool in the stem"
+        }
+    }
+}
+
+/// What no tensor of an encoder depends on, where it is not what is said of the decoder.
+fn assumed_of_encoder(encoder: &EncoderConfig) -> Option<&'static str> {
+    match encoder {
+        EncoderConfig::MobileNetV2(_) => Some("ReLU6 and the strides of the paper"),
+        EncoderConfig::EfficientNet(_) => {
+            Some("SiLU, the strides of the paper and no stochastic depth")
+        }
+        _ => None,
+    }
+}
+
+/// What no tensor of SMP's network with a decoder depends on.
+fn assumed_of_decoder(decoder: &DecoderConfig) -> &'static str {
+    match decoder {
+        DecoderConfig::DeepLab(_) => {
+            "ReLU, batch norm with epsilon 1e-5, dilations of 12, 24 and 36 in the pyramid, an output stride of \
+             8 (DeepLabV3) or 16 (DeepLabV3Plus), no activation at the end"
+        }
+        DecoderConfig::Psp(_) => {
+            "ReLU, batch norm with epsilon 1e-5, means over 1, 2, 3 and 6 bins, no activation at the end"
+        }
+        DecoderConfig::Fpn(_) => {
+            "ReLU, batch norm with epsilon 1e-5, levels that are added, nearest upsampling, strides instead of \
+             dilations, no activation at the end"
+        }
+        DecoderConfig::Unet(_) | DecoderConfig::UnetPlusPlus(_) | DecoderConfig::Linknet(_) => {
+            "ReLU, batch norm with epsilon 1e-5, nearest upsampling, strides instead of dilations, \
+             no activation at the end"
         }
     }
 }
@@ -138,31 +172,82 @@ impl Architecture {
 /// The size of the images for which a network is planned, large enough for all of them.
 const PLANNED_SIZE: usize = 1 << 8;
 
+/// An encoder, in words.
+fn encoder_name(encoder: &EncoderConfig) -> String {
+    match encoder {
+        EncoderConfig::Plain(plain) => format!("plain encoder of widths {:?}", plain.widths),
+        EncoderConfig::ConvNext(convnext) => format!("ConvNeXt of blocks {:?}", convnext.depths),
+        EncoderConfig::Vgg(vgg) => {
+            let norm = if vgg.norm.is_some() {
+                " with norms"
+            } else {
+                ""
+            };
+            format!("VGG of convolutions {:?}{norm}", vgg.depths)
+        }
+        EncoderConfig::MobileNetV2(mobilenet) => {
+            let (widths, _) = widths_and_depths(&mobilenet.scaled_stages());
+            format!("MobileNetV2 of widths {widths:?}")
+        }
+        EncoderConfig::EfficientNet(efficientnet) => {
+            let (widths, depths) = widths_and_depths(&efficientnet.scaled_stages());
+            format!("EfficientNet of widths {widths:?}, blocks {depths:?}")
+        }
+        EncoderConfig::ResNet(resnet) => {
+            let groups = match (resnet.groups, resnet.group_width) {
+                (1, 64) => String::new(),
+                (groups, width) => format!(" in {groups} groups of {width}"),
+            };
+            format!(
+                "ResNet of {:?} blocks {:?}{groups}",
+                resnet.block, resnet.depths
+            )
+        }
+        EncoderConfig::DenseNet(densenet) => {
+            let (depths, growth) = (&densenet.depths, densenet.growth);
+            format!("DenseNet of blocks {depths:?}, growth {growth}")
+        }
+    }
+}
+
+/// The channels of each stage, and how many blocks it has.
+fn widths_and_depths(stages: &[InvertedStage]) -> (Vec<usize>, Vec<usize>) {
+    stages
+        .iter()
+        .map(|stage| (stage.channels, stage.depth))
+        .unzip()
+}
+
+/// The class of segmentation_models.pytorch with this decoder.
+fn smp_name(decoder: &DecoderConfig) -> &'static str {
+    match decoder {
+        DecoderConfig::Unet(_) => "Unet",
+        DecoderConfig::UnetPlusPlus(_) => "UnetPlusPlus",
+        DecoderConfig::Linknet(_) => "Linknet",
+        DecoderConfig::Fpn(_) => "FPN",
+        DecoderConfig::Psp(_) => "PSPNet",
+        DecoderConfig::DeepLab(config) if config.skip.is_some() => "DeepLabV3Plus",
+        DecoderConfig::DeepLab(_) => "DeepLabV3",
+    }
+}
+
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let resnet = |encoder: &ResNetEncoderConfig| {
-            format!("ResNet of {:?} blocks {:?}", encoder.block, encoder.depths)
-        };
         match self {
-            Self::ResNet { encoder, classes } => write!(
+            Self::Torchvision(config) => write!(
                 f,
-                "torchvision {}, {} channels, {classes} classes",
-                resnet(encoder),
-                encoder.in_channels
+                "torchvision {}, {} channels, {} classes",
+                encoder_name(&config.encoder),
+                config.encoder.in_channels(),
+                config.classes
             ),
-            Self::DenseNet { encoder, classes } => write!(
-                f,
-                "torchvision DenseNet of blocks {:?}, growth {}, {} channels, {classes} classes",
-                encoder.depths, encoder.growth, encoder.in_channels
-            ),
-            Self::SmpUnet(config) => {
-                let encoder = match &config.encoder {
-                    EncoderConfig::ResNet(encoder) => resnet(encoder),
-                    other => format!("{other:?}"),
-                };
+            Self::Smp { config, .. } => {
+                let encoder = encoder_name(&config.encoder);
+                let article = if encoder.starts_with('E') { "an" } else { "a" };
                 write!(
                     f,
-                    "segmentation_models.pytorch Unet on a {encoder}, {} channels, {} classes",
+                    "segmentation_models.pytorch {} on {article} {encoder}, {} channels, {} classes",
+                    smp_name(&config.decoder),
                     config.encoder.in_channels(),
                     config.out_channels
                 )
@@ -178,89 +263,61 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// How many tensors have the names of `first`, `first + 1`, ... without a gap.
-fn count(file: &WeightsFile, first: usize, name: &dyn Fn(usize) -> String) -> usize {
-    (first..)
-        .find(|&n| file.shape(&name(n)).is_none())
-        .map_or(0, |end| end - first)
+fn torchvision(file: &WeightsFile) -> Option<Architecture> {
+    let encoder = encoders::detect(file, Library::Torchvision)?;
+    let head = format!("{}.weight", encoders::head(&encoder)?);
+    let &[classes, _] = file.shape(&head)? else {
+        return None;
+    };
+    Some(Architecture::Torchvision(ClassifierConfig::new(
+        encoder, classes,
+    )))
 }
 
-/// The sizes of a ResNet whose names begin with `prefix`.
-fn resnet(file: &WeightsFile, prefix: &str) -> Option<ResNetEncoderConfig> {
-    let block_name = |stage, block, conv| format!("{prefix}layer{stage}.{block}.conv{conv}.weight");
-    let &[width, in_channels, _, _] = file.shape(&format!("{prefix}conv1.weight"))? else {
-        return None;
-    };
-    let block = match file.shape(&block_name(1, 0, 3)) {
-        Some(_) => ResNetBlock::Bottleneck,
-        None => ResNetBlock::Basic,
-    };
-    let stages = count(file, 1, &|stage| block_name(stage, 0, 1));
-    let depths: Vec<usize> = (1..=stages)
-        .map(|stage| count(file, 0, &|index| block_name(stage, index, 1)))
-        .collect();
-    let encoder = ResNetEncoderConfig::new(block, depths)
-        .with_in_channels(in_channels)
-        .with_width(width);
-    (stages <= MAX_STAGES).then_some(encoder)
-}
-
-/// The stages of a network: each halves the map and doubles the channels.
-const MAX_STAGES: usize = 6;
-
-fn torchvision_resnet(file: &WeightsFile) -> Option<Architecture> {
-    let &[classes, _] = file.shape("fc.weight")? else {
-        return None;
-    };
-    let encoder = resnet(file, "")?;
-    Some(Architecture::ResNet { encoder, classes })
-}
-
-fn torchvision_densenet(file: &WeightsFile) -> Option<Architecture> {
-    let conv = |block, layer, conv| {
-        format!("features.denseblock{block}.denselayer{layer}.conv{conv}.weight")
-    };
-    let &[width, in_channels, _, _] = file.shape("features.conv0.weight")? else {
-        return None;
-    };
-    let &[growth, inner, _, _] = file.shape(&conv(1, 1, 2))? else {
-        return None;
-    };
-    let &[classes, _] = file.shape("classifier.weight")? else {
-        return None;
-    };
-    let blocks = count(file, 1, &|block| conv(block, 1, 1));
-    let depths = (1..=blocks).map(|block| count(file, 1, &|layer| conv(block, layer, 1)));
-    let encoder = DenseNetEncoderConfig::new(depths.collect())
-        .with_in_channels(in_channels)
-        .with_width(width)
-        .with_growth(growth)
-        .with_bottleneck(inner.checked_div(growth)?);
-    (blocks <= MAX_STAGES).then_some(Architecture::DenseNet { encoder, classes })
-}
-
-fn smp_unet(file: &WeightsFile) -> Option<Architecture> {
+fn smp(file: &WeightsFile) -> Option<Architecture> {
     let &[classes, _, kernel, _] = file.shape("segmentation_head.0.weight")? else {
         return None;
     };
-    let conv = |block: usize| format!("decoder.blocks.{block}.conv2.0.weight");
-    if count(file, 0, &conv) != 5 {
-        return None; // another decoder, or another depth
+    let encoder = encoders::detect(file, Library::Smp)?;
+    let mut decoder = decoders::detect(file)?;
+    if let (EncoderConfig::Vgg(_), DecoderConfig::Psp(_)) = (&encoder, &decoder.config) {
+        // (The last maps of a VGG have the same channels. This is the third, by PSPNet's default.)
+        decoder.coarsest = decoders::Coarsest::OfMaps(3);
     }
-    let encoder = EncoderConfig::ResNet(resnet(file, "encoder.")?);
-    let mut config = UnetConfig::smp(encoder, classes).with_head_kernel_size(kernel);
-    config.decoder.widths = (0..5)
-        .rev()
-        .map(|block| first_number(file, &conv(block)))
-        .collect::<Option<_>>()?;
-    Some(Architecture::SmpUnet(config))
+    let (mut encoder, unread) = encoders::shortened(encoder, &decoder.coarsest)?;
+    let unread = unread.iter().map(|stage| format!("encoder.{stage}"));
+    let mut unread: Vec<String> = unread.collect();
+    if file
+        .shape(&format!("{}.0.0.weight", encoders::CENTER))
+        .is_some()
+    {
+        match (&mut encoder, &decoder.config) {
+            (EncoderConfig::Vgg(vgg), DecoderConfig::Unet(_)) => {
+                vgg.center = Some(ConvStyle::new());
+            }
+            // (U-Net++ has the convolutions, and does not use them.)
+            _ => unread.push(encoders::CENTER.into()),
+        }
+    }
+    if let Some(stride) = decoder.output_stride {
+        encoder = encoder.with_output_stride(stride).ok()?;
+    }
+    let ends_at_image = matches!(
+        decoder.config,
+        DecoderConfig::Unet(_) | DecoderConfig::UnetPlusPlus(_) | DecoderConfig::Linknet(_)
+    );
+    let resize = (!ends_at_image).then_some(ResizeMode::aligned_linear());
+    let config = SegmentationConfig::new(encoder, decoder.config, classes)
+        .with_head_kernel_size(kernel)
+        .with_resize(resize);
+    Some(Architecture::Smp { config, unread })
 }
 
 fn monai_basic_unet(file: &WeightsFile) -> Option<Architecture> {
     let &[stem, in_channels, ref kernel @ ..] = file.shape("conv_0.conv_0.conv.weight")? else {
         return None;
     };
-    let width = |name: &str| first_number(file, name);
+    let width = |name: &str| outputs(file, name);
     let features = [
         stem,
         width("down_1.convs.conv_1.conv.weight")?,
@@ -277,7 +334,102 @@ fn monai_basic_unet(file: &WeightsFile) -> Option<Architecture> {
         .then_some(Architecture::MonaiBasicUnet { config, axes })
 }
 
-/// The first number of a tensor's shape: the output channels of a convolution.
-fn first_number(file: &WeightsFile, name: &str) -> Option<usize> {
-    file.shape(name)?.first().copied()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Trace;
+    use crate::net::{EfficientNetEncoderConfig, MobileNetV2EncoderConfig, VggEncoderConfig};
+    use crate::norm::NormConfig;
+    use crate::weights::save;
+    use burn::tensor::Device;
+
+    const IMAGE: [usize; 4] = [1, 3, 64, 96];
+
+    /// The file of a network of SMP, with fresh weights.
+    fn file(name: &str, config: &SegmentationConfig) -> WeightsFile {
+        let file = format!("burn-skip-{name}-{}.safetensors", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        let net = config.init::<4>(&Device::flex());
+        save(&net, &path, &Names::smp(config).unwrap()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        WeightsFile::from_safetensors(bytes).unwrap()
+    }
+
+    fn mobilenet() -> EncoderConfig {
+        let config = MobileNetV2EncoderConfig::new().with_width_multiplier(0.25);
+        EncoderConfig::MobileNetV2(config)
+    }
+
+    fn vgg(norm: Option<NormConfig>) -> VggEncoderConfig {
+        VggEncoderConfig::new(vec![4, 8, 12, 16, 16], vec![1, 2, 1, 1, 2])
+            .with_norm(norm)
+            .with_full_size_map(false)
+    }
+
+    #[test]
+    fn what_is_saved_is_detected() {
+        let with_center = |norm| EncoderConfig::Vgg(vgg(norm).with_center(ConvStyle::new()));
+        let dilated = mobilenet().with_output_stride(16).unwrap();
+        let without = EncoderConfig::Vgg(vgg(None));
+        for (name, config) in [
+            ("unet", SegmentationConfig::smp_unet(mobilenet(), 2)),
+            ("fpn", SegmentationConfig::smp_fpn(mobilenet(), 2)),
+            ("linknet", SegmentationConfig::smp_linknet(mobilenet(), 3)),
+            ("v3+", SegmentationConfig::smp_deeplab_v3_plus(dilated, 2)),
+            ("vgg", SegmentationConfig::smp_unet(with_center(None), 2)),
+            (
+                "bn",
+                SegmentationConfig::smp_unet(with_center(Some(NormConfig::batch())), 2),
+            ),
+            ("vgg-fpn", SegmentationConfig::smp_fpn(without.clone(), 2)),
+            ("vgg-linknet", SegmentationConfig::smp_linknet(without, 2)),
+        ] {
+            let file = file(name, &config);
+            let found = Architecture::detect(&file).unwrap();
+            let Architecture::Smp {
+                config: detected,
+                unread,
+            } = &found
+            else {
+                panic!("{name}: {found}");
+            };
+            assert_eq!(detected.plan(IMAGE).root, config.plan(IMAGE).root, "{name}");
+            assert!(unread.is_empty(), "{name}: {unread:?}");
+            let mut net = detected.init::<4>(&Device::flex());
+            file.load_into(&mut net, &found.names()).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_and_what_is_assumed() {
+        let b2 = EncoderConfig::EfficientNet(EfficientNetEncoderConfig::b2());
+        let found = Architecture::Torchvision(ClassifierConfig::new(b2.clone(), 10));
+        assert_eq!(
+            found.to_string(),
+            "torchvision EfficientNet of widths [16, 24, 48, 88, 120, 208, 352], blocks [2, 3, 3, 4, 4, 5, 2], \
+             3 channels, 10 classes"
+        );
+        assert!(
+            found
+                .assumed()
+                .contains("neither stochastic depth nor dropout")
+        );
+        let unread = Vec::new();
+        let config = SegmentationConfig::smp_fpn(b2, 2);
+        let found = Architecture::Smp { config, unread };
+        assert!(
+            found
+                .to_string()
+                .starts_with("segmentation_models.pytorch FPN on an EfficientNet of")
+        );
+        assert!(
+            found.assumed().starts_with("in the encoder SiLU"),
+            "{}",
+            found.assumed()
+        );
+        // VGG's classifier is not one here.
+        let vgg = ClassifierConfig::new(EncoderConfig::Vgg(vgg(None)), 2);
+        assert!(Names::torchvision(&vgg).is_none());
+    }
 }

@@ -7,7 +7,7 @@
 /// `{3-n}`. Paths are those of the module's fields, without the variants of enums, and end as in
 /// PyTorch: `weight`, `bias`, `running_mean`, `running_var`.
 ///
-/// The tables of the sources that this crate knows are in `src/weights/sources.rs`.
+/// The tables of the sources that this crate knows are in `src/weights/sources`.
 ///
 /// # Example
 /// ```

@@ -1,6 +1,9 @@
 //! `--architecture NAME`: a network that the user names, instead of the one that the file's tensors suggest.
 
-use burn_skip::net::{DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig, UnetConfig};
+use burn_skip::net::{
+    ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig,
+    SegmentationConfig, UnetConfig,
+};
 use burn_skip::weights::Architecture;
 use clap::ValueEnum;
 
@@ -30,49 +33,15 @@ pub enum ArchitectureArg {
 impl ArchitectureArg {
     /// The architecture, with the channels and classes of the file if one of the kind was detected.
     pub fn architecture(self, detected: Option<&Architecture>) -> Architecture {
-        let resnet = |named: ResNetEncoderConfig| match detected {
-            Some(Architecture::ResNet { encoder, classes }) => Architecture::ResNet {
-                encoder: with_blocks(encoder, named),
-                classes: *classes,
-            },
-            _ => Architecture::ResNet {
-                encoder: named,
-                classes: 1000,
-            },
-        };
-        let smp = |named: ResNetEncoderConfig| match detected {
-            Some(Architecture::SmpUnet(config)) => {
-                let encoder = match &config.encoder {
-                    EncoderConfig::ResNet(encoder) => with_blocks(encoder, named),
-                    _ => named,
-                };
-                let encoder = EncoderConfig::ResNet(encoder);
-                Architecture::SmpUnet(config.clone().with_encoder(encoder))
-            }
-            _ => Architecture::SmpUnet(UnetConfig::smp(EncoderConfig::ResNet(named), 1)),
-        };
         match self {
-            Self::ResNet18 => resnet(ResNetEncoderConfig::resnet18()),
-            Self::ResNet34 => resnet(ResNetEncoderConfig::resnet34()),
-            Self::ResNet50 => resnet(ResNetEncoderConfig::resnet50()),
-            Self::ResNet101 => resnet(ResNetEncoderConfig::resnet101()),
-            Self::DenseNet121 => match detected {
-                Some(Architecture::DenseNet { encoder, classes }) => {
-                    let mut encoder = encoder.clone();
-                    encoder.depths = DenseNetEncoderConfig::densenet121().depths;
-                    Architecture::DenseNet {
-                        encoder,
-                        classes: *classes,
-                    }
-                }
-                _ => Architecture::DenseNet {
-                    encoder: DenseNetEncoderConfig::densenet121(),
-                    classes: 1000,
-                },
-            },
-            Self::SmpUnetResNet18 => smp(ResNetEncoderConfig::resnet18()),
-            Self::SmpUnetResNet34 => smp(ResNetEncoderConfig::resnet34()),
-            Self::SmpUnetResNet50 => smp(ResNetEncoderConfig::resnet50()),
+            Self::ResNet18 => resnet(ResNetEncoderConfig::resnet18(), detected),
+            Self::ResNet34 => resnet(ResNetEncoderConfig::resnet34(), detected),
+            Self::ResNet50 => resnet(ResNetEncoderConfig::resnet50(), detected),
+            Self::ResNet101 => resnet(ResNetEncoderConfig::resnet101(), detected),
+            Self::DenseNet121 => densenet(DenseNetEncoderConfig::densenet121(), detected),
+            Self::SmpUnetResNet18 => smp_unet(ResNetEncoderConfig::resnet18(), detected),
+            Self::SmpUnetResNet34 => smp_unet(ResNetEncoderConfig::resnet34(), detected),
+            Self::SmpUnetResNet50 => smp_unet(ResNetEncoderConfig::resnet50(), detected),
             Self::MonaiBasicUnet => match detected {
                 Some(detected @ Architecture::MonaiBasicUnet { .. }) => detected.clone(),
                 _ => Architecture::MonaiBasicUnet {
@@ -84,9 +53,57 @@ impl ArchitectureArg {
     }
 }
 
-/// The detected encoder, with the blocks of the named one.
-fn with_blocks(detected: &ResNetEncoderConfig, named: ResNetEncoderConfig) -> ResNetEncoderConfig {
-    let mut encoder = detected.clone();
-    (encoder.block, encoder.depths) = (named.block, named.depths);
-    encoder
+fn classifier(encoder: EncoderConfig, detected: Option<&Architecture>) -> Architecture {
+    let classes = match detected {
+        Some(Architecture::Torchvision(config)) => config.classes,
+        _ => 1000,
+    };
+    Architecture::Torchvision(ClassifierConfig::new(encoder, classes))
+}
+
+fn resnet(named: ResNetEncoderConfig, detected: Option<&Architecture>) -> Architecture {
+    let encoder = match detected {
+        Some(Architecture::Torchvision(config)) => with_blocks(&config.encoder, named),
+        _ => EncoderConfig::ResNet(named),
+    };
+    classifier(encoder, detected)
+}
+
+fn densenet(named: DenseNetEncoderConfig, detected: Option<&Architecture>) -> Architecture {
+    let encoder = match detected {
+        Some(Architecture::Torchvision(ClassifierConfig {
+            encoder: EncoderConfig::DenseNet(found),
+            ..
+        })) => {
+            let mut encoder = found.clone();
+            encoder.depths = named.depths;
+            encoder
+        }
+        _ => named,
+    };
+    classifier(EncoderConfig::DenseNet(encoder), detected)
+}
+
+fn smp_unet(named: ResNetEncoderConfig, detected: Option<&Architecture>) -> Architecture {
+    let config = match detected {
+        Some(Architecture::Smp { config, .. }) => SegmentationConfig {
+            encoder: with_blocks(&config.encoder, named),
+            ..config.clone()
+        },
+        _ => SegmentationConfig::smp_unet(EncoderConfig::ResNet(named), 1),
+    };
+    let unread = Vec::new();
+    Architecture::Smp { config, unread }
+}
+
+/// The detected encoder, if it is a ResNet, with the blocks of the named one.
+fn with_blocks(detected: &EncoderConfig, named: ResNetEncoderConfig) -> EncoderConfig {
+    EncoderConfig::ResNet(match detected {
+        EncoderConfig::ResNet(detected) => ResNetEncoderConfig {
+            block: named.block,
+            depths: named.depths,
+            ..detected.clone()
+        },
+        _ => named,
+    })
 }

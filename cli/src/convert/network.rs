@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
-use burn_skip::net::{DenseNet, Encoder, ResNet, Unet};
+use burn_skip::net::{AnyEncoder, AnySegmentationModel, Classifier, Encoder, SegmentationConfig};
 use burn_skip::resize::{ResizeMode, resize};
 use burn_skip::weights::{Architecture, Names, Report, WeightsError, WeightsFile, save};
 use burn_skip::{Layer, ShapeError, Trace};
@@ -26,9 +26,8 @@ fn check_not_empty(file: &WeightsFile) -> Result<()> {
 
 /// One of the networks.
 pub enum Network {
-    ResNet(Box<ResNet>),
-    DenseNet(Box<DenseNet>),
-    Unet(Box<Unet>),
+    Classifier(Box<Classifier<AnyEncoder>>),
+    Segmentation(Box<AnySegmentationModel>),
 }
 
 /// The output of a network.
@@ -52,20 +51,18 @@ impl Network {
     /// When it is not one for images, or the file cannot hold as many weights as it has.
     pub fn new(architecture: &Architecture, file: &WeightsFile, device: &Device) -> Result<Self> {
         check_not_empty(file)?;
+        let segmentation = |config: &SegmentationConfig| -> Result<Self> {
+            config.validate::<4>()?;
+            Ok(Self::Segmentation(Box::new(config.init(device))))
+        };
         let network = match architecture {
-            Architecture::ResNet { encoder, classes } => {
-                encoder.validate::<4>()?;
-                let encoder = encoder.init::<4>(device);
-                Self::ResNet(Box::new(ResNet::new(encoder, *classes, device)))
-            }
-            Architecture::DenseNet { encoder, classes } => {
-                encoder.validate::<4>()?;
-                let encoder = encoder.init::<4>(device);
-                Self::DenseNet(Box::new(DenseNet::new(encoder, *classes, device)))
-            }
-            Architecture::SmpUnet(config) | Architecture::MonaiBasicUnet { config, axes: 2 } => {
+            Architecture::Torchvision(config) => {
                 config.validate::<4>()?;
-                Self::Unet(Box::new(config.init(device)))
+                Self::Classifier(Box::new(config.init(device)))
+            }
+            Architecture::Smp { config, .. } => segmentation(config)?,
+            Architecture::MonaiBasicUnet { config, axes: 2 } => {
+                segmentation(&config.clone().into())?
             }
             Architecture::MonaiBasicUnet { axes, .. } => {
                 return Err(format!(
@@ -83,9 +80,8 @@ impl Network {
     /// Checks that the network is not much larger than the file: it would not match, nor perhaps fit into memory.
     fn check_count(&self, file: &WeightsFile) -> Result<()> {
         let parameters = match self {
-            Self::ResNet(net) => net.num_params(),
-            Self::DenseNet(net) => net.num_params(),
-            Self::Unet(net) => net.num_params(),
+            Self::Classifier(net) => net.num_params(),
+            Self::Segmentation(net) => net.num_params(),
         };
         let numbers = |(_, shape): (&str, &[usize])| {
             let product = shape.iter().copied().reduce(usize::saturating_mul);
@@ -109,34 +105,30 @@ impl Network {
         names: &Names,
     ) -> std::result::Result<Report, WeightsError> {
         match self {
-            Self::ResNet(net) => file.load_into(net.as_mut(), names),
-            Self::DenseNet(net) => file.load_into(net.as_mut(), names),
-            Self::Unet(net) => file.load_into(net.as_mut(), names),
+            Self::Classifier(net) => file.load_into(net.as_mut(), names),
+            Self::Segmentation(net) => file.load_into(net.as_mut(), names),
         }
     }
 
     pub fn save(&self, path: &Path, names: &Names) -> std::result::Result<(), WeightsError> {
         match self {
-            Self::ResNet(net) => save(net.as_ref(), path, names),
-            Self::DenseNet(net) => save(net.as_ref(), path, names),
-            Self::Unet(net) => save(net.as_ref(), path, names),
+            Self::Classifier(net) => save(net.as_ref(), path, names),
+            Self::Segmentation(net) => save(net.as_ref(), path, names),
         }
     }
 
     pub fn in_channels(&self) -> usize {
         match self {
-            Self::ResNet(net) => net.encoder.config.in_channels,
-            Self::DenseNet(net) => net.encoder.config.in_channels,
-            Self::Unet(net) => net.config().encoder.in_channels(),
+            Self::Classifier(net) => net.encoder.config().in_channels(),
+            Self::Segmentation(net) => net.config().encoder.in_channels(),
         }
     }
 
     /// Whether an image of this shape fits.
     pub fn check(&self, shape: [usize; 4]) -> std::result::Result<(), ShapeError> {
         match self {
-            Self::ResNet(net) => net.output_shape(shape).map(|_| ()),
-            Self::DenseNet(net) => net.output_shape(shape).map(|_| ()),
-            Self::Unet(net) => net.output_shape(shape).map(|_| ()),
+            Self::Classifier(net) => net.output_shape(shape).map(|_| ()),
+            Self::Segmentation(net) => net.output_shape(shape).map(|_| ()),
         }
     }
 
@@ -146,9 +138,8 @@ impl Network {
     /// When the device fails.
     pub fn logits(&self, x: Tensor<4>) -> Result<Logits> {
         match self {
-            Self::ResNet(net) => read(net.forward(x)),
-            Self::DenseNet(net) => read(net.forward(x)),
-            Self::Unet(net) => read(net.forward(x)),
+            Self::Classifier(net) => read(net.forward(x)),
+            Self::Segmentation(net) => read(net.forward(x)),
         }
     }
 
@@ -159,9 +150,8 @@ impl Network {
     pub fn prediction(&self, logits: Logits, x: Tensor<4>) -> Result<Prediction> {
         let best = best(logits.values.iter().copied());
         let activation = match self {
-            Self::ResNet(net) => Some(activation(x, &net.encoder, &net.head, best)?),
-            Self::DenseNet(net) => Some(activation(x, &net.encoder, &net.head, best)?),
-            Self::Unet(_) => None,
+            Self::Classifier(net) => Some(activation(x, &net.encoder, &net.head, best)?),
+            Self::Segmentation(_) => None,
         };
         Ok(Prediction { logits, activation })
     }

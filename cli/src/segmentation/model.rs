@@ -6,7 +6,7 @@ use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_skip::Layer;
-use burn_skip::net::{Unet, UnetConfig};
+use burn_skip::net::{AnySegmentationModel, SegmentationConfig};
 
 use crate::Result;
 use crate::segmentation::batch::Batch;
@@ -15,10 +15,10 @@ use crate::segmentation::metrics::{Overlap, OverlapInput, foreground};
 /// Two gigabytes of weights are more likely a typing error than a plan.
 const MAX_PARAMETERS: usize = 500_000_000;
 
-/// A U-Net that can be trained.
+/// A network that can be trained.
 #[derive(Module, Debug)]
 pub struct Segmenter {
-    pub unet: Unet<4>,
+    pub net: AnySegmentationModel,
 }
 
 /// What the metrics read of a step.
@@ -41,9 +41,9 @@ impl Segmenter {
     ///
     /// # Errors
     /// When it has more than [`MAX_PARAMETERS`].
-    pub fn new(config: &UnetConfig, device: &Device) -> Result<Self> {
-        let unet: Unet<4> = config.init(device);
-        let parameters = unet.num_params();
+    pub fn new(config: &SegmentationConfig, device: &Device) -> Result<Self> {
+        let net: AnySegmentationModel = config.init(device);
+        let parameters = net.num_params();
         if parameters > MAX_PARAMETERS {
             return Err(format!(
                 "the network has {parameters} parameters, and this program takes {MAX_PARAMETERS} at most. \
@@ -51,7 +51,7 @@ impl Segmenter {
             )
             .into());
         }
-        Ok(Self { unet })
+        Ok(Self { net })
     }
 
     fn score(&self, batch: Batch) -> Scored {
@@ -59,7 +59,7 @@ impl Segmenter {
             let columns = map.dims()[3] - batch.context;
             map.narrow(3, batch.context, columns)
         };
-        let logits = judged(self.unet.forward(batch.images));
+        let logits = judged(self.net.forward(batch.images));
         let masks = judged(batch.masks);
         Scored {
             loss: loss(logits.clone(), masks.clone()),

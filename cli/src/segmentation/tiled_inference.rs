@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use burn_skip::Layer;
-use burn_skip::net::Unet;
+use burn_skip::net::AnySegmentationModel;
 use burn_skip::tiles::{TilesConfig, mirrored_mean};
 use clap::Args;
 use indicatif::ProgressBar;
@@ -43,10 +43,10 @@ impl Tiles {
     ///
     /// # Errors
     /// As [`check_size`].
-    pub fn check(self, unet: &Unet<4>, image: &Raster) -> Result<()> {
+    pub fn check(self, net: &AnySegmentationModel, image: &Raster) -> Result<()> {
         let size = [image.height, image.width];
         check_size(
-            unet,
+            net,
             image.channels,
             size.map(|pixels| pixels.min(self.tile)),
         )
@@ -58,7 +58,7 @@ impl Tiles {
     /// When the tiles do not suit the network, or the device fails.
     pub fn predict(
         self,
-        unet: &Unet<4>,
+        net: &AnySegmentationModel,
         image: &Raster,
         device: &Device,
         bar: bool,
@@ -66,12 +66,12 @@ impl Tiles {
         let size = [image.height, image.width];
         let tiles = TilesConfig::new(self.tile).with_overlap(self.overlap);
         let count = tiles.count(&size)?;
-        self.check(unet, image)?;
+        self.check(net, image)?;
         let bar = match bar {
             true => ProgressBar::new(count as u64),
             false => ProgressBar::hidden(),
         };
-        let forward = |tile: Tensor<4>| Layer::forward(unet, tile);
+        let forward = |tile: Tensor<4>| Layer::forward(net, tile);
         let mut values = Vec::with_capacity(image.width * image.height);
         let mut failed = None;
         tiles.predict_rows(

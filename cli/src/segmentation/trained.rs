@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::RecordError;
 use burn::store::burn_pack::Reader;
 use burn::tensor::{Device, Tensor};
-use burn_skip::net::Unet;
+use burn_skip::net::AnySegmentationModel;
 
 use crate::Result;
 use crate::segmentation::data::Task;
@@ -17,7 +17,7 @@ use crate::train::run_folder::RunFolder;
 
 /// A trained network with its task.
 pub struct Trained {
-    pub unet: Unet<4>,
+    pub net: AnySegmentationModel,
     pub task: Task,
     /// The file of its weights.
     pub file: PathBuf,
@@ -48,10 +48,10 @@ impl Trained {
             .into());
         }
         let (net, options) = folder.read().map_err(|e| format!("--model: {e}"))?;
-        let net = for_images(net, &folder.net())?;
-        let task = options.task(&net);
-        let Segmenter { unet } = load(Segmenter::new(&net, device)?, &file)?;
-        Ok(Self { unet, task, file })
+        let config = for_images(&net, &folder.net())?;
+        let task = options.task(&config);
+        let Segmenter { net } = load(Segmenter::new(&config, device)?, &file)?;
+        Ok(Self { net, task, file })
     }
 }
 

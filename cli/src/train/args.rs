@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use burn_skip::net::{NetConfig, UnetConfig};
+use burn_skip::net::{NetConfig, SegmentationConfig};
 use clap::Args;
 
 use super::history::History;
 use super::options::{Options, count, for_images, rate};
+use super::pair::Pair;
 use super::run_folder::RunFolder;
 use super::shared_devices::Devices;
 use crate::Result;
@@ -23,11 +24,14 @@ const BUILT_IN: &str = include_str!("../../net.json");
 /// Arguments of `burn-skip train`.
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Network in JSON, as `burn-skip plan --template unet` writes it: a Unet whose in_channels are 1 (grey) or
+    /// Network in JSON, as `burn-skip plan --template unet` writes it: a Unet or a Segmentation whose in_channels are 1 (grey) or
     /// 3 (colours) and whose out_channels are 1 (foreground or not) or the number of classes
     /// [default: a U-Net that is built in]
     #[arg(value_name = "NET.json")]
     pub net: Option<PathBuf>,
+
+    #[command(flatten)]
+    pair: Pair,
 
     #[command(flatten)]
     pub devices: Devices,
@@ -99,7 +103,10 @@ pub struct TrainArgs {
 /// What a training starts from.
 pub struct Start {
     pub options: Options,
-    pub net: UnetConfig,
+    /// The network as its file describes it.
+    pub net: NetConfig,
+    /// The same as an encoder with a decoder.
+    pub model: SegmentationConfig,
     /// The epochs of the training that is resumed, if there was one.
     pub history: Option<History>,
 }
@@ -108,11 +115,10 @@ impl Start {
     /// Whether the reference in PyTorch was trained for as long on the same data, with such a network.
     pub fn is_reference(&self) -> Result<bool> {
         let built_in: NetConfig = serde_json::from_str(BUILT_IN)?;
-        let net = NetConfig::Unet(self.net.clone());
         let defaults = Options::default();
         let asked = &self.options;
         Ok(
-            serde_json::to_value(built_in)? == serde_json::to_value(net)?
+            serde_json::to_value(built_in)? == serde_json::to_value(&self.net)?
                 && asked.data == defaults.data
                 && asked.intensities == defaults.intensities
                 && (asked.epochs * asked.steps, asked.batch, asked.crop) == (300, 8, 96),
@@ -138,12 +144,17 @@ impl TrainArgs {
             patience: self.patience,
             seed: self.seed.unwrap_or(defaults.seed),
         };
-        let net = match &self.net {
-            Some(path) => for_images(json::read(path)?, path)?,
-            None => for_images(serde_json::from_str(BUILT_IN)?, Path::new("net.json"))?,
+        let built_in = Path::new("net.json");
+        let (net, path): (NetConfig, &Path) = match &self.net {
+            Some(path) => (json::read(path)?, path),
+            None => match self.pair.network()? {
+                Some(net) => (net, built_in),
+                None => (serde_json::from_str(BUILT_IN)?, built_in),
+            },
         };
         Ok(Start {
             options,
+            model: for_images(&net, path)?,
             net,
             history: None,
         })
@@ -176,21 +187,23 @@ impl TrainArgs {
         self.same_network(&net, folder)?;
         Ok(Start {
             options,
-            net: for_images(net, &folder.net())?,
+            model: for_images(&net, &folder.net())?,
+            net,
             history: Some(history),
         })
     }
 
     fn same_network(&self, saved: &NetConfig, folder: &RunFolder) -> Result<()> {
-        let Some(path) = &self.net else {
-            return Ok(());
+        let (asked, path): (NetConfig, &Path) = match (&self.net, self.pair.network()?) {
+            (Some(path), _) => (json::read(path)?, path),
+            (None, Some(net)) => (net, Path::new("--encoder and --decoder")),
+            (None, None) => return Ok(()),
         };
-        let asked: NetConfig = json::read(path)?;
         if serde_json::to_value(&asked)? == serde_json::to_value(saved)? {
             return Ok(());
         }
         Err(format!(
-            "--resume: the network in {} differs from the one in {}. Leave it out to continue as before, \
+            "--resume: the network of {} differs from the one in {}. Leave it out to continue as before, \
              or start anew with --overwrite.",
             path.display(),
             folder.net().display()

@@ -5,6 +5,7 @@ mod checkpoints;
 mod crops;
 pub mod history;
 pub mod options;
+mod pair;
 mod patience;
 mod progress;
 pub mod report;
@@ -17,7 +18,6 @@ use std::fs::File;
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
-use burn_skip::net::NetConfig;
 use burn_skip::plan::{Plan, Trace};
 
 pub use args::TrainArgs;
@@ -72,7 +72,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 
 /// Locks the folder of a training that starts.
 fn lock_fresh(args: &TrainArgs, folder: &RunFolder, start: &Start) -> Result<File> {
-    let net = NetConfig::Unet(start.net.clone());
+    let net = start.net.clone();
     // Before the lock, so that a folder that is refused stays as it is; and again under it.
     if !args.overwrite && !args.resume {
         folder.check_unused(&net)?;
@@ -98,7 +98,7 @@ fn rewound(
     mut history: History,
     job: &Job,
 ) -> Result<History> {
-    let fresh = || Segmenter::new(&job.start.net, &job.devices[0]);
+    let fresh = || Segmenter::new(&job.start.model, &job.devices[0]);
     if let Some(damage) = checkpoints::rewind(folder, &mut history, fresh)? {
         let epoch = history.epochs.len();
         args.reporter
@@ -111,7 +111,7 @@ fn rewound(
 /// Writes the first files of a training, in place of those of an earlier one.
 fn begin(folder: &RunFolder, start: &Start) -> Result<History> {
     checkpoints::clear(folder)?;
-    save(&folder.net(), &NetConfig::Unet(start.net.clone()))?;
+    save(&folder.net(), &start.net)?;
     save(&folder.history(), &History::default())?;
     Ok(History::default())
 }
@@ -127,7 +127,11 @@ struct Job {
 
 impl Job {
     fn prepare(args: &TrainArgs, folder: &RunFolder, start: Start) -> Result<Self> {
-        let Start { options, net, .. } = &start;
+        let Start {
+            options,
+            model: net,
+            ..
+        } = &start;
         let pairs = pairs(options.data.as_deref())?;
         check_files(args, folder, &pairs)?;
         let data = Data::load(&pairs, options.task(net), options.crop, args.limit)?;
@@ -166,7 +170,10 @@ impl Job {
                 false => format!("all {epochs} epochs are done; ask for more with --epochs N"),
             })?;
             let newest = checkpoints::weights_file(folder, epochs);
-            return trained::load(Segmenter::new(&self.start.net, &self.devices[0])?, &newest);
+            return trained::load(
+                Segmenter::new(&self.start.model, &self.devices[0])?,
+                &newest,
+            );
         }
         if epochs > 0 {
             args.reporter
@@ -221,12 +228,12 @@ fn check_memory(plan: &Plan, options: &Options) -> Result<()> {
 
 /// Checks every size that the network will meet, now and not in the middle of the training.
 fn check_sizes(model: &Segmenter, data: &Data, crop: usize) -> Result<()> {
-    check_size(&model.unet, data.train[0].image.channels, [crop, crop])?;
+    check_size(&model.net, data.train[0].image.channels, [crop, crop])?;
     for sample in &data.valid {
         let size = [sample.image.height, sample.image.width];
-        check_size(&model.unet, sample.image.channels, size)?;
+        check_size(&model.net, sample.image.channels, size)?;
         // As a picture is made of the first of them at the end.
-        Tiles::default().check(&model.unet, &sample.image)?;
+        Tiles::default().check(&model.net, &sample.image)?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burn_skip::net::{NetConfig, UnetConfig};
+use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -63,7 +63,7 @@ impl Options {
     }
 
     /// The input and the output of the network of a training.
-    pub fn task(&self, net: &UnetConfig) -> Task {
+    pub fn task(&self, net: &SegmentationConfig) -> Task {
         Task {
             channels: net.encoder.in_channels(),
             classes: net.out_channels,
@@ -108,9 +108,9 @@ pub fn rate(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// When it is not, or its options contradict each other.
-pub fn for_images(net: NetConfig, path: &Path) -> Result<UnetConfig> {
+pub fn for_images(net: &NetConfig, path: &Path) -> Result<SegmentationConfig> {
     let shown = path.display();
-    let NetConfig::Unet(net) = net else {
+    let Some(net) = net.segmentation() else {
         return Err(format!(
             "{shown} is a Classifier, which has one output for a whole image; to segment, use a Unet"
         )

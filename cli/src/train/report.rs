@@ -69,12 +69,12 @@ pub(super) fn write(
 
     let (sample, device) = (&job.data.valid[0], &job.devices[0]);
     let bar = args.reporter.shows_progress();
-    let predicted = Tiles::default().predict(&trained.unet, &sample.image, device, bar)?;
+    let predicted = Tiles::default().predict(&trained.net, &sample.image, device, bar)?;
     let picture = Picture {
         image: &sample.judged(&sample.image),
         truth: Some(&sample.judged(&sample.mask)),
         predicted: &sample.judged(&predicted),
-        classes: trained.unet.config().out_channels,
+        classes: trained.net.config().out_channels,
     };
     atomic::write(&folder.prediction(), &picture.png()?)?;
 

@@ -13,10 +13,12 @@ use burn::tensor::Shape;
 
 use super::forward;
 use super::slices::reclaim;
-use super::values::{NormValues, SourceValues, batch_and_channels, channel_map, plain_shape};
+use super::values::{
+    NormValues, SourceValues, batch_and_channels, channel_map, layer_norm_of, plain_shape,
+};
 use super::{
-    ActivationSpec, ConvSpec, KernelBackend, NormSpec, NormalizeSpec, PoolSpec, ResampleSpec,
-    Slices, Tensors, TransposedSpec,
+    ActivationSpec, ConvSpec, KernelBackend, LayerNormSpec, NormSpec, NormalizeSpec, PoolSpec,
+    ResampleSpec, Slices, Tensors, TransposedSpec,
 };
 use crate::cpu::buffers;
 use crate::cpu::kernels::norm::{self, ActivationGradient};
@@ -215,6 +217,30 @@ impl<B: KernelBackend + Slices> Backward<B, 6> for NormBackward {
 }
 
 #[derive(Debug)]
+struct LayerNormBackward;
+
+impl<B: KernelBackend + Slices> Backward<B, 3> for LayerNormBackward {
+    /// Map and scale.
+    type State = (Vec<FloatTensor<B>>, LayerNormSpec);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let from = grads.consume::<B>(&ops.node);
+        let (tensors, spec) = ops.state;
+        let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
+        let shape = tensors[0].shape();
+        let [values, gamma] = [0, 1].map(|index| B::read(&tensors[index]));
+        let norm = layer_norm_of(&values, &shape, &gamma, spec);
+        let found = kernels::layer_norm::backward(norm, &B::read(&from));
+        let channels = Shape::from([shape[1]]);
+        register::<B>(parents[0], Some(found.x), shape, grads);
+        register::<B>(parents[1], Some(found.gamma), channels.clone(), grads);
+        register::<B>(parents[2], Some(found.beta), channels, grads);
+        drop((values, gamma));
+        reclaim::<B>(tensors.into_iter().chain([from]));
+    }
+}
+
+#[derive(Debug)]
 struct ActivationBackward;
 
 impl<B: KernelBackend + Slices> Backward<B, 1> for ActivationBackward {
@@ -311,6 +337,26 @@ impl<B: KernelBackend + Slices, C: CheckpointStrategy> KernelBackend for Autodif
                 if policy::norm_saves_output(has_residual, spec.activation) {
                     tensors.push(output.clone());
                 }
+                prepared.finish((tensors, spec), output)
+            }
+            OpsKind::UnTracked(prepared) => {
+                reclaim::<B>(tensors);
+                prepared.finish(output)
+            }
+        }
+    }
+
+    fn layer_norm(inputs: Tensors<Self>, spec: LayerNormSpec) -> FloatTensor<Self> {
+        let nodes = core::array::from_fn(|index| inputs.0[index].node());
+        let prepared = LayerNormBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful();
+        let mut tensors = into_primitives::<B, C>(inputs.0);
+        let output = forward::layer_norm::<B>(&tensors, spec);
+        match prepared {
+            OpsKind::Tracked(prepared) => {
+                tensors.truncate(2);
                 prepared.finish((tensors, spec), output)
             }
             OpsKind::UnTracked(prepared) => {

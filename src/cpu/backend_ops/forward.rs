@@ -6,10 +6,10 @@ use core::any::Any;
 use burn::backend::{TensorMetadata, tensor::FloatTensor};
 use burn::tensor::Shape;
 
-use super::values::{NormValues, SourceValues, batch_and_channels, channel_map};
+use super::values::{NormValues, SourceValues, batch_and_channels, channel_map, layer_norm_of};
 use super::{
-    ActivationSpec, ConvSpec, NormSpec, NormalizeSpec, PoolSpec, ResampleSpec, Slices, Tensors,
-    TransposedSpec,
+    ActivationSpec, ConvSpec, LayerNormSpec, NormSpec, NormalizeSpec, PoolSpec, ResampleSpec,
+    Slices, Tensors, TransposedSpec,
 };
 use crate::cpu::kernels::{self, CacheSlot, EpilogueValues, Weight};
 
@@ -137,6 +137,16 @@ pub(super) fn normalize<B: Slices>(
     let x = channel_map(&values, &shape, group);
     let y = kernels::norm::forward(x, norm.affine(), residual.as_deref(), spec.activation);
     B::write(y, shape)
+}
+
+pub(super) fn layer_norm<B: Slices>(
+    tensors: &[FloatTensor<B>],
+    spec: LayerNormSpec,
+) -> FloatTensor<B> {
+    let [values, gamma, beta] = [0, 1, 2].map(|index| B::read(&tensors[index]));
+    let norm = layer_norm_of(&values, &tensors[0].shape(), &gamma, spec);
+    let y = kernels::layer_norm::forward(norm, &beta);
+    B::write(y, tensors[0].shape())
 }
 
 pub(super) fn activate<B: Slices>(x: &FloatTensor<B>, spec: ActivationSpec) -> FloatTensor<B> {

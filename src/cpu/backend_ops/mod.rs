@@ -14,8 +14,8 @@ use burn::backend::{Backend, backend_extension};
 
 pub use slices::Slices;
 pub use specs::{
-    ActivationSpec, ConvSpec, EpilogueSpec, NormSpec, NormalizeSpec, PoolSpec, ResampleSpec,
-    SourceSpec, TransposedSpec,
+    ActivationSpec, ConvSpec, EpilogueSpec, LayerNormSpec, NormSpec, NormalizeSpec, PoolSpec,
+    ResampleSpec, SourceSpec, TransposedSpec,
 };
 pub use tensors::Tensors;
 
@@ -38,6 +38,12 @@ pub trait KernelBackend: Backend {
     /// `activation(norm(x) + residual)`, of the map, scale, shift, mean, variance and, if there is one, a residual.
     fn normalize(#[extension_type] inputs: Tensors<Self>, spec: NormalizeSpec)
     -> FloatTensor<Self>;
+
+    /// Layer norm over the channels, of the map, scale and shift.
+    fn layer_norm(
+        #[extension_type] inputs: Tensors<Self>,
+        spec: LayerNormSpec,
+    ) -> FloatTensor<Self>;
 
     /// `activation(x)`
     fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self>;
@@ -79,6 +85,10 @@ impl KernelBackend for burn::backend::Flex {
         consume::<Self, _>(inputs.0, |inputs| forward::normalize::<Self>(inputs, spec))
     }
 
+    fn layer_norm(inputs: Tensors<Self>, spec: LayerNormSpec) -> FloatTensor<Self> {
+        consume::<Self, _>(inputs.0, |inputs| forward::layer_norm::<Self>(inputs, spec))
+    }
+
     fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self> {
         consume::<Self, _>(vec![x], |x| forward::activate::<Self>(&x[0], spec))
     }
@@ -110,6 +120,10 @@ impl KernelBackend for burn::backend::NdArray {
 
     fn normalize(inputs: Tensors<Self>, spec: NormalizeSpec) -> FloatTensor<Self> {
         consume::<Self, _>(inputs.0, |inputs| forward::normalize::<Self>(inputs, spec))
+    }
+
+    fn layer_norm(inputs: Tensors<Self>, spec: LayerNormSpec) -> FloatTensor<Self> {
+        consume::<Self, _>(inputs.0, |inputs| forward::layer_norm::<Self>(inputs, spec))
     }
 
     fn activate(x: FloatTensor<Self>, spec: ActivationSpec) -> FloatTensor<Self> {

@@ -90,6 +90,12 @@ pub struct NormalizeSpec {
     pub(crate) activation: FusedActivation,
 }
 
+/// A layer norm over the channels. Its tensors are the map, the scale and the shift.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNormSpec {
+    pub(crate) epsilon: f64,
+}
+
 /// An activation by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct ActivationSpec(pub(crate) FusedActivation);

@@ -5,7 +5,8 @@ use alloc::{borrow::Cow, vec::Vec};
 use burn::backend::{TensorMetadata, tensor::FloatTensor};
 use burn::tensor::Shape;
 
-use super::{NormSpec, Slices, SourceSpec};
+use super::{LayerNormSpec, NormSpec, Slices, SourceSpec};
+use crate::cpu::kernels::layer_norm::LayerNorm;
 use crate::cpu::kernels::norm::{ChannelMap, Norm};
 use crate::cpu::kernels::{ChannelAffine, Prologue, Source};
 use crate::cpu::policy::{Axes, SourceShape, StoredSlices};
@@ -27,6 +28,22 @@ pub(super) fn channel_map<'a>(values: &'a [f32], shape: &Shape, group: usize) ->
         channels: shape[1],
         positions: spatial(shape).iter().product(),
         group,
+    }
+}
+
+/// A layer norm of a map.
+pub(super) fn layer_norm_of<'a>(
+    values: &'a [f32],
+    shape: &Shape,
+    gamma: &'a [f32],
+    spec: LayerNormSpec,
+) -> LayerNorm<'a> {
+    LayerNorm {
+        values,
+        channels: shape[1],
+        positions: spatial(shape).iter().product(),
+        gamma,
+        epsilon: spec.epsilon,
     }
 }
 

@@ -17,6 +17,7 @@ mod direct;
 mod direct_gradient;
 mod enlarged;
 mod input_gradient;
+pub(crate) mod layer_norm;
 pub(crate) mod max_pool;
 pub(crate) mod norm;
 mod output_tiles;
@@ -43,4 +44,5 @@ pub(crate) use input_gradient::{GradientTarget, TransposedConv, input_gradient, 
 pub(crate) use output_tiles::EpilogueValues;
 pub(crate) use packed_weights::{CacheSlot, Weight, WeightCache};
 pub(crate) use source::{ChannelAffine, Prologue, Source};
+pub use threads::limit_vectors;
 pub(crate) use weight_gradient::weight_gradient;

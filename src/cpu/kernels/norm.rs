@@ -17,7 +17,7 @@ const LANES: usize = 16;
 /// The sums of `N` terms over `len` positions.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // lanes of vectors
-fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f64; N] {
+pub(super) fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f64; N] {
     let mut total = [0.0f64; N];
     let mut start = 0;
     while start < len {

@@ -30,7 +30,7 @@ use crate::shape::{ShapeError, expect};
 /// let read: GateConfig = serde_json::from_str(r#"{"Attention": {"hidden_channels": 8}}"#).unwrap();
 /// assert_eq!(read, GateConfig::attention(8));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub enum GateConfig {
@@ -210,11 +210,16 @@ mod tests {
                 r#"{"Attention":{"hidden_channels":8}}"#,
             ),
             (GateConfig::scse(16), r#"{"Scse":{"reduction":16}}"#),
-            (GateConfig::se(16), r#"{"Se":{"reduction":16}}"#),
+            (
+                GateConfig::se(16),
+                r#"{"Se":{"reduction":16,"activation":"Relu"}}"#,
+            ),
         ] {
             assert_eq!(serde_json::to_string(&gate).unwrap(), text);
             assert_eq!(serde_json::from_str::<GateConfig>(text).unwrap(), gate);
         }
+        let short = serde_json::from_str::<GateConfig>(r#"{"Se":{"reduction":4}}"#);
+        assert_eq!(short.unwrap(), GateConfig::se(4));
         let error = serde_json::from_str::<GateConfig>(r#"{"Se":{"reduction":4,"ratio":1}}"#);
         assert!(error.unwrap_err().to_string().contains("unknown field"));
     }

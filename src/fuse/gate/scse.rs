@@ -50,7 +50,8 @@ impl GateConfig {
 impl ScseConfig {
     /// The convolutions of the channels, down and up, and of the positions.
     fn convs(&self, channels: usize) -> Result<[ConvNormActConfig; 3], ShapeError> {
-        let [squeeze, excite] = channel_convs(channels, self.reduction)?;
+        let relu = ActivationConfig::Relu;
+        let [squeeze, excite] = channel_convs(channels, self.reduction, relu)?;
         let spatial = pointwise([channels, 1], ActivationConfig::Sigmoid);
         Ok([squeeze, excite, spatial])
     }

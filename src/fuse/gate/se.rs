@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::any::{AnyGate, BuildGate, GateConfig};
 use super::{Gate, NAME, TraceGate};
-use crate::graph::{Elementwise, Map, Op, Planner, Record};
+use crate::graph::{Elementwise, Map, Planner};
 use crate::layers::activation::ActivationConfig;
 use crate::layers::block::{ConvNormAct, ConvNormActConfig};
 use crate::layers::layer::Layer;
+use crate::layers::pool::{global_mean, trace_global_mean};
 use crate::plan::Trace;
+use crate::setters::setters;
 use crate::shape::{ShapeError, check_channels, check_not_empty, check_positive, expect};
 
 const LABEL: &str = "Se";
@@ -26,23 +28,46 @@ const LABEL: &str = "Se";
 /// ```
 /// use burn_skip::{UpsampleConcatConfig, gate::{GateConfig, SeConfig}};
 ///
-/// let gate = GateConfig::Se(SeConfig { reduction: 4 });
+/// let gate = GateConfig::Se(SeConfig::new(4));
 /// assert_eq!(gate, GateConfig::se(4));
 /// let step = UpsampleConcatConfig::new(32, 16, 8).with_gate(gate);
 /// assert_eq!(step.output_shape([1, 32, 4, 4], [1, 16, 9, 9]).unwrap(), [1, 8, 9, 9]);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SeConfig {
     /// The factor by which the channels are reduced between the two convolutions. The paper: 16.
     pub reduction: usize,
+    /// The activation between the two convolutions. Default: ReLU. EfficientNet: SiLU.
+    #[serde(default = "ActivationConfig::default_activation")]
+    pub activation: ActivationConfig,
+}
+
+setters!(
+    SeConfig:
+    with_activation(activation: ActivationConfig),
+);
+
+impl SeConfig {
+    /// The channels divided by `reduction` inside, and ReLU.
+    pub const fn new(reduction: usize) -> Self {
+        Self {
+            reduction,
+            activation: ActivationConfig::Relu,
+        }
+    }
+
+    /// The convolutions, down and up.
+    fn convs(&self, channels: usize) -> Result<[ConvNormActConfig; 2], ShapeError> {
+        channel_convs(channels, self.reduction, self.activation)
+    }
 }
 
 impl GateConfig {
     /// [Squeeze-and-excitation](Se), with the channels divided by `reduction` inside.
     pub const fn se(reduction: usize) -> Self {
-        Self::Se(SeConfig { reduction })
+        Self::Se(SeConfig::new(reduction))
     }
 }
 
@@ -55,7 +80,7 @@ impl<const R: usize> TraceGate<R> for SeConfig {
     ) -> Result<Map<R>, ShapeError> {
         planner.node(LABEL, &[x], |planner| {
             check_not_empty(NAME, x.shape)?;
-            let [squeeze, excite] = channel_convs(x.shape[1], self.reduction)?;
+            let [squeeze, excite] = self.convs(x.shape[1])?;
             let weight = trace_channel_weight(planner, &squeeze, &excite, x)?;
             trace_product(planner, x, &weight)
         })
@@ -64,15 +89,15 @@ impl<const R: usize> TraceGate<R> for SeConfig {
 
 impl<const R: usize> BuildGate<R> for SeConfig {
     fn build(&self, channels: usize, _guide_channels: usize, device: &Device) -> AnyGate<R> {
-        let convs = expect(channel_convs(channels, self.reduction));
-        let [squeeze, excite] = convs.map(|conv| conv.init(device));
+        let [squeeze, excite] = expect(self.convs(channels)).map(|conv| conv.init(device));
         AnyGate::Se(Se { squeeze, excite })
     }
 }
 
 /// Squeeze-and-excitation (arXiv:1709.01507, section 3), as torchvision's `SqueezeExcitation`:
 /// `y = x * sigmoid(W_2 relu(W_1 mean(x)))`, one weight for each channel of a sample, computed from the mean over its
-/// positions. `W_1` and `W_2` are 1x1 convolutions with bias. The guide is ignored. Built by [`GateConfig::se`].
+/// positions. `W_1` and `W_2` are 1x1 convolutions with bias; another activation may stand for the ReLU. The guide is
+/// ignored. Built by [`GateConfig::se`].
 ///
 /// # Shapes
 /// - `x`: `[batch, channels, spatial...]`
@@ -91,7 +116,7 @@ impl<const R: usize> BuildGate<R> for SeConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct Se<const R: usize = 4> {
-    /// `relu(W_1)`
+    /// `relu(W_1)`, or another activation
     pub squeeze: ConvNormAct<R>,
     /// `sigmoid(W_2)`
     pub excite: ConvNormAct<R>,
@@ -125,10 +150,11 @@ pub(super) fn pointwise(channels: [usize; 2], activation: ActivationConfig) -> C
         .with_activation(activation)
 }
 
-/// The convolutions of the channels, `relu(W_1)` and `sigmoid(W_2)`.
+/// The convolutions of the channels, `activation(W_1)` and `sigmoid(W_2)`.
 pub(super) fn channel_convs(
     channels: usize,
     reduction: usize,
+    activation: ActivationConfig,
 ) -> Result<[ConvNormActConfig; 2], ShapeError> {
     check_positive(NAME, "reduction", reduction)?;
     if reduction > channels {
@@ -140,7 +166,7 @@ pub(super) fn channel_convs(
     }
     let squeezed = channels / reduction;
     Ok([
-        pointwise([channels, squeezed], ActivationConfig::Relu),
+        pointwise([channels, squeezed], activation),
         pointwise([squeezed, channels], ActivationConfig::Sigmoid),
     ])
 }
@@ -151,8 +177,7 @@ pub(super) fn channel_weight<const R: usize>(
     excite: &ConvNormAct<R>,
     x: &Tensor<R>,
 ) -> Tensor<R> {
-    let mean = (2..R).fold(x.clone(), |mean, axis| mean.mean_dim(axis));
-    excite.forward(squeeze.forward(mean))
+    excite.forward(squeeze.forward(global_mean(x.clone())))
 }
 
 /// Records [`channel_weight`].
@@ -162,11 +187,7 @@ pub(super) fn trace_channel_weight<const R: usize>(
     excite: &impl Trace<R>,
     x: &Map<R>,
 ) -> Result<Map<R>, ShapeError> {
-    let mean = planner.at("").leaf("Mean", &[x], || {
-        let mut shape = [1; R];
-        shape[..2].copy_from_slice(&x.shape[..2]);
-        Ok(Record::new(Op::GlobalMean, shape))
-    })?;
+    let mean = trace_global_mean(planner.at(""), x)?;
     let squeezed = squeeze.trace(planner.at("squeeze"), &mean)?;
     excite.trace(planner.at("excite"), &squeezed)
 }
@@ -186,6 +207,7 @@ pub(super) fn trace_product<const R: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Op;
     use alloc::{string::ToString, vec::Vec};
     use burn::module::Param;
 

@@ -105,6 +105,34 @@ impl ConvNormActConfig {
         self
     }
 
+    /// The same as two convolutions (arXiv:1704.04861): one with a group for each channel, which has the kernel and
+    /// nothing after it, and a 1x1 convolution to the output channels, which has the norm and the activation. It has
+    /// `in kernel + in out` weights in place of `in out kernel`.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::Device;
+    /// use burn_skip::{Layer, Trace, block::{ConvNormAct, ConvNormActConfig}};
+    ///
+    /// let pair = ConvNormActConfig::new([32, 64], 3).with_stride(2).separable();
+    /// let block: Vec<ConvNormAct> = pair.iter().map(|conv| conv.init(&Device::flex())).collect();
+    /// let plan = block.plan([1, 32, 28, 28]);
+    /// assert_eq!(plan.root.outputs[0].shape, [1, 64, 14, 14]);
+    /// assert_eq!(plan.root.total_parameters(), 32 * 9 + 32 * 64 + 2 * 64);
+    /// ```
+    pub fn separable(self) -> [Self; 2] {
+        let [input, output] = self.channels;
+        let bare = ConvStyle::bare().with_bias(false);
+        let depthwise = Self {
+            channels: [input; 2],
+            groups: input,
+            style: bare.with_padding(self.style.padding.clone()),
+            ..self.clone()
+        };
+        let pointwise = Self::new([input, output], 1).with_style(self.style);
+        [depthwise, pointwise.with_padding(Padding::Same)]
+    }
+
     fn conv(&self) -> ConvConfig {
         ConvConfig::new(self.channels, self.kernel_size.clone())
             .with_stride(self.stride.clone())

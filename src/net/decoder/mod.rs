@@ -1,10 +1,24 @@
 //! [`Decoder`]: from the feature maps of an encoder back to the size of the image.
 
+mod any;
+mod deeplab;
+mod fpn;
+mod linknet;
+mod psp;
 mod unet;
+mod unet_plus_plus;
 
+pub use any::{AnyDecoder, DecoderConfig};
+pub use deeplab::{DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip};
+pub use fpn::{FpnDecoder, FpnDecoderConfig};
+pub use linknet::{LinknetDecoder, LinknetDecoderConfig, LinknetStep};
+pub use psp::{PspDecoder, PspDecoderConfig};
 pub use unet::{UnetDecoder, UnetDecoderConfig};
+pub use unet_plus_plus::{UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig};
 
-use alloc::{vec, vec::Vec};
+use any::check_decoder;
+
+use alloc::{format, vec, vec::Vec};
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
@@ -12,7 +26,7 @@ use burn::tensor::Tensor;
 use crate::graph::{Map, Planner};
 use crate::layers::conv::LazyConcat;
 use crate::plan::Plan;
-use crate::shape::ShapeError;
+use crate::shape::{ShapeError, check_positive};
 
 /// A module that merges the feature maps of an [`Encoder`](super::Encoder) into one map: the second half of a
 /// [`SegmentationModel`](super::SegmentationModel).
@@ -110,4 +124,21 @@ pub trait Decoder<const R: usize = 4>: Module + ModuleDisplay {
             Ok(vec![output])
         })
     }
+}
+
+/// Refuses to use `levels` of so many maps where there are fewer.
+fn check_levels(layer: &str, levels: usize, maps: usize) -> Result<(), ShapeError> {
+    check_positive(layer, "levels", levels)?;
+    if maps == 0 {
+        let remedy = "Give the maps of an encoder, the finest first";
+        return Err(ShapeError::new(layer, "there are no maps", remedy));
+    }
+    if levels <= maps {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        layer,
+        format!("levels is {levels}, and the encoder has {maps} maps"),
+        format!("Set levels to 1 to {maps}, or give the encoder more stages"),
+    ))
 }

@@ -8,8 +8,10 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DenseNetEncoder, DenseNetEncoderConfig, Encoder, PlainEncoder, PlainEncoderConfig,
-    ResNetEncoder, ResNetEncoderConfig,
+    ConvNextEncoder, ConvNextEncoderConfig, DenseNetEncoder, DenseNetEncoderConfig,
+    EfficientNetEncoder, EfficientNetEncoderConfig, Encoder, MobileNetV2Encoder,
+    MobileNetV2EncoderConfig, PlainEncoder, PlainEncoderConfig, ResNetEncoder, ResNetEncoderConfig,
+    VggEncoder, VggEncoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::block::ConvStyle;
@@ -39,11 +41,19 @@ pub enum EncoderConfig {
     ResNet(ResNetEncoderConfig),
     /// DenseNet.
     DenseNet(DenseNetEncoderConfig),
+    /// ConvNeXt.
+    ConvNext(ConvNextEncoderConfig),
+    /// VGG.
+    Vgg(VggEncoderConfig),
+    /// MobileNetV2.
+    MobileNetV2(MobileNetV2EncoderConfig),
+    /// EfficientNet.
+    EfficientNet(EfficientNetEncoderConfig),
 }
 
 impl Config for EncoderConfig {}
 
-/// What each configuration of an encoder provides.
+/// What each configuration of an encoder provides. (Not its construction: a plan of any rank would compile that, too.)
 pub(super) trait EncoderSpec<const R: usize> {
     /// The channels of the image.
     fn in_channels(&self) -> usize;
@@ -51,8 +61,6 @@ pub(super) trait EncoderSpec<const R: usize> {
     fn feature_channels(&self) -> Vec<usize>;
     /// Records the encoder.
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError>;
-    /// Builds the encoder.
-    fn init(&self, device: &Device) -> AnyEncoder<R>;
 }
 
 /// Checks the options of an encoder for images of `in_channels` channels and of any size.
@@ -70,6 +78,10 @@ impl EncoderConfig {
             Self::Plain(config) => config,
             Self::ResNet(config) => config,
             Self::DenseNet(config) => config,
+            Self::ConvNext(config) => config,
+            Self::Vgg(config) => config,
+            Self::MobileNetV2(config) => config,
+            Self::EfficientNet(config) => config,
         }
     }
 
@@ -92,14 +104,38 @@ impl EncoderConfig {
             Self::Plain(config) => return Ok(Self::Plain(config.with_style(style))),
             Self::ResNet(_) => "ResNet",
             Self::DenseNet(_) => "DenseNet",
+            Self::ConvNext(_) => "ConvNext",
+            Self::Vgg(_) => "Vgg",
+            Self::MobileNetV2(_) => "MobileNetV2",
+            Self::EfficientNet(_) => "EfficientNet",
         };
+        let article = if encoder.starts_with('E') { "an" } else { "a" };
         Err(ShapeError::new(
             "EncoderConfig",
-            format!("a {encoder} has no ConvStyle"),
+            format!("{article} {encoder} has no ConvStyle"),
             format!(
                 "Set the norm and the activation of its own configuration, {encoder}EncoderConfig"
             ),
         ))
+    }
+
+    /// Sets by how much the coarsest map is smaller than the image, at most: dilations take the place of strides.
+    ///
+    /// # Errors
+    /// For encoders other than ResNet, MobileNetV2 and EfficientNet.
+    pub fn with_output_stride(self, stride: usize) -> Result<Self, ShapeError> {
+        match self {
+            Self::ResNet(config) => Ok(Self::ResNet(config.with_output_stride(stride))),
+            Self::MobileNetV2(config) => Ok(Self::MobileNetV2(config.with_output_stride(stride))),
+            Self::EfficientNet(config) => Ok(Self::EfficientNet(config.with_output_stride(stride))),
+            Self::Plain(_) | Self::DenseNet(_) | Self::ConvNext(_) | Self::Vgg(_) => {
+                Err(ShapeError::new(
+                    "EncoderConfig",
+                    "the encoder has no dilations to take the place of its strides",
+                    "Choose a ResNet, a MobileNetV2 or an EfficientNet",
+                ))
+            }
+        }
     }
 
     /// Checks the options for maps of rank `R`.
@@ -145,7 +181,15 @@ impl EncoderConfig {
     /// # Panics
     /// When [`validate`](Self::validate) returns an error, with its message.
     pub fn init<const R: usize>(&self, device: &Device) -> AnyEncoder<R> {
-        self.spec::<R>().init(device)
+        match self {
+            Self::Plain(config) => AnyEncoder::Plain(config.init(device)),
+            Self::ResNet(config) => AnyEncoder::ResNet(config.init(device)),
+            Self::DenseNet(config) => AnyEncoder::DenseNet(config.init(device)),
+            Self::ConvNext(config) => AnyEncoder::ConvNext(config.init(device)),
+            Self::Vgg(config) => AnyEncoder::Vgg(config.init(device)),
+            Self::MobileNetV2(config) => AnyEncoder::MobileNetV2(config.init(device)),
+            Self::EfficientNet(config) => AnyEncoder::EfficientNet(config.init(device)),
+        }
     }
 }
 
@@ -172,6 +216,14 @@ pub enum AnyEncoder<const R: usize = 4> {
     ResNet(ResNetEncoder<R>),
     /// DenseNet.
     DenseNet(DenseNetEncoder<R>),
+    /// ConvNeXt.
+    ConvNext(ConvNextEncoder<R>),
+    /// VGG.
+    Vgg(VggEncoder<R>),
+    /// MobileNetV2.
+    MobileNetV2(MobileNetV2Encoder<R>),
+    /// EfficientNet.
+    EfficientNet(EfficientNetEncoder<R>),
 }
 
 /// The methods of [`Encoder`], callable without knowing the type. (A module has none such.)
@@ -202,6 +254,10 @@ impl<const R: usize> AnyEncoder<R> {
             Self::Plain(encoder) => encoder,
             Self::ResNet(encoder) => encoder,
             Self::DenseNet(encoder) => encoder,
+            Self::ConvNext(encoder) => encoder,
+            Self::Vgg(encoder) => encoder,
+            Self::MobileNetV2(encoder) => encoder,
+            Self::EfficientNet(encoder) => encoder,
         }
     }
 
@@ -211,6 +267,10 @@ impl<const R: usize> AnyEncoder<R> {
             Self::Plain(encoder) => EncoderConfig::Plain(encoder.config.clone()),
             Self::ResNet(encoder) => EncoderConfig::ResNet(encoder.config.clone()),
             Self::DenseNet(encoder) => EncoderConfig::DenseNet(encoder.config.clone()),
+            Self::ConvNext(encoder) => EncoderConfig::ConvNext(encoder.config.clone()),
+            Self::Vgg(encoder) => EncoderConfig::Vgg(encoder.config.clone()),
+            Self::MobileNetV2(encoder) => EncoderConfig::MobileNetV2(encoder.config.clone()),
+            Self::EfficientNet(encoder) => EncoderConfig::EfficientNet(encoder.config.clone()),
         }
     }
 }

@@ -1,14 +1,24 @@
 //! [`Encoder`]: one map in, feature maps of several sizes out.
 
 mod any;
+mod convnext;
 mod densenet;
+mod efficientnet;
+mod inverted;
+mod mobilenet;
 mod plain;
 mod resnet;
+mod vgg;
 
 pub use any::{AnyEncoder, EncoderConfig};
+pub use convnext::{ConvNextBlock, ConvNextEncoder, ConvNextEncoderConfig};
 pub use densenet::{DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig};
+pub use efficientnet::{EfficientNetEncoder, EfficientNetEncoderConfig};
+pub use inverted::{InvertedBottleneck, InvertedResidual, InvertedStage};
+pub use mobilenet::{MobileNetV2Encoder, MobileNetV2EncoderConfig};
 pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
 pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual};
+pub use vgg::{VggEncoder, VggEncoderConfig};
 
 use alloc::{format, vec::Vec};
 

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::any::{EncoderSpec, check_encoder};
-use super::{AnyEncoder, Encoder, check_widths};
+use super::{Encoder, check_widths};
 use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
 use crate::layers::down::{Down, DownConfig};
@@ -185,10 +185,6 @@ impl<const R: usize> EncoderSpec<R> for PlainEncoderConfig {
 
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
         self.trace(planner, x)
-    }
-
-    fn init(&self, device: &Device) -> AnyEncoder<R> {
-        AnyEncoder::Plain(self.init(device))
     }
 }
 

@@ -48,9 +48,9 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
             true => input,
             false => tape.concatenation(inputs, y.bytes()),
         },
-        Op::Dropout | Op::DropPath if !tape.is_training => input,
+        Op::Dropout | Op::ChannelDropout | Op::DropPath if !tape.is_training => input,
         Op::Dropout => dropout(tape, input),
-        Op::DropPath => tape.scaled(input),
+        Op::ChannelDropout | Op::DropPath => tape.scaled(input),
         Op::Opaque | Op::Composite => opaque(tape, node, inputs, y),
     }
 }
@@ -96,6 +96,7 @@ fn norm(tape: &mut Tape, node: &Node, kind: NormKind, x: BufferId) -> BufferId {
         NormKind::Batch => return tape.batch_norm(x, batch, channels),
         NormKind::Group { groups } => groups,
         NormKind::Instance => channels,
+        NormKind::Layer => shape[2..].iter().copied().fold(1, usize::saturating_mul),
     };
     let affine = if node.own_parameters() > 0 {
         channels

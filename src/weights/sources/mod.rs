@@ -1,64 +1,19 @@
-//! The names of the libraries that this crate knows: one table each.
+//! The names of the libraries that this crate knows, and what their files hold.
 
-use super::Names;
+pub(super) mod decoders;
+pub(super) mod encoders;
+
+use super::{Names, WeightsFile};
+use crate::net::{
+    ClassifierConfig, DecoderConfig, DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig,
+    SegmentationConfig, UnetDecoderConfig,
+};
 
 /// Rows of (path in the module, name in the file).
 type Table = &'static [(&'static str, &'static str)];
 
-const RESNET_ENCODER: Table = &[
-    ("stem.conv", "conv1"),
-    ("stem.norm", "bn1"),
-    ("stages.{s}.{b}.block.{c}.conv", "layer{s+1}.{b}.conv{c+1}"),
-    ("stages.{s}.{b}.block.{c}.norm", "layer{s+1}.{b}.bn{c+1}"),
-    (
-        "stages.{s}.{b}.shortcut.1.conv",
-        "layer{s+1}.{b}.downsample.0",
-    ),
-    (
-        "stages.{s}.{b}.shortcut.1.norm",
-        "layer{s+1}.{b}.downsample.1",
-    ),
-];
-
-const DENSENET: Table = &[
-    ("encoder.stem.conv", "features.conv0"),
-    ("encoder.stem.norm", "features.norm0"),
-    (
-        "encoder.blocks.{b}.{l}.block.{c}.norm",
-        "features.denseblock{b+1}.denselayer{l+1}.norm{c+1}",
-    ),
-    (
-        "encoder.blocks.{b}.{l}.block.{c}.conv",
-        "features.denseblock{b+1}.denselayer{l+1}.conv{c+1}",
-    ),
-    ("encoder.transitions.{t}.0", "features.transition{t+1}"),
-    ("encoder.norm", "features.norm5"),
-    ("head", "classifier"),
-];
-
-const SMP_UNET_DECODER: Table = &[
-    (
-        "decoder.steps.{i}.block.first.conv",
-        "decoder.blocks.{3-i}.conv1.0",
-    ),
-    (
-        "decoder.steps.{i}.block.first.norm",
-        "decoder.blocks.{3-i}.conv1.1",
-    ),
-    (
-        "decoder.steps.{i}.block.second.conv",
-        "decoder.blocks.{3-i}.conv2.0",
-    ),
-    (
-        "decoder.steps.{i}.block.second.norm",
-        "decoder.blocks.{3-i}.conv2.1",
-    ),
-    ("decoder.last.1.first.conv", "decoder.blocks.4.conv1.0"),
-    ("decoder.last.1.first.norm", "decoder.blocks.4.conv1.1"),
-    ("decoder.last.1.second.conv", "decoder.blocks.4.conv2.0"),
-    ("decoder.last.1.second.norm", "decoder.blocks.4.conv2.1"),
-    ("head", "segmentation_head.0"),
-];
+/// The same, written by a program.
+type Rows = Vec<(String, String)>;
 
 const MONAI_BASIC_UNET: Table = &[
     ("encoder.stem.first.conv", "conv_0.conv_0.conv"),
@@ -101,30 +56,111 @@ const MONAI_BASIC_UNET: Table = &[
     ("head", "final_conv"),
 ];
 
-/// A ResNet as the encoder of a network, whose names in the file begin with `prefix`; and the other rows.
-fn on_resnet(prefix: &str, others: Table) -> Names {
-    let encoder = RESNET_ENCODER
-        .iter()
-        .map(|(a, b)| (format!("encoder.{a}"), format!("{prefix}{b}")));
-    let others = others.iter().map(|(a, b)| (a.to_string(), b.to_string()));
-    Names::new(encoder.chain(others))
+/// How many tensors have the names of `first`, `first + 1`, ... without a gap.
+fn count(file: &WeightsFile, first: usize, name: &dyn Fn(usize) -> String) -> usize {
+    (first..)
+        .find(|&n| file.shape(&name(n)).is_none())
+        .map_or(0, |end| end - first)
+}
+
+/// The output channels of the convolution `name`.
+pub(super) fn outputs(file: &WeightsFile, name: &str) -> Option<usize> {
+    file.shape(name)?.first().copied()
+}
+
+/// The input channels of the convolution `name`.
+fn inputs(file: &WeightsFile, name: &str) -> Option<usize> {
+    file.shape(name)?.get(1).copied()
+}
+
+/// A library whose names of encoders this crate knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Library {
+    Torchvision,
+    /// segmentation_models.pytorch.
+    Smp,
+}
+
+impl Library {
+    /// With what the names of an encoder begin.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Torchvision => "",
+            Self::Smp => "encoder.",
+        }
+    }
+}
+
+/// The rows of an encoder within a network.
+fn encoder_rows(encoder: &EncoderConfig, library: Library) -> Option<Rows> {
+    let prefix = library.prefix();
+    let rows = encoders::rows(encoder, library)?.into_iter();
+    let row = |(path, name)| (format!("encoder.{path}"), format!("{prefix}{name}"));
+    Some(rows.map(row).collect())
 }
 
 impl Names {
-    /// torchvision's `resnet18`, `resnet34`, `resnet50`, `resnet101`, for [`ResNet`](crate::net::ResNet).
+    /// torchvision's classifier on this encoder, for [`Classifier`](crate::net::Classifier); `None` if it has none.
+    ///
+    /// # Example
+    /// ```
+    /// use burn_skip::net::{ClassifierConfig, EncoderConfig, ResNetEncoderConfig};
+    /// use burn_skip::weights::Names;
+    ///
+    /// let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+    /// let names = Names::torchvision(&ClassifierConfig::new(encoder, 10)).unwrap();
+    /// assert_eq!(names.external_name("head.weight").unwrap(), "fc.weight");
+    /// ```
+    pub fn torchvision(config: &ClassifierConfig) -> Option<Self> {
+        let head = encoders::head(&config.encoder)?;
+        let mut rows = encoder_rows(&config.encoder, Library::Torchvision)?;
+        rows.push(("head".into(), head.into()));
+        Some(Self::new(rows))
+    }
+
+    /// segmentation_models.pytorch's network of this encoder and this decoder, for
+    /// [`SegmentationConfig`](crate::net::SegmentationConfig); `None` if it has none.
+    ///
+    /// # Example
+    /// ```
+    /// use burn_skip::net::{EncoderConfig, ResNetEncoderConfig, SegmentationConfig};
+    /// use burn_skip::weights::Names;
+    ///
+    /// let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+    /// let names = Names::smp(&SegmentationConfig::smp_fpn(encoder, 2)).unwrap();
+    /// let name = names.external_name("decoder.pyramid.laterals.3.conv.bias").unwrap();
+    /// assert_eq!(name, "decoder.p5.bias");
+    /// ```
+    pub fn smp(config: &SegmentationConfig) -> Option<Self> {
+        let mut rows = encoder_rows(&config.encoder, Library::Smp)?;
+        rows.extend(encoders::center_rows(&config.encoder));
+        let maps = config.encoder.feature_channels().len();
+        let decoder = decoders::rows(&config.decoder, maps).into_iter();
+        rows.extend(
+            decoder.map(|(path, name)| (format!("decoder.{path}"), format!("decoder.{name}"))),
+        );
+        rows.push(("head".into(), "segmentation_head.0".into()));
+        Some(Self::new(rows))
+    }
+
+    /// torchvision's `resnet18` to `resnet152`, and ResNeXt, for [`ResNet`](crate::net::ResNet).
     pub fn torchvision_resnet() -> Self {
-        on_resnet("", &[("head", "fc")])
+        let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+        known(Self::torchvision(&ClassifierConfig::new(encoder, 1)))
     }
 
     /// torchvision's `densenet121`, for [`DenseNet`](crate::net::DenseNet).
     pub fn torchvision_densenet() -> Self {
-        Self::new(DENSENET.iter().copied())
+        let encoder = EncoderConfig::DenseNet(DenseNetEncoderConfig::densenet121());
+        known(Self::torchvision(&ClassifierConfig::new(encoder, 1)))
     }
 
     /// segmentation_models.pytorch's `Unet` on a ResNet with its default depth of 5, for
     /// [`UnetConfig::smp`](crate::net::UnetConfig::smp).
     pub fn smp_unet_resnet() -> Self {
-        on_resnet("encoder.", SMP_UNET_DECODER)
+        let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+        let decoder = DecoderConfig::from(UnetDecoderConfig::new(vec![1; 5]));
+        known(Self::smp(&SegmentationConfig::new(encoder, decoder, 1)))
     }
 
     /// MONAI's `BasicUNet` of any number of axes, for
@@ -132,4 +168,9 @@ impl Names {
     pub fn monai_basic_unet() -> Self {
         Self::new(MONAI_BASIC_UNET.iter().copied())
     }
+}
+
+/// The names of an encoder that has some.
+fn known(names: Option<Names>) -> Names {
+    names.unwrap_or_else(|| unreachable!("ResNet and DenseNet have names"))
 }

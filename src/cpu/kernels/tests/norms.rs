@@ -3,7 +3,7 @@
 use alloc::{vec, vec::Vec};
 
 use super::super::norm::ActivationGradient;
-use super::super::{ChannelAffine, activation, norm};
+use super::super::{ChannelAffine, activation, layer_norm, norm};
 use super::cases::noise;
 use super::with_all_instructions;
 use crate::cpu::policy::{Curved, FusedActivation, Piecewise};
@@ -93,6 +93,56 @@ fn norms_and_their_gradients() {
             }
         }
     });
+}
+
+#[test]
+fn layer_norms_and_their_gradients() {
+    // Several chunks of channels, a whole block of positions and a part of one.
+    for [batch, channels, positions] in [[2, 67, 131], [1, 3, 5], [3, 1, 128]] {
+        let of = |seed| noise(batch * channels * positions, seed);
+        let (values, gradient) = (of(1), of(2));
+        let [gamma, beta] = [4, 5].map(|seed| noise(channels, seed));
+        let epsilon = 1e-3;
+        let norm = layer_norm::LayerNorm {
+            values: &values,
+            channels,
+            positions,
+            gamma: &gamma,
+            epsilon,
+        };
+        let at = |n: usize, c: usize, p: usize| (n * channels + c) * positions + p;
+        let count = channels as f64;
+        let (mut wanted_y, mut wanted_x) = (vec![0.0; values.len()], vec![0.0; values.len()]);
+        let mut wanted = vec![[0.0; 2]; channels];
+        for (n, p) in (0..batch).flat_map(|n| (0..positions).map(move |p| (n, p))) {
+            let x = |c: usize| f64::from(values[at(n, c, p)]);
+            let g = |c: usize| f64::from(gradient[at(n, c, p)]);
+            let mean = (0..channels).map(x).sum::<f64>() / count;
+            let variance = (0..channels).map(|c| (x(c) - mean).powi(2)).sum::<f64>() / count;
+            let inverse = 1.0 / (variance + epsilon).sqrt();
+            let normal = |c: usize| (x(c) - mean) * inverse;
+            let scaled = |c: usize| g(c) * f64::from(gamma[c]);
+            let of_mean = (0..channels).map(scaled).sum::<f64>() / count;
+            let both = (0..channels).map(|c| scaled(c) * normal(c));
+            let of_deviation = both.sum::<f64>() / count;
+            for c in 0..channels {
+                wanted_y[at(n, c, p)] = normal(c) * f64::from(gamma[c]) + f64::from(beta[c]);
+                wanted_x[at(n, c, p)] = inverse * (scaled(c) - of_mean - normal(c) * of_deviation);
+                wanted[c][0] += g(c) * normal(c);
+                wanted[c][1] += g(c);
+            }
+        }
+        with_all_instructions(|| {
+            let name = [batch, channels, positions];
+            super::assert_near(&layer_norm::forward(norm, &beta), &wanted_y, &name);
+            let found = layer_norm::backward(norm, &gradient);
+            super::assert_near(&found.x, &wanted_x, &name);
+            for (c, [to_gamma, to_beta]) in wanted.iter().enumerate() {
+                super::assert_near(&[found.gamma[c]], &[*to_gamma], &name);
+                super::assert_near(&[found.beta[c]], &[*to_beta], &name);
+            }
+        });
+    }
 }
 
 #[test]

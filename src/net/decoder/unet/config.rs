@@ -14,6 +14,7 @@ use crate::fuse::merge::Order;
 use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConvConfig};
 use crate::layers::up::UpConfig;
+use crate::net::decoder::any::DecoderSpec;
 use crate::net::encoder::check_widths;
 use crate::plan::Trace;
 use crate::setters::setters;
@@ -259,6 +260,22 @@ impl UnetDecoderConfig {
             config: self.clone(),
             channels: channels.to_vec(),
         }
+    }
+}
+
+impl<const R: usize> DecoderSpec<R> for UnetDecoderConfig {
+    fn out_channels(&self, channels: &[usize]) -> usize {
+        let width = self.widths.first().or(channels.first());
+        width.copied().unwrap_or(0)
+    }
+
+    fn trace(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        self.trace(planner, maps, image)
     }
 }
 

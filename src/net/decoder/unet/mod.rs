@@ -4,14 +4,14 @@ mod config;
 
 pub use config::UnetDecoderConfig;
 
-use alloc::{format, vec::Vec};
+use alloc::vec::Vec;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Decoder;
 use crate::fuse::UpsampleConcat;
-use crate::graph::{Map, Planner};
+use crate::graph::{Map, Planner, check_maps};
 use crate::layers::block::DoubleConv;
 use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
@@ -81,27 +81,9 @@ impl<const R: usize> Decoder<R> for UnetDecoder<R> {
     ) -> Result<Map<R>, ShapeError> {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
-            self.check_channels(maps)?;
+            check_maps(NAME, maps, &self.channels)?;
             self.config.trace_steps(planner, maps, image)
         })
-    }
-}
-
-impl<const R: usize> UnetDecoder<R> {
-    /// Refuses maps other than those that the decoder was built for.
-    fn check_channels(&self, maps: &[Map<R>]) -> Result<(), ShapeError> {
-        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
-        if channels == self.channels {
-            return Ok(());
-        }
-        Err(ShapeError::new(
-            NAME,
-            format!(
-                "the maps have {channels:?} channels, expected {:?}",
-                self.channels
-            ),
-            "Give the maps of the encoder that it was built for, the finest first",
-        ))
     }
 }
 

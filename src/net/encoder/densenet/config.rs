@@ -16,7 +16,7 @@ use crate::layers::block::{ConvNormActConfig, LayerOrder};
 use crate::layers::norm::NormConfig;
 use crate::layers::pool::{PoolConfig, PoolKind};
 use crate::net::encoder::any::{EncoderSpec, check_encoder};
-use crate::net::encoder::{AnyEncoder, check_depths, stem_pool};
+use crate::net::encoder::{check_depths, stem_pool};
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect};
@@ -321,9 +321,5 @@ impl<const R: usize> EncoderSpec<R> for DenseNetEncoderConfig {
 
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
         self.trace(planner, x)
-    }
-
-    fn init(&self, device: &Device) -> AnyEncoder<R> {
-        AnyEncoder::DenseNet(self.init(device))
     }
 }

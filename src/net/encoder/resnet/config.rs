@@ -15,7 +15,7 @@ use crate::layers::activation::ActivationConfig;
 use crate::layers::block::ConvNormActConfig;
 use crate::layers::norm::NormConfig;
 use crate::net::encoder::any::{EncoderSpec, check_encoder};
-use crate::net::encoder::{AnyEncoder, check_depths, stem_pool};
+use crate::net::encoder::{check_depths, stem_pool};
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
@@ -78,6 +78,18 @@ pub struct ResNetEncoderConfig {
     pub block: ResNetBlock,
     /// The number of blocks of each stage.
     pub depths: Vec<usize>,
+    /// The groups of the 3x3 convolutions of bottlenecks (ResNeXt, arXiv:1611.05431). Default: 1.
+    #[serde(default = "crate::defaults::groups")]
+    pub groups: usize,
+    /// The channels of each group in the first stage, in bottlenecks. Default: 64.
+    #[serde(default = "crate::defaults::width")]
+    pub group_width: usize,
+    /// By how much the coarsest map is smaller than the image, at most: 8, 16 or 32 for a ResNet of four stages. Stages
+    /// beyond it have convolutions with dilation in place of strides (DeepLab, arXiv:1606.00915, section 3.1): 2 where
+    /// the stage would halve the map once more, 4 where it would twice. Default: none, every stage but the first halves
+    /// the map.
+    #[serde(default)]
+    pub output_stride: Option<usize>,
     /// The projection at the start of a stage. Default: [`Shortcut::Conv`].
     #[serde(default)]
     pub shortcut: Shortcut,
@@ -100,6 +112,9 @@ setters!(
     ResNetEncoderConfig:
     with_in_channels(in_channels: usize),
     with_width(width: usize),
+    with_groups(groups: usize),
+    with_group_width(group_width: usize),
+    with_output_stride(output_stride: impl Into<Option<usize>>),
     with_shortcut(shortcut: Shortcut),
     with_norm(norm: impl Into<Option<NormConfig>>),
     with_activation(activation: ActivationConfig),
@@ -117,6 +132,9 @@ impl ResNetEncoderConfig {
             width: 64,
             block,
             depths,
+            groups: 1,
+            group_width: 64,
+            output_stride: None,
             shortcut: Shortcut::Conv,
             norm: Some(NormConfig::batch()),
             activation: ActivationConfig::Relu,
@@ -145,12 +163,39 @@ impl ResNetEncoderConfig {
         Self::new(ResNetBlock::Bottleneck, vec![3, 4, 23, 3])
     }
 
+    /// ResNet-152.
+    pub fn resnet152() -> Self {
+        Self::new(ResNetBlock::Bottleneck, vec![3, 8, 36, 3])
+    }
+
+    /// ResNeXt-50 with 32 groups of 4 channels (arXiv:1611.05431).
+    pub fn resnext50() -> Self {
+        Self::resnet50().with_groups(32).with_group_width(4)
+    }
+
+    /// ResNeXt-101 with 32 groups of 8 channels.
+    pub fn resnext101() -> Self {
+        Self::resnet101().with_groups(32).with_group_width(8)
+    }
+
+    /// Wide ResNet-50-2 (arXiv:1605.07146): bottlenecks of twice the width.
+    pub fn wide_resnet50() -> Self {
+        Self::resnet50().with_group_width(128)
+    }
+
     fn conv(&self, channels: [usize; 2], kernel: usize, stride: usize) -> ConvNormActConfig {
         ConvNormActConfig::new(channels, kernel)
             .with_stride(stride)
             .with_padding(Padding::explicit(kernel / 2))
             .with_norm(self.norm.clone())
             .with_activation(self.activation)
+    }
+
+    /// A 3x3 convolution whose taps lie `dilation` positions apart.
+    fn conv3(&self, channels: [usize; 2], stride: usize, dilation: usize) -> ConvNormActConfig {
+        self.conv(channels, 3, stride)
+            .with_dilation(dilation)
+            .with_padding(Padding::explicit(dilation))
     }
 
     fn stem(&self) -> ConvNormActConfig {
@@ -162,11 +207,17 @@ impl ResNetEncoderConfig {
         let [mut input, mut inner] = [self.width; 2];
         let mut blocks_before = 0_usize;
         let stage = |(index, &depth): (usize, &usize)| {
+            let stride = 4_usize << index.min(16); // (There are at most 16 stages.)
+            let dilation = match self.output_stride {
+                Some(most) if most > 0 && stride > most => stride / most,
+                _ => 1,
+            };
             let stage = Stage {
                 input,
                 inner,
                 output: inner.saturating_mul(self.block.expansion()),
-                stride: if index == 0 { 1 } else { 2 },
+                stride: if index == 0 || dilation > 1 { 1 } else { 2 },
+                dilation,
                 depth,
                 blocks_before,
             };
@@ -180,7 +231,7 @@ impl ResNetEncoderConfig {
 
     /// The block `index` of a stage.
     fn block(&self, stage: &Stage, index: usize) -> ResidualConfig {
-        let (inner, output) = (stage.inner, stage.output);
+        let (inner, output, dilation) = (stage.inner, stage.output, stage.dilation);
         let (input, stride) = match index {
             0 => (stage.input, stage.stride),
             _ => (output, 1),
@@ -188,14 +239,19 @@ impl ResNetEncoderConfig {
         let bare = |config: ConvNormActConfig| config.with_activation(None);
         let convs = match self.block {
             ResNetBlock::Basic => vec![
-                self.conv([input, inner], 3, stride),
-                bare(self.conv([inner, output], 3, 1)),
+                self.conv3([input, inner], stride, dilation),
+                bare(self.conv3([inner, output], 1, dilation)),
             ],
-            ResNetBlock::Bottleneck => vec![
-                self.conv([input, inner], 1, 1),
-                self.conv([inner, inner], 3, stride),
-                bare(self.conv([inner, output], 1, 1)),
-            ],
+            ResNetBlock::Bottleneck => {
+                let wide = inner.saturating_mul(self.group_width) / 64;
+                let wide = wide.saturating_mul(self.groups);
+                let grouped = self.conv3([wide, wide], stride, dilation);
+                vec![
+                    self.conv([input, wide], 1, 1),
+                    grouped.with_groups(self.groups),
+                    bare(self.conv([wide, output], 1, 1)),
+                ]
+            }
         };
         let before = stage.blocks_before.saturating_add(index);
         let blocks = self.depths.iter().copied().fold(0, usize::saturating_add);
@@ -231,9 +287,32 @@ impl ResNetEncoderConfig {
         check_positive(NAME, "in_channels", self.in_channels)?;
         check_positive(NAME, "width", self.width)?;
         check_depths(NAME, &self.depths)?;
+        check_positive(NAME, "groups", self.groups)?;
+        check_positive(NAME, "group_width", self.group_width)?;
+        self.check_output_stride()?;
+        if self.block == ResNetBlock::Basic && (self.groups, self.group_width) != (1, 64) {
+            let (groups, width) = (self.groups, self.group_width);
+            return Err(ShapeError::new(
+                NAME,
+                format!("basic blocks have no groups, and there are {groups} of {width} channels"),
+                "Choose ResNetBlock::Bottleneck, or groups 1 and group_width 64",
+            ));
+        }
         DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
         let widest = self.feature_channels().last().copied().unwrap_or(0);
         check_not_huge(NAME, "the width of the last stage", widest)
+    }
+
+    /// Refuses an output stride that no stage has.
+    fn check_output_stride(&self) -> Result<(), ShapeError> {
+        match self.output_stride {
+            Some(stride) if stride < 4 || !stride.is_power_of_two() => Err(ShapeError::new(
+                NAME,
+                format!("output_stride is {stride}"),
+                "Choose 4, 8, 16 or 32",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The shapes of the feature maps: the stem (half the size), and each stage, the finest first.
@@ -308,6 +387,8 @@ struct Stage {
     output: usize,
     /// The stride of the first block.
     stride: usize,
+    /// The dilation of the 3x3 convolutions.
+    dilation: usize,
     /// How many blocks there are.
     depth: usize,
     /// How many blocks all stages before it have.
@@ -331,9 +412,5 @@ impl<const R: usize> EncoderSpec<R> for ResNetEncoderConfig {
 
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
         self.trace(planner, x)
-    }
-
-    fn init(&self, device: &Device) -> AnyEncoder<R> {
-        AnyEncoder::ResNet(self.init(device))
     }
 }

@@ -109,6 +109,33 @@ mod tests {
     }
 
     #[test]
+    fn groups_and_widths_of_bottlenecks() {
+        let device = Device::flex();
+        let count = |config: ResNetEncoderConfig| {
+            let net: ResNet = ResNet::new(config.init(&device), 1000, &device);
+            net.num_params()
+        };
+        // torchvision's resnext50_32x4d and wide_resnet50_2, and their running statistics.
+        assert_eq!(count(ResNetEncoderConfig::resnext50()), 25_028_904 + 68_224);
+        assert_eq!(
+            count(ResNetEncoderConfig::wide_resnet50()),
+            68_883_240 + 68_224
+        );
+    }
+
+    #[test]
+    fn dilations_take_the_place_of_strides() {
+        let size = |stride| {
+            let config = ResNetEncoderConfig::resnet18().with_output_stride(stride);
+            let shapes = config.feature_shapes([1, 3, 64, 64]).unwrap();
+            shapes.iter().map(|shape| shape[2]).collect::<Vec<_>>()
+        };
+        assert_eq!(size(32), [32, 16, 8, 4, 2]);
+        assert_eq!(size(16), [32, 16, 8, 4, 4]);
+        assert_eq!(size(8), [32, 16, 8, 8, 8]);
+    }
+
+    #[test]
     fn sizes_are_rounded_up() {
         let shapes = ResNetEncoderConfig::resnet50().feature_shapes([2, 3, 193, 161]);
         assert_eq!(
@@ -133,6 +160,15 @@ mod tests {
         assert_eq!(
             text(ResNetEncoderConfig::resnet18().with_drop_path(1.2)),
             "drop_path.DropPath: the probability is 1.2. Choose one in [0, 1)."
+        );
+        assert_eq!(
+            text(ResNetEncoderConfig::resnet18().with_output_stride(12)),
+            "ResNetEncoder: output_stride is 12. Choose 4, 8, 16 or 32."
+        );
+        assert_eq!(
+            text(ResNetEncoderConfig::resnet18().with_groups(32)),
+            "ResNetEncoder: basic blocks have no groups, and there are 32 of 64 channels. Choose \
+             ResNetBlock::Bottleneck, or groups 1 and group_width 64."
         );
         assert!(text(ResNetEncoderConfig::resnet18().with_width(usize::MAX)).contains("width"));
         assert_eq!(

@@ -1,0 +1,111 @@
+//! `--encoder NAME --decoder NAME`: a network by the names of its halves, in place of a file.
+
+use burn_skip::net::{
+    ConvNextEncoderConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, ResNetEncoderConfig,
+    SegmentationConfig,
+};
+use clap::{Args, ValueEnum};
+
+use crate::Result;
+
+/// A network by its encoder and its decoder.
+#[derive(Args)]
+pub struct Pair {
+    /// Encoder of the network, in place of NET.json; with --decoder
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        conflicts_with = "net",
+        requires = "decoder"
+    )]
+    encoder: Option<Encoder>,
+
+    /// Decoder of the network; with --encoder
+    #[arg(long, value_enum, value_name = "NAME", requires = "encoder")]
+    decoder: Option<Decoder>,
+
+    /// Channels of the images, 1 (grey) or 3 (colours), for --encoder
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "encoder")]
+    channels: usize,
+
+    /// Classes, for --decoder: 1 (foreground or not), or how many there are
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "decoder")]
+    classes: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Encoder {
+    #[value(name = "resnet18")]
+    ResNet18,
+    #[value(name = "resnet34")]
+    ResNet34,
+    #[value(name = "resnet50")]
+    ResNet50,
+    #[value(name = "resnext50")]
+    ResNext50,
+    #[value(name = "densenet121")]
+    DenseNet121,
+    #[value(name = "convnext-tiny")]
+    ConvNextTiny,
+}
+
+/// segmentation_models.pytorch's decoders.
+#[derive(Clone, Copy, ValueEnum)]
+enum Decoder {
+    Unet,
+    UnetPlusPlus,
+    Linknet,
+    Fpn,
+    Psp,
+    #[value(name = "deeplab-v3")]
+    DeepLabV3,
+    #[value(name = "deeplab-v3-plus")]
+    DeepLabV3Plus,
+}
+
+impl Encoder {
+    fn config(self, channels: usize) -> EncoderConfig {
+        let resnet =
+            |config: ResNetEncoderConfig| EncoderConfig::ResNet(config.with_in_channels(channels));
+        match self {
+            Self::ResNet18 => resnet(ResNetEncoderConfig::resnet18()),
+            Self::ResNet34 => resnet(ResNetEncoderConfig::resnet34()),
+            Self::ResNet50 => resnet(ResNetEncoderConfig::resnet50()),
+            Self::ResNext50 => resnet(ResNetEncoderConfig::resnext50()),
+            Self::DenseNet121 => EncoderConfig::DenseNet(
+                DenseNetEncoderConfig::densenet121().with_in_channels(channels),
+            ),
+            Self::ConvNextTiny => {
+                EncoderConfig::ConvNext(ConvNextEncoderConfig::tiny().with_in_channels(channels))
+            }
+        }
+    }
+}
+
+impl Pair {
+    /// The network, if it was asked for.
+    ///
+    /// # Errors
+    /// When the encoder has no dilations, which the decoder needs.
+    pub fn network(&self) -> Result<Option<NetConfig>> {
+        let (Some(encoder), Some(decoder)) = (self.encoder, self.decoder) else {
+            return Ok(None);
+        };
+        let (encoder, classes) = (encoder.config(self.channels), self.classes);
+        let config = match decoder {
+            Decoder::Unet => SegmentationConfig::smp_unet(encoder, classes),
+            Decoder::UnetPlusPlus => SegmentationConfig::smp_unet_plus_plus(encoder, classes),
+            Decoder::Linknet => SegmentationConfig::smp_linknet(encoder, classes),
+            Decoder::Fpn => SegmentationConfig::smp_fpn(encoder, classes),
+            Decoder::Psp => SegmentationConfig::smp_psp(encoder, classes),
+            Decoder::DeepLabV3 => {
+                SegmentationConfig::smp_deeplab_v3(encoder.with_output_stride(8)?, classes)
+            }
+            Decoder::DeepLabV3Plus => {
+                SegmentationConfig::smp_deeplab_v3_plus(encoder.with_output_stride(16)?, classes)
+            }
+        };
+        Ok(Some(NetConfig::Segmentation(config)))
+    }
+}

@@ -1,0 +1,283 @@
+//! [`LinknetDecoder`]: bottlenecks with a transposed convolution, to which the skips are added.
+
+use alloc::{format, vec::Vec};
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::norm::Normalization;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::any::DecoderSpec;
+use super::{Decoder, check_decoder, check_levels};
+use crate::graph::{Elementwise, Map, Planner, check_maps};
+use crate::layers::activation::Activation;
+use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
+use crate::layers::conv::{ConvTranspose, ConvTransposeConfig};
+use crate::layers::layer::Layer;
+use crate::plan::Trace;
+use crate::setters::setters;
+use crate::shape::{ShapeError, expect, spatial};
+
+const NAME: &str = "LinknetDecoder";
+
+/// Configuration of [`LinknetDecoder`]. The channels of the maps come from the encoder.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::{DecoderConfig, LinknetDecoderConfig};
+///
+/// let maps = [[1, 16, 33, 24], [1, 32, 17, 12]];
+/// let decoder = DecoderConfig::from(LinknetDecoderConfig::new());
+/// assert_eq!(decoder.output_shape(&maps, &[65, 48]).unwrap(), [1, 32, 65, 48]);
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LinknetDecoderConfig {
+    /// The channels of the output. Default: 32.
+    #[serde(default = "width")]
+    pub width: usize,
+    /// Norm and activation of all convolutions, the transposed ones included.
+    #[serde(default = "ConvStyle::new")]
+    pub style: ConvStyle,
+}
+
+const fn width() -> usize {
+    32
+}
+
+setters!(
+    LinknetDecoderConfig:
+    with_width(width: usize),
+    with_style(style: ConvStyle),
+);
+
+impl Config for LinknetDecoderConfig {}
+
+impl Default for LinknetDecoderConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LinknetDecoderConfig {
+    /// segmentation_models.pytorch's decoder with its defaults.
+    pub fn new() -> Self {
+        Self {
+            width: width(),
+            style: ConvStyle::new(),
+        }
+    }
+
+    /// The step from the map `index` to the next finer one, or from the finest to the image.
+    fn step(&self, channels: &[usize], index: usize) -> StepConfig {
+        let [input, inner] = [channels[index], channels[index] / 4];
+        let output = match index.checked_sub(1) {
+            Some(finer) => channels[finer],
+            None => self.width,
+        };
+        let conv = |channels| ConvNormActConfig::new(channels, 1).with_style(self.style.clone());
+        StepConfig {
+            squeeze: conv([input, inner]),
+            up: ConvTransposeConfig::new([inner, inner], 4, 2),
+            style: self.style.clone(),
+            expand: conv([inner, output]),
+        }
+    }
+
+    fn trace_parts<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        check_levels(NAME, 1, maps.len())?;
+        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+        let mut y = maps[maps.len() - 1].clone();
+        for index in (0..maps.len()).rev() {
+            let skip = index.checked_sub(1).map(|finer| &maps[finer]);
+            let size = skip.map_or(image, |skip| spatial(&skip.shape));
+            let step = self.step(&channels, index);
+            y = step.trace(planner.at(format!("steps.{index}")), &y, size)?;
+            if let Some(skip) = skip {
+                let (names, maps) = (["deep", "skip"], [&y, skip]);
+                let sum = planner.at("");
+                y = sum.elementwise(Elementwise::Sum, &names, &maps, Ok(skip.shape))?;
+            }
+        }
+        Ok(y)
+    }
+
+    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
+    ///
+    /// # Panics
+    /// When an option is invalid, or a map has fewer than four channels.
+    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> LinknetDecoder<R> {
+        expect(check_decoder::<R>(self, channels));
+        let steps = 0..channels.len();
+        LinknetDecoder {
+            steps: steps
+                .map(|index| self.step(channels, index).init(device))
+                .collect(),
+            config: self.clone(),
+            channels: channels.to_vec(),
+        }
+    }
+}
+
+impl<const R: usize> DecoderSpec<R> for LinknetDecoderConfig {
+    fn out_channels(&self, _channels: &[usize]) -> usize {
+        self.width
+    }
+
+    fn trace(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.node(NAME, &inputs, |planner| {
+            self.trace_parts(planner, maps, image)
+        })
+    }
+}
+
+/// The parts of a [`LinknetStep`].
+struct StepConfig {
+    squeeze: ConvNormActConfig,
+    up: ConvTransposeConfig,
+    /// Norm and activation of the transposed convolution.
+    style: ConvStyle,
+    expand: ConvNormActConfig,
+}
+
+impl StepConfig {
+    fn trace<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+        size: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        planner.node("LinknetStep", &[x], |planner| {
+            let y = self.squeeze.trace(planner.at("squeeze"), x)?;
+            let y = self.up.trace_to(planner.at("up"), &y, Some(size))?;
+            let y = self.style.norm.trace(planner.at("norm"), &y)?;
+            let y = self.style.activation.trace(planner.at("activation"), &y)?;
+            self.expand.trace(planner.at("expand"), &y)
+        })
+    }
+
+    fn init<const R: usize>(&self, device: &Device) -> LinknetStep<R> {
+        let norm = self.style.norm.as_ref();
+        let activation = self.style.activation.as_ref();
+        LinknetStep {
+            squeeze: self.squeeze.init(device),
+            up: self.up.init(device),
+            norm: norm.map(|norm| norm.init(self.up.channels[1], device)),
+            activation: activation.map(|activation| activation.init(device)),
+            expand: self.expand.init(device),
+        }
+    }
+}
+
+/// A step of a [`LinknetDecoder`]: to a quarter of the channels, to twice the size, and to the channels of the skip.
+#[derive(Module, Debug)]
+pub struct LinknetStep<const R: usize = 4> {
+    /// The 1x1 convolution to a quarter of the channels.
+    pub squeeze: ConvNormAct<R>,
+    /// The transposed convolution with kernel 4 and stride 2.
+    pub up: ConvTranspose<R>,
+    /// The norm after it.
+    pub norm: Option<Normalization>,
+    /// The activation after that.
+    pub activation: Option<Activation>,
+    /// The 1x1 convolution to the channels of the skip.
+    pub expand: ConvNormAct<R>,
+}
+
+impl<const R: usize> LinknetStep<R> {
+    fn forward_to(&self, x: Tensor<R>, size: &[usize]) -> Tensor<R> {
+        let y = self.up.forward_to(self.squeeze.forward(x), size);
+        let y = Layer::forward(&self.activation, Layer::forward(&self.norm, y));
+        self.expand.forward(y)
+    }
+}
+
+/// The decoder of LinkNet (arXiv:1707.03718): from the coarsest map up, `y = step(y) + skip`, and a last step to the size
+/// of the image; as segmentation_models.pytorch's `Linknet`.
+///
+/// # Shapes
+/// - input: the maps of an encoder, the finest first, each of half the size of the one before it, rounded up
+/// - output: `[batch, width, spatial...]`, of the size of the image
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::net::{Decoder, LinknetDecoder, LinknetDecoderConfig};
+///
+/// let device = Device::flex();
+/// let decoder: LinknetDecoder = LinknetDecoderConfig::new().init(&[8, 16], &device);
+/// let maps = vec![Tensor::zeros([2, 8, 33, 24], &device), Tensor::zeros([2, 16, 17, 12], &device)];
+/// assert_eq!(decoder.forward(maps, &[65, 48]).dims(), [2, 32, 65, 48]);
+/// ```
+#[derive(Module, Debug)]
+pub struct LinknetDecoder<const R: usize = 4> {
+    /// The step from each map, the finest first.
+    pub steps: Vec<LinknetStep<R>>,
+    /// The options that the decoder was built with.
+    #[module(skip)]
+    pub config: LinknetDecoderConfig,
+    /// The channels of the maps that it was built for, the finest first.
+    #[module(skip)]
+    pub channels: Vec<usize>,
+}
+
+impl<const R: usize> Decoder<R> for LinknetDecoder<R> {
+    fn forward(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
+        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
+        expect(self.output_shape(&shapes, image));
+        let Some(deepest) = maps.pop() else {
+            unreachable!("without maps there is no output shape")
+        };
+        self.steps
+            .iter()
+            .rev()
+            .fold(deepest, |y, step| match maps.pop() {
+                Some(skip) => step.forward_to(y, spatial(&skip.dims())) + skip,
+                None => step.forward_to(y, image),
+            })
+    }
+
+    fn trace(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.node(NAME, &inputs, |planner| {
+            check_maps(NAME, maps, &self.channels)?;
+            self.config.trace_parts(planner, maps, image)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rank_at_odd_sizes() {
+        let device = Device::flex();
+        let config = LinknetDecoderConfig::new().with_width(3);
+        let decoder: LinknetDecoder<3> = config.init(&[4, 8, 12], &device);
+        for n in 33..=40_usize {
+            let sizes = [n.div_ceil(2), n.div_ceil(4), n.div_ceil(8)];
+            let maps = [[1, 4, sizes[0]], [1, 8, sizes[1]], [1, 12, sizes[2]]];
+            let maps = maps.map(|shape| Tensor::zeros(shape, &device));
+            assert_eq!(decoder.forward(maps.into(), &[n]).dims(), [1, 3, n]);
+        }
+    }
+}

@@ -1,0 +1,604 @@
+//! Inverted bottlenecks, and the stages of them that [`MobileNetV2Encoder`](super::MobileNetV2Encoder) and
+//! [`EfficientNetEncoder`](super::EfficientNetEncoder) are.
+
+use alloc::{format, vec::Vec};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::check_depths;
+use crate::fuse::gate::{AnyGate, Gate, GateConfig, SeConfig, TraceGate, trace_part};
+use crate::fuse::{SkipAdd, SkipAddConfig};
+use crate::graph::window::Padding;
+use crate::graph::{Map, Planner};
+use crate::layers::DropPath;
+use crate::layers::activation::{Activation, ActivationConfig};
+use crate::layers::block::{ConvNormAct, ConvNormActConfig};
+use crate::layers::conv::LazyConcat;
+use crate::layers::layer::Layer;
+use crate::layers::norm::NormConfig;
+use crate::plan::Trace;
+use crate::setters::setters;
+use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
+
+/// One stage of inverted bottlenecks.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::{InvertedStage, MobileNetV2EncoderConfig};
+///
+/// // Two blocks of 24 channels with 6 times as many inside, the first of which halves the map.
+/// let stages = vec![InvertedStage::new(1, 16, 1, 1), InvertedStage::new(6, 24, 2, 2)];
+/// let config = MobileNetV2EncoderConfig::new().with_stages(stages).with_last_channels(None);
+/// assert_eq!(config.feature_shapes([1, 3, 64, 64]).unwrap(), [[1, 16, 32, 32], [1, 24, 16, 16]]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct InvertedStage {
+    /// The size of the kernels of the depthwise convolutions. Default: 3.
+    #[serde(default = "three")]
+    pub kernel_size: usize,
+    /// The channels inside a block, as a multiple of those of its input; blocks of 1 have no first convolution.
+    pub expansion: usize,
+    /// The output channels.
+    pub channels: usize,
+    /// The number of blocks.
+    pub depth: usize,
+    /// The stride of the first block: 1 or 2.
+    pub stride: usize,
+}
+
+const fn three() -> usize {
+    3
+}
+
+setters!(
+    InvertedStage:
+    with_kernel_size(kernel_size: usize),
+);
+
+impl InvertedStage {
+    /// A stage of 3x3 kernels.
+    pub const fn new(expansion: usize, channels: usize, depth: usize, stride: usize) -> Self {
+        Self {
+            kernel_size: 3,
+            expansion,
+            channels,
+            depth,
+            stride,
+        }
+    }
+}
+
+/// `channels` times `multiplier`, to a multiple of 8 that is no less than 9/10 of it, as torchvision's
+/// `_make_divisible`; as they are where the multiplier is 1.
+pub(super) fn scaled_channels(channels: usize, multiplier: f64) -> usize {
+    if multiplier == 1.0 {
+        return channels;
+    }
+    let exact = channels as f64 * multiplier;
+    let rounded = ((exact + 4.0) as usize / 8 * 8).max(8);
+    match (rounded as f64) < 0.9 * exact {
+        true => rounded.saturating_add(8),
+        false => rounded,
+    }
+}
+
+/// Refuses a multiplier that leaves nothing.
+pub(super) fn check_multiplier(layer: &str, what: &str, value: f64) -> Result<(), ShapeError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        layer,
+        format!("{what} is {value}"),
+        "Choose a positive number, such as 1",
+    ))
+}
+
+/// Stages of inverted bottlenecks between two convolutions, with their final numbers.
+pub(super) struct InvertedNet {
+    pub in_channels: usize,
+    /// The channels of the first convolution, which halves the map.
+    pub width: usize,
+    pub stages: Vec<InvertedStage>,
+    /// The channels of the last convolution, if there is one.
+    pub last_channels: Option<usize>,
+    /// By how much the input channels of a block are divided in its gate, if it has one.
+    pub squeeze: Option<usize>,
+    pub norm: Option<NormConfig>,
+    pub activation: ActivationConfig,
+    /// The block `i` of `n` is left out with the probability `i / n` times this.
+    pub drop_path: f64,
+    pub output_stride: Option<usize>,
+    /// Whether the output of the first convolution is the finest map, and not the last map of its size.
+    pub stem_is_map: bool,
+}
+
+impl InvertedNet {
+    fn conv(&self, channels: [usize; 2], kernel: usize) -> ConvNormActConfig {
+        ConvNormActConfig::new(channels, kernel)
+            .with_padding(Padding::explicit(kernel / 2))
+            .with_norm(self.norm.clone())
+            .with_activation(self.activation)
+    }
+
+    fn stem(&self) -> ConvNormActConfig {
+        self.conv([self.in_channels, self.width], 3).with_stride(2)
+    }
+
+    /// The 1x1 convolution after the last stage.
+    fn last(&self) -> Option<ConvNormActConfig> {
+        let input = self
+            .stages
+            .last()
+            .map_or(self.width, |stage| stage.channels);
+        self.last_channels
+            .map(|channels| self.conv([input, channels], 1))
+    }
+
+    /// Where each stage lies in the network.
+    fn places(&self) -> Vec<Place> {
+        let mut input = self.width;
+        let mut stride = 2_usize;
+        let mut blocks_before = 0_usize;
+        let stem_is_map = self.stem_is_map();
+        let place = |(index, &stage): (usize, &InvertedStage)| {
+            let next = self.stages.get(index + 1);
+            stride = stride.saturating_mul(stage.stride);
+            let dilation = match self.output_stride {
+                Some(most) if most > 0 && stride > most => stride / most,
+                _ => 1,
+            };
+            let place = Place {
+                stage,
+                input,
+                dilation,
+                blocks_before,
+                is_map: match next {
+                    Some(next) => next.stride > 1 && !(stem_is_map && stride == 2),
+                    None => true,
+                },
+            };
+            input = stage.channels;
+            blocks_before = blocks_before.saturating_add(stage.depth);
+            place
+        };
+        self.stages.iter().enumerate().map(place).collect()
+    }
+
+    /// Whether the output of the first convolution is a map.
+    fn stem_is_map(&self) -> bool {
+        self.stem_is_map || self.stages.first().is_some_and(|stage| stage.stride > 1)
+    }
+
+    /// The block `index` of a stage.
+    fn block(&self, place: &Place, index: usize) -> InvertedConfig {
+        let stage = &place.stage;
+        let (input, stride) = match index {
+            0 => (place.input, stage.stride),
+            _ => (stage.channels, 1),
+        };
+        let wide = input.saturating_mul(stage.expansion);
+        let depthwise = self
+            .conv([wide, wide], stage.kernel_size)
+            .with_groups(wide)
+            .with_stride(if place.dilation > 1 { 1 } else { stride })
+            .with_dilation(place.dilation)
+            .with_padding(Padding::explicit(
+                (stage.kernel_size / 2).saturating_mul(place.dilation),
+            ));
+        let gate = |squeeze: usize| {
+            // (At least one channel is left.)
+            let reduction = squeeze.saturating_mul(stage.expansion).min(wide);
+            GateConfig::Se(SeConfig::new(reduction).with_activation(self.activation))
+        };
+        let before = place.blocks_before.saturating_add(index);
+        let depths = self.stages.iter().map(|stage| stage.depth);
+        let blocks = depths.fold(0, usize::saturating_add).max(1);
+        let connection = SkipAddConfig::new([input, stage.channels])
+            .with_activation(None)
+            .with_drop_path(self.drop_path * before as f64 / blocks as f64);
+        InvertedConfig {
+            channels: wide,
+            expand: (stage.expansion > 1).then(|| self.conv([input, wide], 1)),
+            depthwise,
+            gate: self.squeeze.map(gate),
+            project: self.conv([wide, stage.channels], 1).with_activation(None),
+            connection: (stride == 1 && input == stage.channels).then_some(connection),
+        }
+    }
+
+    fn blocks(&self, place: &Place) -> impl Iterator<Item = InvertedConfig> {
+        (0..place.stage.depth).map(|index| self.block(place, index))
+    }
+
+    /// The channels of the feature maps, the finest first.
+    pub fn feature_channels(&self) -> Vec<usize> {
+        let stem = self.stem_is_map().then_some(self.width);
+        let stages = self.places().into_iter().filter(|place| place.is_map);
+        let stages = stages.map(|place| place.stage.channels);
+        let mut channels: Vec<usize> = stem.into_iter().chain(stages).collect();
+        if let (Some(deepest), Some(last)) = (channels.last_mut(), self.last_channels) {
+            *deepest = last;
+        }
+        channels
+    }
+
+    /// Checks what no part checks.
+    fn check(&self, layer: &str) -> Result<(), ShapeError> {
+        check_positive(layer, "in_channels", self.in_channels)?;
+        check_positive(layer, "width", self.width)?;
+        let depths: Vec<usize> = self.stages.iter().map(|stage| stage.depth).collect();
+        check_depths(layer, &depths)?;
+        for (index, stage) in self.stages.iter().enumerate() {
+            let at = |error: ShapeError| error.within(format!("stages.{index}"));
+            check_positive(layer, "kernel_size", stage.kernel_size).map_err(at)?;
+            check_positive(layer, "expansion", stage.expansion).map_err(at)?;
+            check_positive(layer, "channels", stage.channels).map_err(at)?;
+            let wide = stage.channels.saturating_mul(stage.expansion);
+            check_not_huge(layer, "channels times expansion", wide).map_err(at)?;
+            if !(1..=2).contains(&stage.stride) {
+                let problem = format!("stride is {}", stage.stride);
+                return Err(at(ShapeError::new(layer, problem, "Choose 1 or 2")));
+            }
+        }
+        if let Some(squeeze) = self.squeeze {
+            check_positive(layer, "squeeze", squeeze)?;
+        }
+        if let Some(channels) = self.last_channels {
+            check_positive(layer, "last_channels", channels)?;
+        }
+        DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
+        match self.output_stride {
+            Some(stride) if stride < 4 || !stride.is_power_of_two() => Err(ShapeError::new(
+                layer,
+                format!("output_stride is {stride}"),
+                "Choose 4, 8, 16 or 32",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records every part of the encoder `layer`, and returns the feature maps.
+    pub fn trace<const R: usize>(
+        &self,
+        layer: &str,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        planner.nodes(layer, &[x], |planner| {
+            self.check(layer)?;
+            let mut x = self.stem().trace(planner.at("stem"), x)?;
+            let mut maps = Vec::new();
+            if self.stem_is_map() {
+                maps.push(x.clone());
+            }
+            for (index, place) in self.places().iter().enumerate() {
+                let name = format!("stages.{index}");
+                x = planner
+                    .at(name)
+                    .sequence(self.blocks(place), &x, |block, planner, x| {
+                        block.trace(planner, x)
+                    })?;
+                if index + 1 == self.stages.len() {
+                    x = self.last().trace(planner.at("last"), &x)?;
+                }
+                if place.is_map {
+                    maps.push(x.clone());
+                }
+            }
+            Ok(maps)
+        })
+    }
+
+    /// Builds the parts.
+    pub fn init<const R: usize>(&self, device: &Device) -> InvertedParts<R> {
+        let places = self.places();
+        let stage = |place| {
+            let blocks = self.blocks(place);
+            blocks.map(|block| block.init(device)).collect()
+        };
+        InvertedParts {
+            stem: self.stem().init(device),
+            stages: places.iter().map(stage).collect(),
+            last: self.last().map(|last| last.init(device)),
+        }
+    }
+
+    /// Computes the feature maps.
+    pub fn features<const R: usize>(
+        &self,
+        stem: &ConvNormAct<R>,
+        stages: &[Vec<InvertedResidual<R>>],
+        last: &Option<ConvNormAct<R>>,
+        x: Tensor<R>,
+    ) -> Vec<Tensor<R>> {
+        let mut maps = Vec::new();
+        let mut x = stem.forward_parts(x.into());
+        if self.stem_is_map() {
+            let map = x.into_tensor();
+            maps.push(map.clone());
+            x = map.into();
+        }
+        for (index, (stage, place)) in stages.iter().zip(self.places()).enumerate() {
+            x = stage.forward_parts(x);
+            if index + 1 == stages.len() {
+                x = last.forward_parts(x);
+            }
+            if place.is_map {
+                let map = x.into_tensor();
+                maps.push(map.clone());
+                x = map.into();
+            }
+        }
+        maps
+    }
+}
+
+/// The parts of an encoder.
+pub(super) struct InvertedParts<const R: usize> {
+    pub stem: ConvNormAct<R>,
+    pub stages: Vec<Vec<InvertedResidual<R>>>,
+    pub last: Option<ConvNormAct<R>>,
+}
+
+/// Where a stage lies in the network.
+struct Place {
+    stage: InvertedStage,
+    /// The input channels.
+    input: usize,
+    /// The dilation of the depthwise convolutions.
+    dilation: usize,
+    /// How many blocks all stages before it have.
+    blocks_before: usize,
+    /// Whether its output is a feature map.
+    is_map: bool,
+}
+
+/// Configuration of an [`InvertedResidual`].
+struct InvertedConfig {
+    /// The channels inside.
+    channels: usize,
+    expand: Option<ConvNormActConfig>,
+    depthwise: ConvNormActConfig,
+    gate: Option<GateConfig>,
+    project: ConvNormActConfig,
+    /// The residual connection, where there is one.
+    connection: Option<SkipAddConfig>,
+}
+
+impl InvertedConfig {
+    fn init<const R: usize>(&self, device: &Device) -> InvertedResidual<R> {
+        let gate = self.gate.as_ref();
+        let block = InvertedBottleneck {
+            expand: self.expand.as_ref().map(|conv| conv.init(device)),
+            depthwise: self.depthwise.init(device),
+            gate: gate.map(|gate| gate.init(self.channels, self.channels, device)),
+            project: self.project.init(device),
+        };
+        match &self.connection {
+            Some(connection) => InvertedResidual::Add(connection.init(block, device)),
+            None => InvertedResidual::Plain(block),
+        }
+    }
+}
+
+impl<const R: usize> Trace<R> for InvertedConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        let block = |planner: &mut Planner, x: &Map<R>| {
+            trace_block(
+                [&self.depthwise, &self.project],
+                &self.expand,
+                self.gate.as_ref(),
+                planner,
+                x,
+            )
+        };
+        match &self.connection {
+            Some(connection) => connection.trace_over(planner, x, block),
+            None => block(planner, x),
+        }
+    }
+}
+
+/// Records the parts of a block.
+fn trace_block<const R: usize, C: Trace<R>>(
+    [depthwise, project]: [&C; 2],
+    expand: &Option<C>,
+    gate: Option<&impl TraceGate<R>>,
+    planner: &mut Planner,
+    x: &Map<R>,
+) -> Result<Map<R>, ShapeError> {
+    planner.node("InvertedBottleneck", &[x], |planner| {
+        let x = expand.trace(planner.at("expand"), x)?;
+        let mut x = depthwise.trace(planner.at("depthwise"), &x)?;
+        if let Some(gate) = gate {
+            x = trace_part(planner, "gate".into(), gate, &x, &x)?;
+        }
+        project.trace(planner.at("project"), &x)
+    })
+}
+
+/// An inverted bottleneck (arXiv:1801.04381, section 3.3): `y = project(gate(depthwise(expand(x))))`, a 1x1 convolution
+/// to more channels, one with a group for each channel, and a 1x1 convolution without an activation to few. EfficientNet
+/// (arXiv:1905.11946) has a gate, squeeze-and-excitation, before the last.
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, ceil(spatial / stride)...]`
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::Trace;
+/// use burn_skip::net::{InvertedResidual, MobileNetV2Encoder, MobileNetV2EncoderConfig};
+///
+/// let encoder: MobileNetV2Encoder = MobileNetV2EncoderConfig::new().init(&Device::flex());
+/// // The first block of 24 channels has a stride, and so no residual connection.
+/// let InvertedResidual::Plain(block) = &encoder.stages[1][0] else { unreachable!() };
+/// assert_eq!(block.depthwise.conv.config.channels, [96, 96]); // 6 times the 16 of its input
+/// assert_eq!(block.output_shape([1, 16, 33, 20]).unwrap(), [1, 24, 17, 10]);
+/// ```
+#[derive(Module, Debug)]
+pub struct InvertedBottleneck<const R: usize = 4> {
+    /// To the channels inside, where they are more than those of the input.
+    pub expand: Option<ConvNormAct<R>>,
+    /// A convolution of each channel by itself.
+    pub depthwise: ConvNormAct<R>,
+    /// Weighs the channels.
+    pub gate: Option<AnyGate<R>>,
+    /// To the output channels.
+    pub project: ConvNormAct<R>,
+}
+
+impl<const R: usize> InvertedBottleneck<R> {
+    /// All but the last convolution.
+    fn inside(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
+        let parts = self.expand.forward_parts(parts);
+        let parts = self.depthwise.forward_parts(parts);
+        let Some(gate) = &self.gate else {
+            return parts;
+        };
+        let x = parts.into_tensor();
+        gate.forward(x.clone(), x).into()
+    }
+}
+
+impl<const R: usize> Trace<R> for InvertedBottleneck<R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        trace_block(
+            [&self.depthwise, &self.project],
+            &self.expand,
+            self.gate.as_ref(),
+            planner,
+            x,
+        )
+    }
+}
+
+impl<const R: usize> Layer<R> for InvertedBottleneck<R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
+        expect(self.output_shape(parts.dims()));
+        self.project.forward_parts(self.inside(parts))
+    }
+
+    fn forward_add(
+        &self,
+        parts: LazyConcat<R>,
+        residual: Tensor<R>,
+        activation: &Option<Activation>,
+    ) -> Tensor<R> {
+        expect(self.output_shape(parts.dims()));
+        self.project
+            .forward_add(self.inside(parts), residual, activation)
+    }
+}
+
+/// An inverted bottleneck, and its residual connection where its output has the shape of its input:
+/// `y = block(x)` or `y = x + block(x)`.
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - output: `[batch, out_channels, ceil(spatial / stride)...]`
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::Layer;
+/// use burn_skip::net::{InvertedResidual, MobileNetV2Encoder, MobileNetV2EncoderConfig};
+///
+/// let device = Device::flex();
+/// let encoder: MobileNetV2Encoder = MobileNetV2EncoderConfig::new().init(&device);
+/// let second = &encoder.stages[1][1]; // 24 channels to 24
+/// assert!(matches!(second, InvertedResidual::Add(_)));
+/// assert_eq!(second.forward(Tensor::zeros([1, 24, 9, 7], &device)).dims(), [1, 24, 9, 7]);
+/// ```
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a network holds few
+pub enum InvertedResidual<const R: usize = 4> {
+    /// The block alone.
+    Plain(InvertedBottleneck<R>),
+    /// The block and its input.
+    Add(SkipAdd<InvertedBottleneck<R>, R>),
+}
+
+impl<const R: usize> Trace<R> for InvertedResidual<R> {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        match self {
+            Self::Plain(block) => block.trace(planner, x),
+            Self::Add(block) => block.trace(planner, x),
+        }
+    }
+}
+
+impl<const R: usize> Layer<R> for InvertedResidual<R> {
+    fn forward(&self, x: Tensor<R>) -> Tensor<R> {
+        self.forward_parts(x.into()).into_tensor()
+    }
+
+    fn forward_parts(&self, parts: LazyConcat<R>) -> LazyConcat<R> {
+        match self {
+            Self::Plain(block) => block.forward_parts(parts),
+            Self::Add(block) => block.forward_parts(parts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_rounded_as_torchvision_rounds_them() {
+        // `_make_divisible(channels * multiplier, 8)`
+        for (channels, multiplier, expected) in [
+            (32, 1.4, 48),
+            (16, 1.1, 16),
+            (24, 1.1, 24),
+            (40, 1.1, 48),  // 44
+            (24, 1.2, 32),  // 28.8
+            (44, 0.25, 16), // 11; 8 would be less than 9/10
+            (16, 0.25, 8),
+            (24, 0.35, 8),
+            (1280, 1.2, 1536),
+            (20, 1.0, 20),
+        ] {
+            let found = scaled_channels(channels, multiplier);
+            assert_eq!(found, expected, "{channels} times {multiplier}");
+        }
+    }
+
+    #[test]
+    fn the_rank_of_the_map_decides_the_rank_of_the_convolutions() {
+        let device = Device::flex();
+        let net = InvertedNet {
+            in_channels: 2,
+            width: 4,
+            stages: [
+                InvertedStage::new(2, 4, 2, 1),
+                InvertedStage::new(3, 6, 1, 2),
+            ]
+            .into(),
+            last_channels: None,
+            squeeze: Some(4),
+            norm: Some(NormConfig::batch()),
+            activation: ActivationConfig::Silu,
+            drop_path: 0.0,
+            output_stride: None,
+            stem_is_map: false,
+        };
+        let InvertedParts { stem, stages, last } = net.init::<3>(&device);
+        let maps = net.features(&stem, &stages, &last, Tensor::ones([2, 2, 21], &device));
+        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
+        assert_eq!(shapes, [[2, 4, 11], [2, 6, 6]]);
+        let planned = Planner::output_shapes([2, 2, 21], |planner, x| net.trace("Net", planner, x));
+        assert_eq!(planned.unwrap(), shapes);
+    }
+}

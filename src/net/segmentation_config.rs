@@ -1,0 +1,254 @@
+//! [`SegmentationConfig`]: any encoder with any decoder, as data.
+
+use burn::config::Config;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::segmentation::{MODEL, trace_parts};
+use super::{
+    AnyDecoder, AnyEncoder, DecoderConfig, DeepLabDecoderConfig, EncoderConfig, FpnDecoderConfig,
+    LinknetDecoderConfig, PspDecoderConfig, SegmentationModel, UnetConfig, UnetDecoderConfig,
+    UnetPlusPlusDecoderConfig,
+};
+use crate::graph::{Map, Planner};
+use crate::layers::conv::ConvConfig;
+use crate::layers::resize::ResizeMode;
+use crate::plan::Trace;
+use crate::setters::setters;
+use crate::shape::{PerAxis, ShapeError, check_positive, expect};
+
+/// Any of this crate's encoders with any of its decoders.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::{Layer, Trace};
+/// use burn_skip::net::{AnySegmentationModel, EncoderConfig, ResNetEncoderConfig, SegmentationConfig};
+///
+/// let device = Device::flex();
+/// let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18().with_width(8));
+/// let net: AnySegmentationModel = SegmentationConfig::smp_fpn(encoder, 2).init(&device);
+/// assert_eq!(net.forward(Tensor::zeros([1, 3, 75, 60], &device)).dims(), [1, 2, 75, 60]);
+/// ```
+pub type AnySegmentationModel<const R: usize = 4> =
+    SegmentationModel<AnyEncoder<R>, AnyDecoder<R>, R>;
+
+/// Configuration of [`AnySegmentationModel`]: an encoder, a decoder and a head.
+///
+/// The constructors are the networks of segmentation_models.pytorch with their defaults; their encoders give five maps
+/// down to 1/32 (its `encoder_depth=5`), such as ResNet.
+///
+/// # Example
+/// ```
+/// use burn_skip::Trace;
+/// use burn_skip::net::{EncoderConfig, ResNetEncoderConfig, SegmentationConfig};
+///
+/// let encoder = || EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
+/// let nets = [
+///     SegmentationConfig::smp_unet_plus_plus(encoder(), 2),
+///     SegmentationConfig::smp_linknet(encoder(), 2),
+///     SegmentationConfig::smp_fpn(encoder(), 2),
+///     SegmentationConfig::smp_deeplab_v3_plus(encoder(), 2),
+/// ];
+/// for net in nets {
+///     // Of the size of the image, whichever it is.
+///     assert_eq!(net.output_shape([1, 3, 65, 97]).unwrap(), [1, 2, 65, 97]);
+/// }
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SegmentationConfig {
+    /// The encoder.
+    pub encoder: EncoderConfig,
+    /// The decoder.
+    pub decoder: DecoderConfig,
+    /// The channels of the output: one a class.
+    pub out_channels: usize,
+    /// The kernel of the last convolution. Default: 1.
+    #[serde(default = "crate::defaults::one")]
+    pub head_kernel_size: PerAxis,
+    /// How the output is resized to the size of the image; `null` where it has the size that the decoder gives. Default:
+    /// linear, corners aligned.
+    #[serde(default = "some_aligned")]
+    pub resize: Option<ResizeMode>,
+}
+
+fn some_aligned() -> Option<ResizeMode> {
+    Some(ResizeMode::aligned_linear())
+}
+
+setters!(
+    SegmentationConfig:
+    with_head_kernel_size(head_kernel_size: impl Into<PerAxis>),
+    with_resize(resize: impl Into<Option<ResizeMode>>),
+);
+
+impl Config for SegmentationConfig {}
+
+impl From<UnetConfig> for SegmentationConfig {
+    fn from(unet: UnetConfig) -> Self {
+        Self {
+            encoder: unet.encoder,
+            decoder: unet.decoder.into(),
+            out_channels: unet.out_channels,
+            head_kernel_size: unet.head_kernel_size,
+            resize: None,
+        }
+    }
+}
+
+impl SegmentationConfig {
+    /// This encoder with this decoder, a 1x1 convolution as the head, and an output of the size of the image.
+    pub fn new(
+        encoder: EncoderConfig,
+        decoder: impl Into<DecoderConfig>,
+        out_channels: usize,
+    ) -> Self {
+        Self {
+            encoder,
+            decoder: decoder.into(),
+            out_channels,
+            head_kernel_size: 1.into(),
+            resize: some_aligned(),
+        }
+    }
+
+    /// segmentation_models.pytorch's `Unet`: see [`UnetConfig::smp`].
+    pub fn smp_unet(encoder: EncoderConfig, out_channels: usize) -> Self {
+        let decoder = UnetDecoderConfig::new([16, 32, 64, 128, 256].into());
+        Self::new(encoder, decoder, out_channels).with_head_kernel_size(3)
+    }
+
+    /// segmentation_models.pytorch's `UnetPlusPlus`.
+    pub fn smp_unet_plus_plus(encoder: EncoderConfig, out_channels: usize) -> Self {
+        let decoder = UnetPlusPlusDecoderConfig::new([16, 32, 64, 128, 256].into());
+        Self::new(encoder, decoder, out_channels).with_head_kernel_size(3)
+    }
+
+    /// segmentation_models.pytorch's `Linknet`.
+    pub fn smp_linknet(encoder: EncoderConfig, out_channels: usize) -> Self {
+        Self::new(encoder, LinknetDecoderConfig::new(), out_channels)
+    }
+
+    /// segmentation_models.pytorch's `FPN`.
+    pub fn smp_fpn(encoder: EncoderConfig, out_channels: usize) -> Self {
+        Self::new(encoder, FpnDecoderConfig::new(), out_channels)
+    }
+
+    /// segmentation_models.pytorch's `PSPNet`, whose encoder ends at 1/8 of the size of the image (its
+    /// `encoder_depth=3`): a ResNet of two stages, say.
+    pub fn smp_psp(encoder: EncoderConfig, out_channels: usize) -> Self {
+        Self::new(encoder, PspDecoderConfig::new(), out_channels).with_head_kernel_size(3)
+    }
+
+    /// segmentation_models.pytorch's `DeepLabV3`, whose encoder has an [output
+    /// stride](EncoderConfig::with_output_stride) of 8.
+    pub fn smp_deeplab_v3(encoder: EncoderConfig, out_channels: usize) -> Self {
+        Self::new(encoder, DeepLabDecoderConfig::v3(), out_channels)
+    }
+
+    /// segmentation_models.pytorch's `DeepLabV3Plus`, whose encoder has an [output
+    /// stride](EncoderConfig::with_output_stride) of 16.
+    pub fn smp_deeplab_v3_plus(encoder: EncoderConfig, out_channels: usize) -> Self {
+        Self::new(encoder, DeepLabDecoderConfig::v3_plus(), out_channels)
+    }
+
+    fn head(&self) -> ConvConfig {
+        let width = self.decoder.out_channels(&self.encoder.feature_channels());
+        ConvConfig::new([width, self.out_channels], self.head_kernel_size.clone())
+    }
+
+    /// Checks the options for maps of rank `R`.
+    ///
+    /// # Errors
+    /// When a number is zero, a part is invalid, or the decoder takes another number of maps than the encoder gives.
+    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
+        Planner::check_options(&[self.encoder.in_channels()], |planner, maps: &[Map<R>]| {
+            self.trace(planner, &maps[0])
+        })
+    }
+
+    /// Builds the network.
+    ///
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, device: &Device) -> AnySegmentationModel<R> {
+        expect(self.validate::<R>());
+        let channels = self.encoder.feature_channels();
+        let decoder = self.decoder.init(&channels, device);
+        let encoder = self.encoder.init(device);
+        SegmentationModel::new(encoder, decoder, self.head().init(device)).with_resize(self.resize)
+    }
+}
+
+impl<const R: usize> Trace<R> for SegmentationConfig {
+    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
+        planner.node(MODEL, &[x], |planner| {
+            check_positive(MODEL, "out_channels", self.out_channels)?;
+            let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
+            let decoder = |planner: &mut Planner, maps: &[Map<R>], image: &[usize]| {
+                self.decoder.trace(planner, maps, image)
+            };
+            trace_parts(planner, x, encoder, decoder, (&self.head(), self.resize))
+        })
+    }
+}
+
+impl<const R: usize> AnySegmentationModel<R> {
+    /// The options of the network.
+    pub fn config(&self) -> SegmentationConfig {
+        let head = &self.head.config;
+        SegmentationConfig {
+            encoder: self.encoder.config(),
+            decoder: self.decoder.config(),
+            out_channels: head.channels[1],
+            head_kernel_size: head.kernel_size.clone(),
+            resize: self.resize,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::ResNetEncoderConfig;
+    use alloc::string::ToString;
+
+    fn resnet() -> EncoderConfig {
+        EncoderConfig::ResNet(ResNetEncoderConfig::resnet18().with_width(8))
+    }
+
+    #[test]
+    fn a_config_survives_its_file() {
+        let config = SegmentationConfig::smp_deeplab_v3_plus(resnet(), 2);
+        let net: AnySegmentationModel = config.init(&Device::flex());
+        let text = burn::config::config_to_json(&net.config());
+        assert_eq!(text, burn::config::config_to_json(&config));
+        let back = SegmentationConfig::load_binary(text.as_bytes()).unwrap();
+        assert_eq!(burn::config::config_to_json(&back), text);
+    }
+
+    #[test]
+    fn a_unet_is_one_of_them() {
+        let unet = UnetConfig::smp(resnet(), 2);
+        let shape = [1, 3, 65, 97];
+        let segmentation = SegmentationConfig::from(unet.clone());
+        assert_eq!(unet.plan(shape).root, segmentation.plan(shape).root);
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused() {
+        let text = |config: SegmentationConfig| config.validate::<4>().unwrap_err().to_string();
+        assert_eq!(
+            text(SegmentationConfig::smp_fpn(resnet(), 0)),
+            "SegmentationModel: out_channels is 0. Set out_channels to 1 or more."
+        );
+        let two = ResNetEncoderConfig::new(crate::net::ResNetBlock::Basic, [1, 1].into());
+        assert_eq!(
+            text(SegmentationConfig::smp_fpn(EncoderConfig::ResNet(two), 1)),
+            "decoder.FpnDecoder: levels is 4, and the encoder has 3 maps. Set levels to 1 to 3, or give the encoder more \
+             stages."
+        );
+    }
+}

@@ -1,0 +1,330 @@
+//! The rows of decoders and necks, and of what they are made of.
+
+use burn::tensor::Tensor;
+use burn_skip::block::ConvStyle;
+use burn_skip::fuse::{Aspp, AsppConfig, PyramidPooling, PyramidPoolingConfig};
+use burn_skip::neck::{Fpn, FpnConfig, Neck};
+use burn_skip::net::{
+    Decoder, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip, FpnDecoder, FpnDecoderConfig,
+    LinknetDecoder, LinknetDecoderConfig, PspDecoder, PspDecoderConfig, UnetPlusPlusDecoder,
+    UnetPlusPlusDecoderConfig,
+};
+use burn_skip::norm::{LayerNorm, LayerNormConfig};
+use burn_skip::resize::{ResizeMode, resize};
+
+use super::reference::{self, Array, concat, conv_layer, conv_norm, conv_norm_relu, double_conv};
+use super::row::{Contract, Row, odd_sizes};
+use super::{image_of, means};
+
+pub fn rows() -> Vec<Box<dyn Contract>> {
+    [pieces(), decoders()].into_iter().flatten().collect()
+}
+
+fn pieces() -> Vec<Box<dyn Contract>> {
+    vec![
+        Box::new(Row::<LayerNorm, 4>::layer(
+            "LayerNorm",
+            |device| LayerNormConfig::new(5).init(device),
+            |n| vec![[2, 5, n, n + 1]],
+            (4, [2, 5, 4, 5]),
+            |norm, x| {
+                let [gamma, beta] = [&norm.gamma, &norm.beta].map(Array::param);
+                let channel = |i: &[usize], c: usize| x[0].at(&[i[0], c, i[2], i[3]]);
+                Array::build(&x[0].shape, |i| {
+                    let mean = (0..5).map(|c| channel(i, c)).sum::<f64>() / 5.0;
+                    let squares = (0..5).map(|c| (channel(i, c) - mean).powi(2));
+                    let deviation = (squares.sum::<f64>() / 5.0 + norm.epsilon).sqrt();
+                    (x[0].at(i) - mean) / deviation * gamma.data[i[1]] + beta.data[i[1]]
+                })
+            },
+            (
+                [1, 4, 4, 4],
+                "LayerNorm: channels differ: expected 5, got 4. Build the layer for 4 input channels, or project the \
+                 map to 5 with a 1x1 convolution.",
+            ),
+        )),
+        Box::new(Row::<Aspp<4>, 4>::layer(
+            "Aspp",
+            |device| {
+                AsppConfig::new([2, 3])
+                    .with_rates(vec![2.into()])
+                    .with_dropout(0.0)
+                    .init(device)
+            },
+            |n| vec![[2, 2, n, n + 1]],
+            (5, [2, 3, 5, 6]),
+            |aspp, x| aspp_of(aspp, &x[0]),
+            (
+                [1, 3, 9, 9],
+                "branches.0.0.conv.Conv: channels differ: expected 2, got 3. Build the layer for 3 input channels, or \
+                 project the map to 2 with a 1x1 convolution.",
+            ),
+        )),
+        Box::new(Row::<PyramidPooling<4>, 4>::layer(
+            "PyramidPooling",
+            |device| {
+                PyramidPoolingConfig::new(2, 1)
+                    .with_bins(vec![1, 2])
+                    .with_resize(ResizeMode::linear())
+                    .init(device)
+            },
+            |n| vec![[2, 2, n, n + 1]],
+            (5, [2, 4, 5, 6]),
+            |pooling, x| pooled(pooling, &x[0]),
+            (
+                [1, 3, 9, 9],
+                "PyramidPooling: channels differ: expected 2, got 3. Build the layer for 3 input channels, or project \
+                 the map to 2 with a 1x1 convolution.",
+            ),
+        )),
+        // Both outputs in one map, the coarse one enlarged.
+        Box::new(Row::<Fpn<4>, 4> {
+            name: "Fpn",
+            build: |device| FpnConfig::new(3).init(&[2, 4], device),
+            inputs: |n| vec![[2, 2, n, n + 1], [2, 4, n / 2, n]],
+            small: (5, [2, 6, 5, 6]),
+            odd: odd_sizes(4),
+            forward: |fpn, maps| {
+                let mut pyramid = fpn.forward(maps);
+                let size = &pyramid[0].dims()[2..];
+                let coarse = resize(pyramid.remove(1), size, ResizeMode::Nearest);
+                Tensor::cat(vec![pyramid.remove(0), coarse], 1)
+            },
+            plan: None, // it has two outputs
+            shape: |fpn, shapes| {
+                let [batch, channels, height, width] = fpn.output_shapes(shapes)?[0];
+                Ok([batch, 2 * channels, height, width])
+            },
+            reference: |fpn, maps| {
+                let fine = conv_norm(&fpn.outputs[0], &finest_level(fpn, maps));
+                let coarse = conv_norm(&fpn.laterals[1], &maps[1]);
+                let coarse = conv_norm(&fpn.outputs[1], &coarse);
+                concat(&[&fine, &reference::nearest(&coarse, fine.spatial())], 1)
+            },
+            misfit: (
+                vec![[1, 2, 5, 6], [2, 4, 2, 5]],
+                "Fpn: batch differs: deep 2, skip 1. Give all maps the same batch.",
+            ),
+        }),
+    ]
+}
+
+fn decoders() -> Vec<Box<dyn Contract>> {
+    vec![
+        Box::new(Row::<FpnDecoder<4>, 4> {
+            name: "FpnDecoder",
+            build: |device| {
+                let mut config = FpnDecoderConfig::new()
+                    .with_levels(2)
+                    .with_width(2)
+                    .with_style(ConvStyle::new())
+                    .with_resize(ResizeMode::linear())
+                    .with_dropout(0.0);
+                config.pyramid.channels = 3;
+                config.init(&[2, 4], device)
+            },
+            inputs: |n| vec![[2, 2, n, n + 1], [2, 4, n / 2, n]],
+            small: (5, [2, 2, 5, 6]),
+            odd: vec![33],
+            forward: |decoder, maps| decoder.forward(maps, &[9, 9]),
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &[9, 9])),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &[9, 9]),
+            reference: |decoder, maps| {
+                let fine = finest_level(&decoder.pyramid, maps);
+                let coarse = conv_norm(&decoder.pyramid.laterals[1], &maps[1]);
+                let coarse = conv_norm_relu(&decoder.branches[1][0], &coarse);
+                let coarse = reference::linear(&coarse, maps[0].spatial());
+                conv_norm_relu(&decoder.branches[0][0], &fine).zip(&coarse, |a, b| a + b)
+            },
+            misfit: (
+                vec![[1, 2, 5, 6]],
+                "FpnDecoder: the maps have [2] channels, expected [2, 4]. Give the maps of the encoder that it was \
+                 built for, the finest first.",
+            ),
+        }),
+        Box::new(Row::<DeepLabDecoder<4>, 4> {
+            name: "DeepLabDecoder",
+            build: |device| {
+                DeepLabDecoderConfig::v3_plus()
+                    .with_channels(3)
+                    .with_rates(vec![2.into()])
+                    .with_separable(false)
+                    .with_resize(ResizeMode::linear())
+                    .with_dropout(0.0)
+                    .with_skip(DeepLabSkip {
+                        map: 0,
+                        channels: 2,
+                    })
+                    .init(&[2, 4], device)
+            },
+            inputs: |n| vec![[2, 2, n, n + 1], [2, 4, n / 2, n]],
+            small: (5, [2, 3, 5, 6]),
+            odd: vec![33],
+            forward: |decoder, maps| decoder.forward(maps, &[9, 9]),
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &[9, 9])),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &[9, 9]),
+            reference: |decoder, maps| {
+                let separable = |pair: &[_], x: &Array| {
+                    let depthwise: &burn_skip::block::ConvNormAct<4> = &pair[0];
+                    conv_norm_relu(&pair[1], &conv_layer(&depthwise.conv, x))
+                };
+                let deep = separable(&decoder.conv, &aspp_of(&decoder.aspp, &maps[1]));
+                let deep = reference::linear(&deep, maps[0].spatial());
+                let project = decoder.project.as_ref().expect("there is a skip");
+                let skip = conv_norm_relu(project, &maps[0]);
+                separable(&decoder.merged, &concat(&[&deep, &skip], 1))
+            },
+            misfit: (
+                vec![[1, 3, 5, 6], [1, 4, 2, 5]],
+                "DeepLabDecoder: the maps have [3, 4] channels, expected [2, 4]. Give the maps of the encoder \
+                 that it was built for, the finest first.",
+            ),
+        }),
+        Box::new(Row::<PspDecoder<4>, 4> {
+            name: "PspDecoder",
+            build: |device| {
+                PspDecoderConfig::new()
+                    .with_width(3)
+                    .with_bins(vec![1, 2])
+                    .with_dropout(0.0)
+                    .init(&[4], device)
+            },
+            inputs: |n| vec![[2, 4, n, n]],
+            small: (4, [2, 3, 4, 4]),
+            odd: vec![33],
+            forward: |decoder, maps| decoder.forward(maps, &[9, 9]),
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &[9, 9])),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &[9, 9]),
+            reference: |decoder, maps| {
+                conv_norm_relu(&decoder.conv, &pooled(&decoder.pooling, &maps[0]))
+            },
+            misfit: (
+                vec![[1, 2, 9, 9]],
+                "PspDecoder: the maps have [2] channels, expected [4]. Give the maps of the encoder that it was \
+                 built for, the finest first.",
+            ),
+        }),
+        Box::new(Row::<LinknetDecoder<4>, 4> {
+            name: "LinknetDecoder",
+            build: |device| {
+                LinknetDecoderConfig::new()
+                    .with_width(2)
+                    .init(&[4, 8], device)
+            },
+            inputs: |n| vec![[2, 4, n, n + 1], [2, 8, n.div_ceil(2), (n + 1).div_ceil(2)]],
+            small: (5, [2, 2, 11, 12]),
+            odd: vec![33],
+            forward: |decoder, maps| {
+                let image = image_of(maps[0].dims());
+                decoder.forward(maps, &image)
+            },
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &image_of(shapes[0]))),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &image_of(shapes[0])),
+            reference: |decoder, maps| {
+                let step = |index: usize, x: &Array, size: &[usize]| {
+                    let step = &decoder.steps[index];
+                    let y = conv_norm_relu(&step.squeeze, x);
+                    let weight = Array::param(&step.up.weight);
+                    let bias = step.up.bias.as_ref().map(Array::param);
+                    let start = [0, 1].map(|axis| {
+                        let full = (y.spatial()[axis] - 1) * 2 + 4;
+                        full.saturating_sub(size[axis]).div_ceil(2)
+                    });
+                    let y = reference::conv_transpose(
+                        &y,
+                        &weight,
+                        bias.as_ref(),
+                        &[2, 2],
+                        &start,
+                        size,
+                    );
+                    let norm = step.norm.as_ref().expect("there is a norm");
+                    conv_norm_relu(&step.expand, &reference::norm_layer(norm, &y).relu())
+                };
+                let y = step(1, &maps[1], maps[0].spatial()).zip(&maps[0], |a, b| a + b);
+                let [height, width] = [maps[0].spatial()[0], maps[0].spatial()[1]];
+                step(0, &y, &image_of([1, 1, height, width]))
+            },
+            misfit: (
+                vec![[1, 4, 9, 9]],
+                "LinknetDecoder: the maps have [4] channels, expected [4, 8]. Give the maps of the encoder that it was \
+                 built for, the finest first.",
+            ),
+        }),
+        Box::new(Row::<UnetPlusPlusDecoder<4>, 4> {
+            name: "UnetPlusPlusDecoder",
+            build: |device| UnetPlusPlusDecoderConfig::new(vec![2, 3, 4]).init(&[2, 3, 5], device),
+            inputs: |n| vec![[1, 2, n, n + 1], [1, 3, n / 2, n], [1, 5, n / 3, n / 2]],
+            small: (6, [1, 2, 13, 14]),
+            odd: vec![33],
+            forward: |decoder, maps| {
+                let image = image_of(maps[0].dims());
+                decoder.forward(maps, &image)
+            },
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &image_of(shapes[0]))),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &image_of(shapes[0])),
+            reference: |decoder, maps| {
+                let [fine, middle, coarse] = [&maps[0], &maps[1], &maps[2]];
+                let block = |index: usize, parts: &[&Array]| {
+                    double_conv(&decoder.blocks[index].1, &concat(parts, 1))
+                };
+                let up = |x: &Array, to: &Array| reference::nearest(x, to.spatial());
+                let of_coarse = block(0, &[&up(coarse, middle), middle]);
+                let of_middle = block(1, &[&up(middle, fine), fine]);
+                let both = block(2, &[&up(&of_coarse, fine), &of_middle, fine]);
+                let image = image_of([1, 1, fine.spatial()[0], fine.spatial()[1]]);
+                block(3, &[&reference::nearest(&both, &image)])
+            },
+            misfit: (
+                vec![[1, 2, 9, 9], [1, 3, 5, 5]],
+                "UnetPlusPlusDecoder: the maps have [2, 3] channels, expected [2, 3, 5]. Give the maps of the encoder \
+                 that it was built for, the finest first.",
+            ),
+        }),
+    ]
+}
+
+/// The finer of two levels, before its convolution.
+fn finest_level(fpn: &Fpn<4>, maps: &[Array]) -> Array {
+    let deep = conv_norm(&fpn.laterals[1], &maps[1]);
+    let deep = reference::nearest(&deep, maps[0].spatial());
+    conv_norm(&fpn.laterals[0], &maps[0]).zip(&deep, |a, b| a + b)
+}
+
+fn aspp_of(aspp: &Aspp<4>, x: &Array) -> Array {
+    let branches = aspp
+        .branches
+        .iter()
+        .map(|convs| conv_norm_relu(&convs[0], x));
+    let mut maps: Vec<Array> = branches.collect();
+    let mean = conv_norm_relu(&aspp.pool, &means(x));
+    maps.push(reference::nearest(&mean, x.spatial()));
+    let maps: Vec<&Array> = maps.iter().collect();
+    conv_norm_relu(&aspp.project, &concat(&maps, 1))
+}
+
+fn pooled(pooling: &PyramidPooling<4>, x: &Array) -> Array {
+    let branch = |(conv, &bins): (_, &usize)| {
+        let mean = reference::along_axes(x, &[bins, bins], |i, from, to| {
+            // The bins of PyTorch's adaptive mean pool.
+            let (start, end) = (i * from / to, ((i + 1) * from).div_ceil(to));
+            (start..end)
+                .map(|p| (p, 1.0 / (end - start) as f64))
+                .collect()
+        });
+        let y = conv_norm_relu(conv, &mean);
+        match pooling.config.resize == ResizeMode::linear() {
+            true => reference::linear(&y, x.spatial()),
+            false => reference::along_axes(&y, x.spatial(), |i, from, to| {
+                let at = i as f64 * (from - 1) as f64 / (to - 1) as f64;
+                let low = (at.floor() as usize).min(from - 1);
+                let high = (low + 1).min(from - 1);
+                vec![(low, 1.0 - (at - low as f64)), (high, at - low as f64)]
+            }),
+        }
+    };
+    let branches = pooling.branches.iter().zip(&pooling.config.bins);
+    let maps: Vec<Array> = branches.map(branch).chain([x.clone()]).collect();
+    let maps: Vec<&Array> = maps.iter().collect();
+    concat(&maps, 1)
+}
