@@ -9,9 +9,10 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use burn_skip::net::{
     AnySegmentationModel, ConvNextEncoderConfig, DecoderConfig, DeepLabDecoderConfig,
-    DenseNetEncoderConfig, EncoderConfig, FpnDecoderConfig, LinknetDecoderConfig,
-    PlainEncoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig,
-    UnetDecoderConfig, UnetPlusPlusDecoderConfig,
+    DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig,
+    InvertedStage, LinknetDecoderConfig, MobileNetV2EncoderConfig, PlainEncoderConfig,
+    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig, UnetDecoderConfig,
+    UnetPlusPlusDecoderConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::weights::{Names, WeightsFile, save};
@@ -37,9 +38,39 @@ fn encoders() -> Vec<(&'static str, EncoderConfig)> {
             ),
         ),
         (
+            "vgg",
+            EncoderConfig::Vgg(VggEncoderConfig::new(vec![4, 8, 8, 12], vec![1; 4])),
+        ),
+        (
+            "mobilenet",
+            EncoderConfig::MobileNetV2(
+                MobileNetV2EncoderConfig::new()
+                    .with_stages(stages())
+                    .with_last_channels(None),
+            ),
+        ),
+        (
+            "efficientnet",
+            EncoderConfig::EfficientNet(
+                EfficientNetEncoderConfig::new(1.0, 1.0)
+                    .with_stages(stages())
+                    .with_last_channels(None),
+            ),
+        ),
+        (
             "convnext",
             EncoderConfig::ConvNext(ConvNextEncoderConfig::new(vec![4, 8, 8, 12], vec![1; 4])),
         ),
+    ]
+}
+
+/// Few inverted bottlenecks, down to 1/16.
+fn stages() -> Vec<InvertedStage> {
+    vec![
+        InvertedStage::new(1, 8, 1, 1),
+        InvertedStage::new(2, 8, 1, 2),
+        InvertedStage::new(2, 8, 2, 2),
+        InvertedStage::new(2, 12, 1, 2),
     ]
 }
 
@@ -75,7 +106,7 @@ fn decoders(maps: usize) -> Vec<(&'static str, DecoderConfig)> {
 /// Whether the steps of the decoder reach each map: those of LinkNet double the size, and ConvNeXt and the plain encoder
 /// round down, the dilated one does not halve.
 fn makes_sense(encoder: &str, decoder: &str) -> bool {
-    decoder != "linknet" || encoder == "resnet"
+    decoder != "linknet" || ["resnet", "mobilenet", "efficientnet"].contains(&encoder)
 }
 
 fn every_pair(check: impl Fn(&str, SegmentationConfig)) {

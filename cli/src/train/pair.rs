@@ -1,9 +1,10 @@
 //! `--encoder NAME --decoder NAME`: a network by the names of its halves, in place of a file.
 
 use burn_skip::net::{
-    ConvNextEncoderConfig, DenseNetEncoderConfig, EncoderConfig, NetConfig, ResNetEncoderConfig,
-    SegmentationConfig,
+    ConvNextEncoderConfig, DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig,
+    MobileNetV2EncoderConfig, NetConfig, ResNetEncoderConfig, SegmentationConfig, VggEncoderConfig,
 };
+use burn_skip::norm::NormConfig;
 use clap::{Args, ValueEnum};
 
 use crate::Result;
@@ -48,6 +49,14 @@ enum Encoder {
     DenseNet121,
     #[value(name = "convnext-tiny")]
     ConvNextTiny,
+    #[value(name = "vgg16")]
+    Vgg16,
+    #[value(name = "mobilenet-v2")]
+    MobileNetV2,
+    #[value(name = "efficientnet-b0")]
+    EfficientNetB0,
+    #[value(name = "efficientnet-b4")]
+    EfficientNetB4,
 }
 
 /// segmentation_models.pytorch's decoders.
@@ -75,6 +84,20 @@ impl Encoder {
             Self::ResNext50 => resnet(ResNetEncoderConfig::resnext50()),
             Self::DenseNet121 => EncoderConfig::DenseNet(
                 DenseNetEncoderConfig::densenet121().with_in_channels(channels),
+            ),
+            Self::Vgg16 => EncoderConfig::Vgg(
+                VggEncoderConfig::vgg16()
+                    .with_norm(NormConfig::batch())
+                    .with_in_channels(channels),
+            ),
+            Self::MobileNetV2 => EncoderConfig::MobileNetV2(
+                MobileNetV2EncoderConfig::new().with_in_channels(channels),
+            ),
+            Self::EfficientNetB0 => EncoderConfig::EfficientNet(
+                EfficientNetEncoderConfig::b0().with_in_channels(channels),
+            ),
+            Self::EfficientNetB4 => EncoderConfig::EfficientNet(
+                EfficientNetEncoderConfig::b4().with_in_channels(channels),
             ),
             Self::ConvNextTiny => {
                 EncoderConfig::ConvNext(ConvNextEncoderConfig::tiny().with_in_channels(channels))

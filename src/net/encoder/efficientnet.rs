@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::Encoder;
 use super::any::{EncoderSpec, check_encoder};
 use super::inverted::{
-    InvertedNet, InvertedParts, InvertedResidual, InvertedStage, check_multiplier, scaled_channels,
+    InvertedNet, InvertedParts, InvertedStage, check_multiplier, scaled_channels,
 };
+use super::inverted_block::InvertedResidual;
 use crate::graph::{Map, Planner};
 use crate::layers::activation::ActivationConfig;
 use crate::layers::block::ConvNormAct;

@@ -5,6 +5,7 @@ mod convnext;
 mod densenet;
 mod efficientnet;
 mod inverted;
+mod inverted_block;
 mod mobilenet;
 mod plain;
 mod resnet;
@@ -14,7 +15,8 @@ pub use any::{AnyEncoder, EncoderConfig};
 pub use convnext::{ConvNextBlock, ConvNextEncoder, ConvNextEncoderConfig};
 pub use densenet::{DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig};
 pub use efficientnet::{EfficientNetEncoder, EfficientNetEncoderConfig};
-pub use inverted::{InvertedBottleneck, InvertedResidual, InvertedStage};
+pub use inverted::InvertedStage;
+pub use inverted_block::{InvertedBottleneck, InvertedResidual};
 pub use mobilenet::{MobileNetV2Encoder, MobileNetV2EncoderConfig};
 pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
 pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual};
@@ -144,4 +146,16 @@ fn check_depths(layer: &str, depths: &[usize]) -> Result<(), ShapeError> {
         check_not_huge(layer, "depths", depth)?;
     }
     Ok(())
+}
+
+/// Refuses an output stride that no stage has.
+fn check_output_stride(layer: &str, stride: Option<usize>) -> Result<(), ShapeError> {
+    match stride {
+        Some(stride) if stride < 4 || !stride.is_power_of_two() => Err(ShapeError::new(
+            layer,
+            format!("output_stride is {stride}"),
+            "Choose 4, 8, 16 or 32",
+        )),
+        _ => Ok(()),
+    }
 }

@@ -15,7 +15,7 @@ use crate::layers::activation::ActivationConfig;
 use crate::layers::block::ConvNormActConfig;
 use crate::layers::norm::NormConfig;
 use crate::net::encoder::any::{EncoderSpec, check_encoder};
-use crate::net::encoder::{check_depths, stem_pool};
+use crate::net::encoder::{check_depths, check_output_stride, stem_pool};
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
@@ -289,7 +289,7 @@ impl ResNetEncoderConfig {
         check_depths(NAME, &self.depths)?;
         check_positive(NAME, "groups", self.groups)?;
         check_positive(NAME, "group_width", self.group_width)?;
-        self.check_output_stride()?;
+        check_output_stride(NAME, self.output_stride)?;
         if self.block == ResNetBlock::Basic && (self.groups, self.group_width) != (1, 64) {
             let (groups, width) = (self.groups, self.group_width);
             return Err(ShapeError::new(
@@ -301,18 +301,6 @@ impl ResNetEncoderConfig {
         DropPath::validate(self.drop_path).map_err(|e| e.within("drop_path"))?;
         let widest = self.feature_channels().last().copied().unwrap_or(0);
         check_not_huge(NAME, "the width of the last stage", widest)
-    }
-
-    /// Refuses an output stride that no stage has.
-    fn check_output_stride(&self) -> Result<(), ShapeError> {
-        match self.output_stride {
-            Some(stride) if stride < 4 || !stride.is_power_of_two() => Err(ShapeError::new(
-                NAME,
-                format!("output_stride is {stride}"),
-                "Choose 4, 8, 16 or 32",
-            )),
-            _ => Ok(()),
-        }
     }
 
     /// The shapes of the feature maps: the stem (half the size), and each stage, the finest first.
