@@ -103,8 +103,8 @@ fn decoders(maps: usize) -> Vec<(&'static str, DecoderConfig)> {
     ]
 }
 
-/// Whether the steps of the decoder reach each map: those of LinkNet double the size, and ConvNeXt and the plain encoder
-/// round down, the dilated one does not halve.
+/// Whether the steps of the decoder reach each map: those of LinkNet double the size. The maps of the plain encoder and of
+/// VGG begin at the size of the image, those of ConvNeXt at a quarter, and the dilated ones do not halve.
 fn makes_sense(encoder: &str, decoder: &str) -> bool {
     decoder != "linknet" || ["resnet", "mobilenet", "efficientnet"].contains(&encoder)
 }

@@ -166,6 +166,10 @@ impl<const R: usize> Trace<R> for AsppConfig {
 /// with norm and activation; as in torchvision's and segmentation_models.pytorch's DeepLab. The concatenation is not
 /// materialised: `project` reads its parts.
 ///
+/// # Batches of one
+/// A batch norm after the mean sees one value a channel and sample. Train with batches of two or more, or with another
+/// norm: of a single value it makes its shift (PyTorch refuses it).
+///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
 /// - output: `[batch, out_channels, spatial...]`

@@ -67,9 +67,10 @@ pub enum MeanOver {
 /// The least that is divided by, where everything may be ignored.
 const SMALLEST_WEIGHT: f64 = 1e-12;
 
-/// `x / weight`, and 0 where nothing has weight, since `x` is 0 there.
+/// `x / weight`, and 0 where nothing has weight. (There `x` need not be 0: smoothed labels weigh other classes, too.)
 pub(super) fn per_weight<const D: usize>(x: Tensor<D>, weight: Tensor<D>) -> Tensor<D> {
-    x / weight.clamp_min(SMALLEST_WEIGHT)
+    let has_weight = weight.clone().greater_elem(0.0).float();
+    x * has_weight / weight.clamp_min(SMALLEST_WEIGHT)
 }
 
 /// Logits and labels, read by [`LabelRules`](super::labels::LabelRules).

@@ -138,6 +138,8 @@ mod tests {
         let ignoring = plain.clone().with_ignore_label(2);
         assert(ignoring.clone(), [0, 1, 2], (half + quarter) / 2.0);
         assert(ignoring, [2, 2, 2], 0.0);
+        let smooth = plain.clone().with_class_weights(vec![0.0, 1.0, 1.0]);
+        assert(smooth.with_smoothing(0.1), [0, 0, 0], 0.0);
         let weighted = plain.clone().with_class_weights(vec![3.0, 1.0, 0.0]);
         assert(weighted, [0, 1, 2], (3.0 * half + quarter) / 4.0);
         let all_classes = (half + 2.0 * quarter) / 3.0;

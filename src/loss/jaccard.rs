@@ -17,7 +17,7 @@ use crate::shape::{ShapeError, expect};
 /// `1 - (TP + smooth) / max(TP + FP + FN + smooth, epsilon)`, with `TP = sum(p t)`, `FP = sum(p (1 - t))` and
 /// `FN = sum((1 - p) t)` over the positions.
 ///
-/// arXiv:1608.01471; the numbers and the defaults are those of segmentation_models.pytorch's `JaccardLoss`.
+/// Rahman and Wang, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation (ISVC 2016); the numbers and the defaults are those of segmentation_models.pytorch's `JaccardLoss`.
 ///
 /// # Shapes
 /// - `logits`: `[batch, classes, spatial...]`

@@ -7,7 +7,7 @@
 //! | [`BinaryCrossEntropyLoss`] | `-(t log p + (1 - t) log(1 - p))`, with label smoothing | PyTorch |
 //! | [`FocalLoss`] | `-(1 - p_t)^gamma log p_t` | arXiv:1708.02002 |
 //! | [`DiceLoss`] | `1 - 2 TP / (2 TP + FP + FN)` | arXiv:1606.04797 |
-//! | [`JaccardLoss`] | `1 - TP / (TP + FP + FN)` | arXiv:1608.01471 |
+//! | [`JaccardLoss`] | `1 - TP / (TP + FP + FN)` | Rahman and Wang, ISVC 2016 |
 //! | [`TverskyLoss`] | `(1 - TP / (TP + alpha FP + beta FN))^gamma` | arXiv:1706.05721, arXiv:1810.07842 |
 //! | [`GeneralizedDiceLoss`] | Dice of all classes, weighted by `1 / volume^2` | arXiv:1707.03237 |
 //! | [`MccLoss`] | `1 - MCC`, Matthews's correlation coefficient | doi:10.1109/ISBI48211.2021.9433782 |

@@ -336,14 +336,15 @@ impl<const R: usize> Fpn<R> {
         }
     }
 
-    fn extra(&self, input: Tensor<R>, output: &Tensor<R>) -> Vec<Tensor<R>> {
+    fn extra(&self, input: Option<Tensor<R>>, output: &Tensor<R>) -> Vec<Tensor<R>> {
         let from = match self.config.extra {
             None => return Vec::new(),
             Some(ExtraLevels::MaxPool) => {
                 return vec![every_second().init().forward(output.clone())];
             }
-            Some(ExtraLevels::OfInput) => input,
-            Some(ExtraLevels::OfOutput) => output.clone(),
+            Some(ExtraLevels::OfInput | ExtraLevels::OfOutput) => {
+                input.unwrap_or_else(|| output.clone())
+            }
         };
         let first = self.extra[0].forward(from);
         let second = self.extra[1].forward(relu(first.clone()));
@@ -355,7 +356,8 @@ impl<const R: usize> Neck<R> for Fpn<R> {
     fn forward(&self, maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shapes(&shapes));
-        let coarsest = maps[maps.len() - 1].clone();
+        let reads_input = self.config.extra == Some(ExtraLevels::OfInput);
+        let coarsest = maps.last().filter(|_| reads_input).cloned();
         let mut levels: Vec<Tensor<R>> = Vec::with_capacity(maps.len());
         for (index, map) in maps.into_iter().enumerate().rev() {
             let level = self.level(index, map, levels.last());

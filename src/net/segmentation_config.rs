@@ -1,5 +1,7 @@
 //! [`SegmentationConfig`]: any encoder with any decoder, as data.
 
+use alloc::vec::Vec;
+
 use burn::config::Config;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,14 @@ fn some_aligned() -> Option<ResizeMode> {
     Some(ResizeMode::aligned_linear())
 }
 
+/// The channels of the steps of segmentation_models.pytorch's U-Nets, the finest first: of as many steps as the encoder
+/// has maps, the coarsest.
+fn smp_widths(encoder: &EncoderConfig) -> Vec<usize> {
+    const WIDTHS: [usize; 5] = [16, 32, 64, 128, 256];
+    let maps = encoder.feature_channels().len();
+    WIDTHS[WIDTHS.len().saturating_sub(maps)..].into()
+}
+
 setters!(
     SegmentationConfig:
     with_head_kernel_size(head_kernel_size: impl Into<PerAxis>),
@@ -114,15 +124,15 @@ impl SegmentationConfig {
         }
     }
 
-    /// segmentation_models.pytorch's `Unet`: see [`UnetConfig::smp`].
+    /// segmentation_models.pytorch's `Unet`, as [`UnetConfig::smp`]; on an encoder of fewer maps with fewer steps.
     pub fn smp_unet(encoder: EncoderConfig, out_channels: usize) -> Self {
-        let decoder = UnetDecoderConfig::new([16, 32, 64, 128, 256].into());
+        let decoder = UnetDecoderConfig::new(smp_widths(&encoder));
         Self::new(encoder, decoder, out_channels).with_head_kernel_size(3)
     }
 
     /// segmentation_models.pytorch's `UnetPlusPlus`.
     pub fn smp_unet_plus_plus(encoder: EncoderConfig, out_channels: usize) -> Self {
-        let decoder = UnetPlusPlusDecoderConfig::new([16, 32, 64, 128, 256].into());
+        let decoder = UnetPlusPlusDecoderConfig::new(smp_widths(&encoder));
         Self::new(encoder, decoder, out_channels).with_head_kernel_size(3)
     }
 

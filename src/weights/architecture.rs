@@ -285,8 +285,13 @@ fn smp(file: &WeightsFile) -> Option<Architecture> {
         decoder.coarsest = decoders::Coarsest::OfMaps(3);
     }
     let (mut encoder, unread) = encoders::shortened(encoder, &decoder.coarsest)?;
+    // (A file that this crate has saved has none of them.)
+    let is_in_file = |stage: &String| {
+        let within = format!("{stage}.");
+        file.tensors().any(|(name, _)| name.starts_with(&within))
+    };
     let unread = unread.iter().map(|stage| format!("encoder.{stage}"));
-    let mut unread: Vec<String> = unread.collect();
+    let mut unread: Vec<String> = unread.filter(is_in_file).collect();
     if file
         .shape(&format!("{}.0.0.weight", encoders::CENTER))
         .is_some()

@@ -148,7 +148,7 @@ fn decoders() -> Vec<Box<dyn Contract>> {
                 DeepLabDecoderConfig::v3_plus()
                     .with_channels(3)
                     .with_rates(vec![2.into()])
-                    .with_separable(false)
+                    .with_separable_pyramid(false)
                     .with_resize(ResizeMode::linear())
                     .with_dropout(0.0)
                     .with_skip(DeepLabSkip {

@@ -7,8 +7,8 @@ use burn_skip::net::{NetConfig, SegmentationConfig};
 use clap::Args;
 
 use super::history::History;
+use super::network_names::NetworkNames;
 use super::options::{Options, count, for_images, rate};
-use super::pair::Pair;
 use super::run_folder::RunFolder;
 use super::shared_devices::Devices;
 use crate::Result;
@@ -21,6 +21,9 @@ use crate::reporter::Reporter;
 /// are. On the built-in image its IoU is a little higher than that of one with max pooling and nearest upsampling.
 const BUILT_IN: &str = include_str!("../../net.json");
 
+/// What messages call a network that is given by the names of its halves.
+const NAMES: &str = "--encoder and --decoder";
+
 /// Arguments of `burn-skip train`.
 #[derive(Args)]
 pub struct TrainArgs {
@@ -31,7 +34,7 @@ pub struct TrainArgs {
     pub net: Option<PathBuf>,
 
     #[command(flatten)]
-    pair: Pair,
+    names: NetworkNames,
 
     #[command(flatten)]
     pub devices: Devices,
@@ -147,8 +150,8 @@ impl TrainArgs {
         let built_in = Path::new("net.json");
         let (net, path): (NetConfig, &Path) = match &self.net {
             Some(path) => (json::read(path)?, path),
-            None => match self.pair.network()? {
-                Some(net) => (net, built_in),
+            None => match self.names.network()? {
+                Some(net) => (net, Path::new(NAMES)),
                 None => (serde_json::from_str(BUILT_IN)?, built_in),
             },
         };
@@ -194,9 +197,9 @@ impl TrainArgs {
     }
 
     fn same_network(&self, saved: &NetConfig, folder: &RunFolder) -> Result<()> {
-        let (asked, path): (NetConfig, &Path) = match (&self.net, self.pair.network()?) {
+        let (asked, path): (NetConfig, &Path) = match (&self.net, self.names.network()?) {
             (Some(path), _) => (json::read(path)?, path),
-            (None, Some(net)) => (net, Path::new("--encoder and --decoder")),
+            (None, Some(net)) => (net, Path::new(NAMES)),
             (None, None) => return Ok(()),
         };
         if serde_json::to_value(&asked)? == serde_json::to_value(saved)? {

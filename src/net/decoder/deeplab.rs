@@ -76,7 +76,7 @@ pub struct DeepLabDecoderConfig {
     pub rates: Vec<PerAxis>,
     /// Whether the dilated convolutions are [separable](ConvNormActConfig::separable). Default: false.
     #[serde(default)]
-    pub separable: bool,
+    pub separable_pyramid: bool,
     /// The probability that a value of the pyramid's output is dropped in training. Default: 0.5.
     #[serde(default = "crate::defaults::aspp_dropout")]
     pub dropout: f64,
@@ -96,7 +96,7 @@ setters!(
     DeepLabDecoderConfig:
     with_channels(channels: usize),
     with_rates(rates: Vec<PerAxis>),
-    with_separable(separable: bool),
+    with_separable_pyramid(separable_pyramid: bool),
     with_dropout(dropout: f64),
     with_skip(skip: impl Into<Option<DeepLabSkip>>),
     with_resize(resize: ResizeMode),
@@ -111,7 +111,7 @@ impl DeepLabDecoderConfig {
         Self {
             channels: crate::defaults::pyramid_channels(),
             rates: crate::defaults::atrous_rates(),
-            separable: false,
+            separable_pyramid: false,
             dropout: crate::defaults::aspp_dropout(),
             skip: None,
             resize: ResizeMode::aligned_linear(),
@@ -122,13 +122,13 @@ impl DeepLabDecoderConfig {
     /// DeepLabV3+'s decoder (arXiv:1802.02611), as segmentation_models.pytorch's `DeepLabV3Plus`.
     pub fn v3_plus() -> Self {
         let skip = DeepLabSkip::default();
-        Self::v3().with_separable(true).with_skip(skip)
+        Self::v3().with_separable_pyramid(true).with_skip(skip)
     }
 
     fn aspp(&self, deepest: usize) -> AsppConfig {
         AsppConfig::new([deepest, self.channels])
             .with_rates(self.rates.clone())
-            .with_separable(self.separable)
+            .with_separable(self.separable_pyramid)
             .with_dropout(self.dropout)
             .with_style(self.style.clone())
     }
@@ -282,13 +282,14 @@ impl<const R: usize> Decoder<R> for DeepLabDecoder<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes, image));
         let deepest = maps[maps.len() - 1].clone();
+        let fine = self.config.skip.as_ref().map(|skip| maps[skip.map].clone());
+        drop(maps); // (The others are not read.)
         let y = self
             .conv
             .forward_parts(self.aspp.forward_parts(deepest.into()));
-        let (Some(project), Some(skip)) = (&self.project, &self.config.skip) else {
+        let (Some(project), Some(fine)) = (&self.project, fine) else {
             return y;
         };
-        let fine = maps[skip.map].clone();
         let fit = Fit::Resize(self.config.resize);
         let y = fit.forward(y.into_tensor(), spatial(&fine.dims()));
         let parts = vec![Part::new(y), Part::new(project.forward(fine))];

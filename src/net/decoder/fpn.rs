@@ -140,6 +140,22 @@ impl FpnDecoderConfig {
     ) -> Result<Map<R>, ShapeError> {
         check_levels(NAME, self.levels, maps.len())?;
         check_positive(NAME, "width", self.width)?;
+        if let Some(extra) = self.pyramid.extra {
+            let problem = format!("the pyramid has extra levels, {extra:?}, which are not read");
+            return Err(ShapeError::new(NAME, problem, "Leave extra out"));
+        }
+        if let Merge::Concat {
+            axis: Axis::Spatial(_),
+            ..
+        } = self.merge
+        {
+            let problem = "the levels cannot be merged along a spatial axis";
+            return Err(ShapeError::new(
+                NAME,
+                problem,
+                "Choose Merge::Add or Merge::concat()",
+            ));
+        }
         let used = &maps[self.first(maps.len())..];
         let pyramid = self.pyramid.trace(planner.at("pyramid"), used)?;
         let mut levels = Vec::with_capacity(used.len());
@@ -211,7 +227,8 @@ impl<const R: usize> DecoderSpec<R> for FpnDecoderConfig {
 ///
 /// # Shapes
 /// - input: the maps of an encoder, the finest first
-/// - output: `[batch, width, spatial...]`, of the size of the finest map that is used
+/// - output: `[batch, width, spatial...]`, of the size of the finest map that is used; `width * levels` channels for a
+///   concat
 ///
 /// # Example
 /// ```
@@ -244,6 +261,7 @@ impl<const R: usize> Decoder<R> for FpnDecoder<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes, image));
         let used = maps.split_off(self.config.first(maps.len()));
+        drop(maps); // (The finer ones are not read.)
         let sizes: Vec<_> = used.iter().map(Tensor::dims).collect();
         let fit = Fit::Resize(self.config.resize);
         let branch = |(level, (convs, map)): (usize, (&Vec<ConvNormAct<R>>, Tensor<R>))| {

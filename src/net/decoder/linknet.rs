@@ -12,12 +12,12 @@ use super::any::DecoderSpec;
 use super::{Decoder, check_decoder, check_levels};
 use crate::graph::{Elementwise, Map, Planner, check_maps};
 use crate::layers::activation::Activation;
-use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
+use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle, LayerOrder};
 use crate::layers::conv::{ConvTranspose, ConvTransposeConfig};
 use crate::layers::layer::Layer;
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{ShapeError, expect, spatial};
+use crate::shape::{ShapeError, axis_name, expect, spatial};
 
 const NAME: &str = "LinknetDecoder";
 
@@ -38,7 +38,8 @@ pub struct LinknetDecoderConfig {
     /// The channels of the output. Default: 32.
     #[serde(default = "width")]
     pub width: usize,
-    /// Norm and activation of all convolutions, the transposed ones included.
+    /// Norm and activation of all convolutions, the transposed ones included. These have a bias unless it says that they
+    /// have none.
     #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
 }
@@ -80,7 +81,9 @@ impl LinknetDecoderConfig {
         let conv = |channels| ConvNormActConfig::new(channels, 1).with_style(self.style.clone());
         StepConfig {
             squeeze: conv([input, inner]),
-            up: ConvTransposeConfig::new([inner, inner], 4, 2),
+            up: ConvTransposeConfig::new([inner, inner], 4, 2)
+                .with_bias(self.style.bias.unwrap_or(true))
+                .with_initializer(self.style.initializer.clone()),
             style: self.style.clone(),
             expand: conv([inner, output]),
         }
@@ -93,11 +96,20 @@ impl LinknetDecoderConfig {
         image: &[usize],
     ) -> Result<Map<R>, ShapeError> {
         check_levels(NAME, 1, maps.len())?;
+        if self.style.order != LayerOrder::ConvNormAct {
+            let problem = format!("the order of the style is {:?}", self.style.order);
+            return Err(ShapeError::new(
+                NAME,
+                problem,
+                "Choose LayerOrder::ConvNormAct",
+            ));
+        }
         let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
         let mut y = maps[maps.len() - 1].clone();
         for index in (0..maps.len()).rev() {
             let skip = index.checked_sub(1).map(|finer| &maps[finer]);
             let size = skip.map_or(image, |skip| spatial(&skip.shape));
+            check_step(planner, index, &y, size)?;
             let step = self.step(&channels, index);
             y = step.trace(planner.at(format!("steps.{index}")), &y, size)?;
             if let Some(skip) = skip {
@@ -142,6 +154,42 @@ impl<const R: usize> DecoderSpec<R> for LinknetDecoderConfig {
             self.trace_parts(planner, maps, image)
         })
     }
+}
+
+/// Refuses a map that a step does not bring to `size`: with fewer than four channels, or of another size than the half.
+fn check_step<const R: usize>(
+    planner: &Planner,
+    index: usize,
+    map: &Map<R>,
+    size: &[usize],
+) -> Result<(), ShapeError> {
+    let channels = map.shape[1];
+    if channels < 4 {
+        return Err(ShapeError::new(
+            NAME,
+            format!("map {index} has {channels} channels, of which a step takes a quarter"),
+            "Choose an encoder with 4 channels or more",
+        ));
+    }
+    if planner.is_any_size() {
+        return Ok(());
+    }
+    let is_half = |from: usize, to: usize| from == to.div_ceil(2) || from == to / 2;
+    let both = spatial(&map.shape).iter().zip(size);
+    let Some((axis, (from, to))) = both
+        .enumerate()
+        .find(|(_, (from, to))| !is_half(**from, **to))
+    else {
+        return Ok(());
+    };
+    Err(ShapeError::new(
+        NAME,
+        format!(
+            "{} {from} of map {index} is no half of {to}",
+            axis_name(2 + axis, R)
+        ),
+        "Choose an encoder whose maps have half, a quarter, ... of the size of the image, such as a ResNet",
+    ))
 }
 
 /// The parts of a [`LinknetStep`].
@@ -267,6 +315,7 @@ impl<const R: usize> Decoder<R> for LinknetDecoder<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn every_rank_at_odd_sizes() {
@@ -279,5 +328,23 @@ mod tests {
             let maps = maps.map(|shape| Tensor::zeros(shape, &device));
             assert_eq!(decoder.forward(maps.into(), &[n]).dims(), [1, 3, n]);
         }
+    }
+
+    #[test]
+    fn maps_that_are_no_halves_are_refused() {
+        let text = |maps: &[[usize; 4]], image| {
+            let decoder = crate::net::DecoderConfig::from(LinknetDecoderConfig::new());
+            decoder.output_shape(maps, image).unwrap_err().to_string()
+        };
+        assert_eq!(
+            text(&[[1, 8, 32, 32], [1, 8, 16, 16]], &[32, 32]),
+            "LinknetDecoder: height 32 of map 0 is no half of 32. Choose an encoder whose maps have half, a quarter, ... \
+             of the size of the image, such as a ResNet."
+        );
+        assert_eq!(
+            text(&[[1, 3, 16, 16]], &[32, 32]),
+            "LinknetDecoder: map 0 has 3 channels, of which a step takes a quarter. Choose an encoder with 4 channels or \
+             more."
+        );
     }
 }

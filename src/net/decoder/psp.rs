@@ -1,6 +1,6 @@
 //! [`PspDecoder`]: pyramid pooling of the coarsest map.
 
-use alloc::vec::Vec;
+use alloc::{format, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
@@ -103,6 +103,14 @@ impl PspDecoderConfig {
         check_levels(NAME, 1, maps.len())?;
         let deepest = &maps[maps.len() - 1];
         let channels = deepest.shape[1];
+        if channels < self.bins.len() {
+            let bins = self.bins.len();
+            return Err(ShapeError::new(
+                NAME,
+                format!("the coarsest map has {channels} channels for {bins} means"),
+                "Choose fewer bins, or a wider encoder",
+            ));
+        }
         let pooled = self
             .pooling(channels)
             .trace(planner.at("pooling"), deepest)?;
@@ -181,6 +189,7 @@ impl<const R: usize> Decoder<R> for PspDecoder<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes, image));
         let deepest = maps.swap_remove(maps.len() - 1);
+        drop(maps); // (The others are not read.)
         let pooled = self.pooling.forward_parts(deepest.into());
         self.dropout
             .forward(self.conv.forward_parts(pooled).into_tensor())

@@ -158,7 +158,6 @@ impl UnetPlusPlusDecoderConfig {
                 ),
                 None => (&last, Vec::new(), image),
             };
-            self.up.check_asked(place.deep, None)?;
             let deep = [place.deep; 2];
             let up = self
                 .up
@@ -268,7 +267,10 @@ impl<const R: usize> Decoder<R> for UnetPlusPlusDecoder<R> {
                     let coarser = found[to + 1][place.from - to - 1].clone();
                     (coarser, skips.collect(), spatial(&shapes[to]))
                 }
-                None => (last, Vec::new(), image),
+                None => {
+                    found.clear();
+                    (last, Vec::new(), image)
+                }
             };
             let up = up.forward_parts_to(coarser.into(), size);
             let parts = match skips.is_empty() {
@@ -278,9 +280,9 @@ impl<const R: usize> Decoder<R> for UnetPlusPlusDecoder<R> {
             last = block.forward_parts(parts).into_tensor();
             if let Some(to) = place.to {
                 found[to].push(last.clone());
-                // (Nothing reads it again.)
-                if place.from == self.channels.len() - 1 && to + 2 < self.channels.len() {
-                    found[to + 2].clear();
+                // (Nothing reads the coarser maps again.)
+                if place.from == self.channels.len() - 1 {
+                    found[to + 1].clear();
                 }
             }
         }

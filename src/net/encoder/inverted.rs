@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::inverted_block::{InvertedConfig, InvertedResidual};
-use super::{check_depths, check_output_stride};
+use super::{check_depths, check_output_stride, dilation_at};
 use crate::fuse::SkipAddConfig;
 use crate::fuse::gate::{GateConfig, SeConfig};
 use crate::graph::window::Padding;
@@ -147,10 +147,7 @@ impl InvertedNet {
         let place = |(index, &stage): (usize, &InvertedStage)| {
             let next = self.stages.get(index + 1);
             stride = stride.saturating_mul(stage.stride);
-            let dilation = match self.output_stride {
-                Some(most) if most > 0 && stride > most => stride / most,
-                _ => 1,
-            };
+            let dilation = dilation_at(stride, self.output_stride);
             let place = Place {
                 stage,
                 input,

@@ -159,3 +159,12 @@ fn check_output_stride(layer: &str, stride: Option<usize>) -> Result<(), ShapeEr
         _ => Ok(()),
     }
 }
+
+/// The dilation of a stage at `stride` times the size of its positions: how often it would halve the map beyond the
+/// output stride, as a factor.
+fn dilation_at(stride: usize, output_stride: Option<usize>) -> usize {
+    match output_stride {
+        Some(most) if most > 0 && stride > most => stride / most,
+        _ => 1,
+    }
+}

@@ -131,7 +131,7 @@ fn deeplab(rows: &mut Rows, config: &DeepLabDecoderConfig) {
             format!("aspp.branches.{index}"),
             format!("{aspp}.convs.{index}"),
         );
-        if config.separable {
+        if config.separable_pyramid {
             let [depthwise, pointwise] = [0, 1].map(|n| format!("{name}.0.{n}"));
             separable(rows, &path, depthwise, pointwise, format!("{name}.1"));
         } else {
@@ -247,7 +247,7 @@ fn any_deeplab(convs: &Convs) -> Option<DetectedDecoder> {
             let depthwise = convs.outputs(&format!("{prefix}.convs.1.0.0"));
             let config = config
                 .with_channels(channels)
-                .with_separable(depthwise.is_some());
+                .with_separable_pyramid(depthwise.is_some());
             Some(DetectedDecoder {
                 output_stride: Some(stride),
                 ..DetectedDecoder::new(config, Coarsest::WithChannels(deepest))

@@ -15,7 +15,7 @@ use crate::layers::activation::ActivationConfig;
 use crate::layers::block::ConvNormActConfig;
 use crate::layers::norm::NormConfig;
 use crate::net::encoder::any::{EncoderSpec, check_encoder};
-use crate::net::encoder::{check_depths, check_output_stride, stem_pool};
+use crate::net::encoder::{check_depths, check_output_stride, dilation_at, stem_pool};
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
@@ -208,10 +208,7 @@ impl ResNetEncoderConfig {
         let mut blocks_before = 0_usize;
         let stage = |(index, &depth): (usize, &usize)| {
             let stride = 4_usize << index.min(16); // (There are at most 16 stages.)
-            let dilation = match self.output_stride {
-                Some(most) if most > 0 && stride > most => stride / most,
-                _ => 1,
-            };
+            let dilation = dilation_at(stride, self.output_stride);
             let stage = Stage {
                 input,
                 inner,

@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 
 use crate::Result;
 
-/// A network by its encoder and its decoder.
+/// A network by the names of its encoder and its decoder.
 #[derive(Args)]
-pub struct Pair {
+pub struct NetworkNames {
     /// Encoder of the network, in place of NET.json; with --decoder
     #[arg(
         long,
@@ -59,7 +59,7 @@ enum Encoder {
     EfficientNetB4,
 }
 
-/// segmentation_models.pytorch's decoders.
+/// Decoders with the options of segmentation_models.pytorch.
 #[derive(Clone, Copy, ValueEnum)]
 enum Decoder {
     Unet,
@@ -87,6 +87,7 @@ impl Encoder {
             ),
             Self::Vgg16 => EncoderConfig::Vgg(
                 VggEncoderConfig::vgg16()
+                    .with_full_size_map(false)
                     .with_norm(NormConfig::batch())
                     .with_in_channels(channels),
             ),
@@ -106,7 +107,7 @@ impl Encoder {
     }
 }
 
-impl Pair {
+impl NetworkNames {
     /// The network, if it was asked for.
     ///
     /// # Errors
@@ -121,7 +122,11 @@ impl Pair {
             Decoder::UnetPlusPlus => SegmentationConfig::smp_unet_plus_plus(encoder, classes),
             Decoder::Linknet => SegmentationConfig::smp_linknet(encoder, classes),
             Decoder::Fpn => SegmentationConfig::smp_fpn(encoder, classes),
-            Decoder::Psp => SegmentationConfig::smp_psp(encoder, classes),
+            // (At 1/8 of the size of the image, where the encoder has dilations.)
+            Decoder::Psp => {
+                let dilated = encoder.clone().with_output_stride(8);
+                SegmentationConfig::smp_psp(dilated.unwrap_or(encoder), classes)
+            }
             Decoder::DeepLabV3 => {
                 SegmentationConfig::smp_deeplab_v3(encoder.with_output_stride(8)?, classes)
             }
