@@ -69,8 +69,8 @@ const SMALLEST_WEIGHT: f64 = 1e-12;
 
 /// `x / weight`, and 0 where nothing has weight. (There `x` need not be 0: smoothed labels weigh other classes, too.)
 pub(super) fn per_weight<const D: usize>(x: Tensor<D>, weight: Tensor<D>) -> Tensor<D> {
-    let has_weight = weight.clone().greater_elem(0.0).float();
-    x * has_weight / weight.clamp_min(SMALLEST_WEIGHT)
+    let x = x.mask_fill(weight.clone().lower_equal_elem(0.0), 0.0);
+    x / weight.clamp_min(SMALLEST_WEIGHT)
 }
 
 /// Logits and labels, read by [`LabelRules`](super::labels::LabelRules).
