@@ -9,6 +9,8 @@
 mod decoders;
 #[path = "support/devices.rs"]
 mod devices;
+#[path = "contract/gates.rs"]
+mod gates;
 #[path = "support/reference.rs"]
 mod reference;
 #[path = "support/row.rs"]
@@ -749,6 +751,7 @@ fn rows() -> Vec<Box<dyn Contract>> {
         scales(),
         skips(),
         fusions(),
+        gates::rows(),
         networks(),
         decoders::rows(),
     ];

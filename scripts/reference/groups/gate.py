@@ -1,4 +1,4 @@
-"""Gates: segmentation_models.pytorch's SCSE, MONAI's attention and torchvision's squeeze-and-excitation."""
+"""Gates: of segmentation_models.pytorch, MONAI, torchvision and timm."""
 
 from functools import partial
 from itertools import product
@@ -6,6 +6,7 @@ from itertools import product
 import torch
 from monai.networks.nets.attentionunet import AttentionBlock
 from segmentation_models_pytorch.base.modules import SCSEModule
+from timm.layers import EcaModule
 from torchvision.ops import SqueezeExcitation
 
 from ..case import Case, draw_weights, record_torch, run_torch
@@ -44,6 +45,28 @@ def of_channels(draw: Draw, kind: str, reduction: int) -> Case:
     case = Case(f"{source}-c{channels}-by{reduction}-r4-{text(size)}", 4, layer)
     maps = [draw.map(channels, size, batch)]
     case = run_torch(draw, case, module, maps, partial(renamed, parts=parts))
+    case.tensors["x1"] = draw.map(guide, size, batch)
+    return case
+
+
+def of_eca(draw: Draw, by_rule: bool) -> Case:
+    """`EcaModule` of timm, whose kernel follows from the channels or is given"""
+    channels = draw.choice([3, 16, 130]) if by_rule else draw.integer(2, 7)
+    kernel_size = None if by_rule else draw.choice([1, 3, 5, 7])
+    guide = draw.integer(1, 2)
+    size, batch = draw.size(4, high=4 if by_rule else 7), draw.batch()
+    layer = {
+        "Gate": {
+            "gate": {"Eca": {} if by_rule else {"kernel_size": kernel_size}},
+            "channels": channels,
+            "guide_channels": guide,
+        }
+    }
+    name = f"timm-eca-c{channels}-k{'rule' if by_rule else kernel_size}-r4-{text(size)}"
+    module = EcaModule(channels) if by_rule else EcaModule(kernel_size=kernel_size)
+    maps = [draw.map(channels, size, batch)]
+    paths = {"conv.weight": "conv.conv.weight"}
+    case = run_torch(draw, Case(name, 4, layer), module, maps, paths.__getitem__)
     case.tensors["x1"] = draw.map(guide, size, batch)
     return case
 
@@ -98,4 +121,5 @@ def recipes() -> list[Recipe]:
         found.append(partial(of_attention, train=train, rank=rank))
     # (What is new comes last: the draws follow from the place.)
     found += [partial(of_channels, kind="Se", reduction=r) for r in reductions]
+    found += [partial(of_eca, by_rule=by_rule) for by_rule in (True, True, False, False)]
     return found

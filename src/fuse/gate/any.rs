@@ -9,7 +9,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{AttentionGate, AttentionGateConfig, Gate, Scse, ScseConfig, Se, SeConfig, TraceGate};
+use super::{
+    AttentionGate, AttentionGateConfig, Eca, EcaConfig, Gate, Scse, ScseConfig, Se, SeConfig,
+    TraceGate,
+};
 use crate::graph::{Map, Planner};
 use crate::plan::Plan;
 use crate::shape::{ShapeError, expect};
@@ -40,6 +43,8 @@ pub enum GateConfig {
     Scse(ScseConfig),
     /// Squeeze-and-excitation (arXiv:1709.01507). It ignores the guide.
     Se(SeConfig),
+    /// Efficient channel attention (arXiv:1910.03151). It ignores the guide.
+    Eca(EcaConfig),
 }
 
 /// Any of this crate's gates. Built by [`GateConfig::init`].
@@ -62,6 +67,8 @@ pub enum AnyGate<const R: usize = 4> {
     Scse(Scse<R>),
     /// By the map itself, its channels.
     Se(Se<R>),
+    /// By the map itself, its neighbouring channels.
+    Eca(Eca),
 }
 
 impl GateConfig {
@@ -71,6 +78,7 @@ impl GateConfig {
             Self::Attention(config) => config,
             Self::Scse(config) => config,
             Self::Se(config) => config,
+            Self::Eca(config) => config,
         }
     }
 }
@@ -82,6 +90,7 @@ impl<const R: usize> AnyGate<R> {
             Self::Attention(gate) => gate,
             Self::Scse(gate) => gate,
             Self::Se(gate) => gate,
+            Self::Eca(gate) => gate,
         }
     }
 }
@@ -230,6 +239,7 @@ mod tests {
             GateConfig::attention(3),
             GateConfig::scse(2),
             GateConfig::se(2),
+            GateConfig::eca(),
         ] {
             let gate = config.init::<4>(4, 6, &Device::flex());
             let planned = config.plan([2, 4, 5, 5], [2, 6, 5, 5]);

@@ -4,11 +4,13 @@
 
 mod any;
 mod attention;
+mod eca;
 mod scse;
 mod se;
 
 pub use any::{AnyGate, GateConfig};
 pub use attention::{AttentionGate, AttentionGateConfig};
+pub use eca::{Eca, EcaConfig};
 pub use scse::{Scse, ScseConfig};
 pub use se::{Se, SeConfig};
 
