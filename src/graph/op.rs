@@ -58,6 +58,8 @@ pub enum Op {
     AdaptivePool(AdaptiveKind),
     /// The mean over all positions.
     GlobalMean,
+    /// The mean or the largest of all channels at each position.
+    ChannelPool(AdaptiveKind),
     /// A fixed low-pass filter, a depthwise convolution without parameters.
     Blur(WindowOp),
     /// Channels become positions.

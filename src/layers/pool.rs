@@ -24,7 +24,7 @@ use crate::layers::layer::Layer;
 use crate::layers::resize::{ResizeMode, bins, resize};
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{PerAxis, ShapeError, expect};
+use crate::shape::{PerAxis, ShapeError, expect, with_channels};
 
 const NAME: &str = "Pool";
 
@@ -374,6 +374,30 @@ pub(crate) fn trace_global_mean<const R: usize>(
         let mut shape = [1; R];
         shape[..2].copy_from_slice(&x.shape[..2]);
         Ok(Record::new(Op::GlobalMean, shape))
+    })
+}
+
+/// The mean or the largest of all channels at each position: a map of one channel.
+pub(crate) fn channel_pool<const R: usize>(x: Tensor<R>, kind: AdaptiveKind) -> Tensor<R> {
+    match kind {
+        AdaptiveKind::Avg => x.mean_dim(1),
+        AdaptiveKind::Max => x.max_dim(1),
+    }
+}
+
+/// Records [`channel_pool`].
+pub(crate) fn trace_channel_pool<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    kind: AdaptiveKind,
+) -> Result<Map<R>, ShapeError> {
+    let label = match kind {
+        AdaptiveKind::Avg => "ChannelMean",
+        AdaptiveKind::Max => "ChannelMax",
+    };
+    planner.leaf(label, &[x], || {
+        let output = with_channels(x.shape, 1);
+        Ok(Record::new(Op::ChannelPool(kind), output).on_grid_of(x))
     })
 }
 

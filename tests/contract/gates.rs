@@ -1,13 +1,17 @@
 //! The rows of gates.
 
-use burn_skip::gate::{AnyGate, Gate, GateConfig};
+use burn_skip::gate::{AnyGate, CbamConfig, Gate, GateConfig};
 
 use super::means;
-use super::reference::{Array, conv_layer};
+use super::reference::{Array, concat, conv_layer, conv_norm};
 use super::row::{Contract, Row, odd_sizes};
 
 pub fn rows() -> Vec<Box<dyn Contract>> {
-    vec![Box::new(Row::<AnyGate<4>, 4> {
+    vec![eca(), cbam()]
+}
+
+fn eca() -> Box<dyn Contract> {
+    Box::new(Row::<AnyGate<4>, 4> {
         name: "Eca",
         build: |device| GateConfig::eca().init(4, 4, device),
         inputs: |n| vec![[2, 4, n, n + 1]],
@@ -29,5 +33,51 @@ pub fn rows() -> Vec<Box<dyn Contract>> {
             vec![[1, 4, 0, 4]],
             "Gate: height of the input is 0 in [1, 4, 0, 4]. Every axis of a feature map needs at least one element.",
         ),
-    })]
+    })
+}
+
+fn cbam() -> Box<dyn Contract> {
+    Box::new(Row::<AnyGate<4>, 4> {
+        name: "Cbam",
+        build: |device| {
+            let config = CbamConfig::new(2).with_bias(true).with_kernel_size(3);
+            GateConfig::Cbam(config).init(4, 4, device)
+        },
+        inputs: |n| vec![[2, 4, n, n + 1]],
+        small: (4, [2, 4, 4, 5]),
+        odd: odd_sizes(4),
+        forward: |gate, x| gate.forward(x[0].clone(), x[0].clone()), // it ignores its guide
+        plan: Some(|gate, shapes| gate.plan(shapes[0], shapes[0])),
+        shape: |gate, shapes| gate.output_shape(shapes[0], shapes[0]),
+        reference: |gate, x| {
+            let AnyGate::Cbam(gate) = gate else {
+                panic!("a convolutional block attention module was built");
+            };
+            let x = &x[0];
+            let mlp =
+                |pooled: &Array| conv_norm(&gate.excite, &conv_norm(&gate.squeeze, pooled).relu());
+            let max = Array::build(&[x.shape[0], x.shape[1], 1, 1], |i| {
+                let values = (0..x.shape[2] * x.shape[3])
+                    .map(|p| x.at(&[i[0], i[1], p / x.shape[3], p % x.shape[3]]));
+                values.fold(f64::NEG_INFINITY, f64::max)
+            });
+            let weight = mlp(&means(x)).zip(&mlp(&max), |a, b| a + b).sigmoid();
+            let z = Array::build(&x.shape, |i| x.at(i) * weight.at(&[i[0], i[1], 0, 0]));
+            let one = [x.shape[0], 1, x.shape[2], x.shape[3]];
+            let channel = |i: &[usize], c: usize| z.at(&[i[0], c, i[2], i[3]]);
+            let mean = Array::build(&one, |i| (0..4).map(|c| channel(i, c)).sum::<f64>() / 4.0);
+            let max = Array::build(&one, |i| {
+                (0..4)
+                    .map(|c| channel(i, c))
+                    .fold(f64::NEG_INFINITY, f64::max)
+            });
+            let weight = conv_norm(&gate.spatial, &concat(&[&mean, &max], 1)).sigmoid();
+            Array::build(&z.shape, |i| z.at(i) * weight.at(&[i[0], 0, i[2], i[3]]))
+        },
+        misfit: (
+            vec![[1, 3, 4, 4]],
+            "Gate: channels differ: expected 4, got 3. Build the layer for 3 input channels, or project the map to 4 \
+             with a 1x1 convolution.",
+        ),
+    })
 }

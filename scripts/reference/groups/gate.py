@@ -7,6 +7,7 @@ import torch
 from monai.networks.nets.attentionunet import AttentionBlock
 from segmentation_models_pytorch.base.modules import SCSEModule
 from timm.layers import EcaModule
+from timm.layers.cbam import CbamModule
 from torchvision.ops import SqueezeExcitation
 
 from ..case import Case, draw_weights, record_torch, run_torch
@@ -16,6 +17,12 @@ from ..writer import Recipe
 RANKS = (3, 4, 5)
 SCSE_PARTS = {"cSE.1": "squeeze.conv", "cSE.3": "excite.conv", "sSE.0": "spatial.conv"}
 SE_PARTS = {"fc1": "squeeze.conv", "fc2": "excite.conv"}
+CBAM_PARTS = {
+    "channel.fc1": "squeeze.conv",
+    "channel.fc2": "excite.conv",
+    "spatial.conv.conv": "spatial.conv",
+    "spatial.conv.bn": "spatial.norm",
+}
 ATTENTION_PARTS = {"W_x": "of_map", "W_g": "of_guide", "psi": "weight"}
 
 
@@ -71,6 +78,27 @@ def of_eca(draw: Draw, by_rule: bool) -> Case:
     return case
 
 
+def of_cbam(draw: Draw, train: bool, bias: bool) -> Case:
+    """`CbamModule` of timm"""
+    reduction = draw.choice([2, 4])
+    channels = reduction * draw.integer(1, 3)
+    kernel_size = draw.choice([3, 7])
+    guide = draw.integer(1, 2)
+    size, batch = draw.size(4, high=7), 2 if train else draw.batch()
+    options = {"reduction": reduction, "bias": bias, "kernel_size": kernel_size}
+    layer = {"Gate": {"gate": {"Cbam": options}, "channels": channels, "guide_channels": guide}}
+    mode = "train" if train else "eval"
+    name = f"timm-cbam-{mode}-c{channels}-by{reduction}-k{kernel_size}-r4-{text(size)}"
+    module = CbamModule(
+        channels, rd_ratio=1 / reduction, spatial_kernel_size=kernel_size, mlp_bias=bias
+    )
+    maps = [draw.map(channels, size, batch)]
+    paths = partial(renamed, parts=CBAM_PARTS)
+    case = run_torch(draw, Case(name, 4, layer, train), module, maps, paths)
+    case.tensors["x1"] = draw.map(guide, size, batch)
+    return case
+
+
 def attention_path(key: str) -> str | None:
     """From `W_x.0.conv.weight` to `of_map.conv.weight`. The biases, which are 0, are left out."""
     part, index, *_, leaf = key.split(".")
@@ -122,4 +150,5 @@ def recipes() -> list[Recipe]:
     # (What is new comes last: the draws follow from the place.)
     found += [partial(of_channels, kind="Se", reduction=r) for r in reductions]
     found += [partial(of_eca, by_rule=by_rule) for by_rule in (True, True, False, False)]
+    found += [partial(of_cbam, train=t, bias=b) for t, b in product((False, True), repeat=2)]
     return found

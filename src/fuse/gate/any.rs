@@ -10,8 +10,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttentionGate, AttentionGateConfig, Eca, EcaConfig, Gate, Scse, ScseConfig, Se, SeConfig,
-    TraceGate,
+    AttentionGate, AttentionGateConfig, Cbam, CbamConfig, Eca, EcaConfig, Gate, Scse, ScseConfig,
+    Se, SeConfig, TraceGate,
 };
 use crate::graph::{Map, Planner};
 use crate::plan::Plan;
@@ -45,6 +45,8 @@ pub enum GateConfig {
     Se(SeConfig),
     /// Efficient channel attention (arXiv:1910.03151). It ignores the guide.
     Eca(EcaConfig),
+    /// The convolutional block attention module (arXiv:1807.06521). It ignores the guide.
+    Cbam(CbamConfig),
 }
 
 /// Any of this crate's gates. Built by [`GateConfig::init`].
@@ -69,6 +71,8 @@ pub enum AnyGate<const R: usize = 4> {
     Se(Se<R>),
     /// By the map itself, its neighbouring channels.
     Eca(Eca),
+    /// By the map itself, its channels and then its positions.
+    Cbam(Cbam<R>),
 }
 
 impl GateConfig {
@@ -79,6 +83,7 @@ impl GateConfig {
             Self::Scse(config) => config,
             Self::Se(config) => config,
             Self::Eca(config) => config,
+            Self::Cbam(config) => config,
         }
     }
 }
@@ -91,6 +96,7 @@ impl<const R: usize> AnyGate<R> {
             Self::Scse(gate) => gate,
             Self::Se(gate) => gate,
             Self::Eca(gate) => gate,
+            Self::Cbam(gate) => gate,
         }
     }
 }
@@ -240,6 +246,7 @@ mod tests {
             GateConfig::scse(2),
             GateConfig::se(2),
             GateConfig::eca(),
+            GateConfig::cbam(2),
         ] {
             let gate = config.init::<4>(4, 6, &Device::flex());
             let planned = config.plan([2, 4, 5, 5], [2, 6, 5, 5]);

@@ -4,12 +4,14 @@
 
 mod any;
 mod attention;
+mod cbam;
 mod eca;
 mod scse;
 mod se;
 
 pub use any::{AnyGate, GateConfig};
 pub use attention::{AttentionGate, AttentionGateConfig};
+pub use cbam::{Cbam, CbamConfig};
 pub use eca::{Eca, EcaConfig};
 pub use scse::{Scse, ScseConfig};
 pub use se::{Se, SeConfig};

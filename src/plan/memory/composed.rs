@@ -39,8 +39,12 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
             .iter()
             .fold(input, |input, _| tape.moved(input, y.bytes())),
         Op::Pool { kind, .. } => pool(tape, *kind, input, &x.shape, &y.shape),
-        Op::AdaptivePool(AdaptiveKind::Max) => tape.max_pool(input, y.bytes()),
-        Op::GlobalMean | Op::Pad(_) | Op::PadOrSlice => tape.moved(input, y.bytes()),
+        Op::AdaptivePool(AdaptiveKind::Max) | Op::ChannelPool(AdaptiveKind::Max) => {
+            tape.max_pool(input, y.bytes())
+        }
+        Op::GlobalMean | Op::ChannelPool(AdaptiveKind::Avg) | Op::Pad(_) | Op::PadOrSlice => {
+            tape.moved(input, y.bytes())
+        }
         Op::Concat { .. } | Op::DirectSum => tape.concatenation(inputs, y.bytes()),
         // (A view.)
         Op::Slice => input,
