@@ -1,13 +1,13 @@
 //! The rows of gates.
 
-use burn_skip::gate::{AnyGate, CbamConfig, Gate, GateConfig};
+use burn_skip::gate::{AnyGate, AttentionGateConfig, AttentionSize, CbamConfig, Gate, GateConfig};
 
 use super::means;
-use super::reference::{Array, concat, conv_layer, conv_norm};
+use super::reference::{Array, concat, conv_layer, conv_norm, linear};
 use super::row::{Contract, Row, odd_sizes};
 
 pub fn rows() -> Vec<Box<dyn Contract>> {
-    vec![eca(), cbam()]
+    vec![eca(), cbam(), attention_at_the_size_of_the_guide()]
 }
 
 fn eca() -> Box<dyn Contract> {
@@ -78,6 +78,42 @@ fn cbam() -> Box<dyn Contract> {
             vec![[1, 3, 4, 4]],
             "Gate: channels differ: expected 4, got 3. Build the layer for 3 input channels, or project the map to 4 \
              with a 1x1 convolution.",
+        ),
+    })
+}
+
+fn attention_at_the_size_of_the_guide() -> Box<dyn Contract> {
+    Box::new(Row::<AnyGate<4>, 4> {
+        name: "AttentionGate at the size of the guide",
+        build: |device| {
+            let config = AttentionGateConfig::new(3).with_bias(true);
+            let config = config.with_size(AttentionSize::of_guide(2));
+            GateConfig::Attention(config).init(2, 4, device)
+        },
+        inputs: |n| vec![[2, 2, n, n + 1], [2, 4, n / 2, n / 2]],
+        small: (5, [2, 2, 5, 6]),
+        odd: odd_sizes(4),
+        forward: |gate, mut x| {
+            let guide = x.remove(1);
+            gate.forward(x.remove(0), guide)
+        },
+        plan: Some(|gate, shapes| gate.plan(shapes[0], shapes[1])),
+        shape: |gate, shapes| gate.output_shape(shapes[0], shapes[1]),
+        reference: |gate, x| {
+            let AnyGate::Attention(gate) = gate else {
+                panic!("an attention gate was built");
+            };
+            let of_map = conv_norm(&gate.of_map, &x[0]);
+            let of_guide = linear(&conv_norm(&gate.of_guide, &x[1]), of_map.spatial());
+            let sum = of_map.zip(&of_guide, |a, b| a + b).relu();
+            let weight = linear(&conv_norm(&gate.weight, &sum).sigmoid(), x[0].spatial());
+            Array::build(&x[0].shape, |i| {
+                x[0].at(i) * weight.at(&[i[0], 0, i[2], i[3]])
+            })
+        },
+        misfit: (
+            vec![[1, 2, 4, 4], [2, 4, 2, 2]],
+            "Gate: batch differs: map 1, guide 2. Give all maps the same batch.",
         ),
     })
 }

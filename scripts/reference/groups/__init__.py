@@ -34,5 +34,5 @@ GROUPS: dict[str, tuple[Callable[[], list[Recipe]], int]] = {
     "upsample_concat": (upsample_concat.recipes, 40),
     "batch_norm": (batch_norm.recipes, 12),
     "flatten_pad_reshape": (flatten_pad_reshape.recipes, 5),
-    "gate": (gate.recipes, 22),
+    "gate": (gate.recipes, 31),
 }

@@ -12,6 +12,7 @@ from torchvision.ops import SqueezeExcitation
 
 from ..case import Case, draw_weights, record_torch, run_torch
 from ..draw import Draw, text
+from ..torch_layers import CONV
 from ..writer import Recipe
 
 RANKS = (3, 4, 5)
@@ -99,11 +100,11 @@ def of_cbam(draw: Draw, train: bool, bias: bool) -> Case:
     return case
 
 
-def attention_path(key: str) -> str | None:
-    """From `W_x.0.conv.weight` to `of_map.conv.weight`. The biases, which are 0, are left out."""
+def attention_path(key: str, bias: bool) -> str | None:
+    """From `W_x.0.conv.weight` to `of_map.conv.weight`. Biases that are 0 are left out."""
     part, index, *_, leaf = key.split(".")
     if index == "0":
-        return None if leaf == "bias" else f"{ATTENTION_PARTS[part]}.conv.{leaf}"
+        return None if leaf == "bias" and not bias else f"{ATTENTION_PARTS[part]}.conv.{leaf}"
     return f"{ATTENTION_PARTS[part]}.norm.{leaf}"
 
 
@@ -119,26 +120,86 @@ class Attention(torch.nn.Module):
         return self.block(guide, x)
 
 
-def of_attention(draw: Draw, train: bool, rank: int) -> Case:
-    """`AttentionBlock` of MONAI without the biases before its norms"""
+class ResizedAttention(Attention):
+    """The same, with a guide of another size: both are added at the size of the projected map."""
+
+    def forward(self, x: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
+        """Weighs `x`."""
+        of_map = self.block.W_x(x)
+        of_guide = linear(self.block.W_g(guide), of_map.shape[2:])
+        weight = self.block.psi(self.block.relu(of_map + of_guide))
+        return x * linear(weight, x.shape[2:])
+
+
+def linear(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """A map of another size."""
+    mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()]
+    return torch.nn.functional.interpolate(x, size, mode=mode)
+
+
+class Padded(torch.nn.Module):
+    """Zeros around a map."""
+
+    def __init__(self, pads: list[int]) -> None:
+        super().__init__()
+        self.pads = pads
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The larger map."""
+        return torch.nn.functional.pad(x, self.pads)
+
+
+def of_attention_size(draw: Draw, stride: int | None, rank: int) -> Case:
+    """The parts of MONAI's block, with a guide of another size"""
+    channels, guide, hidden = (draw.integer(1, 3) for _ in range(3))
+    size, batch = draw.size(rank, low=4), draw.batch()
+    guide_size = [n // 2 for n in size]
+    asked = {"OfMap": {}} if stride is None else {"OfGuide": {"stride": stride}}
+    options = {"hidden_channels": hidden, "bias": True, "size": asked}
+    gate = {"Attention": options}
+    layer = {"Gate": {"gate": gate, "channels": channels, "guide_channels": guide}}
+    how = "of-map" if stride is None else f"of-guide-s{stride}"
+    case = Case(f"monai-attention-{how}-r{rank}-{text(size)}", rank, layer)
+    block = AttentionBlock(rank - 2, f_int=hidden, f_g=guide, f_l=channels)
+    if stride is not None:
+        # (`same` padding of this crate: what lacks is added at the end.)
+        lacking = [-n % stride for n in size]
+        pads = [pad for n in reversed(lacking) for pad in (n // 2, n - n // 2)]
+        conv = CONV[rank](channels, hidden, stride, stride)
+        block.W_x[0].conv = torch.nn.Sequential(Padded(pads), conv)
+    maps = [draw.map(channels, size, batch), draw.map(guide, guide_size, batch)]
+    module = ResizedAttention(block)
+
+    def path(key: str) -> str | None:
+        return attention_path(key.removeprefix("block."), bias=True)
+
+    return run_torch(draw, case, module, maps, path)
+
+
+def of_attention(draw: Draw, train: bool, rank: int, bias: bool = False) -> Case:
+    """`AttentionBlock` of MONAI, with or without the biases before its norms"""
     channels, guide, hidden = (draw.integer(1, 3) for _ in range(3))
     size, batch = draw.size(rank), 2 if train else draw.batch()
     layer = {
         "Gate": {
-            "gate": {"Attention": {"hidden_channels": hidden}},
+            "gate": {"Attention": {"hidden_channels": hidden} | ({"bias": True} if bias else {})},
             "channels": channels,
             "guide_channels": guide,
         }
     }
     mode = "train" if train else "eval"
-    case = Case(f"monai-attention-{mode}-r{rank}-{text(size)}", rank, layer, train)
+    case = Case(f"monai-attention-{'bias-' * bias}{mode}-r{rank}-{text(size)}", rank, layer, train)
     module = Attention(AttentionBlock(rank - 2, f_int=hidden, f_g=guide, f_l=channels))
+
+    def path(key: str) -> str | None:
+        return attention_path(key.removeprefix("block."), bias)
+
     draw_weights(draw, module)
     for key, parameter in module.named_parameters():
-        if attention_path(key.removeprefix("block.")) is None:
+        if path(key) is None:
             torch.nn.init.zeros_(parameter)
     maps = [draw.map(channels, size, batch), draw.map(guide, size, batch)]
-    return record_torch(case, module, maps, lambda key: attention_path(key.removeprefix("block.")))
+    return record_torch(case, module, maps, path)
 
 
 def recipes() -> list[Recipe]:
@@ -151,4 +212,8 @@ def recipes() -> list[Recipe]:
     found += [partial(of_channels, kind="Se", reduction=r) for r in reductions]
     found += [partial(of_eca, by_rule=by_rule) for by_rule in (True, True, False, False)]
     found += [partial(of_cbam, train=t, bias=b) for t, b in product((False, True), repeat=2)]
+    for rank in RANKS:
+        found.append(partial(of_attention, train=rank == 4, rank=rank, bias=True))
+        found.append(partial(of_attention_size, stride=None, rank=rank))
+        found.append(partial(of_attention_size, stride=2, rank=rank))
     return found

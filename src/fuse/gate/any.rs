@@ -222,7 +222,7 @@ mod tests {
         for (gate, text) in [
             (
                 GateConfig::attention(8),
-                r#"{"Attention":{"hidden_channels":8}}"#,
+                r#"{"Attention":{"hidden_channels":8,"bias":false,"size":"Equal"}}"#,
             ),
             (GateConfig::scse(16), r#"{"Scse":{"reduction":16}}"#),
             (

@@ -10,7 +10,7 @@ mod scse;
 mod se;
 
 pub use any::{AnyGate, GateConfig};
-pub use attention::{AttentionGate, AttentionGateConfig};
+pub use attention::{AttentionGate, AttentionGateConfig, AttentionSize};
 pub use cbam::{Cbam, CbamConfig};
 pub use eca::{Eca, EcaConfig};
 pub use scse::{Scse, ScseConfig};
@@ -148,6 +148,19 @@ pub(crate) fn trace_part<const R: usize>(
     );
     let error = ShapeError::new(NAME, problem, "Let the gate keep the shape of its map");
     Err(error.within(name))
+}
+
+/// Refuses a guide that has another batch than the map.
+fn check_same_batch<const R: usize>(x: [usize; R], guide: [usize; R]) -> Result<(), ShapeError> {
+    if x[0] == guide[0] {
+        return Ok(());
+    }
+    let [map, guide] = [("map", x[0]), ("guide", guide[0])].map(|(name, size)| Side { name, size });
+    Err(ShapeError::new(
+        NAME,
+        disagreement(axis_name(0, R), map, guide),
+        "Give all maps the same batch",
+    ))
 }
 
 /// Refuses a guide that has another batch or spatial size than the map.
