@@ -70,6 +70,7 @@ def _smp(
     damped: str,
     lr: float = 1e-3,
     side: int = 64,
+    smallest: tuple[int, int] = (96, 64),
     **options: object,
 ) -> Network:
     """A network whose maps must be multiples of its strides, without dropout."""
@@ -78,7 +79,7 @@ def _smp(
             build(encoder, encoder_weights=None, classes=2, **options)
         ),
         classes=2,
-        shapes=((1, 3, 192, 224), (1, 3, 96, 64)),
+        shapes=((1, 3, 192, 224), (1, 3, *smallest)),
         damped=damped,
         train_shape=(2, 3, side, side),
         lr=lr,
@@ -128,6 +129,9 @@ NETWORKS: dict[str, Network] = {
     ),
     "smp_deeplab_v3_plus_resnet18": _smp(
         smp.DeepLabV3Plus, "resnet18", "bn2.weight", decoder_aspp_dropout=0.0
+    ),
+    "smp_pan_resnet18": _smp(
+        smp.PAN, "resnet18", "bn2.weight", 1e-4, side=128, smallest=(128, 160)
     ),
     "smp_unet_mobilenet_v2": _smp(smp.Unet, "mobilenet_v2", "conv.3.weight", 1e-5, side=128),
     "smp_unet_vgg16_bn": _smp(smp.Unet, "vgg16_bn", "", 1e-4),

@@ -79,6 +79,11 @@ pub(crate) const fn bottleneck() -> usize {
     4
 }
 
+/// Convolutions with a bias beside their batch norm.
+pub(crate) fn biased_style() -> crate::layers::block::ConvStyle {
+    crate::layers::block::ConvStyle::new().with_bias(true)
+}
+
 /// The numbers of activations.
 pub(crate) mod activations {
     pub(crate) const fn negative_slope() -> f64 {

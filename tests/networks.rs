@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-const NETWORKS: [&str; 26] = [
+const NETWORKS: [&str; 27] = [
     "resnet18",
     "resnet34",
     "resnet50",
@@ -78,6 +78,7 @@ const NETWORKS: [&str; 26] = [
     "smp_psp_resnet18",
     "smp_deeplab_v3_resnet18",
     "smp_deeplab_v3_plus_resnet18",
+    "smp_pan_resnet18",
     "smp_unet_mobilenet_v2",
     "smp_unet_vgg16_bn",
     "smp_unet_timm_efficientnet_b0",
@@ -163,7 +164,10 @@ fn without_dropout(mut config: SegmentationConfig) -> SegmentationConfig {
         DecoderConfig::Fpn(decoder) => decoder.dropout = 0.0,
         DecoderConfig::Psp(decoder) => decoder.dropout = 0.0,
         DecoderConfig::DeepLab(decoder) => decoder.dropout = 0.0,
-        DecoderConfig::Unet(_) | DecoderConfig::UnetPlusPlus(_) | DecoderConfig::Linknet(_) => {}
+        DecoderConfig::Unet(_)
+        | DecoderConfig::UnetPlusPlus(_)
+        | DecoderConfig::Linknet(_)
+        | DecoderConfig::Pan(_) => {}
     }
     config
 }

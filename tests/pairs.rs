@@ -10,9 +10,9 @@ use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use burn_skip::net::{
     AnySegmentationModel, ConvNextEncoderConfig, DecoderConfig, DeepLabDecoderConfig,
     DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig,
-    InvertedStage, LinknetDecoderConfig, MobileNetV2EncoderConfig, PlainEncoderConfig,
-    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig, UnetDecoderConfig,
-    UnetPlusPlusDecoderConfig, VggEncoderConfig,
+    InvertedStage, LinknetDecoderConfig, MobileNetV2EncoderConfig, PanDecoderConfig,
+    PlainEncoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig,
+    UnetDecoderConfig, UnetPlusPlusDecoderConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::weights::{Names, WeightsFile, save};
@@ -86,6 +86,10 @@ fn decoders(maps: usize) -> Vec<(&'static str, DecoderConfig)> {
         ("linknet", LinknetDecoderConfig::new().with_width(4).into()),
         ("fpn", fpn.into()),
         ("psp", PspDecoderConfig::new().with_width(8).into()),
+        (
+            "pan",
+            PanDecoderConfig::new().with_levels(3).with_width(4).into(),
+        ),
         (
             "deeplab v3",
             DeepLabDecoderConfig::v3()

@@ -7,8 +7,8 @@ use burn_skip::fuse::{AsppConfig, PyramidPoolingConfig};
 use burn_skip::neck::FpnConfig;
 use burn_skip::net::{
     ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip, DenseNetEncoderConfig, EncoderConfig,
-    FpnDecoderConfig, LinknetDecoderConfig, NetConfig, PlainEncoderConfig, PspDecoderConfig,
-    ResNetEncoderConfig, SegmentationConfig, UnetConfig, UnetDecoderConfig,
+    FpnDecoderConfig, LinknetDecoderConfig, NetConfig, PanDecoderConfig, PlainEncoderConfig,
+    PspDecoderConfig, ResNetEncoderConfig, SegmentationConfig, UnetConfig, UnetDecoderConfig,
     UnetPlusPlusDecoderConfig,
 };
 use burn_skip::norm::{LayerNormConfig, NormConfig};
@@ -83,11 +83,17 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(&PspDecoderConfig::new(), "{}");
     assert_short(&DeepLabDecoderConfig::v3(), "{}");
     assert_short(&DeepLabSkip::default(), "{}");
+    assert_short(&PanDecoderConfig::new(), "{}");
     assert_short(&FpnConfig::new(256), "{}");
     assert_short(&AsppConfig::new([4, 2]), r#"{"channels": [4, 2]}"#);
     assert_short(
         &PyramidPoolingConfig::new(4, 1),
         r#"{"channels": 4, "branch_channels": 1}"#,
+    );
+    assert_short(&FpaConfig::new([4, 2]), r#"{"channels": [4, 2]}"#);
+    assert_short(
+        &GauConfig::new(4, 2),
+        r#"{"skip_channels": 4, "channels": 2}"#,
     );
     assert_short(&LayerNormConfig::new(4), r#"{"channels": 4}"#);
     let resnet = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::segmentation::{MODEL, trace_parts};
 use super::{
     AnyDecoder, AnyEncoder, DecoderConfig, DeepLabDecoderConfig, EncoderConfig, FpnDecoderConfig,
-    LinknetDecoderConfig, PspDecoderConfig, SegmentationModel, UnetConfig, UnetDecoderConfig,
-    UnetPlusPlusDecoderConfig,
+    LinknetDecoderConfig, PanDecoderConfig, PspDecoderConfig, SegmentationModel, UnetConfig,
+    UnetDecoderConfig, UnetPlusPlusDecoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::conv::ConvConfig;
@@ -162,6 +162,12 @@ impl SegmentationConfig {
     /// stride](EncoderConfig::with_output_stride) of 16.
     pub fn smp_deeplab_v3_plus(encoder: EncoderConfig, out_channels: usize) -> Self {
         Self::new(encoder, DeepLabDecoderConfig::v3_plus(), out_channels)
+    }
+
+    /// segmentation_models.pytorch's `PAN`, whose encoder has an [output
+    /// stride](EncoderConfig::with_output_stride) of 16.
+    pub fn smp_pan(encoder: EncoderConfig, out_channels: usize) -> Self {
+        Self::new(encoder, PanDecoderConfig::new(), out_channels).with_head_kernel_size(3)
     }
 
     fn head(&self) -> ConvConfig {

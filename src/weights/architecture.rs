@@ -155,6 +155,9 @@ fn assumed_of_decoder(decoder: &DecoderConfig) -> &'static str {
             "ReLU, batch norm with epsilon 1e-5, dilations of 12, 24 and 36 in the pyramid, an output stride of \
              8 (DeepLabV3) or 16 (DeepLabV3Plus), no activation at the end"
         }
+        DecoderConfig::Pan(_) => {
+            "ReLU, batch norm with epsilon 1e-5, an output stride of 16, linear upsampling, no activation at the end"
+        }
         DecoderConfig::Psp(_) => {
             "ReLU, batch norm with epsilon 1e-5, means over 1, 2, 3 and 6 bins, no activation at the end"
         }
@@ -228,6 +231,7 @@ fn smp_name(decoder: &DecoderConfig) -> &'static str {
         DecoderConfig::Psp(_) => "PSPNet",
         DecoderConfig::DeepLab(config) if config.skip.is_some() => "DeepLabV3Plus",
         DecoderConfig::DeepLab(_) => "DeepLabV3",
+        DecoderConfig::Pan(_) => "PAN",
     }
 }
 
@@ -381,7 +385,11 @@ mod tests {
             ("unet", SegmentationConfig::smp_unet(mobilenet(), 2)),
             ("fpn", SegmentationConfig::smp_fpn(mobilenet(), 2)),
             ("linknet", SegmentationConfig::smp_linknet(mobilenet(), 3)),
-            ("v3+", SegmentationConfig::smp_deeplab_v3_plus(dilated, 2)),
+            (
+                "v3+",
+                SegmentationConfig::smp_deeplab_v3_plus(dilated.clone(), 2),
+            ),
+            ("pan", SegmentationConfig::smp_pan(dilated, 2)),
             ("vgg", SegmentationConfig::smp_unet(with_center(None), 2)),
             (
                 "bn",

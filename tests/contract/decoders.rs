@@ -1,13 +1,15 @@
 //! The rows of decoders and necks, and of what they are made of.
 
 use burn::tensor::Tensor;
-use burn_skip::block::ConvStyle;
-use burn_skip::fuse::{Aspp, AsppConfig, PyramidPooling, PyramidPoolingConfig};
+use burn_skip::block::{ConvNormAct, ConvStyle};
+use burn_skip::fuse::{
+    Aspp, AsppConfig, Fpa, FpaConfig, Gau, GauConfig, PyramidPooling, PyramidPoolingConfig,
+};
 use burn_skip::neck::{Fpn, FpnConfig, Neck};
 use burn_skip::net::{
     Decoder, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip, FpnDecoder, FpnDecoderConfig,
-    LinknetDecoder, LinknetDecoderConfig, PspDecoder, PspDecoderConfig, UnetPlusPlusDecoder,
-    UnetPlusPlusDecoderConfig,
+    LinknetDecoder, LinknetDecoderConfig, PanDecoder, PanDecoderConfig, PspDecoder,
+    PspDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
 };
 use burn_skip::norm::{LayerNorm, LayerNormConfig};
 use burn_skip::resize::{ResizeMode, resize};
@@ -77,6 +79,45 @@ fn pieces() -> Vec<Box<dyn Contract>> {
                  the map to 2 with a 1x1 convolution.",
             ),
         )),
+        Box::new(Row::<Fpa<4>, 4>::layer(
+            "Fpa",
+            |device| {
+                FpaConfig::new([2, 3])
+                    .with_resize(ResizeMode::linear())
+                    .init(device)
+            },
+            |n| vec![[2, 2, n, n + 1]],
+            (9, [2, 3, 9, 10]),
+            |fpa, x| fpa_of(fpa, &x[0]),
+            (
+                [1, 3, 9, 9],
+                "mean.conv.Conv: channels differ: expected 2, got 3. Build the layer for 3 input channels, or project \
+                 the map to 2 with a 1x1 convolution.",
+            ),
+        )),
+        Box::new(Row::<Gau<4>, 4> {
+            name: "Gau",
+            build: |device| {
+                GauConfig::new(3, 2)
+                    .with_resize(ResizeMode::linear())
+                    .init(device)
+            },
+            inputs: |n| vec![[2, 2, n / 2, n], [2, 3, n, n + 1]],
+            small: (5, [2, 2, 5, 6]),
+            odd: odd_sizes(4),
+            forward: |gau, mut x| {
+                let skip = x.remove(1);
+                gau.forward(x.remove(0), skip)
+            },
+            plan: Some(|gau, shapes| gau.config.plan(shapes[0], shapes[1])),
+            shape: |gau, shapes| gau.config.output_shape(shapes[0], shapes[1]),
+            reference: |gau, x| gau_of(gau, &x[0], &x[1]),
+            misfit: (
+                vec![[1, 2, 4, 4], [1, 2, 8, 8]],
+                "conv.conv.Conv: channels differ: expected 3, got 2. Build the layer for 2 input channels, or project \
+                 the map to 3 with a 1x1 convolution.",
+            ),
+        }),
         // Both outputs in one map, the coarse one enlarged.
         Box::new(Row::<Fpn<4>, 4> {
             name: "Fpn",
@@ -204,6 +245,30 @@ fn decoders() -> Vec<Box<dyn Contract>> {
                  built for, the finest first.",
             ),
         }),
+        Box::new(Row::<PanDecoder<4>, 4> {
+            name: "PanDecoder",
+            build: |device| {
+                PanDecoderConfig::new()
+                    .with_levels(2)
+                    .with_width(2)
+                    .with_resize(ResizeMode::linear())
+                    .init(&[3, 4], device)
+            },
+            inputs: |n| vec![[2, 3, n, n + 1], [2, 4, n / 2, n]],
+            small: (5, [2, 2, 5, 6]),
+            odd: vec![33],
+            forward: |decoder, maps| decoder.forward(maps, &[9, 9]),
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &[9, 9])),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &[9, 9]),
+            reference: |decoder, maps| {
+                gau_of(&decoder.steps[0], &fpa_of(&decoder.fpa, &maps[1]), &maps[0])
+            },
+            misfit: (
+                vec![[1, 2, 9, 9]],
+                "PanDecoder: the maps have [2] channels, expected [3, 4]. Give the maps of the encoder that it was \
+                 built for, the finest first.",
+            ),
+        }),
         Box::new(Row::<LinknetDecoder<4>, 4> {
             name: "LinknetDecoder",
             build: |device| {
@@ -301,6 +366,41 @@ fn aspp_of(aspp: &Aspp<4>, x: &Array) -> Array {
     maps.push(reference::nearest(&mean, x.spatial()));
     let maps: Vec<&Array> = maps.iter().collect();
     conv_norm_relu(&aspp.project, &concat(&maps, 1))
+}
+
+fn fpa_of(fpa: &Fpa<4>, x: &Array) -> Array {
+    let halve = |x: &Array| {
+        let kernel: Vec<usize> = x.spatial().iter().map(|&n| n.min(2)).collect();
+        let size: Vec<usize> = x.spatial().iter().map(|n| (n / 2).max(1)).collect();
+        reference::pool(x, &kernel, &kernel, &size, true)
+    };
+    let convs = |convs: &[ConvNormAct<4>], x: Array| {
+        convs.iter().fold(x, |x, conv| conv_norm_relu(conv, &x))
+    };
+    let sum = |a: &Array, b: &Array| a.zip(b, |a, b| a + b);
+    let first = convs(&fpa.down[0], halve(x));
+    let second = convs(&fpa.down[1], halve(&first));
+    let third = convs(&fpa.down[2], halve(&second));
+    let third = reference::linear(&third, second.spatial());
+    let second = sum(&third, &conv_norm_relu(&fpa.up[1], &second));
+    let second = reference::linear(&second, first.spatial());
+    let first = sum(&second, &conv_norm_relu(&fpa.up[0], &first));
+    let attention = reference::linear(&first, x.spatial());
+    let mean = conv_norm_relu(&fpa.mean, &means(x));
+    let projected = conv_norm_relu(&fpa.project, x);
+    Array::build(&projected.shape, |i| {
+        let weighed = projected.at(i) * attention.at(&[i[0], 0, i[2], i[3]]);
+        weighed + mean.at(&[i[0], i[1], 0, 0])
+    })
+}
+
+fn gau_of(gau: &Gau<4>, deep: &Array, skip: &Array) -> Array {
+    let weight = conv_norm(&gau.weight, &means(deep)).sigmoid();
+    let fine = conv_norm_relu(&gau.conv, skip);
+    let coarse = reference::linear(deep, skip.spatial());
+    Array::build(&fine.shape, |i| {
+        coarse.at(i) + fine.at(i) * weight.at(&[i[0], i[1], 0, 0])
+    })
 }
 
 fn pooled(pooling: &PyramidPooling<4>, x: &Array) -> Array {

@@ -71,6 +71,7 @@ enum Decoder {
     DeepLabV3,
     #[value(name = "deeplab-v3-plus")]
     DeepLabV3Plus,
+    Pan,
 }
 
 impl Encoder {
@@ -132,6 +133,11 @@ impl NetworkNames {
             }
             Decoder::DeepLabV3Plus => {
                 SegmentationConfig::smp_deeplab_v3_plus(encoder.with_output_stride(16)?, classes)
+            }
+            // (At 1/16 of the size of the image, where the encoder has dilations.)
+            Decoder::Pan => {
+                let dilated = encoder.clone().with_output_stride(16);
+                SegmentationConfig::smp_pan(dilated.unwrap_or(encoder), classes)
             }
         };
         Ok(Some(NetConfig::Segmentation(config)))

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Decoder, DeepLabDecoder, DeepLabDecoderConfig, FpnDecoder, FpnDecoderConfig, LinknetDecoder,
-    LinknetDecoderConfig, PspDecoder, PspDecoderConfig, UnetDecoder, UnetDecoderConfig,
-    UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
+    LinknetDecoderConfig, PanDecoder, PanDecoderConfig, PspDecoder, PspDecoderConfig, UnetDecoder,
+    UnetDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::conv::LazyConcat;
@@ -47,6 +47,8 @@ pub enum DecoderConfig {
     Psp(PspDecoderConfig),
     /// The decoders of DeepLabV3 and DeepLabV3+.
     DeepLab(DeepLabDecoderConfig),
+    /// The decoder of the pyramid attention network.
+    Pan(PanDecoderConfig),
 }
 
 impl Config for DecoderConfig {}
@@ -69,6 +71,7 @@ from_configs!(
     Fpn: FpnDecoderConfig,
     Psp: PspDecoderConfig,
     DeepLab: DeepLabDecoderConfig,
+    Pan: PanDecoderConfig,
 );
 
 /// What each configuration of a decoder provides. (Not its construction: a plan of any rank would compile that, too.)
@@ -105,6 +108,7 @@ impl DecoderConfig {
             Self::Fpn(config) => config,
             Self::Psp(config) => config,
             Self::DeepLab(config) => config,
+            Self::Pan(config) => config,
         }
     }
 
@@ -167,6 +171,7 @@ impl DecoderConfig {
             Self::Fpn(config) => AnyDecoder::Fpn(config.init(channels, device)),
             Self::Psp(config) => AnyDecoder::Psp(config.init(channels, device)),
             Self::DeepLab(config) => AnyDecoder::DeepLab(config.init(channels, device)),
+            Self::Pan(config) => AnyDecoder::Pan(config.init(channels, device)),
         }
     }
 }
@@ -199,6 +204,8 @@ pub enum AnyDecoder<const R: usize = 4> {
     Psp(PspDecoder<R>),
     /// The decoders of DeepLabV3 and DeepLabV3+.
     DeepLab(DeepLabDecoder<R>),
+    /// The decoder of the pyramid attention network.
+    Pan(PanDecoder<R>),
 }
 
 /// The methods of [`Decoder`], callable without knowing the type. (A module has none such.)
@@ -237,6 +244,7 @@ impl<const R: usize> AnyDecoder<R> {
             Self::Fpn(decoder) => decoder,
             Self::Psp(decoder) => decoder,
             Self::DeepLab(decoder) => decoder,
+            Self::Pan(decoder) => decoder,
         }
     }
 
@@ -249,6 +257,7 @@ impl<const R: usize> AnyDecoder<R> {
             Self::Fpn(decoder) => decoder.config.clone().into(),
             Self::Psp(decoder) => decoder.config.clone().into(),
             Self::DeepLab(decoder) => decoder.config.clone().into(),
+            Self::Pan(decoder) => decoder.config.clone().into(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The decoders of segmentation_models.pytorch: the names of their tensors, and their options from the shapes.
 
 use crate::net::{
-    DecoderConfig, DeepLabDecoderConfig, FpnDecoderConfig, LinknetDecoderConfig, PspDecoderConfig,
-    UnetDecoderConfig, UnetPlusPlusDecoderConfig,
+    DecoderConfig, DeepLabDecoderConfig, FpnDecoderConfig, LinknetDecoderConfig, PanDecoderConfig,
+    PspDecoderConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig,
 };
 use crate::weights::WeightsFile;
 
@@ -103,6 +103,7 @@ pub(super) fn rows(decoder: &DecoderConfig, maps: usize) -> Rows {
             block(&mut rows, "conv".into(), "conv".into(), ["0", "1"]);
         }
         DecoderConfig::DeepLab(config) => deeplab(&mut rows, config),
+        DecoderConfig::Pan(config) => pan(&mut rows, config),
     }
     rows
 }
@@ -168,6 +169,34 @@ fn deeplab(rows: &mut Rows, config: &DeepLabDecoderConfig) {
     );
 }
 
+fn pan(rows: &mut Rows, config: &PanDecoderConfig) {
+    let convs = [
+        ("mean", "branch1.1"),
+        ("project", "mid.0"),
+        ("down.0.0", "down1.1"),
+        ("down.1.0", "down2.1"),
+        ("down.2.0", "down3.1"),
+        ("down.2.1", "down3.2"),
+        ("up.0", "conv1"),
+        ("up.1", "conv2"),
+    ];
+    for (path, name) in convs {
+        let (path, name) = (format!("fpa.{path}"), format!("fpa.{name}"));
+        block(rows, path, name, ["conv", "bn"]);
+    }
+    for index in 0..config.levels.saturating_sub(1) {
+        for (path, name) in [("weight", "conv1.1"), ("conv", "conv2")] {
+            let path = format!("steps.{index}.{path}");
+            block(
+                rows,
+                path,
+                format!("gau{}.{name}", index + 1),
+                ["conv", "bn"],
+            );
+        }
+    }
+}
+
 /// The coarsest map that a decoder reads.
 pub(in crate::weights) enum Coarsest {
     /// The last of so many.
@@ -219,6 +248,7 @@ pub(in crate::weights) fn detect(file: &WeightsFile) -> Option<DetectedDecoder> 
         .or_else(|| psp(&convs))
         .or_else(|| any_deeplab(&convs))
         .or_else(|| linknet(&convs))
+        .or_else(|| detect_pan(&convs))
         .or_else(|| unets(&convs))
 }
 
@@ -259,6 +289,18 @@ fn linknet(convs: &Convs) -> Option<DetectedDecoder> {
     let widths = convs.all_outputs(|n| format!("blocks.{n}.block.2.0"));
     let config = LinknetDecoderConfig::new().with_width(*widths.last()?);
     Some(DetectedDecoder::new(config, Coarsest::OfMaps(widths.len())))
+}
+
+fn detect_pan(convs: &Convs) -> Option<DetectedDecoder> {
+    let deepest = convs.inputs("fpa.mid.0.conv")?;
+    let steps = convs.all_outputs(|n| format!("gau{}.conv2.conv", n + 1));
+    let config = PanDecoderConfig::new()
+        .with_width(convs.outputs("fpa.mid.0.conv")?)
+        .with_levels(steps.len() + 1);
+    Some(DetectedDecoder {
+        output_stride: Some(16),
+        ..DetectedDecoder::new(config, Coarsest::WithChannels(deepest))
+    })
 }
 
 /// U-Net and U-Net++.
