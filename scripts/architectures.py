@@ -133,6 +133,7 @@ NETWORKS: dict[str, Network] = {
     "smp_pan_resnet18": _smp(
         smp.PAN, "resnet18", "bn2.weight", 1e-4, side=128, smallest=(128, 160)
     ),
+    "smp_manet_resnet18": _smp(smp.MAnet, "resnet18", "bn2.weight"),
     "smp_unet_mobilenet_v2": _smp(smp.Unet, "mobilenet_v2", "conv.3.weight", 1e-5, side=128),
     "smp_unet_vgg16_bn": _smp(smp.Unet, "vgg16_bn", "", 1e-4),
     "smp_unet_timm_efficientnet_b0": _smp(

@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-const NETWORKS: [&str; 27] = [
+const NETWORKS: [&str; 28] = [
     "resnet18",
     "resnet34",
     "resnet50",
@@ -79,6 +79,7 @@ const NETWORKS: [&str; 27] = [
     "smp_deeplab_v3_resnet18",
     "smp_deeplab_v3_plus_resnet18",
     "smp_pan_resnet18",
+    "smp_manet_resnet18",
     "smp_unet_mobilenet_v2",
     "smp_unet_vgg16_bn",
     "smp_unet_timm_efficientnet_b0",
@@ -167,7 +168,8 @@ fn without_dropout(mut config: SegmentationConfig) -> SegmentationConfig {
         DecoderConfig::Unet(_)
         | DecoderConfig::UnetPlusPlus(_)
         | DecoderConfig::Linknet(_)
-        | DecoderConfig::Pan(_) => {}
+        | DecoderConfig::Pan(_)
+        | DecoderConfig::Manet(_) => {}
     }
     config
 }

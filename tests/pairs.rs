@@ -10,9 +10,9 @@ use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use burn_skip::net::{
     AnySegmentationModel, ConvNextEncoderConfig, DecoderConfig, DeepLabDecoderConfig,
     DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig,
-    InvertedStage, LinknetDecoderConfig, MobileNetV2EncoderConfig, PanDecoderConfig,
-    PlainEncoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig,
-    UnetDecoderConfig, UnetPlusPlusDecoderConfig, VggEncoderConfig,
+    InvertedStage, LinknetDecoderConfig, ManetDecoderConfig, MobileNetV2EncoderConfig,
+    PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig,
+    SegmentationConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::weights::{Names, WeightsFile, save};
@@ -89,6 +89,12 @@ fn decoders(maps: usize) -> Vec<(&'static str, DecoderConfig)> {
         (
             "pan",
             PanDecoderConfig::new().with_levels(3).with_width(4).into(),
+        ),
+        (
+            "manet",
+            ManetDecoderConfig::new(widths())
+                .with_attention_channels(4)
+                .into(),
         ),
         (
             "deeplab v3",

@@ -3,13 +3,15 @@
 use burn_skip::block::{ConvNormActConfig, ConvStyle, DoubleConvConfig};
 use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
 use burn_skip::down::DownConfig;
-use burn_skip::fuse::{AsppConfig, PyramidPoolingConfig};
+use burn_skip::fuse::{
+    AsppConfig, FpaConfig, GauConfig, MfabConfig, PabConfig, PyramidPoolingConfig,
+};
 use burn_skip::neck::FpnConfig;
 use burn_skip::net::{
     ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip, DenseNetEncoderConfig, EncoderConfig,
-    FpnDecoderConfig, LinknetDecoderConfig, NetConfig, PanDecoderConfig, PlainEncoderConfig,
-    PspDecoderConfig, ResNetEncoderConfig, SegmentationConfig, UnetConfig, UnetDecoderConfig,
-    UnetPlusPlusDecoderConfig,
+    FpnDecoderConfig, LinknetDecoderConfig, ManetDecoderConfig, NetConfig, PanDecoderConfig,
+    PlainEncoderConfig, PspDecoderConfig, ResNetEncoderConfig, SegmentationConfig, UnetConfig,
+    UnetDecoderConfig, UnetPlusPlusDecoderConfig,
 };
 use burn_skip::norm::{LayerNormConfig, NormConfig};
 use burn_skip::pool::{PoolConfig, PoolKind};
@@ -84,6 +86,7 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(&DeepLabDecoderConfig::v3(), "{}");
     assert_short(&DeepLabSkip::default(), "{}");
     assert_short(&PanDecoderConfig::new(), "{}");
+    assert_short(&ManetDecoderConfig::new(vec![8]), r#"{"widths": [8]}"#);
     assert_short(&FpnConfig::new(256), "{}");
     assert_short(&AsppConfig::new([4, 2]), r#"{"channels": [4, 2]}"#);
     assert_short(
@@ -94,6 +97,11 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(
         &GauConfig::new(4, 2),
         r#"{"skip_channels": 4, "channels": 2}"#,
+    );
+    assert_short(&PabConfig::new(4), r#"{"channels": 4}"#);
+    assert_short(
+        &MfabConfig::new(4, 3, 2),
+        r#"{"deep_channels": 4, "skip_channels": 3, "out_channels": 2}"#,
     );
     assert_short(&LayerNormConfig::new(4), r#"{"channels": 4}"#);
     let resnet = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());

@@ -28,6 +28,7 @@ pub use resize_mode::{ResizeMode, Sampling};
 pub use transposed_window::TransposedPadding;
 
 pub(crate) use map::check_maps;
+pub(crate) use op::queries_at_once;
 pub(crate) use transposed_window::{
     TransposedWindow, full_size, solve_kernel, solve_paddings, transposed_size,
 };

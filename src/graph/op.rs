@@ -62,6 +62,9 @@ pub enum Op {
     ChannelPool(AdaptiveKind),
     /// A fixed low-pass filter, a depthwise convolution without parameters.
     Blur(WindowOp),
+    /// The values of all positions (the third input), weighed for each by the softmax over the products of all queries (the
+    /// first) and keys (the second); see [`Pab`](crate::fuse::Pab).
+    PositionAttention,
     /// Channels become positions.
     PixelShuffle {
         /// By how much each spatial axis grows.
@@ -264,6 +267,14 @@ impl Op {
             _ => 0,
         }
     }
+}
+
+/// The most weights of pairs that [`Op::PositionAttention`] computes at once: 16 MiB in f32.
+const MAX_PAIRS: usize = 1 << 22;
+
+/// How many queries [`Op::PositionAttention`] computes at once.
+pub(crate) fn queries_at_once(batch: usize, positions: usize) -> usize {
+    (MAX_PAIRS / batch.saturating_mul(positions).max(1)).max(1)
 }
 
 /// The name of the parameter that is added.

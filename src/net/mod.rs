@@ -19,9 +19,9 @@ pub use classifier::{Classifier, ClassifierConfig};
 pub use config::NetConfig;
 pub use decoder::{
     AnyDecoder, Decoder, DecoderConfig, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip,
-    FpnDecoder, FpnDecoderConfig, LinknetDecoder, LinknetDecoderConfig, LinknetStep, PanDecoder,
-    PanDecoderConfig, PspDecoder, PspDecoderConfig, UnetDecoder, UnetDecoderConfig,
-    UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
+    FpnDecoder, FpnDecoderConfig, LinknetDecoder, LinknetDecoderConfig, LinknetStep, ManetDecoder,
+    ManetDecoderConfig, PanDecoder, PanDecoderConfig, PspDecoder, PspDecoderConfig, UnetDecoder,
+    UnetDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
 };
 pub use encoder::{
     AnyEncoder, ConvNextBlock, ConvNextEncoder, ConvNextEncoderConfig, DenseLayer, DenseNet,

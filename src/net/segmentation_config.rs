@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::segmentation::{MODEL, trace_parts};
 use super::{
     AnyDecoder, AnyEncoder, DecoderConfig, DeepLabDecoderConfig, EncoderConfig, FpnDecoderConfig,
-    LinknetDecoderConfig, PanDecoderConfig, PspDecoderConfig, SegmentationModel, UnetConfig,
-    UnetDecoderConfig, UnetPlusPlusDecoderConfig,
+    LinknetDecoderConfig, ManetDecoderConfig, PanDecoderConfig, PspDecoderConfig,
+    SegmentationModel, UnetConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::conv::ConvConfig;
@@ -168,6 +168,12 @@ impl SegmentationConfig {
     /// stride](EncoderConfig::with_output_stride) of 16.
     pub fn smp_pan(encoder: EncoderConfig, out_channels: usize) -> Self {
         Self::new(encoder, PanDecoderConfig::new(), out_channels).with_head_kernel_size(3)
+    }
+
+    /// segmentation_models.pytorch's `MAnet`.
+    pub fn smp_manet(encoder: EncoderConfig, out_channels: usize) -> Self {
+        let decoder = ManetDecoderConfig::new(smp_widths(&encoder));
+        Self::new(encoder, decoder, out_channels).with_head_kernel_size(3)
     }
 
     fn head(&self) -> ConvConfig {

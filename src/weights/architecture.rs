@@ -165,7 +165,10 @@ fn assumed_of_decoder(decoder: &DecoderConfig) -> &'static str {
             "ReLU, batch norm with epsilon 1e-5, levels that are added, nearest upsampling, strides instead of \
              dilations, no activation at the end"
         }
-        DecoderConfig::Unet(_) | DecoderConfig::UnetPlusPlus(_) | DecoderConfig::Linknet(_) => {
+        DecoderConfig::Unet(_)
+        | DecoderConfig::UnetPlusPlus(_)
+        | DecoderConfig::Linknet(_)
+        | DecoderConfig::Manet(_) => {
             "ReLU, batch norm with epsilon 1e-5, nearest upsampling, strides instead of dilations, \
              no activation at the end"
         }
@@ -232,6 +235,7 @@ fn smp_name(decoder: &DecoderConfig) -> &'static str {
         DecoderConfig::DeepLab(config) if config.skip.is_some() => "DeepLabV3Plus",
         DecoderConfig::DeepLab(_) => "DeepLabV3",
         DecoderConfig::Pan(_) => "PAN",
+        DecoderConfig::Manet(_) => "MAnet",
     }
 }
 
@@ -313,7 +317,10 @@ fn smp(file: &WeightsFile) -> Option<Architecture> {
     }
     let ends_at_image = matches!(
         decoder.config,
-        DecoderConfig::Unet(_) | DecoderConfig::UnetPlusPlus(_) | DecoderConfig::Linknet(_)
+        DecoderConfig::Unet(_)
+            | DecoderConfig::UnetPlusPlus(_)
+            | DecoderConfig::Linknet(_)
+            | DecoderConfig::Manet(_)
     );
     let resize = (!ends_at_image).then_some(ResizeMode::aligned_linear());
     let config = SegmentationConfig::new(encoder, decoder.config, classes)
@@ -385,6 +392,7 @@ mod tests {
             ("unet", SegmentationConfig::smp_unet(mobilenet(), 2)),
             ("fpn", SegmentationConfig::smp_fpn(mobilenet(), 2)),
             ("linknet", SegmentationConfig::smp_linknet(mobilenet(), 3)),
+            ("manet", SegmentationConfig::smp_manet(mobilenet(), 2)),
             (
                 "v3+",
                 SegmentationConfig::smp_deeplab_v3_plus(dilated.clone(), 2),

@@ -3,13 +3,14 @@
 use burn::tensor::Tensor;
 use burn_skip::block::{ConvNormAct, ConvStyle};
 use burn_skip::fuse::{
-    Aspp, AsppConfig, Fpa, FpaConfig, Gau, GauConfig, PyramidPooling, PyramidPoolingConfig,
+    Aspp, AsppConfig, Fpa, FpaConfig, Gau, GauConfig, Mfab, MfabConfig, Pab, PabConfig,
+    PyramidPooling, PyramidPoolingConfig,
 };
 use burn_skip::neck::{Fpn, FpnConfig, Neck};
 use burn_skip::net::{
     Decoder, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip, FpnDecoder, FpnDecoderConfig,
-    LinknetDecoder, LinknetDecoderConfig, PanDecoder, PanDecoderConfig, PspDecoder,
-    PspDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
+    LinknetDecoder, LinknetDecoderConfig, ManetDecoder, ManetDecoderConfig, PanDecoder,
+    PanDecoderConfig, PspDecoder, PspDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
 };
 use burn_skip::norm::{LayerNorm, LayerNormConfig};
 use burn_skip::resize::{ResizeMode, resize};
@@ -116,6 +117,40 @@ fn pieces() -> Vec<Box<dyn Contract>> {
                 vec![[1, 2, 4, 4], [1, 2, 8, 8]],
                 "conv.conv.Conv: channels differ: expected 3, got 2. Build the layer for 2 input channels, or project \
                  the map to 3 with a 1x1 convolution.",
+            ),
+        }),
+        Box::new(Row::<Pab<4>, 4> {
+            odd: vec![17], // the reference looks at each pair of positions
+            ..Row::layer(
+                "Pab",
+                |device| PabConfig::new(3).with_attention_channels(2).init(device),
+                |n| vec![[2, 3, n, n + 1]],
+                (3, [2, 3, 3, 4]),
+                |pab, x| pab_of(pab, &x[0]),
+                (
+                    [1, 2, 9, 9],
+                    "query.Conv: channels differ: expected 3, got 2. Build the layer for 2 input channels, or project the \
+                     map to 3 with a 1x1 convolution.",
+                ),
+            )
+        }),
+        Box::new(Row::<Mfab<4>, 4> {
+            name: "Mfab",
+            build: |device| MfabConfig::new(4, 3, 2).with_reduction(2).init(device),
+            inputs: |n| vec![[2, 4, n / 2, n], [2, 3, n, n + 1]],
+            small: (5, [2, 2, 5, 6]),
+            odd: odd_sizes(4),
+            forward: |mfab, mut x| {
+                let skip = x.remove(1);
+                mfab.forward(x.remove(0), skip)
+            },
+            plan: Some(|mfab, shapes| mfab.config.plan(shapes[0], shapes[1])),
+            shape: |mfab, shapes| mfab.config.output_shape(shapes[0], shapes[1]),
+            reference: |mfab, x| mfab_of(mfab, &x[0], &x[1]),
+            misfit: (
+                vec![[1, 3, 4, 4], [1, 3, 8, 8]],
+                "project.0.conv.Conv: channels differ: expected 4, got 3. Build the layer for 3 input channels, or project \
+                 the map to 4 with a 1x1 convolution.",
             ),
         }),
         // Both outputs in one map, the coarse one enlarged.
@@ -269,6 +304,35 @@ fn decoders() -> Vec<Box<dyn Contract>> {
                  built for, the finest first.",
             ),
         }),
+        Box::new(Row::<ManetDecoder<4>, 4> {
+            name: "ManetDecoder",
+            build: |device| {
+                ManetDecoderConfig::new(vec![2, 3])
+                    .with_attention_channels(2)
+                    .init(&[3, 4], device)
+            },
+            inputs: |n| vec![[2, 3, n, n + 1], [2, 4, n / 2, n / 2]],
+            small: (5, [2, 2, 11, 12]),
+            odd: vec![33],
+            forward: |decoder, maps| {
+                let image = image_of(maps[0].dims());
+                decoder.forward(maps, &image)
+            },
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &image_of(shapes[0]))),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &image_of(shapes[0])),
+            reference: |decoder, maps| {
+                let deep = pab_of(&decoder.center, &maps[1]);
+                let y = mfab_of(&decoder.steps[0], &deep, &maps[0]);
+                let [height, width] = [maps[0].spatial()[0], maps[0].spatial()[1]];
+                let image = image_of([1, 1, height, width]);
+                double_conv(&decoder.last.1, &reference::nearest(&y, &image))
+            },
+            misfit: (
+                vec![[1, 2, 9, 9]],
+                "ManetDecoder: the maps have [2] channels, expected [3, 4]. Give the maps of the encoder that it was \
+                 built for, the finest first.",
+            ),
+        }),
         Box::new(Row::<LinknetDecoder<4>, 4> {
             name: "LinknetDecoder",
             build: |device| {
@@ -401,6 +465,54 @@ fn gau_of(gau: &Gau<4>, deep: &Array, skip: &Array) -> Array {
     Array::build(&fine.shape, |i| {
         coarse.at(i) + fine.at(i) * weight.at(&[i[0], i[1], 0, 0])
     })
+}
+
+fn pab_of(pab: &Pab<4>, x: &Array) -> Array {
+    let [query, key, value] = [&pab.query, &pab.key, &pab.value].map(|conv| conv_layer(conv, x));
+    let (channels, width) = (x.shape[1], x.shape[3]);
+    let positions = x.shape[2] * width;
+    let at = |map: &Array, b: usize, c: usize, p: usize| map.at(&[b, c, p / width, p % width]);
+    let weights: Vec<Vec<f64>> = (0..x.shape[0])
+        .map(|b| {
+            let score = |pair: usize| {
+                let (i, j) = (pair / positions, pair % positions);
+                let products = (0..query.shape[1]).map(|c| at(&query, b, c, i) * at(&key, b, c, j));
+                products.sum::<f64>()
+            };
+            let scores: Vec<f64> = (0..positions * positions).map(score).collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+            let sum = weights.iter().sum::<f64>();
+            weights.into_iter().map(|weight| weight / sum).collect()
+        })
+        .collect();
+    let sum = Array::build(&x.shape, |i| {
+        // (The number of the product, whose axes are the positions and then the channels.)
+        let number = (i[1] * x.shape[2] + i[2]) * width + i[3];
+        let (position, channel) = (number / channels, number % channels);
+        let products = (0..positions)
+            .map(|j| weights[i[0]][position * positions + j] * at(&value, i[0], channel, j));
+        x.at(i) + products.sum::<f64>()
+    });
+    conv_layer(&pab.output, &sum)
+}
+
+fn mfab_of(mfab: &Mfab<4>, deep: &Array, skip: &Array) -> Array {
+    let projected = mfab
+        .project
+        .iter()
+        .fold(deep.clone(), |x, conv| conv_norm_relu(conv, &x));
+    let coarse = reference::nearest(&projected, skip.spatial());
+    let weight = |se: &burn_skip::gate::Se<4>, map: &Array| {
+        let squeezed = conv_norm(&se.squeeze, &means(map)).relu();
+        conv_norm(&se.excite, &squeezed).sigmoid()
+    };
+    let of_deep = weight(&mfab.of_deep, &coarse);
+    let sum = of_deep.zip(&weight(&mfab.of_skip, skip), |a, b| a + b);
+    let weighed = Array::build(&coarse.shape, |i| {
+        coarse.at(i) * sum.at(&[i[0], i[1], 0, 0])
+    });
+    double_conv(&mfab.block, &concat(&[&weighed, skip], 1))
 }
 
 fn pooled(pooling: &PyramidPooling<4>, x: &Array) -> Array {

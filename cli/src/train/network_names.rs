@@ -72,6 +72,7 @@ enum Decoder {
     #[value(name = "deeplab-v3-plus")]
     DeepLabV3Plus,
     Pan,
+    Manet,
 }
 
 impl Encoder {
@@ -122,6 +123,7 @@ impl NetworkNames {
             Decoder::Unet => SegmentationConfig::smp_unet(encoder, classes),
             Decoder::UnetPlusPlus => SegmentationConfig::smp_unet_plus_plus(encoder, classes),
             Decoder::Linknet => SegmentationConfig::smp_linknet(encoder, classes),
+            Decoder::Manet => SegmentationConfig::smp_manet(encoder, classes),
             Decoder::Fpn => SegmentationConfig::smp_fpn(encoder, classes),
             // (At 1/8 of the size of the image, where the encoder has dilations.)
             Decoder::Psp => {

@@ -16,6 +16,8 @@ pub use eca::{Eca, EcaConfig};
 pub use scse::{Scse, ScseConfig};
 pub use se::{Se, SeConfig};
 
+pub(crate) use se::{channel_weight, trace_channel_weight};
+
 use alloc::{format, vec};
 
 use burn::module::{Module, ModuleDisplay};

@@ -59,7 +59,7 @@ impl SeConfig {
     }
 
     /// The convolutions, down and up.
-    fn convs(&self, channels: usize) -> Result<[ConvNormActConfig; 2], ShapeError> {
+    pub(crate) fn convs(&self, channels: usize) -> Result<[ConvNormActConfig; 2], ShapeError> {
         channel_convs(channels, self.reduction, self.activation)
     }
 }
@@ -172,7 +172,7 @@ pub(super) fn channel_convs(
 }
 
 /// `sigmoid(W_2 relu(W_1 mean(x)))`
-pub(super) fn channel_weight<const R: usize>(
+pub(crate) fn channel_weight<const R: usize>(
     squeeze: &ConvNormAct<R>,
     excite: &ConvNormAct<R>,
     x: &Tensor<R>,
@@ -181,7 +181,7 @@ pub(super) fn channel_weight<const R: usize>(
 }
 
 /// Records [`channel_weight`].
-pub(super) fn trace_channel_weight<const R: usize>(
+pub(crate) fn trace_channel_weight<const R: usize>(
     planner: &mut Planner,
     squeeze: &impl Trace<R>,
     excite: &impl Trace<R>,

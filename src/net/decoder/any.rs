@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Decoder, DeepLabDecoder, DeepLabDecoderConfig, FpnDecoder, FpnDecoderConfig, LinknetDecoder,
-    LinknetDecoderConfig, PanDecoder, PanDecoderConfig, PspDecoder, PspDecoderConfig, UnetDecoder,
-    UnetDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
+    LinknetDecoderConfig, ManetDecoder, ManetDecoderConfig, PanDecoder, PanDecoderConfig,
+    PspDecoder, PspDecoderConfig, UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder,
+    UnetPlusPlusDecoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::conv::LazyConcat;
@@ -49,6 +50,8 @@ pub enum DecoderConfig {
     DeepLab(DeepLabDecoderConfig),
     /// The decoder of the pyramid attention network.
     Pan(PanDecoderConfig),
+    /// The decoder of MA-Net.
+    Manet(ManetDecoderConfig),
 }
 
 impl Config for DecoderConfig {}
@@ -72,6 +75,7 @@ from_configs!(
     Psp: PspDecoderConfig,
     DeepLab: DeepLabDecoderConfig,
     Pan: PanDecoderConfig,
+    Manet: ManetDecoderConfig,
 );
 
 /// What each configuration of a decoder provides. (Not its construction: a plan of any rank would compile that, too.)
@@ -109,6 +113,7 @@ impl DecoderConfig {
             Self::Psp(config) => config,
             Self::DeepLab(config) => config,
             Self::Pan(config) => config,
+            Self::Manet(config) => config,
         }
     }
 
@@ -172,6 +177,7 @@ impl DecoderConfig {
             Self::Psp(config) => AnyDecoder::Psp(config.init(channels, device)),
             Self::DeepLab(config) => AnyDecoder::DeepLab(config.init(channels, device)),
             Self::Pan(config) => AnyDecoder::Pan(config.init(channels, device)),
+            Self::Manet(config) => AnyDecoder::Manet(config.init(channels, device)),
         }
     }
 }
@@ -206,6 +212,8 @@ pub enum AnyDecoder<const R: usize = 4> {
     DeepLab(DeepLabDecoder<R>),
     /// The decoder of the pyramid attention network.
     Pan(PanDecoder<R>),
+    /// The decoder of MA-Net.
+    Manet(ManetDecoder<R>),
 }
 
 /// The methods of [`Decoder`], callable without knowing the type. (A module has none such.)
@@ -245,6 +253,7 @@ impl<const R: usize> AnyDecoder<R> {
             Self::Psp(decoder) => decoder,
             Self::DeepLab(decoder) => decoder,
             Self::Pan(decoder) => decoder,
+            Self::Manet(decoder) => decoder,
         }
     }
 
@@ -258,6 +267,7 @@ impl<const R: usize> AnyDecoder<R> {
             Self::Psp(decoder) => decoder.config.clone().into(),
             Self::DeepLab(decoder) => decoder.config.clone().into(),
             Self::Pan(decoder) => decoder.config.clone().into(),
+            Self::Manet(decoder) => decoder.config.clone().into(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod any;
 mod deeplab;
 mod fpn;
 mod linknet;
+mod manet;
 mod pan;
 mod psp;
 mod unet;
@@ -13,6 +14,7 @@ pub use any::{AnyDecoder, DecoderConfig};
 pub use deeplab::{DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip};
 pub use fpn::{FpnDecoder, FpnDecoderConfig};
 pub use linknet::{LinknetDecoder, LinknetDecoderConfig, LinknetStep};
+pub use manet::{ManetDecoder, ManetDecoderConfig};
 pub use pan::{PanDecoder, PanDecoderConfig};
 pub use psp::{PspDecoder, PspDecoderConfig};
 pub use unet::{UnetDecoder, UnetDecoderConfig};
@@ -27,6 +29,7 @@ use burn::tensor::Tensor;
 
 use crate::graph::{Map, Planner};
 use crate::layers::conv::LazyConcat;
+use crate::net::encoder::check_widths;
 use crate::plan::Plan;
 use crate::shape::{ShapeError, check_positive};
 
@@ -126,6 +129,20 @@ pub trait Decoder<const R: usize = 4>: Module + ModuleDisplay {
             Ok(vec![output])
         })
     }
+}
+
+/// Refuses another number of widths than one for each map.
+fn check_widths_for(layer: &str, widths: &[usize], maps: usize) -> Result<(), ShapeError> {
+    check_levels(layer, 1, maps)?;
+    check_widths(layer, widths)?;
+    if widths.len() == maps {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        layer,
+        format!("{} widths {widths:?} for {maps} maps", widths.len()),
+        format!("Give {maps}, the first for the size of the image"),
+    ))
 }
 
 /// Refuses to use `levels` of so many maps where there are fewer.

@@ -8,14 +8,13 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::any::DecoderSpec;
-use super::{Decoder, check_decoder, check_levels};
+use super::{Decoder, check_decoder, check_widths_for};
 use crate::fuse::merge::Merge;
 use crate::graph::{Map, Planner, check_maps};
 use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
 use crate::layers::conv::{LazyConcat, Part};
 use crate::layers::layer::Layer;
 use crate::layers::up::{Up, UpConfig};
-use crate::net::encoder::check_widths;
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, expect, spatial};
@@ -119,30 +118,13 @@ impl UnetPlusPlusDecoderConfig {
         DoubleConvConfig::new([input, place.width]).with_style(self.style.clone())
     }
 
-    fn check(&self, maps: usize) -> Result<(), ShapeError> {
-        check_levels(NAME, 1, maps)?;
-        check_widths(NAME, &self.widths)?;
-        if self.widths.len() == maps {
-            return Ok(());
-        }
-        Err(ShapeError::new(
-            NAME,
-            format!(
-                "{} widths {:?} for {maps} maps",
-                self.widths.len(),
-                self.widths
-            ),
-            format!("Give {maps}, the first for the size of the image"),
-        ))
-    }
-
     fn trace_parts<const R: usize>(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
     ) -> Result<Map<R>, ShapeError> {
-        self.check(maps.len())?;
+        check_widths_for(NAME, &self.widths, maps.len())?;
         let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
         // What there is at each size: the map, and the outputs of the blocks so far.
         let mut found: Vec<Vec<Map<R>>> = maps.iter().map(|map| Vec::from([map.clone()])).collect();

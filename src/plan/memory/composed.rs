@@ -4,7 +4,9 @@ use super::burn_conv::{self, Workspace};
 use super::burn_ops::Binary;
 use super::bytes_of_shape;
 use super::tape::{BufferId, GradientStorage, Step, Tape};
-use crate::graph::{AdaptiveKind, ConvOp, Elementwise, MapPlan, Node, NormKind, Op, PoolKind};
+use crate::graph::{
+    AdaptiveKind, ConvOp, Elementwise, MapPlan, Node, NormKind, Op, PoolKind, queries_at_once,
+};
 
 /// The bytes of a node's learned parameters.
 pub(super) fn parameter_bytes(node: &Node) -> u64 {
@@ -45,6 +47,7 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
         Op::GlobalMean | Op::ChannelPool(AdaptiveKind::Avg) | Op::Pad(_) | Op::PadOrSlice => {
             tape.moved(input, y.bytes())
         }
+        Op::PositionAttention => position_attention(tape, inputs, &x.shape, y),
         Op::Concat { .. } | Op::DirectSum => tape.concatenation(inputs, y.bytes()),
         // (A view.)
         Op::Slice => input,
@@ -138,6 +141,24 @@ fn pool(tape: &mut Tape, kind: PoolKind, x: BufferId, from: &[usize], to: &[usiz
     let planes = [&from[..3], &to[3..]].concat();
     let planes = one(x, &planes);
     one(planes, to)
+}
+
+/// The scores of all pairs and their exponentials, which the product with the values saves; in inference, so many at once.
+fn position_attention(tape: &mut Tape, inputs: &[BufferId], x: &[usize], y: &MapPlan) -> BufferId {
+    let &[query, key, value] = inputs else {
+        return tape.push(y.bytes(), Step::reading(inputs));
+    };
+    let positions = x[2..].iter().copied().fold(1, usize::saturating_mul);
+    let rows = match tape.is_training {
+        true => positions,
+        false => queries_at_once(x[0], positions).min(positions),
+    };
+    let pairs = bytes_of_shape(&[x[0], rows, positions]);
+    let step = Step::reading(&[query, key]).saving(&[query, key]);
+    let scores = tape.push(pairs, step.with_new_gradients());
+    let weights = tape.unary(scores);
+    let step = Step::reading(&[weights, value]).saving(&[weights, value]);
+    tape.push(y.bytes(), step.with_new_gradients())
 }
 
 /// A mask of the map's size is saved.

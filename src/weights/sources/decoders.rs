@@ -1,8 +1,9 @@
 //! The decoders of segmentation_models.pytorch: the names of their tensors, and their options from the shapes.
 
 use crate::net::{
-    DecoderConfig, DeepLabDecoderConfig, FpnDecoderConfig, LinknetDecoderConfig, PanDecoderConfig,
-    PspDecoderConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig,
+    DecoderConfig, DeepLabDecoderConfig, FpnDecoderConfig, LinknetDecoderConfig,
+    ManetDecoderConfig, PanDecoderConfig, PspDecoderConfig, UnetDecoderConfig,
+    UnetPlusPlusDecoderConfig,
 };
 use crate::weights::WeightsFile;
 
@@ -104,6 +105,7 @@ pub(super) fn rows(decoder: &DecoderConfig, maps: usize) -> Rows {
         }
         DecoderConfig::DeepLab(config) => deeplab(&mut rows, config),
         DecoderConfig::Pan(config) => pan(&mut rows, config),
+        DecoderConfig::Manet(_) => manet(&mut rows, coarsest),
     }
     rows
 }
@@ -197,6 +199,34 @@ fn pan(rows: &mut Rows, config: &PanDecoderConfig) {
     }
 }
 
+fn manet(rows: &mut Rows, coarsest: usize) {
+    let center = [
+        ("query", "center_conv"),
+        ("key", "top_conv"),
+        ("value", "bottom_conv"),
+        ("output", "out_conv"),
+    ];
+    rows.extend(center.map(|(path, name)| (format!("center.{path}"), format!("center.{name}"))));
+    for index in 0..coarsest {
+        let (path, name) = (
+            format!("steps.{index}"),
+            format!("blocks.{}", coarsest - 1 - index),
+        );
+        for part in 0..2 {
+            let project = format!("{path}.project.{part}");
+            block(rows, project, format!("{name}.hl_conv.{part}"), ["0", "1"]);
+        }
+        for (se, sequence) in [("of_deep", "SE_hl"), ("of_skip", "SE_ll")] {
+            for (conv, number) in [("squeeze", 1), ("excite", 3)] {
+                let path = format!("{path}.{se}.{conv}.conv");
+                rows.push((path, format!("{name}.{sequence}.{number}")));
+            }
+        }
+        double(rows, &format!("{path}.block"), &name);
+    }
+    double(rows, "last.1", &format!("blocks.{coarsest}"));
+}
+
 /// The coarsest map that a decoder reads.
 pub(in crate::weights) enum Coarsest {
     /// The last of so many.
@@ -249,6 +279,7 @@ pub(in crate::weights) fn detect(file: &WeightsFile) -> Option<DetectedDecoder> 
         .or_else(|| any_deeplab(&convs))
         .or_else(|| linknet(&convs))
         .or_else(|| detect_pan(&convs))
+        .or_else(|| detect_manet(&convs))
         .or_else(|| unets(&convs))
 }
 
@@ -301,6 +332,22 @@ fn detect_pan(convs: &Convs) -> Option<DetectedDecoder> {
         output_stride: Some(16),
         ..DetectedDecoder::new(config, Coarsest::WithChannels(deepest))
     })
+}
+
+fn detect_manet(convs: &Convs) -> Option<DetectedDecoder> {
+    let attention_channels = convs.outputs("center.top_conv")?;
+    let mut widths = convs.all_outputs(|n| format!("blocks.{n}.conv2.0"));
+    let maps = widths.len();
+    widths.reverse();
+    let mut config = ManetDecoderConfig::new(widths).with_attention_channels(attention_channels);
+    let weight = "blocks.0.SE_ll.1";
+    if let (Some(skip), Some(reduced)) = (convs.inputs(weight), convs.outputs(weight)) {
+        // (Where rounding leaves several, the default.)
+        if (skip / config.reduction).max(1) != reduced {
+            config.reduction = skip.checked_div(reduced)?;
+        }
+    }
+    Some(DetectedDecoder::new(config, Coarsest::OfMaps(maps)))
 }
 
 /// U-Net and U-Net++.
