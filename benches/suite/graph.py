@@ -82,6 +82,18 @@ class GlobalMean(nn.Module):
         return x.mean(self.axes, keepdim=self.keep)
 
 
+class PositionAttention(nn.Module):
+    """All positions, weighed for each by the softmax over all pairs."""
+
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        """The product, read as a map."""
+        pairs = query.flatten(2).transpose(1, 2) @ key.flatten(2)
+        weights = pairs.flatten(1).softmax(1).view_as(pairs)
+        return (weights @ value.flatten(2).transpose(1, 2)).reshape(value.shape)
+
+
 class LayerNorm(nn.LayerNorm):
     """A layer norm over the channels, which come first."""
 
@@ -211,6 +223,8 @@ def module(node: Node, in_place: bool) -> nn.Module:
             return Elementwise(numbers)
         case "GlobalMean":
             return GlobalMean(len(node["inputs"][0]["shape"]), len(shape) > 2)
+        case "PositionAttention":
+            return PositionAttention()
     raise NotImplementedError(f"operation {node['op']}")
 
 

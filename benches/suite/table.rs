@@ -172,12 +172,17 @@ fn segmentation() -> Vec<Row> {
     };
     let nested = SegmentationConfig::smp_unet_plus_plus(resnet18(), 1);
     let linknet = SegmentationConfig::smp_linknet(resnet18(), 1);
+    let dilated = ResNetEncoderConfig::resnet18().with_output_stride(16);
+    let pan = SegmentationConfig::smp_pan(EncoderConfig::ResNet(dilated), 1);
+    let manet = SegmentationConfig::smp_manet(resnet18(), 1);
     vec![
         row("fpn_r50", fpn, map, &[1], 2),
         row("deeplab_v3_plus_r50", deeplab, map, &[1], 2),
         row("psp_r18", psp, map, &[1], 2),
         row("unet_plus_plus_r18", nested, map, &[1], 2),
         row("linknet_r18", linknet, map, &[1], 2),
+        row("pan_r18", pan, map, &[1], 2),
+        row("manet_r18", manet, map, &[1], 2),
     ]
 }
 
