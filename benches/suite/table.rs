@@ -6,8 +6,9 @@ use burn_skip::gate::GateConfig;
 use burn_skip::merge::Order;
 use burn_skip::net::{
     ClassifierConfig, ConvNextEncoderConfig, DeepLabDecoderConfig, DenseNetEncoderConfig,
-    EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig, MobileNetV2EncoderConfig,
-    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig, UnetConfig,
+    EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig, MitEncoderConfig,
+    MobileNetV2EncoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig,
+    SegmentationConfig, UnetConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::up::UpConfig;
@@ -172,12 +173,19 @@ fn segmentation() -> Vec<Row> {
     };
     let nested = SegmentationConfig::smp_unet_plus_plus(resnet18(), 1);
     let linknet = SegmentationConfig::smp_linknet(resnet18(), 1);
+    let upernet = SegmentationConfig::smp_upernet(resnet18(), 1);
+    let segformer = SegmentationConfig::smp_segformer(resnet18(), 1);
+    let mit = EncoderConfig::Mit(MitEncoderConfig::b0());
+    let on_mit = SegmentationConfig::smp_segformer(mit, 1);
     vec![
         row("fpn_r50", fpn, map, &[1], 2),
         row("deeplab_v3_plus_r50", deeplab, map, &[1], 2),
         row("psp_r18", psp, map, &[1], 2),
         row("unet_plus_plus_r18", nested, map, &[1], 2),
         row("linknet_r18", linknet, map, &[1], 2),
+        row("upernet_r18", upernet, map, &[1], 2),
+        row("segformer_r18", segformer, map, &[1], 2),
+        row("segformer_mit_b0", on_mit, map, &[1], 2),
     ]
 }
 

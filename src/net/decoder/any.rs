@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Decoder, DeepLabDecoder, DeepLabDecoderConfig, FpnDecoder, FpnDecoderConfig, LinknetDecoder,
-    LinknetDecoderConfig, PspDecoder, PspDecoderConfig, UnetDecoder, UnetDecoderConfig,
-    UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
+    LinknetDecoderConfig, PspDecoder, PspDecoderConfig, SegformerDecoder, SegformerDecoderConfig,
+    UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig, UperNetDecoder,
+    UperNetDecoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::conv::LazyConcat;
@@ -47,6 +48,10 @@ pub enum DecoderConfig {
     Psp(PspDecoderConfig),
     /// The decoders of DeepLabV3 and DeepLabV3+.
     DeepLab(DeepLabDecoderConfig),
+    /// The decoder of UPerNet.
+    UperNet(UperNetDecoderConfig),
+    /// The decoder of SegFormer.
+    Segformer(SegformerDecoderConfig),
 }
 
 impl Config for DecoderConfig {}
@@ -69,6 +74,8 @@ from_configs!(
     Fpn: FpnDecoderConfig,
     Psp: PspDecoderConfig,
     DeepLab: DeepLabDecoderConfig,
+    UperNet: UperNetDecoderConfig,
+    Segformer: SegformerDecoderConfig,
 );
 
 /// What each configuration of a decoder provides. (Not its construction: a plan of any rank would compile that, too.)
@@ -105,6 +112,8 @@ impl DecoderConfig {
             Self::Fpn(config) => config,
             Self::Psp(config) => config,
             Self::DeepLab(config) => config,
+            Self::UperNet(config) => config,
+            Self::Segformer(config) => config,
         }
     }
 
@@ -167,6 +176,8 @@ impl DecoderConfig {
             Self::Fpn(config) => AnyDecoder::Fpn(config.init(channels, device)),
             Self::Psp(config) => AnyDecoder::Psp(config.init(channels, device)),
             Self::DeepLab(config) => AnyDecoder::DeepLab(config.init(channels, device)),
+            Self::UperNet(config) => AnyDecoder::UperNet(config.init(channels, device)),
+            Self::Segformer(config) => AnyDecoder::Segformer(config.init(channels, device)),
         }
     }
 }
@@ -199,6 +210,10 @@ pub enum AnyDecoder<const R: usize = 4> {
     Psp(PspDecoder<R>),
     /// The decoders of DeepLabV3 and DeepLabV3+.
     DeepLab(DeepLabDecoder<R>),
+    /// The decoder of UPerNet.
+    UperNet(UperNetDecoder<R>),
+    /// The decoder of SegFormer.
+    Segformer(SegformerDecoder<R>),
 }
 
 /// The methods of [`Decoder`], callable without knowing the type. (A module has none such.)
@@ -237,6 +252,8 @@ impl<const R: usize> AnyDecoder<R> {
             Self::Fpn(decoder) => decoder,
             Self::Psp(decoder) => decoder,
             Self::DeepLab(decoder) => decoder,
+            Self::UperNet(decoder) => decoder,
+            Self::Segformer(decoder) => decoder,
         }
     }
 
@@ -249,6 +266,8 @@ impl<const R: usize> AnyDecoder<R> {
             Self::Fpn(decoder) => decoder.config.clone().into(),
             Self::Psp(decoder) => decoder.config.clone().into(),
             Self::DeepLab(decoder) => decoder.config.clone().into(),
+            Self::UperNet(decoder) => decoder.config.clone().into(),
+            Self::Segformer(decoder) => decoder.config.clone().into(),
         }
     }
 }

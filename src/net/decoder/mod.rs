@@ -5,16 +5,20 @@ mod deeplab;
 mod fpn;
 mod linknet;
 mod psp;
+mod segformer;
 mod unet;
 mod unet_plus_plus;
+mod upernet;
 
 pub use any::{AnyDecoder, DecoderConfig};
 pub use deeplab::{DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip};
 pub use fpn::{FpnDecoder, FpnDecoderConfig};
 pub use linknet::{LinknetDecoder, LinknetDecoderConfig, LinknetStep};
 pub use psp::{PspDecoder, PspDecoderConfig};
+pub use segformer::{SegformerDecoder, SegformerDecoderConfig};
 pub use unet::{UnetDecoder, UnetDecoderConfig};
 pub use unet_plus_plus::{UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig};
+pub use upernet::{UperNetDecoder, UperNetDecoderConfig};
 
 use any::check_decoder;
 
