@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import segmentation_models_pytorch as smp
+import timm
 import torchvision
 from monai.networks.nets import BasicUNet
 from timm.layers import DropPath
@@ -37,6 +38,19 @@ def _classifier(
 ) -> Network:
     return Network(
         build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=1000, **options),
+        classes=1000,
+        shapes=((1, 3, 224, 224), (1, 3, 193, 161)),
+        damped=damped,
+        train_shape=(2, 3, side, side),
+        lr=lr,
+        classifier=True,
+    )
+
+
+def _timm(name: str, damped: str, lr: float, side: int = 64) -> Network:
+    """A classifier of timm, without dropout and stochastic depth, as timm builds it by default."""
+    return Network(
+        build=lambda: timm.create_model(name, num_classes=1000),
         classes=1000,
         shapes=((1, 3, 224, 224), (1, 3, 193, 161)),
         damped=damped,
@@ -116,6 +130,10 @@ NETWORKS: dict[str, Network] = {
         dropout=0.0,
         stochastic_depth_prob=0.0,
     ),
+    "convnext_tiny": _classifier("convnext_tiny", "", 1e-3, stochastic_depth_prob=0.0),
+    "timm_mobilenetv2_100": _timm("mobilenetv2_100", "bn3.weight", 1e-5, side=128),
+    "timm_efficientnet_b0": _timm("efficientnet_b0", "bn3.weight", 1e-3, side=128),
+    "timm_convnext_tiny": _timm("convnext_tiny", "", 1e-3),
     "smp_unet_resnet18": _smp_unet("resnet18", "bn2.weight"),
     "smp_unet_resnet34": _smp_unet("resnet34", "bn2.weight"),
     "smp_unet_resnet50": _smp_unet("resnet50", "bn3.weight"),
@@ -124,6 +142,9 @@ NETWORKS: dict[str, Network] = {
     "smp_fpn_resnet18": _smp(smp.FPN, "resnet18", "bn2.weight", decoder_dropout=0.0),
     "smp_fpn_resnet50": _smp(smp.FPN, "resnet50", "bn3.weight", lr=1e-5, decoder_dropout=0.0),
     "smp_psp_resnet18": _smp(smp.PSPNet, "resnet18", "bn2.weight", psp_dropout=0.0),
+    "smp_upernet_resnet18": _smp(smp.UPerNet, "resnet18", "bn2.weight"),
+    "smp_segformer_resnet18": _smp(smp.Segformer, "resnet18", "bn2.weight"),
+    "smp_segformer_mit_b0": _smp(smp.Segformer, "mit_b0", ""),
     "smp_deeplab_v3_resnet18": _smp(
         smp.DeepLabV3, "resnet18", "bn2.weight", decoder_aspp_dropout=0.0
     ),

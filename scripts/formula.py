@@ -46,13 +46,15 @@ def weight(name: str, shape: tuple[int, ...], seed: int, damped: str = "") -> np
     """The float32 tensor of the state dict with this name and shape, in PyTorch's layout.
 
     The scale of a norm whose name ends with `damped` is a quarter: the last norm of a residual
-    block, so that a deep network does not grow.
+    block, so that a deep network does not grow. The factors of channels of ConvNeXt's blocks are as large.
     """
     u = uniform(name, shape, seed)
     if name.endswith("running_var"):
         value = 1.0 + 0.5 * u
     elif name.endswith("running_mean"):
         value = 0.1 * u
+    elif name.endswith(("layer_scale", "gamma")):
+        value = 0.25 * (1.0 + 0.25 * u)
     elif len(shape) >= 2:
         value = u * math.sqrt(6.0 / math.prod(shape[1:]))
     elif name.endswith("weight"):

@@ -25,7 +25,7 @@ pub mod tiles;
 pub mod weights;
 
 pub use fuse::{fit, gate, merge};
-pub use layers::{activation, block, conv, down, norm, pool, resize, up};
+pub use layers::{activation, attention, block, conv, down, norm, pool, resize, up};
 
 pub use fuse::{
     BranchConfig, DirectSum, FlattenPadReshape, Fuse, FuseConfig, Shortcut, SkipAdd, SkipAddConfig,

@@ -9,6 +9,7 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d, Relu};
 use burn::tensor::{Device, Tensor};
 use burn_skip::activation::ActivationConfig;
+use burn_skip::attention::SelfAttentionConfig;
 use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle, LayerOrder};
 use burn_skip::conv::ConvConfig;
 use burn_skip::gate::GateConfig;
@@ -241,6 +242,13 @@ fn blocks(batch: usize) -> Vec<Case> {
         Case::new("dilated", [batch, 32, 64, 64], |device| {
             let dilated = |channels| conv(channels).with_dilation(2).init::<4>(device);
             (dilated([32, 64]), dilated([64, 64]), dilated([64, 32]))
+        }),
+        Case::new("attention", [batch, 32, 32, 32], |device| {
+            let attention = |reduction| {
+                let config = SelfAttentionConfig::new(32, 2).with_reduction(reduction);
+                config.init::<4>(device)
+            };
+            (attention(1), attention(2))
         }),
         Case::new("9x1 and unpadded", [batch, 32, 64, 64], |device| {
             let long = ConvNormActConfig::new([32, 64], [9, 1]).init::<4>(device);

@@ -1,4 +1,4 @@
-//! Whole networks: the weights of torchvision, segmentation_models.pytorch and MONAI by their names,
+//! Whole networks: the weights of torchvision, timm, segmentation_models.pytorch and MONAI by their names,
 //! the same logits, the same losses for three steps of training, and the way back.
 //!
 //! The references lie in `tests/golden/networks`; `scripts/generate_networks.py` makes them. Weights
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-const NETWORKS: [&str; 28] = [
+const NETWORKS: [&str; 35] = [
     "resnet18",
     "resnet34",
     "resnet50",
@@ -68,6 +68,10 @@ const NETWORKS: [&str; 28] = [
     "densenet121",
     "mobilenet_v2",
     "efficientnet_b0",
+    "convnext_tiny",
+    "timm_mobilenetv2_100",
+    "timm_efficientnet_b0",
+    "timm_convnext_tiny",
     "smp_unet_resnet18",
     "smp_unet_resnet34",
     "smp_unet_resnet50",
@@ -76,6 +80,9 @@ const NETWORKS: [&str; 28] = [
     "smp_fpn_resnet18",
     "smp_fpn_resnet50",
     "smp_psp_resnet18",
+    "smp_upernet_resnet18",
+    "smp_segformer_resnet18",
+    "smp_segformer_mit_b0",
     "smp_deeplab_v3_resnet18",
     "smp_deeplab_v3_plus_resnet18",
     "smp_pan_resnet18",
@@ -137,7 +144,7 @@ impl Reference {
         };
         let seed = self.json("seed");
         match &architecture {
-            Architecture::Torchvision(config) => run.check(
+            Architecture::Torchvision(config) | Architecture::Timm(config) => run.check(
                 |device| config.init(device),
                 |net: &Classifier<AnyEncoder>, x: Tensor<4>| net.forward(x),
                 cross_entropy,
@@ -169,7 +176,9 @@ fn without_dropout(mut config: SegmentationConfig) -> SegmentationConfig {
         | DecoderConfig::UnetPlusPlus(_)
         | DecoderConfig::Linknet(_)
         | DecoderConfig::Pan(_)
-        | DecoderConfig::Manet(_) => {}
+        | DecoderConfig::Manet(_)
+        | DecoderConfig::UperNet(_)
+        | DecoderConfig::Segformer(_) => {}
     }
     config
 }

@@ -10,9 +10,10 @@ use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use burn_skip::net::{
     AnySegmentationModel, ConvNextEncoderConfig, DecoderConfig, DeepLabDecoderConfig,
     DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig,
-    InvertedStage, LinknetDecoderConfig, ManetDecoderConfig, MobileNetV2EncoderConfig,
-    PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig,
-    SegmentationConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig, VggEncoderConfig,
+    InvertedStage, LinknetDecoderConfig, ManetDecoderConfig, MitEncoderConfig, MitStage,
+    MobileNetV2EncoderConfig, PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetBlock,
+    ResNetEncoderConfig, SegformerDecoderConfig, SegmentationConfig, UnetDecoderConfig,
+    UnetPlusPlusDecoderConfig, UperNetDecoderConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::weights::{Names, WeightsFile, save};
@@ -61,6 +62,15 @@ fn encoders() -> Vec<(&'static str, EncoderConfig)> {
             "convnext",
             EncoderConfig::ConvNext(ConvNextEncoderConfig::new(vec![4, 8, 8, 12], vec![1; 4])),
         ),
+        (
+            "mit",
+            EncoderConfig::Mit(MitEncoderConfig::new(vec![
+                MitStage::new(4, 1, 1, 4),
+                MitStage::new(8, 1, 2, 2),
+                MitStage::new(8, 1, 2, 1),
+                MitStage::new(12, 1, 3, 1),
+            ])),
+        ),
     ]
 }
 
@@ -97,6 +107,17 @@ fn decoders(maps: usize) -> Vec<(&'static str, DecoderConfig)> {
                 .into(),
         ),
         (
+            "upernet",
+            UperNetDecoderConfig::new()
+                .with_levels(3)
+                .with_width(4)
+                .into(),
+        ),
+        (
+            "segformer",
+            SegformerDecoderConfig::new().with_width(8).into(),
+        ),
+        (
             "deeplab v3",
             DeepLabDecoderConfig::v3()
                 .with_channels(8)
@@ -114,7 +135,7 @@ fn decoders(maps: usize) -> Vec<(&'static str, DecoderConfig)> {
 }
 
 /// Whether the steps of the decoder reach each map: those of LinkNet double the size. The maps of the plain encoder and of
-/// VGG begin at the size of the image, those of ConvNeXt at a quarter, and the dilated ones do not halve.
+/// VGG begin at the size of the image, those of ConvNeXt and MiT at a quarter, and the dilated ones do not halve.
 fn makes_sense(encoder: &str, decoder: &str) -> bool {
     decoder != "linknet" || ["resnet", "mobilenet", "efficientnet"].contains(&encoder)
 }

@@ -1,5 +1,6 @@
 //! Files that hold only what differs from the defaults.
 
+use burn_skip::attention::SelfAttentionConfig;
 use burn_skip::block::{ConvNormActConfig, ConvStyle, DoubleConvConfig};
 use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
 use burn_skip::down::DownConfig;
@@ -9,9 +10,10 @@ use burn_skip::fuse::{
 use burn_skip::neck::FpnConfig;
 use burn_skip::net::{
     ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip, DenseNetEncoderConfig, EncoderConfig,
-    FpnDecoderConfig, LinknetDecoderConfig, ManetDecoderConfig, NetConfig, PanDecoderConfig,
-    PlainEncoderConfig, PspDecoderConfig, ResNetEncoderConfig, SegmentationConfig, UnetConfig,
-    UnetDecoderConfig, UnetPlusPlusDecoderConfig,
+    FpnDecoderConfig, LinknetDecoderConfig, ManetDecoderConfig, MitEncoderConfig, MitStage,
+    NetConfig, PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetEncoderConfig,
+    SegformerDecoderConfig, SegmentationConfig, UnetConfig, UnetDecoderConfig,
+    UnetPlusPlusDecoderConfig, UperNetDecoderConfig,
 };
 use burn_skip::norm::{LayerNormConfig, NormConfig};
 use burn_skip::pool::{PoolConfig, PoolKind};
@@ -75,6 +77,14 @@ fn what_a_file_leaves_out_is_what_new_sets() {
         &ConvNextEncoderConfig::new(vec![8], vec![2]),
         r#"{"widths": [8], "depths": [2]}"#,
     );
+    assert_short(
+        &SelfAttentionConfig::new(8, 2),
+        r#"{"channels": 8, "heads": 2}"#,
+    );
+    assert_short(
+        &MitEncoderConfig::new(vec![MitStage::new(8, 1, 2, 4)]),
+        r#"{"stages": [{"channels": 8, "depth": 1, "heads": 2, "reduction": 4}]}"#,
+    );
     assert_short(&UnetDecoderConfig::new(vec![8]), r#"{"widths": [8]}"#);
     assert_short(
         &UnetPlusPlusDecoderConfig::new(vec![8]),
@@ -85,6 +95,8 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(&PspDecoderConfig::new(), "{}");
     assert_short(&DeepLabDecoderConfig::v3(), "{}");
     assert_short(&DeepLabSkip::default(), "{}");
+    assert_short(&UperNetDecoderConfig::new(), "{}");
+    assert_short(&SegformerDecoderConfig::new(), "{}");
     assert_short(&PanDecoderConfig::new(), "{}");
     assert_short(&ManetDecoderConfig::new(vec![8]), r#"{"widths": [8]}"#);
     assert_short(&FpnConfig::new(256), "{}");

@@ -102,6 +102,23 @@ class LayerNorm(nn.LayerNorm):
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
+class Attention(nn.Module):
+    """Attention with the queries of one map, and the keys and values of another."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, query: torch.Tensor, key_value: torch.Tensor) -> torch.Tensor:
+        """What each position of the first map reads of the second."""
+        maps = (query, *key_value.chunk(2, dim=1))
+        by_heads = (
+            map_.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3) for map_ in maps
+        )
+        attended = F.scaled_dot_product_attention(*by_heads)
+        return attended.transpose(2, 3).reshape(query.shape)
+
+
 class Scale(nn.Module):
     """A factor for each channel."""
 
@@ -159,7 +176,7 @@ def _norm(kind: Any, node: Node) -> nn.Module:
         build = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[axes]
         return build(channels, affine=True)
     if kind == "Layer":
-        return LayerNorm(channels, eps=1e-6)  # as ConvNeXt's; the plan does not say
+        return LayerNorm(channels, eps=1e-6)  # as most of ConvNeXt's and SegFormer's; the plan does not say
     return nn.GroupNorm(kind["Group"]["groups"], channels)
 
 
@@ -209,6 +226,8 @@ def module(node: Node, in_place: bool) -> nn.Module:
             return _activation(numbers, node, in_place)
         case "Linear":
             return nn.Linear(*numbers["features"], bias=numbers["bias"])
+        case "Attention":
+            return Attention(numbers["heads"])
         case "Pool":
             return _pool(numbers, node)
         case "Resize":

@@ -6,8 +6,9 @@ use burn_skip::gate::GateConfig;
 use burn_skip::merge::Order;
 use burn_skip::net::{
     ClassifierConfig, ConvNextEncoderConfig, DeepLabDecoderConfig, DenseNetEncoderConfig,
-    EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig, MobileNetV2EncoderConfig,
-    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig, UnetConfig,
+    EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig, MitEncoderConfig,
+    MobileNetV2EncoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig,
+    SegmentationConfig, UnetConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::up::UpConfig;
@@ -175,6 +176,10 @@ fn segmentation() -> Vec<Row> {
     let dilated = ResNetEncoderConfig::resnet18().with_output_stride(16);
     let pan = SegmentationConfig::smp_pan(EncoderConfig::ResNet(dilated), 1);
     let manet = SegmentationConfig::smp_manet(resnet18(), 1);
+    let upernet = SegmentationConfig::smp_upernet(resnet18(), 1);
+    let segformer = SegmentationConfig::smp_segformer(resnet18(), 1);
+    let mit = EncoderConfig::Mit(MitEncoderConfig::b0());
+    let on_mit = SegmentationConfig::smp_segformer(mit, 1);
     vec![
         row("fpn_r50", fpn, map, &[1], 2),
         row("deeplab_v3_plus_r50", deeplab, map, &[1], 2),
@@ -183,6 +188,9 @@ fn segmentation() -> Vec<Row> {
         row("linknet_r18", linknet, map, &[1], 2),
         row("pan_r18", pan, map, &[1], 2),
         row("manet_r18", manet, map, &[1], 2),
+        row("upernet_r18", upernet, map, &[1], 2),
+        row("segformer_r18", segformer, map, &[1], 2),
+        row("segformer_mit_b0", on_mit, map, &[1], 2),
     ]
 }
 

@@ -42,10 +42,16 @@ pub struct PyramidPoolingConfig {
     /// The number of bins of each mean along every axis. Default: 1, 2, 3 and 6.
     #[serde(default = "bins")]
     pub bins: Vec<usize>,
-    /// Norm and activation of the convolutions. That of a single bin has a bias and no norm if this is batch norm, which
-    /// a batch of one sample does not define. Default: batch norm, ReLU.
+    /// Norm and activation of the convolutions. Default: batch norm, ReLU.
     #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
+    /// Whether the convolution of a single bin has batch norm too, which a batch of one sample does not define in
+    /// training. Default: false; it then has a bias where the others have batch norm.
+    #[serde(default)]
+    pub single_bin_norm: bool,
+    /// Whether the map comes before its means in the concatenation. Default: false, after them.
+    #[serde(default)]
+    pub map_first: bool,
     /// How the means are resized to the size of the map. Default: linear, corners aligned.
     #[serde(default = "ResizeMode::aligned_linear")]
     pub resize: ResizeMode,
@@ -59,6 +65,8 @@ setters!(
     PyramidPoolingConfig:
     with_bins(bins: Vec<usize>),
     with_style(style: ConvStyle),
+    with_single_bin_norm(single_bin_norm: bool),
+    with_map_first(map_first: bool),
     with_resize(resize: ResizeMode),
 );
 
@@ -72,6 +80,8 @@ impl PyramidPoolingConfig {
             branch_channels,
             bins: bins(),
             style: ConvStyle::new(),
+            single_bin_norm: false,
+            map_first: false,
             resize: ResizeMode::aligned_linear(),
         }
     }
@@ -82,9 +92,18 @@ impl PyramidPoolingConfig {
         branches.saturating_add(self.channels)
     }
 
+    /// The place of the map in the concatenation.
+    fn place_of_map(&self) -> usize {
+        match self.map_first {
+            true => 0,
+            false => self.bins.len(),
+        }
+    }
+
     fn conv(&self, bins: usize) -> ConvNormActConfig {
         let mut style = self.style.clone().with_padding(Padding::Same);
-        if bins == 1 && matches!(style.norm, Some(NormConfig::Batch { .. })) {
+        let without_batch_norm = bins == 1 && !self.single_bin_norm;
+        if without_batch_norm && matches!(style.norm, Some(NormConfig::Batch { .. })) {
             style.norm = None;
         }
         ConvNormActConfig::new([self.channels, self.branch_channels], 1).with_style(style)
@@ -145,16 +164,20 @@ impl<const R: usize> Trace<R> for PyramidPoolingConfig {
                 let fit = Fit::Resize(self.resize);
                 maps.push(fit.trace(planner.at(""), &y, spatial(&x.shape))?);
             }
-            let names: Vec<_> = (0..=maps.len()).map(|n| format!("branch {n}")).collect();
+            let names: Vec<_> = (0..=self.bins.len())
+                .map(|n| format!("branch {n}"))
+                .collect();
             let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-            let maps: Vec<&Map<R>> = maps.iter().chain([x]).collect();
+            maps.insert(self.place_of_map(), x.clone());
+            let maps: Vec<&Map<R>> = maps.iter().collect();
             planner.dispatched(|planner| Merge::concat().trace(planner.at(""), NAME, &maps, &names))
         })
     }
 }
 
 /// A map with its means over grids of several sizes (PSPNet, arXiv:1612.01105, section 3.2):
-/// `y = concat([resize(conv_n(mean over n bins(x))) for each n, x])`, as segmentation_models.pytorch's `PSPModule`.
+/// `y = concat([resize(conv_n(mean over n bins(x))) for each n, x])`, as segmentation_models.pytorch's `PSPModule`; or
+/// `x` first, as in its `UPerNet`.
 ///
 /// The bins are those of PyTorch's adaptive mean pool, and may be more than positions. The concatenation is not
 /// materialised where a convolution follows.
@@ -207,7 +230,7 @@ impl<const R: usize> Layer<R> for PyramidPooling<R> {
             .zip(&self.config.bins)
             .map(branch)
             .collect();
-        parts.push(Part::new(x));
+        parts.insert(self.config.place_of_map(), Part::new(x));
         LazyConcat::new(parts)
     }
 }

@@ -45,6 +45,12 @@ pub enum Op {
         /// Whether there is a bias.
         bias: bool,
     },
+    /// Attention: the positions of the second map are read by those of the first, whose channels are the queries. The
+    /// channels of the second are the keys, and the values after them.
+    Attention {
+        /// Into how many parts the channels are split, each of which attends by itself.
+        heads: usize,
+    },
     /// A resize to the size of the output.
     Resize(ResizeMode),
     /// A pool over a sliding window.

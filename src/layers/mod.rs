@@ -1,6 +1,7 @@
 //! Layers that take one feature map and give one.
 
 pub mod activation;
+pub mod attention;
 pub mod block;
 mod burn_layers;
 mod channel_dropout;

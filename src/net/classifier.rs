@@ -8,9 +8,12 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{AnyEncoder, Encoder, EncoderConfig};
-use crate::graph::{Map, Op, Planner, Record};
+use super::{AnyEncoder, ConvNextEncoderConfig, Encoder, EncoderConfig};
+use crate::graph::{Map, NormKind, Op, Planner, Record};
+use crate::layers::layer::Layer;
+use crate::layers::norm::{LayerNorm, LayerNormConfig};
 use crate::plan::Plan;
+use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect};
 
 const NAME: &str = "Classifier";
@@ -34,14 +37,31 @@ pub struct ClassifierConfig {
     pub encoder: EncoderConfig,
     /// The number of classes.
     pub classes: usize,
+    /// The epsilon of a layer norm of the means, or none. Default: none; ConvNeXt has 1e-6.
+    #[serde(default)]
+    pub norm: Option<f64>,
 }
+
+setters!(
+    ClassifierConfig:
+    with_norm(norm: impl Into<Option<f64>>),
+);
 
 impl Config for ClassifierConfig {}
 
 impl ClassifierConfig {
     /// A classifier on `encoder`.
     pub fn new(encoder: EncoderConfig, classes: usize) -> Self {
-        Self { encoder, classes }
+        Self {
+            encoder,
+            classes,
+            norm: None,
+        }
+    }
+
+    /// torchvision's and timm's ConvNeXt, which has a norm before its head.
+    pub fn convnext(encoder: ConvNextEncoderConfig, classes: usize) -> Self {
+        Self::new(EncoderConfig::ConvNext(encoder), classes).with_norm(1e-6)
     }
 
     /// Checks the options for maps of rank `R`.
@@ -64,7 +84,7 @@ impl ClassifierConfig {
         x: &Map<R>,
     ) -> Result<Map<2>, ShapeError> {
         let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
-        trace(planner, x, self.classes, encoder)
+        trace(planner, x, (self.norm, self.classes), encoder)
     }
 
     /// The shape of the logits for an image of shape `input`: `[batch, classes]`.
@@ -89,15 +109,19 @@ impl ClassifierConfig {
     /// When [`validate`](Self::validate) returns an error, with its message.
     pub fn init<const R: usize>(&self, device: &Device) -> Classifier<AnyEncoder<R>> {
         expect(self.validate::<R>());
-        Classifier::new(self.encoder.init(device), self.classes, device)
+        let net = Classifier::new(self.encoder.init(device), self.classes, device);
+        match self.norm {
+            Some(epsilon) => net.with_norm(epsilon),
+            None => net,
+        }
     }
 }
 
-/// Records an encoder and the head on it.
+/// Records an encoder, and the norm and the head on it.
 fn trace<const R: usize>(
     planner: &mut Planner,
     x: &Map<R>,
-    classes: usize,
+    (norm, classes): (Option<f64>, usize),
     encoder: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<R>>, ShapeError>,
 ) -> Result<Map<2>, ShapeError> {
     planner.node(NAME, &[x], |planner| {
@@ -108,6 +132,13 @@ fn trace<const R: usize>(
         let means = planner.leaf("Mean", &[deepest], || {
             Ok(Record::new(Op::GlobalMean, [batch, channels]))
         })?;
+        let means = match norm {
+            Some(epsilon) => {
+                let norm = LayerNormConfig::new(channels).with_epsilon(epsilon);
+                trace_norm(planner.at("norm"), &norm, &means)?
+            }
+            None => means,
+        };
         planner.at("head").leaf("Linear", &[&means], || {
             let op = Op::Linear {
                 features: [channels, classes],
@@ -120,6 +151,23 @@ fn trace<const R: usize>(
     })
 }
 
+/// Records the norm of the means.
+fn trace_norm(
+    planner: &mut Planner,
+    norm: &LayerNormConfig,
+    means: &Map<2>,
+) -> Result<Map<2>, ShapeError> {
+    let leaf = |planner: &mut Planner| {
+        planner.leaf("LayerNorm", &[means], || {
+            norm.validate()?;
+            Ok(Record::new(Op::Norm(NormKind::Layer), means.shape)
+                .with_parameter("gamma", norm.channels)
+                .with_parameter("beta", norm.channels))
+        })
+    };
+    planner.standalone(leaf)
+}
+
 fn no_maps() -> ShapeError {
     ShapeError::new(
         NAME,
@@ -128,7 +176,8 @@ fn no_maps() -> ShapeError {
     )
 }
 
-/// The mean over all positions of an encoder's deepest map, and a linear layer: `y = W mean(x) + b`.
+/// The mean over all positions of an encoder's deepest map, and a linear layer: `y = W mean(x) + b`; with a
+/// [norm](Self::norm), `y = W norm(mean(x)) + b`.
 ///
 /// PyTorch's `AdaptiveAvgPool2d(1)`, `flatten`, `Linear`; Keras's `GlobalAveragePooling2D`, `Dense`.
 /// [`ResNet`](super::ResNet) and [`DenseNet`](super::DenseNet) are classifiers.
@@ -151,6 +200,8 @@ fn no_maps() -> ShapeError {
 pub struct Classifier<E> {
     /// Computes the feature maps, of which the deepest is used.
     pub encoder: E,
+    /// The norm of the means, if there is one.
+    pub norm: Option<LayerNorm>,
     /// From the means to the logits.
     pub head: Linear,
 }
@@ -168,8 +219,31 @@ impl<E> Classifier<E> {
         let channels = encoder.feature_channels().last().copied().unwrap_or(0);
         Self {
             encoder,
+            norm: None,
             head: LinearConfig::new(channels, classes).init(device),
         }
+    }
+
+    /// Adds a layer norm of the means with this epsilon.
+    ///
+    /// # Panics
+    /// When the epsilon is not positive.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use burn_skip::net::{Classifier, ConvNextEncoderConfig};
+    ///
+    /// let device = Device::flex();
+    /// let encoder = ConvNextEncoderConfig::new(vec![4, 8], vec![1, 1]).init::<4>(&device);
+    /// let net = Classifier::new(encoder, 10, &device).with_norm(1e-6);
+    /// assert_eq!(net.forward(Tensor::<4>::zeros([2, 3, 33, 20], &device)).dims(), [2, 10]);
+    /// ```
+    pub fn with_norm(mut self, epsilon: f64) -> Self {
+        let channels = self.head.weight.lazy_shape()[0];
+        let norm = LayerNormConfig::new(channels).with_epsilon(epsilon);
+        self.norm = Some(norm.init(&self.head.weight.lazy_device()));
+        self
     }
 
     /// Records the encoder and the head, and returns the logits.
@@ -186,7 +260,8 @@ impl<E> Classifier<E> {
     {
         let classes = self.head.weight.lazy_shape()[1];
         let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
-        trace(planner, x, classes, encoder)
+        let norm = self.norm.as_ref().map(|norm| norm.epsilon);
+        trace(planner, x, (norm, classes), encoder)
     }
 
     /// The shape of the logits for an image of shape `input`: `[batch, classes]`.
@@ -229,17 +304,18 @@ impl<E> Classifier<E> {
     {
         expect(self.output_shape(x.dims()));
         match self.features(x).pop() {
-            Some(map) => self.head.forward(mean_over_positions(map)),
+            Some(map) => {
+                let means = Layer::forward(&self.norm, mean_over_positions(map));
+                self.head.forward(means.squeeze_dim(2))
+            }
             None => expect(Err(no_maps())),
         }
     }
 }
 
-/// `[batch, channels, spatial...]` to `[batch, channels]`.
-fn mean_over_positions<const R: usize>(x: Tensor<R>) -> Tensor<2> {
+/// `[batch, channels, spatial...]` to `[batch, channels, 1]`.
+fn mean_over_positions<const R: usize>(x: Tensor<R>) -> Tensor<3> {
     let shape = x.dims();
     let positions: usize = shape[2..].iter().product();
-    x.reshape([shape[0], shape[1], positions])
-        .mean_dim(2)
-        .reshape([shape[0], shape[1]])
+    x.reshape([shape[0], shape[1], positions]).mean_dim(2)
 }

@@ -20,16 +20,17 @@ pub use config::NetConfig;
 pub use decoder::{
     AnyDecoder, Decoder, DecoderConfig, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip,
     FpnDecoder, FpnDecoderConfig, LinknetDecoder, LinknetDecoderConfig, LinknetStep, ManetDecoder,
-    ManetDecoderConfig, PanDecoder, PanDecoderConfig, PspDecoder, PspDecoderConfig, UnetDecoder,
-    UnetDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
+    ManetDecoderConfig, PanDecoder, PanDecoderConfig, PspDecoder, PspDecoderConfig,
+    SegformerDecoder, SegformerDecoderConfig, UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder,
+    UnetPlusPlusDecoderConfig, UperNetDecoder, UperNetDecoderConfig,
 };
 pub use encoder::{
     AnyEncoder, ConvNextBlock, ConvNextEncoder, ConvNextEncoderConfig, DenseLayer, DenseNet,
     DenseNetEncoder, DenseNetEncoderConfig, EfficientNetEncoder, EfficientNetEncoderConfig,
-    Encoder, EncoderConfig, InvertedBottleneck, InvertedResidual, InvertedStage,
-    MobileNetV2Encoder, MobileNetV2EncoderConfig, PlainEncoder, PlainEncoderConfig, PlainLevel,
-    ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual, VggEncoder,
-    VggEncoderConfig,
+    Encoder, EncoderConfig, InvertedBottleneck, InvertedResidual, InvertedStage, MitBlock,
+    MitEncoder, MitEncoderConfig, MitStage, MixFeedForward, MobileNetV2Encoder,
+    MobileNetV2EncoderConfig, PlainEncoder, PlainEncoderConfig, PlainLevel, ResNet, ResNetBlock,
+    ResNetEncoder, ResNetEncoderConfig, Residual, VggEncoder, VggEncoderConfig,
 };
 pub use segmentation::SegmentationModel;
 pub use segmentation_config::{AnySegmentationModel, SegmentationConfig};

@@ -10,7 +10,8 @@ use super::segmentation::{MODEL, trace_parts};
 use super::{
     AnyDecoder, AnyEncoder, DecoderConfig, DeepLabDecoderConfig, EncoderConfig, FpnDecoderConfig,
     LinknetDecoderConfig, ManetDecoderConfig, PanDecoderConfig, PspDecoderConfig,
-    SegmentationModel, UnetConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig,
+    SegformerDecoderConfig, SegmentationModel, UnetConfig, UnetDecoderConfig,
+    UnetPlusPlusDecoderConfig, UperNetDecoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::conv::ConvConfig;
@@ -51,6 +52,8 @@ pub type AnySegmentationModel<const R: usize = 4> =
 ///     SegmentationConfig::smp_linknet(encoder(), 2),
 ///     SegmentationConfig::smp_fpn(encoder(), 2),
 ///     SegmentationConfig::smp_deeplab_v3_plus(encoder(), 2),
+///     SegmentationConfig::smp_upernet(encoder(), 2),
+///     SegmentationConfig::smp_segformer(encoder(), 2),
 /// ];
 /// for net in nets {
 ///     // Of the size of the image, whichever it is.
@@ -174,6 +177,17 @@ impl SegmentationConfig {
     pub fn smp_manet(encoder: EncoderConfig, out_channels: usize) -> Self {
         let decoder = ManetDecoderConfig::new(smp_widths(&encoder));
         Self::new(encoder, decoder, out_channels).with_head_kernel_size(3)
+    }
+
+    /// segmentation_models.pytorch's `UPerNet`, which reads the four coarsest maps: of an encoder with fewer, set
+    /// [`levels`](UperNetDecoderConfig::levels).
+    pub fn smp_upernet(encoder: EncoderConfig, out_channels: usize) -> Self {
+        Self::new(encoder, UperNetDecoderConfig::new(), out_channels)
+    }
+
+    /// segmentation_models.pytorch's `Segformer`.
+    pub fn smp_segformer(encoder: EncoderConfig, out_channels: usize) -> Self {
+        Self::new(encoder, SegformerDecoderConfig::new(), out_channels)
     }
 
     fn head(&self) -> ConvConfig {

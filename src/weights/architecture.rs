@@ -7,8 +7,7 @@ use super::{Names, WeightsFile};
 use crate::ShapeError;
 use crate::block::ConvStyle;
 use crate::net::{
-    ClassifierConfig, DecoderConfig, EncoderConfig, InvertedStage, NetConfig, SegmentationConfig,
-    UnetConfig,
+    ClassifierConfig, DecoderConfig, EncoderConfig, NetConfig, SegmentationConfig, UnetConfig,
 };
 use crate::resize::ResizeMode;
 
@@ -28,6 +27,11 @@ use crate::resize::ResizeMode;
 pub enum Architecture {
     /// torchvision's classifier on an encoder.
     Torchvision(ClassifierConfig),
+    /// timm's classifier on an encoder, where its names are not torchvision's: MobileNetV2, EfficientNet and ConvNeXt.
+    ///
+    /// Those that timm calls `tf_...` have the same names, and other options: they pad as TensorFlow does, by
+    /// [`Padding::Same`](crate::Padding::Same), and their norms have the epsilon 1e-3.
+    Timm(ClassifierConfig),
     /// segmentation_models.pytorch's network of an encoder and a decoder.
     Smp {
         /// The network.
@@ -51,7 +55,7 @@ impl Architecture {
     /// that no tensor depends on cannot be read from a file, and are those of the source's default: see
     /// [`assumed`](Self::assumed).
     pub fn detect(file: &WeightsFile) -> Option<Self> {
-        let detected = [torchvision, smp, monai_basic_unet];
+        let detected = [torchvision, timm, smp, monai_basic_unet];
         let found = detected.iter().find_map(|detect| detect(file))?;
         found.fits(file).then_some(found)
     }
@@ -59,7 +63,9 @@ impl Architecture {
     /// The network, and how many spatial axes its images have.
     pub fn net(&self) -> (NetConfig, usize) {
         match self {
-            Self::Torchvision(config) => (NetConfig::Classifier(config.clone()), 2),
+            Self::Torchvision(config) | Self::Timm(config) => {
+                (NetConfig::Classifier(config.clone()), 2)
+            }
             Self::Smp { config, .. } => (NetConfig::Segmentation(config.clone()), 2),
             Self::MonaiBasicUnet { config, axes } => (NetConfig::Unet(config.clone()), *axes),
         }
@@ -87,10 +93,14 @@ impl Architecture {
     /// other options loads without an error, and gives other numbers.
     pub fn assumed(&self) -> String {
         match self {
-            Self::Torchvision(config) => assumed_of_classifier(&config.encoder).to_string(),
+            Self::Torchvision(config) | Self::Timm(config) => {
+                let source = encoders::source(&config.encoder);
+                source.map_or("", |source| source.assumed()).to_string()
+            }
             Self::Smp { config, .. } => {
-                let decoder = assumed_of_decoder(&config.decoder);
-                match assumed_of_encoder(&config.encoder) {
+                let decoder = decoders::assumed(&config.decoder);
+                let source = encoders::source(&config.encoder);
+                match source.and_then(|source| source.assumed_in_smp()) {
                     Some(encoder) => format!("in the encoder {encoder}; {decoder}"),
                     None => decoder.to_string(),
                 }
@@ -105,6 +115,7 @@ impl Architecture {
     pub fn names(&self) -> Names {
         let names = match self {
             Self::Torchvision(config) => Names::torchvision(config),
+            Self::Timm(config) => Names::timm(config),
             Self::Smp { config, unread } => {
                 let ignoring = |names: Names, stage: &String| names.ignoring(stage);
                 Names::smp(config).map(|names| unread.iter().fold(names, ignoring))
@@ -115,147 +126,39 @@ impl Architecture {
     }
 }
 
-/// What no tensor of torchvision's classifier on an encoder depends on.
-fn assumed_of_classifier(encoder: &EncoderConfig) -> &'static str {
-    match encoder {
-        EncoderConfig::DenseNet(_) => {
-            "ReLU, batch norm with epsilon 1e-5, mean pools between the blocks"
-        }
-        EncoderConfig::MobileNetV2(_) => {
-            "ReLU6, batch norm with epsilon 1e-5, the strides of the paper, no dropout before the last layer"
-        }
-        EncoderConfig::EfficientNet(_) => {
-            "SiLU, batch norm with epsilon 1e-5, the strides of the paper, neither stochastic depth nor dropout before \
-             the last layer"
-        }
-        EncoderConfig::ResNet(_)
-        | EncoderConfig::Plain(_)
-        | EncoderConfig::ConvNext(_)
-        | EncoderConfig::Vgg(_) => {
-            "ReLU, batch norm with epsilon 1e-5, strides instead of dilations, max pool in the stem"
-        }
-    }
-}
-
-/// What no tensor of an encoder depends on, where it is not what is said of the decoder.
-fn assumed_of_encoder(encoder: &EncoderConfig) -> Option<&'static str> {
-    match encoder {
-        EncoderConfig::MobileNetV2(_) => Some("ReLU6 and the strides of the paper"),
-        EncoderConfig::EfficientNet(_) => {
-            Some("SiLU, the strides of the paper and no stochastic depth")
-        }
-        _ => None,
-    }
-}
-
-/// What no tensor of SMP's network with a decoder depends on.
-fn assumed_of_decoder(decoder: &DecoderConfig) -> &'static str {
-    match decoder {
-        DecoderConfig::DeepLab(_) => {
-            "ReLU, batch norm with epsilon 1e-5, dilations of 12, 24 and 36 in the pyramid, an output stride of \
-             8 (DeepLabV3) or 16 (DeepLabV3Plus), no activation at the end"
-        }
-        DecoderConfig::Pan(_) => {
-            "ReLU, batch norm with epsilon 1e-5, an output stride of 16, linear upsampling, no activation at the end"
-        }
-        DecoderConfig::Psp(_) => {
-            "ReLU, batch norm with epsilon 1e-5, means over 1, 2, 3 and 6 bins, no activation at the end"
-        }
-        DecoderConfig::Fpn(_) => {
-            "ReLU, batch norm with epsilon 1e-5, levels that are added, nearest upsampling, strides instead of \
-             dilations, no activation at the end"
-        }
-        DecoderConfig::Unet(_)
-        | DecoderConfig::UnetPlusPlus(_)
-        | DecoderConfig::Linknet(_)
-        | DecoderConfig::Manet(_) => {
-            "ReLU, batch norm with epsilon 1e-5, nearest upsampling, strides instead of dilations, \
-             no activation at the end"
-        }
-    }
-}
-
 /// The size of the images for which a network is planned, large enough for all of them.
 const PLANNED_SIZE: usize = 1 << 8;
 
 /// An encoder, in words.
 fn encoder_name(encoder: &EncoderConfig) -> String {
-    match encoder {
-        EncoderConfig::Plain(plain) => format!("plain encoder of widths {:?}", plain.widths),
-        EncoderConfig::ConvNext(convnext) => format!("ConvNeXt of blocks {:?}", convnext.depths),
-        EncoderConfig::Vgg(vgg) => {
-            let norm = if vgg.norm.is_some() {
-                " with norms"
-            } else {
-                ""
-            };
-            format!("VGG of convolutions {:?}{norm}", vgg.depths)
-        }
-        EncoderConfig::MobileNetV2(mobilenet) => {
-            let (widths, _) = widths_and_depths(&mobilenet.scaled_stages());
-            format!("MobileNetV2 of widths {widths:?}")
-        }
-        EncoderConfig::EfficientNet(efficientnet) => {
-            let (widths, depths) = widths_and_depths(&efficientnet.scaled_stages());
-            format!("EfficientNet of widths {widths:?}, blocks {depths:?}")
-        }
-        EncoderConfig::ResNet(resnet) => {
-            let groups = match (resnet.groups, resnet.group_width) {
-                (1, 64) => String::new(),
-                (groups, width) => format!(" in {groups} groups of {width}"),
-            };
-            format!(
-                "ResNet of {:?} blocks {:?}{groups}",
-                resnet.block, resnet.depths
-            )
-        }
-        EncoderConfig::DenseNet(densenet) => {
-            let (depths, growth) = (&densenet.depths, densenet.growth);
-            format!("DenseNet of blocks {depths:?}, growth {growth}")
-        }
+    match encoders::source(encoder) {
+        Some(source) => source.description(),
+        None => format!("encoder of widths {:?}", encoder.feature_channels()),
     }
 }
 
-/// The channels of each stage, and how many blocks it has.
-fn widths_and_depths(stages: &[InvertedStage]) -> (Vec<usize>, Vec<usize>) {
-    stages
-        .iter()
-        .map(|stage| (stage.channels, stage.depth))
-        .unzip()
-}
-
-/// The class of segmentation_models.pytorch with this decoder.
-fn smp_name(decoder: &DecoderConfig) -> &'static str {
-    match decoder {
-        DecoderConfig::Unet(_) => "Unet",
-        DecoderConfig::UnetPlusPlus(_) => "UnetPlusPlus",
-        DecoderConfig::Linknet(_) => "Linknet",
-        DecoderConfig::Fpn(_) => "FPN",
-        DecoderConfig::Psp(_) => "PSPNet",
-        DecoderConfig::DeepLab(config) if config.skip.is_some() => "DeepLabV3Plus",
-        DecoderConfig::DeepLab(_) => "DeepLabV3",
-        DecoderConfig::Pan(_) => "PAN",
-        DecoderConfig::Manet(_) => "MAnet",
-    }
+/// A classifier, in words.
+fn classifier_name(config: &ClassifierConfig) -> String {
+    let (encoder, classes) = (&config.encoder, config.classes);
+    format!(
+        "{}, {} channels, {classes} classes",
+        encoder_name(encoder),
+        encoder.in_channels()
+    )
 }
 
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Torchvision(config) => write!(
-                f,
-                "torchvision {}, {} channels, {} classes",
-                encoder_name(&config.encoder),
-                config.encoder.in_channels(),
-                config.classes
-            ),
+            Self::Torchvision(config) => write!(f, "torchvision {}", classifier_name(config)),
+            Self::Timm(config) => write!(f, "timm {}", classifier_name(config)),
             Self::Smp { config, .. } => {
                 let encoder = encoder_name(&config.encoder);
                 let article = if encoder.starts_with('E') { "an" } else { "a" };
                 write!(
                     f,
                     "segmentation_models.pytorch {} on {article} {encoder}, {} channels, {} classes",
-                    smp_name(&config.decoder),
+                    decoders::class(&config.decoder),
                     config.encoder.in_channels(),
                     config.out_channels
                 )
@@ -272,14 +175,23 @@ impl fmt::Display for Architecture {
 }
 
 fn torchvision(file: &WeightsFile) -> Option<Architecture> {
-    let encoder = encoders::detect(file, Library::Torchvision)?;
-    let head = format!("{}.weight", encoders::head(&encoder)?);
-    let &[classes, _] = file.shape(&head)? else {
+    classifier(file, Library::Torchvision).map(Architecture::Torchvision)
+}
+
+fn timm(file: &WeightsFile) -> Option<Architecture> {
+    classifier(file, Library::Timm).map(Architecture::Timm)
+}
+
+/// The library's classifier in a file.
+fn classifier(file: &WeightsFile, library: Library) -> Option<ClassifierConfig> {
+    let encoder = encoders::detect(file, library)?;
+    let source = encoders::source(&encoder)?;
+    let &[classes, _] = file.shape(&format!("{}.weight", source.head(library)?))? else {
         return None;
     };
-    Some(Architecture::Torchvision(ClassifierConfig::new(
-        encoder, classes,
-    )))
+    // (The norm of ConvNeXt, the only one.)
+    let norm = source.head_norm(library).map(|_| 1e-6);
+    Some(ClassifierConfig::new(encoder, classes).with_norm(norm))
 }
 
 fn smp(file: &WeightsFile) -> Option<Architecture> {
@@ -354,7 +266,10 @@ fn monai_basic_unet(file: &WeightsFile) -> Option<Architecture> {
 mod tests {
     use super::*;
     use crate::Trace;
-    use crate::net::{EfficientNetEncoderConfig, MobileNetV2EncoderConfig, VggEncoderConfig};
+    use crate::net::{
+        EfficientNetEncoderConfig, MitEncoderConfig, MitStage, MobileNetV2EncoderConfig,
+        VggEncoderConfig,
+    };
     use crate::norm::NormConfig;
     use crate::weights::save;
     use burn::tensor::Device;
@@ -375,6 +290,15 @@ mod tests {
     fn mobilenet() -> EncoderConfig {
         let config = MobileNetV2EncoderConfig::new().with_width_multiplier(0.25);
         EncoderConfig::MobileNetV2(config)
+    }
+
+    fn mit() -> EncoderConfig {
+        EncoderConfig::Mit(MitEncoderConfig::new(vec![
+            MitStage::new(8, 1, 1, 4),
+            MitStage::new(16, 2, 2, 2).with_expansion(2),
+            MitStage::new(24, 1, 3, 1),
+            MitStage::new(32, 1, 4, 1),
+        ]))
     }
 
     fn vgg(norm: Option<NormConfig>) -> VggEncoderConfig {
@@ -398,6 +322,13 @@ mod tests {
                 SegmentationConfig::smp_deeplab_v3_plus(dilated.clone(), 2),
             ),
             ("pan", SegmentationConfig::smp_pan(dilated, 2)),
+            ("upernet", SegmentationConfig::smp_upernet(mobilenet(), 2)),
+            (
+                "segformer",
+                SegmentationConfig::smp_segformer(mobilenet(), 3),
+            ),
+            ("mit", SegmentationConfig::smp_segformer(mit(), 2)),
+            ("mit-fpn", SegmentationConfig::smp_fpn(mit(), 2)),
             ("vgg", SegmentationConfig::smp_unet(with_center(None), 2)),
             (
                 "bn",

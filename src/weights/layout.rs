@@ -38,6 +38,24 @@ impl ModuleAdapter for ToPyTorch {
     }
 }
 
+/// [`ToPyTorch`], and the shapes that a table of names gives the tensors.
+#[derive(Clone)]
+struct ToSource(Names);
+
+impl ModuleAdapter for ToSource {
+    fn adapt(&self, tensor: StoredTensor, context: ModuleContext<'_>) -> StoredTensor {
+        let mut tensor = ToPyTorch.adapt(tensor, context);
+        // (The same numbers in the same order.)
+        let shape = self.0.external_shape(&tensor.name, &tensor.shape);
+        tensor.shape = shape.into();
+        tensor
+    }
+
+    fn clone_box(&self) -> Box<dyn ModuleAdapter> {
+        Box::new(self.clone())
+    }
+}
+
 /// A tensor of a module, and its name in a file.
 pub(super) struct Slot {
     /// The path that Burn's stores use.
@@ -46,7 +64,9 @@ pub(super) struct Slot {
     pub path: String,
     /// The name in the file.
     pub name: String,
-    /// The shape in the layout of the file.
+    /// The shape in the layout of PyTorch.
+    pub own_shape: Vec<usize>,
+    /// The shape in the file.
     pub shape: Vec<usize>,
     /// The type of its numbers.
     pub dtype: burn::tensor::DType,
@@ -66,9 +86,10 @@ pub(super) fn slots<M: Module>(module: &M, names: &Names) -> Result<Vec<Slot>, W
         match names.external_name(&torch.name) {
             Some(name) if taken.insert(name.clone()) => slots.push(Slot {
                 burn_path: own.name,
+                shape: names.external_shape(&torch.name, &torch.shape),
                 path: torch.name,
                 name,
-                shape: torch.shape.to_vec(),
+                own_shape: torch.shape.to_vec(),
                 dtype: own.dtype,
             }),
             _ => unnamed.push(torch.name),
@@ -138,7 +159,7 @@ pub fn save<M: Module>(
     let mut store = SafetensorsStore::from_file(path)
         .overwrite(true)
         .skip_enum_variants(true)
-        .with_to_adapter(ToPyTorch)
+        .with_to_adapter(ToSource(names.clone()))
         .remap(remapper)
         .metadata("format", "pt");
     module.save_into(&mut store).map_err(|e| {

@@ -125,7 +125,9 @@ impl WeightsFile {
                 tensor.dtype, slot.dtype
             )));
         }
-        let data = bridge::to_data(tensor)
+        let mut tensor = tensor.clone();
+        tensor.shape = slot.own_shape.clone().into();
+        let data = bridge::to_data(&tensor)
             .map_err(|e| unreadable(format!("cannot be read: {}", first_line(&e.to_string()))))?;
         let data = data.convert_dtype(slot.dtype);
         Ok(bridge::from_data(data, slot.burn_path.clone(), None))

@@ -21,6 +21,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     rows: Vec<(String, String)>,
+    ranks: Vec<(String, usize)>,
     ignored: Vec<String>,
 }
 
@@ -30,6 +31,7 @@ impl Names {
         let rows = rows.into_iter();
         Self {
             rows: rows.map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+            ranks: Vec::new(),
             ignored: Vec::new(),
         }
     }
@@ -37,6 +39,30 @@ impl Names {
     /// The names of the module itself: for files whose tensors are named as its fields.
     pub fn own() -> Self {
         Self::new([("", "")])
+    }
+
+    /// The tensors at the path `path`, a pattern as in a row, have `rank` axes in the file: axes of size 1 are left out
+    /// there at the end, or added. For a convolution of kernel 1 that the source has as a linear layer, or a factor of
+    /// each channel that it stores as a map.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::Device;
+    /// use burn_skip::{block::{ConvNormAct, ConvNormActConfig, ConvStyle}, weights::{Names, WeightsFile, save}};
+    ///
+    /// let config = ConvNormActConfig::new([2, 3], 1).with_style(ConvStyle::bare());
+    /// let layer: ConvNormAct = config.init(&Device::flex());
+    /// let names = Names::new([("conv", "linear")]).with_rank("conv.weight", 2);
+    /// let path = std::env::temp_dir().join("linear_in_the_docs.safetensors");
+    /// save(&layer, &path, &names).unwrap();
+    /// let file = WeightsFile::open(&path).unwrap();
+    /// assert_eq!(file.shape("linear.weight").unwrap(), [3, 2]); // and [3, 2, 1, 1] in the layer
+    /// let mut other: ConvNormAct = config.init(&Device::flex());
+    /// file.load_into(&mut other, &names).unwrap();
+    /// ```
+    pub fn with_rank(mut self, path: &str, rank: usize) -> Self {
+        self.ranks.push((path.to_string(), rank));
+        self
     }
 
     /// Ignores the tensors whose name in the file begins with `prefix`: those of the file are not read, and
@@ -52,6 +78,19 @@ impl Names {
         self.rows
             .iter()
             .find_map(|(path_pattern, name)| translate(path, path_pattern, name))
+    }
+
+    /// The shape in the file of the tensor `path` of a module, which has the shape `own`.
+    pub(super) fn external_shape(&self, path: &str, own: &[usize]) -> Vec<usize> {
+        let is_at = |(pattern, _): &&(String, usize)| translate(path, pattern, "").is_some();
+        let mut shape = own.to_vec();
+        if let Some(&(_, rank)) = self.ranks.iter().find(is_at) {
+            let has_ones = own.iter().skip(rank).all(|&size| size == 1);
+            if rank > own.len() || has_ones {
+                shape.resize(rank, 1);
+            }
+        }
+        shape
     }
 
     /// A prefix to ignore with which none of the names begins: it must be misspelt.
@@ -168,6 +207,16 @@ mod tests {
         assert_eq!(row("s.4.0.bias"), None); // 3 - 4
         assert_eq!(row("s.x.0.bias"), None);
         assert_eq!(one("s.{i}", "b{k}", "s.1.bias"), None);
+    }
+
+    #[test]
+    fn axes_of_size_1_are_left_out_or_added() {
+        let names = Names::own().with_rank("a.{n}.weight", 2);
+        assert_eq!(names.external_shape("a.3.weight", &[4, 5, 1, 1]), [4, 5]);
+        assert_eq!(names.external_shape("a.3.weight", &[4]), [4, 1]);
+        assert_eq!(names.external_shape("a.3.bias", &[4]), [4]);
+        // (Another kernel is no linear layer.)
+        assert_eq!(names.external_shape("a.3.weight", &[4, 5, 3]), [4, 5, 3]);
     }
 
     #[test]

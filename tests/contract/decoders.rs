@@ -1,6 +1,7 @@
 //! The rows of decoders and necks, and of what they are made of.
 
 use burn::tensor::Tensor;
+use burn_skip::attention::{SelfAttention, SelfAttentionConfig};
 use burn_skip::block::{ConvNormAct, ConvStyle};
 use burn_skip::fuse::{
     Aspp, AsppConfig, Fpa, FpaConfig, Gau, GauConfig, Mfab, MfabConfig, Pab, PabConfig,
@@ -10,7 +11,8 @@ use burn_skip::neck::{Fpn, FpnConfig, Neck};
 use burn_skip::net::{
     Decoder, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip, FpnDecoder, FpnDecoderConfig,
     LinknetDecoder, LinknetDecoderConfig, ManetDecoder, ManetDecoderConfig, PanDecoder,
-    PanDecoderConfig, PspDecoder, PspDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig,
+    PanDecoderConfig, PspDecoder, PspDecoderConfig, SegformerDecoder, SegformerDecoderConfig,
+    UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig, UperNetDecoder, UperNetDecoderConfig,
 };
 use burn_skip::norm::{LayerNorm, LayerNormConfig};
 use burn_skip::resize::{ResizeMode, resize};
@@ -30,22 +32,38 @@ fn pieces() -> Vec<Box<dyn Contract>> {
             |device| LayerNormConfig::new(5).init(device),
             |n| vec![[2, 5, n, n + 1]],
             (4, [2, 5, 4, 5]),
-            |norm, x| {
-                let [gamma, beta] = [&norm.gamma, &norm.beta].map(Array::param);
-                let channel = |i: &[usize], c: usize| x[0].at(&[i[0], c, i[2], i[3]]);
-                Array::build(&x[0].shape, |i| {
-                    let mean = (0..5).map(|c| channel(i, c)).sum::<f64>() / 5.0;
-                    let squares = (0..5).map(|c| (channel(i, c) - mean).powi(2));
-                    let deviation = (squares.sum::<f64>() / 5.0 + norm.epsilon).sqrt();
-                    (x[0].at(i) - mean) / deviation * gamma.data[i[1]] + beta.data[i[1]]
-                })
-            },
+            |norm, x| layer_norm(norm, &x[0]),
             (
                 [1, 4, 4, 4],
                 "LayerNorm: channels differ: expected 5, got 4. Build the layer for 4 input channels, or project the \
                  map to 5 with a 1x1 convolution.",
             ),
         )),
+        Box::new(Row {
+            odd: vec![33],
+            ..Row::<SelfAttention<4>, 4>::layer(
+                "SelfAttention",
+                |device| {
+                    SelfAttentionConfig::new(4, 2)
+                        .with_reduction(2)
+                        .init(device)
+                },
+                |n| vec![[2, 4, n, n + 1]],
+                (4, [2, 4, 4, 5]),
+                |layer, x| {
+                    let read = layer
+                        .reduce
+                        .as_ref()
+                        .map(|(patches, norm)| layer_norm(norm, &conv_norm(patches, &x[0])));
+                    attention(layer, &x[0], &read.expect("there is a reduction"))
+                },
+                (
+                    [1, 3, 9, 9],
+                    "SelfAttention: channels differ: expected 4, got 3. Build the layer for 4 input channels, or project \
+                 the map to 4 with a 1x1 convolution.",
+                ),
+            )
+        }),
         Box::new(Row::<Aspp<4>, 4>::layer(
             "Aspp",
             |device| {
@@ -333,6 +351,67 @@ fn decoders() -> Vec<Box<dyn Contract>> {
                  built for, the finest first.",
             ),
         }),
+        Box::new(Row::<UperNetDecoder<4>, 4> {
+            name: "UperNetDecoder",
+            build: |device| {
+                UperNetDecoderConfig::new()
+                    .with_levels(2)
+                    .with_width(3)
+                    .with_bins(vec![1, 2])
+                    .init(&[3, 4], device)
+            },
+            inputs: |n| vec![[3, 3, n, n + 1], [3, 4, n / 2, n]],
+            small: (5, [3, 3, 5, 6]),
+            odd: vec![33],
+            forward: |decoder, maps| decoder.forward(maps, &[9, 9]),
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &[9, 9])),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &[9, 9]),
+            reference: |decoder, maps| {
+                let [fine, coarse] = [0, 1].map(|n| layer_norm(&decoder.norms[n], &maps[n]));
+                let deep = conv_norm_relu(&decoder.pooled, &pooled(&decoder.pooling, &coarse));
+                let deep = reference::linear(&deep, fine.spatial());
+                let skip = conv_norm_relu(&decoder.laterals[0], &fine);
+                let level = conv_norm_relu(&decoder.outputs[0], &skip.zip(&deep, |a, b| a + b));
+                conv_norm_relu(&decoder.fusion, &concat(&[&level, &deep], 1))
+            },
+            misfit: (
+                vec![[1, 3, 5, 6]],
+                "UperNetDecoder: the maps have [3] channels, expected [3, 4]. Give the maps of the encoder that it was \
+                 built for, the finest first.",
+            ),
+        }),
+        Box::new(Row::<SegformerDecoder<4>, 4> {
+            name: "SegformerDecoder",
+            build: |device| {
+                SegformerDecoderConfig::new()
+                    .with_width(3)
+                    .with_stride(2)
+                    .init(&[2, 4], device)
+            },
+            inputs: |n| vec![[2, 2, n, n + 1], [2, 4, n / 2, n]],
+            small: (5, [2, 3, 6, 6]),
+            odd: vec![33],
+            forward: |decoder, maps| {
+                let image = image_of(maps[0].dims());
+                decoder.forward(maps, &image)
+            },
+            plan: Some(|decoder, shapes| decoder.plan(shapes, &image_of(shapes[0]))),
+            shape: |decoder, shapes| decoder.output_shape(shapes, &image_of(shapes[0])),
+            reference: |decoder, maps| {
+                let [height, width] = [maps[0].spatial()[0], maps[0].spatial()[1]];
+                let size = image_of([1, 1, height, width]).map(|size| size.div_ceil(2));
+                let [fine, coarse] = [0, 1].map(|n| {
+                    let y = conv_norm(&decoder.projections[n], &maps[n]);
+                    reference::linear(&y, &size)
+                });
+                conv_norm_relu(&decoder.fusion, &concat(&[&coarse, &fine], 1))
+            },
+            misfit: (
+                vec![[1, 4, 9, 9]],
+                "SegformerDecoder: the maps have [4] channels, expected [2, 4]. Give the maps of the encoder that it was \
+                 built for, the finest first.",
+            ),
+        }),
         Box::new(Row::<LinknetDecoder<4>, 4> {
             name: "LinknetDecoder",
             build: |device| {
@@ -411,6 +490,51 @@ fn decoders() -> Vec<Box<dyn Contract>> {
             ),
         }),
     ]
+}
+
+/// The channels of each position, normalised.
+pub fn layer_norm(norm: &LayerNorm, x: &Array) -> Array {
+    let [gamma, beta] = [&norm.gamma, &norm.beta].map(Array::param);
+    let channels = x.shape[1];
+    let channel = |i: &[usize], c: usize| {
+        let mut at = i.to_vec();
+        at[1] = c;
+        x.at(&at)
+    };
+    Array::build(&x.shape, |i| {
+        let mean = (0..channels).map(|c| channel(i, c)).sum::<f64>() / channels as f64;
+        let squares = (0..channels).map(|c| (channel(i, c) - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / channels as f64 + norm.epsilon).sqrt();
+        (x.at(i) - mean) / deviation * gamma.data[i[1]] + beta.data[i[1]]
+    })
+}
+
+/// The positions of `x` read those of `read`, sum by sum.
+fn attention(layer: &SelfAttention<4>, x: &Array, read: &Array) -> Array {
+    let query = conv_norm(&layer.query, x);
+    let key_value = conv_norm(&layer.key_value, read);
+    let (channels, heads) = (layer.config.channels, layer.config.heads);
+    let of_head = channels / heads;
+    let [height, width] = [read.spatial()[0], read.spatial()[1]];
+    let positions: Vec<_> = (0..height)
+        .flat_map(|h| (0..width).map(move |w| [h, w]))
+        .collect();
+    let attended = Array::build(&x.shape, |i| {
+        let first = i[1] / of_head * of_head;
+        let score = |&[h, w]: &[usize; 2]| {
+            let products = (first..first + of_head)
+                .map(|c| query.at(&[i[0], c, i[2], i[3]]) * key_value.at(&[i[0], c, h, w]));
+            (products.sum::<f64>() / (of_head as f64).sqrt()).exp()
+        };
+        let sum: f64 = positions.iter().map(score).sum();
+        let value = |at: &[usize; 2]| key_value.at(&[i[0], channels + i[1], at[0], at[1]]);
+        positions
+            .iter()
+            .map(|at| score(at) * value(at))
+            .sum::<f64>()
+            / sum
+    });
+    conv_norm(&layer.project, &attended)
 }
 
 /// The finer of two levels, before its convolution.
@@ -536,7 +660,13 @@ fn pooled(pooling: &PyramidPooling<4>, x: &Array) -> Array {
         }
     };
     let branches = pooling.branches.iter().zip(&pooling.config.bins);
-    let maps: Vec<Array> = branches.map(branch).chain([x.clone()]).collect();
+    let mut maps: Vec<Array> = branches.map(branch).collect();
+    let place = if pooling.config.map_first {
+        0
+    } else {
+        maps.len()
+    };
+    maps.insert(place, x.clone());
     let maps: Vec<&Array> = maps.iter().collect();
     concat(&maps, 1)
 }

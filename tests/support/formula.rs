@@ -22,12 +22,13 @@ pub fn data(name: &str, seed: u64, count: usize) -> Vec<f32> {
 }
 
 /// The tensor of a state dict with this name and shape, in PyTorch's layout. The scale of a norm whose
-/// name ends with `damped` is a quarter.
+/// name ends with `damped` is a quarter, and so are the factors of channels of ConvNeXt's blocks.
 pub fn weight(name: &str, shape: &[usize], seed: u64, damped: &str) -> Vec<f32> {
     let is_damped = !damped.is_empty() && name.ends_with(damped);
     let value = |u: f64| match name.rsplit('.').next() {
         Some("running_var") => 1.0 + 0.5 * u,
         Some("running_mean") => 0.1 * u,
+        Some("layer_scale" | "gamma") => 0.25 * (1.0 + 0.25 * u),
         _ if shape.len() >= 2 => {
             let fan_in: usize = shape[1..].iter().product();
             u * (6.0 / fan_in as f64).sqrt()

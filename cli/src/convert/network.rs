@@ -56,7 +56,7 @@ impl Network {
             Ok(Self::Segmentation(Box::new(config.init(device))))
         };
         let network = match architecture {
-            Architecture::Torchvision(config) => {
+            Architecture::Torchvision(config) | Architecture::Timm(config) => {
                 config.validate::<4>()?;
                 Self::Classifier(Box::new(config.init(device)))
             }

@@ -2,7 +2,8 @@
 
 use burn_skip::net::{
     ConvNextEncoderConfig, DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig,
-    MobileNetV2EncoderConfig, NetConfig, ResNetEncoderConfig, SegmentationConfig, VggEncoderConfig,
+    MitEncoderConfig, MobileNetV2EncoderConfig, NetConfig, ResNetEncoderConfig, SegmentationConfig,
+    VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use clap::{Args, ValueEnum};
@@ -57,6 +58,10 @@ enum Encoder {
     EfficientNetB0,
     #[value(name = "efficientnet-b4")]
     EfficientNetB4,
+    #[value(name = "mit-b0")]
+    MitB0,
+    #[value(name = "mit-b2")]
+    MitB2,
 }
 
 /// Decoders with the options of segmentation_models.pytorch.
@@ -73,6 +78,9 @@ enum Decoder {
     DeepLabV3Plus,
     Pan,
     Manet,
+    #[value(name = "upernet")]
+    UperNet,
+    Segformer,
 }
 
 impl Encoder {
@@ -102,6 +110,8 @@ impl Encoder {
             Self::EfficientNetB4 => EncoderConfig::EfficientNet(
                 EfficientNetEncoderConfig::b4().with_in_channels(channels),
             ),
+            Self::MitB0 => EncoderConfig::Mit(MitEncoderConfig::b0().with_in_channels(channels)),
+            Self::MitB2 => EncoderConfig::Mit(MitEncoderConfig::b2().with_in_channels(channels)),
             Self::ConvNextTiny => {
                 EncoderConfig::ConvNext(ConvNextEncoderConfig::tiny().with_in_channels(channels))
             }
@@ -141,6 +151,8 @@ impl NetworkNames {
                 let dilated = encoder.clone().with_output_stride(16);
                 SegmentationConfig::smp_pan(dilated.unwrap_or(encoder), classes)
             }
+            Decoder::UperNet => SegmentationConfig::smp_upernet(encoder, classes),
+            Decoder::Segformer => SegmentationConfig::smp_segformer(encoder, classes),
         };
         Ok(Some(NetConfig::Segmentation(config)))
     }

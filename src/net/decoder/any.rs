@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Decoder, DeepLabDecoder, DeepLabDecoderConfig, FpnDecoder, FpnDecoderConfig, LinknetDecoder,
     LinknetDecoderConfig, ManetDecoder, ManetDecoderConfig, PanDecoder, PanDecoderConfig,
-    PspDecoder, PspDecoderConfig, UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder,
-    UnetPlusPlusDecoderConfig,
+    PspDecoder, PspDecoderConfig, SegformerDecoder, SegformerDecoderConfig, UnetDecoder,
+    UnetDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig, UperNetDecoder,
+    UperNetDecoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::conv::LazyConcat;
@@ -52,6 +53,10 @@ pub enum DecoderConfig {
     Pan(PanDecoderConfig),
     /// The decoder of MA-Net.
     Manet(ManetDecoderConfig),
+    /// The decoder of UPerNet.
+    UperNet(UperNetDecoderConfig),
+    /// The decoder of SegFormer.
+    Segformer(SegformerDecoderConfig),
 }
 
 impl Config for DecoderConfig {}
@@ -76,6 +81,8 @@ from_configs!(
     DeepLab: DeepLabDecoderConfig,
     Pan: PanDecoderConfig,
     Manet: ManetDecoderConfig,
+    UperNet: UperNetDecoderConfig,
+    Segformer: SegformerDecoderConfig,
 );
 
 /// What each configuration of a decoder provides. (Not its construction: a plan of any rank would compile that, too.)
@@ -114,6 +121,8 @@ impl DecoderConfig {
             Self::DeepLab(config) => config,
             Self::Pan(config) => config,
             Self::Manet(config) => config,
+            Self::UperNet(config) => config,
+            Self::Segformer(config) => config,
         }
     }
 
@@ -178,6 +187,8 @@ impl DecoderConfig {
             Self::DeepLab(config) => AnyDecoder::DeepLab(config.init(channels, device)),
             Self::Pan(config) => AnyDecoder::Pan(config.init(channels, device)),
             Self::Manet(config) => AnyDecoder::Manet(config.init(channels, device)),
+            Self::UperNet(config) => AnyDecoder::UperNet(config.init(channels, device)),
+            Self::Segformer(config) => AnyDecoder::Segformer(config.init(channels, device)),
         }
     }
 }
@@ -214,6 +225,10 @@ pub enum AnyDecoder<const R: usize = 4> {
     Pan(PanDecoder<R>),
     /// The decoder of MA-Net.
     Manet(ManetDecoder<R>),
+    /// The decoder of UPerNet.
+    UperNet(UperNetDecoder<R>),
+    /// The decoder of SegFormer.
+    Segformer(SegformerDecoder<R>),
 }
 
 /// The methods of [`Decoder`], callable without knowing the type. (A module has none such.)
@@ -254,6 +269,8 @@ impl<const R: usize> AnyDecoder<R> {
             Self::DeepLab(decoder) => decoder,
             Self::Pan(decoder) => decoder,
             Self::Manet(decoder) => decoder,
+            Self::UperNet(decoder) => decoder,
+            Self::Segformer(decoder) => decoder,
         }
     }
 
@@ -268,6 +285,8 @@ impl<const R: usize> AnyDecoder<R> {
             Self::DeepLab(decoder) => decoder.config.clone().into(),
             Self::Pan(decoder) => decoder.config.clone().into(),
             Self::Manet(decoder) => decoder.config.clone().into(),
+            Self::UperNet(decoder) => decoder.config.clone().into(),
+            Self::Segformer(decoder) => decoder.config.clone().into(),
         }
     }
 }

@@ -7,8 +7,10 @@ mod linknet;
 mod manet;
 mod pan;
 mod psp;
+mod segformer;
 mod unet;
 mod unet_plus_plus;
+mod upernet;
 
 pub use any::{AnyDecoder, DecoderConfig};
 pub use deeplab::{DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip};
@@ -17,8 +19,10 @@ pub use linknet::{LinknetDecoder, LinknetDecoderConfig, LinknetStep};
 pub use manet::{ManetDecoder, ManetDecoderConfig};
 pub use pan::{PanDecoder, PanDecoderConfig};
 pub use psp::{PspDecoder, PspDecoderConfig};
+pub use segformer::{SegformerDecoder, SegformerDecoderConfig};
 pub use unet::{UnetDecoder, UnetDecoderConfig};
 pub use unet_plus_plus::{UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig};
+pub use upernet::{UperNetDecoder, UperNetDecoderConfig};
 
 use any::check_decoder;
 

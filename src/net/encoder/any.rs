@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConvNextEncoder, ConvNextEncoderConfig, DenseNetEncoder, DenseNetEncoderConfig,
-    EfficientNetEncoder, EfficientNetEncoderConfig, Encoder, MobileNetV2Encoder,
-    MobileNetV2EncoderConfig, PlainEncoder, PlainEncoderConfig, ResNetEncoder, ResNetEncoderConfig,
-    VggEncoder, VggEncoderConfig,
+    EfficientNetEncoder, EfficientNetEncoderConfig, Encoder, MitEncoder, MitEncoderConfig,
+    MobileNetV2Encoder, MobileNetV2EncoderConfig, PlainEncoder, PlainEncoderConfig, ResNetEncoder,
+    ResNetEncoderConfig, VggEncoder, VggEncoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::block::ConvStyle;
@@ -49,6 +49,8 @@ pub enum EncoderConfig {
     MobileNetV2(MobileNetV2EncoderConfig),
     /// EfficientNet.
     EfficientNet(EfficientNetEncoderConfig),
+    /// The Mix Transformer of SegFormer.
+    Mit(MitEncoderConfig),
 }
 
 impl Config for EncoderConfig {}
@@ -82,6 +84,7 @@ impl EncoderConfig {
             Self::Vgg(config) => config,
             Self::MobileNetV2(config) => config,
             Self::EfficientNet(config) => config,
+            Self::Mit(config) => config,
         }
     }
 
@@ -108,6 +111,7 @@ impl EncoderConfig {
             Self::Vgg(_) => "Vgg",
             Self::MobileNetV2(_) => "MobileNetV2",
             Self::EfficientNet(_) => "EfficientNet",
+            Self::Mit(_) => "Mit",
         };
         let article = if encoder.starts_with('E') { "an" } else { "a" };
         Err(ShapeError::new(
@@ -128,13 +132,15 @@ impl EncoderConfig {
             Self::ResNet(config) => Ok(Self::ResNet(config.with_output_stride(stride))),
             Self::MobileNetV2(config) => Ok(Self::MobileNetV2(config.with_output_stride(stride))),
             Self::EfficientNet(config) => Ok(Self::EfficientNet(config.with_output_stride(stride))),
-            Self::Plain(_) | Self::DenseNet(_) | Self::ConvNext(_) | Self::Vgg(_) => {
-                Err(ShapeError::new(
-                    "EncoderConfig",
-                    "the encoder has no dilations to take the place of its strides",
-                    "Choose a ResNet, a MobileNetV2 or an EfficientNet",
-                ))
-            }
+            Self::Plain(_)
+            | Self::DenseNet(_)
+            | Self::ConvNext(_)
+            | Self::Vgg(_)
+            | Self::Mit(_) => Err(ShapeError::new(
+                "EncoderConfig",
+                "the encoder has no dilations to take the place of its strides",
+                "Choose a ResNet, a MobileNetV2 or an EfficientNet",
+            )),
         }
     }
 
@@ -189,6 +195,7 @@ impl EncoderConfig {
             Self::Vgg(config) => AnyEncoder::Vgg(config.init(device)),
             Self::MobileNetV2(config) => AnyEncoder::MobileNetV2(config.init(device)),
             Self::EfficientNet(config) => AnyEncoder::EfficientNet(config.init(device)),
+            Self::Mit(config) => AnyEncoder::Mit(config.init(device)),
         }
     }
 }
@@ -224,6 +231,8 @@ pub enum AnyEncoder<const R: usize = 4> {
     MobileNetV2(MobileNetV2Encoder<R>),
     /// EfficientNet.
     EfficientNet(EfficientNetEncoder<R>),
+    /// The Mix Transformer of SegFormer.
+    Mit(MitEncoder<R>),
 }
 
 /// The methods of [`Encoder`], callable without knowing the type. (A module has none such.)
@@ -258,6 +267,7 @@ impl<const R: usize> AnyEncoder<R> {
             Self::Vgg(encoder) => encoder,
             Self::MobileNetV2(encoder) => encoder,
             Self::EfficientNet(encoder) => encoder,
+            Self::Mit(encoder) => encoder,
         }
     }
 
@@ -271,6 +281,7 @@ impl<const R: usize> AnyEncoder<R> {
             Self::Vgg(encoder) => EncoderConfig::Vgg(encoder.config.clone()),
             Self::MobileNetV2(encoder) => EncoderConfig::MobileNetV2(encoder.config.clone()),
             Self::EfficientNet(encoder) => EncoderConfig::EfficientNet(encoder.config.clone()),
+            Self::Mit(encoder) => EncoderConfig::Mit(encoder.config.clone()),
         }
     }
 }

@@ -6,6 +6,7 @@ mod densenet;
 mod efficientnet;
 mod inverted;
 mod inverted_block;
+mod mit;
 mod mobilenet;
 mod plain;
 mod resnet;
@@ -17,6 +18,7 @@ pub use densenet::{DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig}
 pub use efficientnet::{EfficientNetEncoder, EfficientNetEncoderConfig};
 pub use inverted::InvertedStage;
 pub use inverted_block::{InvertedBottleneck, InvertedResidual};
+pub use mit::{MitBlock, MitEncoder, MitEncoderConfig, MitStage, MixFeedForward};
 pub use mobilenet::{MobileNetV2Encoder, MobileNetV2EncoderConfig};
 pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
 pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual};

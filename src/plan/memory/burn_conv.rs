@@ -136,7 +136,7 @@ fn weight_gradient(x: &[usize], y: &[usize], taps: usize, groups: usize) -> u64 
 }
 
 /// The threads that share the work.
-fn threads() -> u64 {
+pub(super) fn threads() -> u64 {
     #[cfg(feature = "kernels")]
     return rayon::current_num_threads() as u64;
     #[cfg(not(feature = "kernels"))]

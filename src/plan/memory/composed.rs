@@ -1,5 +1,6 @@
 //! [`compose`]: the operations of Burn that a leaf is composed of.
 
+use super::attention::attention;
 use super::burn_conv::{self, Workspace};
 use super::burn_ops::Binary;
 use super::bytes_of_shape;
@@ -25,6 +26,7 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
             weighted(tape, node, input, y, workspace)
         }
         Op::Linear { .. } => weighted(tape, node, input, y, Workspace::default()),
+        Op::Attention { heads } => attention(tape, *heads, &node.inputs, inputs, y),
         Op::Norm(kind) => norm(tape, node, *kind, input),
         Op::Activation(activation) => tape.activation(activation, input),
         Op::Elementwise(op) => elementwise(tape, *op, inputs),

@@ -5,6 +5,7 @@
 //! [walks](walk) along the tape count what is held at once.
 
 mod activations;
+mod attention;
 mod burn_conv;
 mod burn_ops;
 mod composed;

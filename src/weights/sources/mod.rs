@@ -2,6 +2,9 @@
 
 pub(super) mod decoders;
 pub(super) mod encoders;
+mod rows;
+
+use rows::Rows;
 
 use super::{Names, WeightsFile};
 use crate::net::{
@@ -9,13 +12,7 @@ use crate::net::{
     SegmentationConfig, UnetDecoderConfig,
 };
 
-/// Rows of (path in the module, name in the file).
-type Table = &'static [(&'static str, &'static str)];
-
-/// The same, written by a program.
-type Rows = Vec<(String, String)>;
-
-const MONAI_BASIC_UNET: Table = &[
+const MONAI_BASIC_UNET: &[(&str, &str)] = &[
     ("encoder.stem.first.conv", "conv_0.conv_0.conv"),
     ("encoder.stem.first.norm", "conv_0.conv_0.adn.N"),
     ("encoder.stem.second.conv", "conv_0.conv_1.conv"),
@@ -77,6 +74,7 @@ fn inputs(file: &WeightsFile, name: &str) -> Option<usize> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Library {
     Torchvision,
+    Timm,
     /// segmentation_models.pytorch.
     Smp,
 }
@@ -85,7 +83,7 @@ impl Library {
     /// With what the names of an encoder begin.
     pub const fn prefix(self) -> &'static str {
         match self {
-            Self::Torchvision => "",
+            Self::Torchvision | Self::Timm => "",
             Self::Smp => "encoder.",
         }
     }
@@ -93,10 +91,21 @@ impl Library {
 
 /// The rows of an encoder within a network.
 fn encoder_rows(encoder: &EncoderConfig, library: Library) -> Option<Rows> {
-    let prefix = library.prefix();
-    let rows = encoders::rows(encoder, library)?.into_iter();
-    let row = |(path, name)| (format!("encoder.{path}"), format!("{prefix}{name}"));
-    Some(rows.map(row).collect())
+    let mut rows = Rows::new();
+    let part = encoders::source(encoder)?.rows(library)?;
+    rows.extend("encoder.", library.prefix(), part);
+    Some(rows)
+}
+
+/// The names of a library's classifier.
+fn classifier(config: &ClassifierConfig, library: Library) -> Option<Names> {
+    let source = encoders::source(&config.encoder)?;
+    let mut rows = encoder_rows(&config.encoder, library)?;
+    rows.push("head", source.head(library)?);
+    if let Some(norm) = source.head_norm(library) {
+        rows.push("norm", norm);
+    }
+    Some(rows.into_names())
 }
 
 impl Names {
@@ -112,10 +121,23 @@ impl Names {
     /// assert_eq!(names.external_name("head.weight").unwrap(), "fc.weight");
     /// ```
     pub fn torchvision(config: &ClassifierConfig) -> Option<Self> {
-        let head = encoders::head(&config.encoder)?;
-        let mut rows = encoder_rows(&config.encoder, Library::Torchvision)?;
-        rows.push(("head".into(), head.into()));
-        Some(Self::new(rows))
+        classifier(config, Library::Torchvision)
+    }
+
+    /// timm's classifier on this encoder, for [`Classifier`](crate::net::Classifier); `None` if it has none. Its ResNet
+    /// and DenseNet have torchvision's names.
+    ///
+    /// # Example
+    /// ```
+    /// use burn_skip::net::{ClassifierConfig, EfficientNetEncoderConfig, EncoderConfig};
+    /// use burn_skip::weights::Names;
+    ///
+    /// let encoder = EncoderConfig::EfficientNet(EfficientNetEncoderConfig::b0());
+    /// let names = Names::timm(&ClassifierConfig::new(encoder, 10)).unwrap();
+    /// assert_eq!(names.external_name("encoder.stem.conv.weight").unwrap(), "conv_stem.weight");
+    /// ```
+    pub fn timm(config: &ClassifierConfig) -> Option<Self> {
+        classifier(config, Library::Timm)
     }
 
     /// segmentation_models.pytorch's network of this encoder and this decoder, for
@@ -133,14 +155,12 @@ impl Names {
     /// ```
     pub fn smp(config: &SegmentationConfig) -> Option<Self> {
         let mut rows = encoder_rows(&config.encoder, Library::Smp)?;
-        rows.extend(encoders::center_rows(&config.encoder));
+        rows.extend("", "", encoders::source(&config.encoder)?.center_rows());
         let maps = config.encoder.feature_channels().len();
-        let decoder = decoders::rows(&config.decoder, maps).into_iter();
-        rows.extend(
-            decoder.map(|(path, name)| (format!("decoder.{path}"), format!("decoder.{name}"))),
-        );
-        rows.push(("head".into(), "segmentation_head.0".into()));
-        Some(Self::new(rows))
+        let decoder = decoders::rows(&config.decoder, maps);
+        rows.extend("decoder.", "decoder.", decoder);
+        rows.push("head", "segmentation_head.0");
+        Some(rows.into_names())
     }
 
     /// torchvision's `resnet18` to `resnet152`, and ResNeXt, for [`ResNet`](crate::net::ResNet).
