@@ -207,9 +207,8 @@ mod tests {
 
     #[test]
     fn the_kernel_grows_with_the_channels() {
-        let of = |channels| by_rule(channels);
-        assert_eq!([1, 16, 127, 128].map(of), [3, 3, 3, 5]);
-        assert_eq!([512, 2047, 2048, 1 << 20].map(of), [5, 5, 7, 11]);
+        assert_eq!([1, 16, 127, 128].map(by_rule), [3, 3, 3, 5]);
+        assert_eq!([512, 2047, 2048, 1 << 20].map(by_rule), [5, 5, 7, 11]);
     }
 
     #[test]
