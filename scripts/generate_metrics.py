@@ -2,7 +2,7 @@
 """Writes metrics.json: what segmentation-models-pytorch, MONAI and scipy compute of drawn masks.
 
     python scripts/generate_metrics.py --seed 1               # to tests/golden
-    python scripts/generate_metrics.py --seed 2 --out DIR     # GOLDEN_DIR=DIR cargo test --test metrics
+    python scripts/generate_metrics.py --seed 2 --out DIR     # GOLDEN_DIR=DIR cargo test --test all metrics
 
 Overlap counts and scores are SMP's, surface distances and panoptic counts MONAI's, distance transforms and connected
 components scipy's. Sizes are uneven, some regions are empty.

@@ -8,8 +8,8 @@ use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use burn_skip::plan::Plan;
 use burn_skip::{Layer, ShapeError, Trace};
 
-use crate::devices::devices;
-use crate::reference::Array;
+use super::devices::devices;
+use super::reference::Array;
 
 /// The law of a layer with any number of inputs.
 pub type ShapeLaw<M, const R: usize> = fn(&M, &[[usize; R]]) -> Result<[usize; R], ShapeError>;
@@ -393,7 +393,7 @@ impl<M: Module + Sync, const R: usize> Contract for Row<M, R> {
 
     fn moved_layers_are_trained(&self) {
         let module = (self.build)(&Device::flex().autodiff());
-        let device = crate::devices::another().autodiff();
+        let device = super::devices::another().autodiff();
         let module = module.to_device(&device);
         let x = inputs(&self.small_shapes(), &device, DType::F32);
         for (i, gradient) in pass(self, &module, x).to_params {
