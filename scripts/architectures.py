@@ -152,7 +152,7 @@ NETWORKS: dict[str, Network] = {
         smp.DeepLabV3Plus, "resnet18", "bn2.weight", decoder_aspp_dropout=0.0
     ),
     "smp_pan_resnet18": _smp(
-        smp.PAN, "resnet18", "bn2.weight", 1e-4, side=128, smallest=(128, 160)
+        smp.PAN, "resnet18", "bn2.weight", 1e-5, side=128, smallest=(128, 160)
     ),
     "smp_manet_resnet18": _smp(smp.MAnet, "resnet18", "bn2.weight"),
     "smp_unet_mobilenet_v2": _smp(smp.Unet, "mobilenet_v2", "conv.3.weight", 1e-5, side=128),
