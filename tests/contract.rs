@@ -9,6 +9,8 @@
 mod decoders;
 #[path = "support/devices.rs"]
 mod devices;
+#[path = "contract/merges.rs"]
+mod merges;
 #[path = "support/reference.rs"]
 mod reference;
 #[path = "support/row.rs"]
@@ -751,6 +753,7 @@ fn rows() -> Vec<Box<dyn Contract>> {
         fusions(),
         networks(),
         decoders::rows(),
+        merges::rows(),
     ];
     groups.into_iter().flatten().collect()
 }

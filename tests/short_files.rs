@@ -3,8 +3,10 @@
 use burn_skip::block::{ConvNormActConfig, ConvStyle, DoubleConvConfig};
 use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
 use burn_skip::down::DownConfig;
-use burn_skip::fuse::{AsppConfig, PyramidPoolingConfig};
-use burn_skip::neck::FpnConfig;
+use burn_skip::fuse::{
+    AsffConfig, AsppConfig, PreActivationConfig, PyramidPoolingConfig, WeightedSumConfig,
+};
+use burn_skip::neck::{BiFpnConfig, FpnConfig, HrFuseConfig, PaFpnConfig};
 use burn_skip::net::{
     ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip, DenseNetEncoderConfig, EncoderConfig,
     FpnDecoderConfig, LinknetDecoderConfig, NetConfig, PlainEncoderConfig, PspDecoderConfig,
@@ -49,6 +51,7 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(&NormConfig::instance(), r#"{"Instance": {}}"#);
     assert_short(&UpConfig::conv_transpose(), r#"{"ConvTranspose": {}}"#);
     assert_short(&UpConfig::pixel_shuffle(), r#"{"PixelShuffle": {}}"#);
+    assert_short(&UpConfig::carafe(), r#"{"Carafe": {}}"#);
     assert_short(&UpConfig::nearest(), r#"{"Resize": {"mode": "Nearest"}}"#);
     assert_short(&DownConfig::blur(), r#"{"Blur": {}}"#);
     assert_short(&SkipConcatConfig::new(), "{}");
@@ -84,11 +87,17 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(&DeepLabDecoderConfig::v3(), "{}");
     assert_short(&DeepLabSkip::default(), "{}");
     assert_short(&FpnConfig::new(256), "{}");
+    assert_short(&PaFpnConfig::new(256), "{}");
+    assert_short(&BiFpnConfig::new(64), r#"{"channels": 64}"#);
+    assert_short(&HrFuseConfig::new(), "{}");
     assert_short(&AsppConfig::new([4, 2]), r#"{"channels": [4, 2]}"#);
     assert_short(
         &PyramidPoolingConfig::new(4, 1),
         r#"{"channels": 4, "branch_channels": 1}"#,
     );
+    assert_short(&AsffConfig::new(2, 4), r#"{"maps": 2, "channels": 4}"#);
+    assert_short(&PreActivationConfig::new(), "{}");
+    assert_short(&WeightedSumConfig::new(2), r#"{"maps": 2}"#);
     assert_short(&LayerNormConfig::new(4), r#"{"channels": 4}"#);
     let resnet = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
     assert_short(
