@@ -30,6 +30,11 @@ pub(crate) const fn epsilon() -> f64 {
     1e-5
 }
 
+/// Added to the sum of the weights of a fast normalised fusion.
+pub(crate) const fn fusion_epsilon() -> f64 {
+    1e-4
+}
+
 /// The weight of new statistics in a batch norm.
 pub(crate) const fn momentum() -> f64 {
     0.1
@@ -59,9 +64,19 @@ pub(crate) const fn aspp_dropout() -> f64 {
     0.5
 }
 
+/// The channels that the weights of adaptively spatial feature fusion are computed from.
+pub(crate) const fn asff_channels() -> usize {
+    16
+}
+
 /// The dropout of channels in decoders.
 pub(crate) const fn decoder_dropout() -> f64 {
     0.2
+}
+
+/// How often the nodes of a BiFPN are repeated.
+pub(crate) const fn bifpn_repeats() -> usize {
+    3
 }
 
 /// The channels of a feature pyramid.
@@ -82,6 +97,19 @@ pub(crate) const fn bottleneck() -> usize {
 /// Convolutions with a bias beside their batch norm.
 pub(crate) fn biased_style() -> crate::layers::block::ConvStyle {
     crate::layers::block::ConvStyle::new().with_bias(true)
+}
+
+/// The numbers of CARAFE.
+pub(crate) mod carafe {
+    use crate::shape::PerAxis;
+
+    pub(crate) fn kernel_size() -> PerAxis {
+        5.into()
+    }
+
+    pub(crate) const fn compressed_channels() -> usize {
+        64
+    }
 }
 
 /// The numbers of activations.

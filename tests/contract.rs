@@ -11,6 +11,8 @@ mod decoders;
 mod devices;
 #[path = "contract/gates.rs"]
 mod gates;
+#[path = "contract/merges.rs"]
+mod merges;
 #[path = "support/reference.rs"]
 mod reference;
 #[path = "support/row.rs"]
@@ -754,6 +756,7 @@ fn rows() -> Vec<Box<dyn Contract>> {
         gates::rows(),
         networks(),
         decoders::rows(),
+        merges::rows(),
     ];
     groups.into_iter().flatten().collect()
 }

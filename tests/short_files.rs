@@ -5,9 +5,10 @@ use burn_skip::block::{ConvNormActConfig, ConvStyle, DoubleConvConfig};
 use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
 use burn_skip::down::DownConfig;
 use burn_skip::fuse::{
-    AsppConfig, FpaConfig, GauConfig, MfabConfig, PabConfig, PyramidPoolingConfig,
+    AsffConfig, AsppConfig, FpaConfig, GauConfig, MfabConfig, PabConfig, PreActivationConfig,
+    PyramidPoolingConfig, WeightedSumConfig,
 };
-use burn_skip::neck::FpnConfig;
+use burn_skip::neck::{BiFpnConfig, FpnConfig, HrFuseConfig, PaFpnConfig};
 use burn_skip::net::{
     ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip, DenseNetEncoderConfig, EncoderConfig,
     FpnDecoderConfig, LinknetDecoderConfig, ManetDecoderConfig, MitEncoderConfig, MitStage,
@@ -53,6 +54,7 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(&NormConfig::instance(), r#"{"Instance": {}}"#);
     assert_short(&UpConfig::conv_transpose(), r#"{"ConvTranspose": {}}"#);
     assert_short(&UpConfig::pixel_shuffle(), r#"{"PixelShuffle": {}}"#);
+    assert_short(&UpConfig::carafe(), r#"{"Carafe": {}}"#);
     assert_short(&UpConfig::nearest(), r#"{"Resize": {"mode": "Nearest"}}"#);
     assert_short(&DownConfig::blur(), r#"{"Blur": {}}"#);
     assert_short(&SkipConcatConfig::new(), "{}");
@@ -100,6 +102,9 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(&PanDecoderConfig::new(), "{}");
     assert_short(&ManetDecoderConfig::new(vec![8]), r#"{"widths": [8]}"#);
     assert_short(&FpnConfig::new(256), "{}");
+    assert_short(&PaFpnConfig::new(256), "{}");
+    assert_short(&BiFpnConfig::new(64), r#"{"channels": 64}"#);
+    assert_short(&HrFuseConfig::new(), "{}");
     assert_short(&AsppConfig::new([4, 2]), r#"{"channels": [4, 2]}"#);
     assert_short(
         &PyramidPoolingConfig::new(4, 1),
@@ -115,6 +120,9 @@ fn what_a_file_leaves_out_is_what_new_sets() {
         &MfabConfig::new(4, 3, 2),
         r#"{"deep_channels": 4, "skip_channels": 3, "out_channels": 2}"#,
     );
+    assert_short(&AsffConfig::new(2, 4), r#"{"maps": 2, "channels": 4}"#);
+    assert_short(&PreActivationConfig::new(), "{}");
+    assert_short(&WeightedSumConfig::new(2), r#"{"maps": 2}"#);
     assert_short(&LayerNormConfig::new(4), r#"{"channels": 4}"#);
     let resnet = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
     assert_short(

@@ -60,7 +60,7 @@ def draw_weights(draw: Draw, module: nn.Module) -> None:
         shape = tuple(tensor.shape)
         if tensor.dim() > 1:
             values = draw.normal(*shape) / np.sqrt(np.prod(shape[1:]))
-        elif leaf in ("weight", "running_var", "layer_scale"):
+        elif leaf in ("weight", "running_var", "layer_scale", "weights"):
             values = draw.uniform(0.5, 1.5, *shape)
         else:
             values = draw.uniform(-0.3, 0.3, *shape)

@@ -158,10 +158,12 @@ def skip_add(
     shortcut: str = "Conv",
     norm: Config | None = None,
     activation: Any = "Relu",
-    layer_scale: float | None = None,
+    layer_scale: float | Config | None = None,
+    pre_activation: Config | None = None,
 ) -> Config:
     """`SkipAddConfig`"""
-    return {
+    before = {} if pre_activation is None else {"pre_activation": pre_activation}
+    return before | {
         "channels": channels,
         "stride": stride,
         "shortcut": shortcut,
@@ -171,6 +173,55 @@ def skip_add(
         "drop_path": 0.0,
         "zero_init_last_norm": False,
     }
+
+
+def weighted_sum(maps: int, channels: int | None, weighting: Any) -> Config:
+    """`WeightedSumConfig`"""
+    return {"maps": maps, "channels": channels, "weighting": weighting}
+
+
+def asff(maps: int, channels: int, hidden: int, fit: Any, target: Any, style: Config) -> Config:
+    """`AsffConfig`"""
+    return {
+        "maps": maps,
+        "channels": channels,
+        "hidden_channels": hidden,
+        "fit": fit,
+        "target": target,
+        "style": style,
+    }
+
+
+def pafpn(channels: int, lateral: Config, style: Config, extra: str | None) -> Config:
+    """`PaFpnConfig`"""
+    pyramid = {
+        "channels": channels,
+        "resize": "Nearest",
+        "merge": "Add",
+        "lateral": lateral,
+        "output": style,
+        "extra": extra,
+    }
+    return {"pyramid": pyramid, "style": style}
+
+
+def bifpn(channels: int, repeats: int, extra: int, style: Config, weighting: Any) -> Config:
+    """`BiFpnConfig`"""
+    return {
+        "channels": channels,
+        "repeats": repeats,
+        "extra": extra,
+        "nodes": None,
+        "weighting": weighting,
+        "activation": "Silu",
+        "style": style,
+        "pool": pool("Max", 3, 2, explicit(1)),
+    }
+
+
+def hr_fuse(norm: Config | None, resize: Any) -> Config:
+    """`HrFuseConfig`"""
+    return {"norm": norm, "activation": "Relu", "resize": resize}
 
 
 def skip_concat(fit: Any = "Exact", target: Any = "Deep", order: str = "DeepFirst") -> Config:
@@ -194,6 +245,19 @@ def up_conv_transpose(
 def up_pixel_shuffle(scale: PerAxis = 2, blur: bool = False, order: str = "ChannelMajor") -> Config:
     """`UpConfig::PixelShuffle`"""
     return {"PixelShuffle": {"scale": scale, "blur": blur, "order": order}}
+
+
+def up_carafe(
+    scale: PerAxis, kernel_size: PerAxis, encoder_kernel_size: PerAxis, compressed_channels: int
+) -> Config:
+    """`UpConfig::Carafe`"""
+    fields = {
+        "scale": scale,
+        "kernel_size": kernel_size,
+        "encoder_kernel_size": encoder_kernel_size,
+        "compressed_channels": compressed_channels,
+    }
+    return {"Carafe": fields}
 
 
 def upsample_concat(

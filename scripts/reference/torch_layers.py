@@ -1,5 +1,6 @@
 """PyTorch modules built from the crate's configurations; their keys are the crate's paths."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -189,6 +190,10 @@ class Up(nn.Module):
             )
             return
         self.scale = each(self.options["scale"], rank)
+        if self.kind == "Carafe":
+            self.layer = Carafe(self.options, inputs, rank)
+            self.out_channels = inputs
+            return
         if self.kind == "PixelShuffle":
             self.layer = CONV[rank](inputs, wanted * math.prod(self.scale), 1)
         elif self.options["project"]:
@@ -219,12 +224,43 @@ class Up(nn.Module):
         target = self.natural(x.shape[2:]) if target is None else target
         if self.kind == "ConvTranspose":
             return self.layer(x, target)
+        if self.kind == "Carafe":
+            return self.layer(x)
         if self.layer is not None:
             x = self.layer(x)
         if self.kind == "Resize":
             return resize(x, target, self.options["mode"])
         x = pixel_shuffle(x, self.options["scale"], self.options["order"])
         return blur(x) if self.options["blur"] else x
+
+
+class Carafe(nn.Module):
+    """`Carafe`: mmcv's `CARAFEPack` with one group, by its formula"""
+
+    def __init__(self, options: dict[str, Any], channels: int, rank: int) -> None:
+        super().__init__()
+        self.scale = each(options["scale"], rank)
+        self.kernel = each(options["kernel_size"], rank)
+        compressed = options["compressed_channels"]
+        encoded = math.prod(self.kernel) * math.prod(self.scale)
+        encoder = each(options["encoder_kernel_size"], rank)
+        self.compress = CONV[rank](channels, compressed, 1)
+        self.encode = CONV[rank](compressed, encoded, encoder, padding="same")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Sums the neighbours of the old position, by the softmax of what is computed for each."""
+        logits = self.encode(self.compress(x))
+        weights = pixel_shuffle(logits, list(self.scale), "ChannelMajor").softmax(dim=1)
+        padded = pad(x, [(size // 2, size // 2) for size in self.kernel])
+        y = torch.zeros(())
+        for n, offsets in enumerate(itertools.product(*map(range, self.kernel))):
+            shifted = padded
+            both = zip(offsets, self.scale, strict=True)
+            for axis, (offset, scale) in enumerate(both, start=2):
+                shifted = shifted.narrow(axis, offset, x.shape[axis])
+                shifted = shifted.repeat_interleave(scale, dim=axis)
+            y = y + shifted * weights[:, n : n + 1]
+        return y
 
 
 class AttentionGate(nn.Module):
@@ -296,20 +332,57 @@ class SkipAdd(nn.Module):
         self.block = Block(block, rank)
         inputs, outputs = config["channels"]
         stride = each(config["stride"], rank)
+        self.pre_activation: nn.Module = nn.Identity()
+        if config.get("pre_activation") is not None:
+            self.pre_activation = PreActivation(config["pre_activation"], inputs, rank)
         self.shortcut: nn.Module = nn.Identity()
+        self.is_projected = False
         if inputs != outputs or max(stride) > 1:
-            self.shortcut = projection(config, stride, rank)
+            self.is_projected = config["shortcut"] != "Pad"
+            self.shortcut = (
+                projection(config, stride, rank)
+                if self.is_projected
+                else ZeroChannels(outputs - inputs, stride)
+            )
         self.layer_scale = None
         if config["layer_scale"] is not None:
-            self.layer_scale = nn.Parameter(torch.ones(outputs))
+            is_scalar = isinstance(config["layer_scale"], dict)
+            self.layer_scale = nn.Parameter(torch.ones(1 if is_scalar else outputs))
         self.activation = activation(config["activation"])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The block, beside its shortcut."""
-        y = self.block(x)
+        before = self.pre_activation(x)
+        y = self.block(before)
         if self.layer_scale is not None:
             y = y * self.layer_scale.view(-1, *[1] * (x.dim() - 2))
-        return self.activation(y + self.shortcut(x))
+        return self.activation(y + self.shortcut(before if self.is_projected else x))
+
+
+class PreActivation(nn.Module):
+    """`PreActivation`"""
+
+    def __init__(self, config: dict[str, Any], channels: int, rank: int) -> None:
+        super().__init__()
+        self.norm = norm(config["norm"], channels, rank)
+        self.activation = activation(config["activation"])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The norm, and the activation."""
+        return self.activation(x if self.norm is None else self.norm(x))
+
+
+class ZeroChannels(nn.Module):
+    """`Shortcut::Pad`: the positions that the stride meets, and channels of zeros behind the others"""
+
+    def __init__(self, channels: int, stride: Sequence[int]) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Leaves positions out, and appends channels."""
+        x = x[(..., *(slice(None, None, step) for step in self.stride))]
+        return nn.functional.pad(x, [0, 0] * len(self.stride) + [0, self.channels])
 
 
 def projection(config: dict[str, Any], stride: PerAxis, rank: int) -> nn.Module:
@@ -322,7 +395,11 @@ def projection(config: dict[str, Any], stride: PerAxis, rank: int) -> nn.Module:
     pointwise = configs.conv_norm_act(
         config["channels"],
         1,
-        configs.style(norm=config["norm"], activation=None),
+        configs.style(
+            norm=config["norm"],
+            activation=None,
+            bias=None if config.get("pre_activation") is None else False,
+        ),
         stride=1 if pooled else list(stride),
     )
     return nn.Sequential(pool, ConvNormAct(pointwise, rank))

@@ -1,6 +1,7 @@
 //! Fusions: layers that merge feature maps of different shapes.
 
 mod align;
+mod asff;
 mod aspp;
 mod branch;
 mod direct_sum;
@@ -18,7 +19,9 @@ mod pyramid_pooling;
 mod skip_add;
 mod skip_concat;
 mod upsample_concat;
+mod weighted_sum;
 
+pub use asff::{Asff, AsffConfig};
 pub use aspp::{Aspp, AsppConfig};
 pub use branch::{Branch, BranchConfig, BranchGate};
 pub use direct_sum::DirectSum;
@@ -29,6 +32,9 @@ pub use gau::{Gau, GauConfig};
 pub use mfab::{Mfab, MfabConfig};
 pub use pab::{Pab, PabConfig};
 pub use pyramid_pooling::{PyramidPooling, PyramidPoolingConfig};
-pub use skip_add::{Shortcut, SkipAdd, SkipAddConfig};
+pub use skip_add::{
+    LayerScale, PreActivation, PreActivationConfig, Shortcut, SkipAdd, SkipAddConfig,
+};
 pub use skip_concat::{SkipConcat, SkipConcatConfig};
 pub use upsample_concat::{UpsampleConcat, UpsampleConcatConfig};
+pub use weighted_sum::{WeightedSum, WeightedSumConfig, Weighting};

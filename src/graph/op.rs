@@ -81,6 +81,17 @@ pub enum Op {
         /// By how much each spatial axis shrinks.
         scale: Vec<usize>,
     },
+    /// Each position becomes weighted sums of its neighbourhood: the second map holds a weight for each neighbour and
+    /// sum, and the sums of a channel are channels.
+    Reassemble {
+        /// The size of the neighbourhood on each spatial axis.
+        kernel_size: Vec<usize>,
+    },
+    /// Channels become positive numbers that sum to one at each position.
+    Softmax {
+        /// How many channels sum to one; there may be several sums, side by side.
+        channels: usize,
+    },
     /// A concatenation.
     Concat {
         /// The axis along which the maps are joined.
@@ -90,7 +101,9 @@ pub enum Op {
     },
     /// Maps of one shape become one, value by value.
     Elementwise(Elementwise),
-    /// A factor for each channel.
+    /// Maps of one shape become their sum, each times learned weights: one, or one for each channel.
+    WeightedSum,
+    /// A factor for each channel, or one for all.
     Scale,
     /// Values are dropped in training.
     Dropout,
@@ -98,7 +111,7 @@ pub enum Op {
     ChannelDropout,
     /// Whole samples are dropped in training.
     DropPath,
-    /// Positions are added around the map.
+    /// Positions are added around the map, or channels behind its channels.
     Pad(PadMode),
     /// Positions are cut off.
     Slice,

@@ -438,9 +438,18 @@ impl Planner {
         maps: &[&Map<R>],
         output: Result<[usize; R], ShapeError>,
     ) -> Result<Map<R>, ShapeError> {
-        let merged = self.leaf(label, maps, || {
-            Ok(Record::new(op, output?).on_grid(merged_grid(maps)))
-        })?;
+        self.merge_recorded(label, names, maps, || Ok(Record::new(op, output?)))
+    }
+
+    /// As [`merge`](Self::merge), of a merge with parameters.
+    pub(crate) fn merge_recorded<const R: usize>(
+        &mut self,
+        label: &str,
+        names: &[&str],
+        maps: &[&Map<R>],
+        record: impl FnOnce() -> Result<Record<R>, ShapeError>,
+    ) -> Result<Map<R>, ShapeError> {
+        let merged = self.leaf(label, maps, || Ok(record()?.on_grid(merged_grid(maps))))?;
         if let Mode::Record { open, .. } = &mut self.mode {
             let merge = open.last_mut().and_then(|node| node.children.last_mut());
             let others = maps.iter().zip(names).skip(1);

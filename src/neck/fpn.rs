@@ -1,52 +1,24 @@
 //! [`Fpn`]: the feature pyramid network.
 
-use alloc::{format, vec, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::Neck;
+use super::{ExtraLevels, Neck};
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::Merge;
-use crate::graph::window::Padding;
 use crate::graph::{Map, Planner, check_maps};
-use crate::layers::activation::ActivationConfig;
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::layer::Layer;
-use crate::layers::pool::{PoolConfig, PoolKind};
 use crate::layers::resize::ResizeMode;
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect, spatial};
 
 const NAME: &str = "Fpn";
-
-/// Maps below the coarsest, each of half the size of the one before it.
-///
-/// # Example
-/// ```
-/// use burn_skip::neck::{ExtraLevels, FpnConfig};
-///
-/// let maps = [[1, 8, 17, 11], [1, 32, 9, 6]];
-/// let config = FpnConfig::new(16).with_extra(ExtraLevels::OfInput);
-/// let shapes = config.output_shapes(&maps).unwrap();
-/// assert_eq!(shapes[2..], [[1, 16, 5, 3], [1, 16, 3, 2]]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum ExtraLevels {
-    /// Every second position of the coarsest output, for the anchors of Faster R-CNN; torchvision's
-    /// `LastLevelMaxPool`.
-    MaxPool,
-    /// Two: a 3x3 convolution with stride 2 of the coarsest input, and one of that after ReLU (RetinaNet,
-    /// arXiv:1708.02002); torchvision's `LastLevelP6P7` where it reads the input.
-    OfInput,
-    /// The same of the coarsest output (FCOS, arXiv:1904.01355).
-    OfOutput,
-}
 
 /// Configuration of [`Fpn`]. The channels of the maps come from the encoder.
 ///
@@ -118,6 +90,11 @@ impl FpnConfig {
         }
     }
 
+    /// A pyramid of as many channels as a file has that does not say how many.
+    pub(super) fn default_pyramid() -> Self {
+        Self::new(crate::defaults::pyramid_channels())
+    }
+
     fn lateral(&self, channels: usize) -> ConvNormActConfig {
         ConvNormActConfig::new([channels, self.channels], 1).with_style(self.lateral.clone())
     }
@@ -125,21 +102,6 @@ impl FpnConfig {
     fn output(&self) -> Option<ConvNormActConfig> {
         let style = self.output.clone()?;
         Some(ConvNormActConfig::new([self.channels; 2], 3).with_style(style))
-    }
-
-    /// The convolutions of the extra levels, for a coarsest input of `channels` channels.
-    fn extra(&self, channels: usize) -> Vec<ConvNormActConfig> {
-        let first = match self.extra {
-            None | Some(ExtraLevels::MaxPool) => return Vec::new(),
-            Some(ExtraLevels::OfInput) => channels,
-            Some(ExtraLevels::OfOutput) => self.channels,
-        };
-        let conv = |channels| {
-            ConvNormActConfig::new([channels, self.channels], 3)
-                .with_style(ConvStyle::bare().with_padding(Padding::explicit(1)))
-                .with_stride(2)
-        };
-        vec![conv(first), conv(self.channels)]
     }
 
     /// Checks the options for maps of rank `R` with `channels` channels, the finest first.
@@ -227,29 +189,10 @@ impl FpnConfig {
             outputs.push(output);
         }
         let coarsest = [&maps[maps.len() - 1], &outputs[outputs.len() - 1]].map(Map::clone);
-        outputs.extend(self.trace_extra(planner, coarsest)?);
+        if let Some(extra) = self.extra {
+            outputs.extend(extra.trace(planner, self.channels, coarsest)?);
+        }
         Ok(outputs)
-    }
-
-    /// Records the extra levels, below the coarsest input and output.
-    fn trace_extra<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        [input, output]: [Map<R>; 2],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let from = match self.extra {
-            None => return Ok(Vec::new()),
-            Some(ExtraLevels::MaxPool) => {
-                return Ok(vec![every_second().trace(planner.at(""), &output)?]);
-            }
-            Some(ExtraLevels::OfInput) => &input,
-            Some(ExtraLevels::OfOutput) => &output,
-        };
-        let convs = self.extra(input.shape[1]);
-        let first = convs[0].trace(planner.at("extra.0"), from)?;
-        let active = ActivationConfig::Relu.trace(planner.at(""), &first)?;
-        let second = convs[1].trace(planner.at("extra.1"), &active)?;
-        Ok(vec![first, second])
     }
 
     /// Builds the neck for maps with `channels` channels, the finest first.
@@ -263,22 +206,22 @@ impl FpnConfig {
             let convs = channels.iter().map(|_| conv.init(device));
             convs.collect()
         });
-        let extra = self.extra(channels[channels.len() - 1]);
+        let coarsest = channels[channels.len() - 1];
+        let extra = self.extra.map(|extra| extra.convs(coarsest, self.channels));
         Fpn {
             laterals: laterals
                 .map(|&channels| self.lateral(channels).init(device))
                 .collect(),
             outputs: outputs.unwrap_or_default(),
-            extra: extra.iter().map(|conv| conv.init(device)).collect(),
+            extra: extra
+                .iter()
+                .flatten()
+                .map(|conv| conv.init(device))
+                .collect(),
             config: self.clone(),
             channels: channels.to_vec(),
         }
     }
-}
-
-/// A max pool that takes every second position.
-fn every_second() -> PoolConfig {
-    PoolConfig::new(PoolKind::Max, 1).with_stride(2)
 }
 
 /// The feature pyramid network (arXiv:1612.03144): each map is projected to one number of channels and added to the
@@ -335,29 +278,14 @@ impl<const R: usize> Fpn<R> {
             ref merge => merge.forward(vec![deep, lateral.forward(map)]),
         }
     }
-
-    fn extra(&self, input: Option<Tensor<R>>, output: &Tensor<R>) -> Vec<Tensor<R>> {
-        let from = match self.config.extra {
-            None => return Vec::new(),
-            Some(ExtraLevels::MaxPool) => {
-                return vec![every_second().init().forward(output.clone())];
-            }
-            Some(ExtraLevels::OfInput | ExtraLevels::OfOutput) => {
-                input.unwrap_or_else(|| output.clone())
-            }
-        };
-        let first = self.extra[0].forward(from);
-        let second = self.extra[1].forward(relu(first.clone()));
-        vec![first, second]
-    }
 }
 
 impl<const R: usize> Neck<R> for Fpn<R> {
     fn forward(&self, maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shapes(&shapes));
-        let reads_input = self.config.extra == Some(ExtraLevels::OfInput);
-        let coarsest = maps.last().filter(|_| reads_input).cloned();
+        let extra = self.config.extra;
+        let coarsest = extra.and_then(|extra| extra.input_of(&maps));
         let mut levels: Vec<Tensor<R>> = Vec::with_capacity(maps.len());
         for (index, map) in maps.into_iter().enumerate().rev() {
             let level = self.level(index, map, levels.last());
@@ -371,8 +299,10 @@ impl<const R: usize> Neck<R> for Fpn<R> {
                 both.map(|(conv, level)| conv.forward(level)).collect()
             }
         };
-        let extra = self.extra(coarsest, &outputs[outputs.len() - 1]);
-        outputs.extend(extra);
+        if let Some(extra) = extra {
+            let output = &outputs[outputs.len() - 1];
+            outputs.extend(extra.forward(&self.extra, coarsest, output));
+        }
         outputs
     }
 
@@ -388,7 +318,7 @@ impl<const R: usize> Neck<R> for Fpn<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use alloc::{string::ToString, vec};
 
     #[test]
     fn values() {

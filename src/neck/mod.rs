@@ -1,8 +1,16 @@
 //! Necks: pyramids of feature maps, n maps in and as many or more out.
 
+mod bifpn;
+mod extra;
 mod fpn;
+mod hr_fuse;
+mod pafpn;
 
-pub use fpn::{ExtraLevels, Fpn, FpnConfig};
+pub use bifpn::{BiFpn, BiFpnConfig, BiFpnNode, PyramidNode};
+pub use extra::ExtraLevels;
+pub use fpn::{Fpn, FpnConfig};
+pub use hr_fuse::{HrFuse, HrFuseConfig};
+pub use pafpn::{PaFpn, PaFpnConfig};
 
 use alloc::vec::Vec;
 

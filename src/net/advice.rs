@@ -94,6 +94,7 @@ fn up_name(up: &UpConfig) -> &'static str {
         },
         UpConfig::ConvTranspose { .. } => "transposed convolution",
         UpConfig::PixelShuffle { .. } => "pixel shuffle",
+        UpConfig::Carafe { .. } => "CARAFE",
     }
 }
 

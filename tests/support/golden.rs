@@ -7,8 +7,10 @@ use burn_skip::block::ConvNormActConfig;
 use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
 use burn_skip::down::DownConfig;
 use burn_skip::fit::Fit;
+use burn_skip::fuse::{AsffConfig, WeightedSumConfig};
 use burn_skip::gate::GateConfig;
 use burn_skip::merge::Merge;
+use burn_skip::neck::{BiFpnConfig, HrFuseConfig, PaFpnConfig};
 use burn_skip::norm::NormConfig;
 use burn_skip::pool::PoolConfig;
 use burn_skip::resize::ResizeMode;
@@ -54,6 +56,20 @@ pub enum LayerCase {
     },
     Pool(PoolConfig),
     Merge(Merge),
+    WeightedSum(WeightedSumConfig),
+    Asff(AsffConfig),
+    PaFpn {
+        config: PaFpnConfig,
+        channels: Vec<usize>,
+    },
+    BiFpn {
+        config: BiFpnConfig,
+        channels: Vec<usize>,
+    },
+    HrFuse {
+        config: HrFuseConfig,
+        channels: Vec<usize>,
+    },
     Conv(ConvConfig),
     ConvTranspose {
         config: ConvTransposeConfig,

@@ -7,6 +7,7 @@ use burn::nn::Identity;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use burn_skip::block::ConvNormAct;
 use burn_skip::gate::Gate;
+use burn_skip::neck::Neck;
 use burn_skip::resize::resize;
 use burn_skip::weights::{Names, WeightsFile};
 use burn_skip::{FlattenPadReshape, Layer, SkipAdd, SkipConcat, UpsampleConcat};
@@ -69,6 +70,21 @@ impl<'a, const R: usize> Run<'a, R> {
             }
             LayerCase::Pool(config) => self.check_layer(config.init()),
             LayerCase::Merge(merge) => self.check(Identity::new(), |_, x| merge.forward(x)),
+            LayerCase::WeightedSum(config) => {
+                self.check(config.init(device), |sum, x| sum.forward(x))
+            }
+            LayerCase::Asff(config) => {
+                self.check(config.init::<R>(device), |fuse, x| fuse.forward(x))
+            }
+            LayerCase::PaFpn { config, channels } => {
+                self.check_neck(config.init::<R>(channels, device))
+            }
+            LayerCase::BiFpn { config, channels } => {
+                self.check_neck(config.init::<R>(channels, device))
+            }
+            LayerCase::HrFuse { config, channels } => {
+                self.check_neck(config.init::<R>(channels, device))
+            }
             LayerCase::Conv(config) => self.check_layer(config.init::<R>(device)),
             LayerCase::ConvTranspose { config, size } => {
                 self.check_one(config.init::<R>(device), |layer, x| match size {
@@ -128,6 +144,18 @@ impl<'a, const R: usize> Run<'a, R> {
 
     fn check_layer<L: Layer<R>>(&self, layer: L) -> Result<(), String> {
         self.check_one(layer, |layer, x| layer.forward(x))
+    }
+
+    /// The values of all maps, as a map of one row.
+    fn check_neck<N: Neck<R>>(&self, neck: N) -> Result<(), String> {
+        self.check(neck, |neck, x| {
+            let rows = neck.forward(x).into_iter().map(|map| {
+                let mut row = [1; R];
+                row[R - 1] = map.dims().iter().product();
+                map.reshape(row)
+            });
+            Tensor::cat(rows.collect(), R - 1)
+        })
     }
 
     fn check_one<M: Module>(

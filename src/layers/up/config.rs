@@ -6,6 +6,7 @@ use burn::config::Config;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::carafe::Reassembly;
 use super::shuffle::{icnr, trace_blur, trace_shuffle};
 use super::{NAME, Up, UpLayer};
 use crate::graph::{Map, Planner};
@@ -70,6 +71,22 @@ pub enum UpConfig {
         #[serde(default)]
         order: BlockOrder,
     },
+    /// By content-aware reassembly (CARAFE, arXiv:1905.02188): each new position is a weighted sum of the neighbourhood
+    /// of the old one, with [weights](super::Carafe) computed of the map. It keeps the channels.
+    Carafe {
+        /// The scale.
+        #[serde(default = "crate::defaults::two")]
+        scale: PerAxis,
+        /// The size of the neighbourhood, an odd number. Default: 5.
+        #[serde(default = "crate::defaults::carafe::kernel_size")]
+        kernel_size: PerAxis,
+        /// The size of the kernel that computes the weights. Default: 3.
+        #[serde(default = "crate::defaults::three")]
+        encoder_kernel_size: PerAxis,
+        /// The channels that the weights are computed from. Default: 64.
+        #[serde(default = "crate::defaults::carafe::compressed_channels")]
+        compressed_channels: usize,
+    },
 }
 
 impl Config for UpConfig {}
@@ -125,11 +142,21 @@ impl UpConfig {
         }
     }
 
+    /// Content-aware reassembly by 2, of 5x5 neighbours, as mmcv's `CARAFEPack`.
+    pub fn carafe() -> Self {
+        Self::Carafe {
+            scale: 2.into(),
+            kernel_size: crate::defaults::carafe::kernel_size(),
+            encoder_kernel_size: 3.into(),
+            compressed_channels: crate::defaults::carafe::compressed_channels(),
+        }
+    }
+
     /// The channels after the enlargement of a map with `input` channels, when `wanted` are asked
-    /// for: all but a resize without projection give what is wanted.
+    /// for: all but a resize without projection and CARAFE give what is wanted.
     pub const fn out_channels(&self, input: usize, wanted: usize) -> usize {
         match self {
-            Self::Resize { project: false, .. } => input,
+            Self::Resize { project: false, .. } | Self::Carafe { .. } => input,
             _ => wanted,
         }
     }
@@ -137,7 +164,9 @@ impl UpConfig {
     /// The scale when no size is asked for.
     pub(super) fn scale<const R: usize>(&self) -> Result<Vec<usize>, ShapeError> {
         let (what, scale) = match self {
-            Self::Resize { scale, .. } | Self::PixelShuffle { scale, .. } => ("scale", scale),
+            Self::Resize { scale, .. }
+            | Self::PixelShuffle { scale, .. }
+            | Self::Carafe { scale, .. } => ("scale", scale),
             Self::ConvTranspose { stride, .. } => ("stride", stride),
         };
         scale.resolve_positive(R, NAME, what)
@@ -155,6 +184,31 @@ impl UpConfig {
         };
         let config = ConvTransposeConfig::new(channels, kernel_size.clone(), stride.clone());
         Some(config.with_padding(*padding))
+    }
+
+    /// The numbers of the reassembly of maps with `channels` channels, if it is one.
+    pub(super) fn reassembly<const R: usize>(
+        &self,
+        channels: usize,
+    ) -> Result<Option<Reassembly>, ShapeError> {
+        let Self::Carafe {
+            kernel_size,
+            encoder_kernel_size,
+            compressed_channels,
+            ..
+        } = self
+        else {
+            return Ok(None);
+        };
+        let encoder = encoder_kernel_size.resolve_positive(R, NAME, "encoder_kernel_size")?;
+        let reassembly = Reassembly {
+            channels,
+            compressed: *compressed_channels,
+            kernel_size: kernel_size.resolve_positive(R, NAME, "kernel_size")?,
+            encoder_kernel_size: encoder,
+            scale: self.scale::<R>()?,
+        };
+        reassembly.check().map(|()| Some(reassembly))
     }
 
     /// The size of the output when no other is wanted.
@@ -175,6 +229,7 @@ impl UpConfig {
             Self::ConvTranspose { kernel_size, .. } => kernel_size
                 .resolve_positive(R, NAME, "kernel_size")
                 .map(|_| ()),
+            Self::Carafe { .. } => self.reassembly::<R>(1).map(|_| ()),
             Self::Resize { .. } | Self::PixelShuffle { .. } => Ok(()),
         }
     }
@@ -196,17 +251,23 @@ impl UpConfig {
             let channels = wanted.saturating_mul(cell);
             check_not_huge(NAME, "the channels before the pixel shuffle", channels)?;
         }
-        Ok(())
+        self.reassembly::<R>(input).map(|_| ())
     }
 
     /// Refuses channels that are asked for by name and that this enlargement does not give.
     pub(crate) fn check_asked(&self, input: usize, asked: Option<usize>) -> Result<(), ShapeError> {
         match asked {
-            Some(asked) if self.out_channels(input, asked) != asked => Err(ShapeError::new(
-                NAME,
-                format!("up_channels are {asked}, and a resize without projection keeps {input}"),
-                "Set project of UpConfig::Resize, or leave up_channels out",
-            )),
+            Some(asked) if self.out_channels(input, asked) != asked => {
+                let (what, remedy) = match self {
+                    Self::Carafe { .. } => ("CARAFE", "Leave up_channels out"),
+                    _ => (
+                        "a resize without projection",
+                        "Set project of UpConfig::Resize, or leave up_channels out",
+                    ),
+                };
+                let problem = format!("up_channels are {asked}, and {what} keeps {input}");
+                Err(ShapeError::new(NAME, problem, remedy))
+            }
             _ => Ok(()),
         }
     }
@@ -304,12 +365,17 @@ impl UpConfig {
                     let cell = scale.iter().copied().fold(output, usize::saturating_mul);
                     let x =
                         ConvConfig::new([channels[0], cell], 1).trace(planner.at("layer"), x)?;
-                    let y = trace_shuffle(planner.at(""), &x, output, &target, scale)?;
+                    let what = "a pixel shuffle";
+                    let y = trace_shuffle(planner.at(""), what, &x, output, &target, scale)?;
                     match blur {
                         true => trace_blur(planner.at(""), &y),
                         false => Ok(y),
                     }
                 }
+                Self::Carafe { .. } => match self.reassembly::<R>(channels[0])? {
+                    Some(reassembly) => reassembly.trace(planner, x, &target),
+                    None => unreachable!("it is one"),
+                },
             }
         })
     }
@@ -332,6 +398,10 @@ impl UpConfig {
             (Self::Resize { project, .. }, _) => {
                 UpLayer::Project(project.then(|| ConvConfig::new([input, wanted], 1).init(device)))
             }
+            (Self::Carafe { .. }, _) => match expect(self.reassembly::<R>(input)) {
+                Some(reassembly) => UpLayer::Carafe(reassembly.init(device)),
+                None => unreachable!("it is one"),
+            },
             (Self::ConvTranspose { .. }, None) => unreachable!("it has a transposed convolution"),
         };
         Up {

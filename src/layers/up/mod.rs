@@ -1,8 +1,10 @@
 //! [`Up`]: enlarge a map with a layer, to a scale or to the size of another map.
 
+mod carafe;
 mod config;
 mod shuffle;
 
+pub use carafe::Carafe;
 pub use config::UpConfig;
 
 use burn::module::{Content, Module, ModuleDisplay};
@@ -38,10 +40,13 @@ pub enum UpLayer<const R: usize = 4> {
     Project(Option<Conv<R>>),
     /// The transposed convolution.
     Transpose(ConvTranspose<R>),
+    /// The convolutions of a content-aware reassembly.
+    Carafe(Carafe<R>),
 }
 
 /// Enlarges a map: [by interpolation](UpConfig::Resize), [by a transposed
-/// convolution](UpConfig::ConvTranspose) or [by a pixel shuffle](UpConfig::PixelShuffle).
+/// convolution](UpConfig::ConvTranspose), [by a pixel shuffle](UpConfig::PixelShuffle) or [by content-aware
+/// reassembly](UpConfig::Carafe).
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
@@ -104,6 +109,12 @@ impl<const R: usize> Up<R> {
         expect(self.output_shape_to(x.dims(), target));
         let conv = match &self.layer {
             UpLayer::Transpose(transpose) => return transpose.forward_to(x, target),
+            UpLayer::Carafe(carafe) => {
+                return match expect(self.config.reassembly::<R>(x.dims()[1])) {
+                    Some(reassembly) => carafe.forward(x, &reassembly),
+                    None => unreachable!("it is built with UpConfig::Carafe"),
+                };
+            }
             UpLayer::Project(conv) => conv,
         };
         let x = conv.forward(x);
@@ -118,6 +129,7 @@ impl<const R: usize> Up<R> {
                 if *smooth { blur(x) } else { x }
             }
             UpConfig::ConvTranspose { .. } => unreachable!("it is built with UpLayer::Transpose"),
+            UpConfig::Carafe { .. } => unreachable!("it is built with UpLayer::Carafe"),
         }
     }
 }
@@ -141,6 +153,7 @@ impl<const R: usize> ModuleDisplay for Up<R> {
         match &self.layer {
             UpLayer::Project(conv) => content.add("projection", conv).optional(),
             UpLayer::Transpose(transpose) => content.add("transpose", transpose).optional(),
+            UpLayer::Carafe(carafe) => content.add("carafe", carafe).optional(),
         }
     }
 }

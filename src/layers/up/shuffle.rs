@@ -35,9 +35,11 @@ pub(super) fn icnr<const R: usize>(
     config.with_parameters(weight, Some(bias))
 }
 
-/// Records a pixel shuffle to `channels` channels, which can reach no other size than its scale gives.
+/// Records a pixel shuffle to `channels` channels, which can reach no other size than its scale gives; `what` is what
+/// the enlargement is called.
 pub(super) fn trace_shuffle<const R: usize>(
     planner: &mut Planner,
+    what: &str,
     x: &Map<R>,
     channels: usize,
     target: &[usize],
@@ -51,7 +53,7 @@ pub(super) fn trace_shuffle<const R: usize>(
             return Err(ShapeError::new(
                 NAME,
                 format!(
-                    "a pixel shuffle takes {} {} to {}, and {} is wanted",
+                    "{what} takes {} {} to {}, and {} is wanted",
                     axis_name(2 + n, R),
                     x.shape[2 + n],
                     natural[n],

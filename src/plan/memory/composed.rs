@@ -1,5 +1,7 @@
 //! [`compose`]: the operations of Burn that a leaf is composed of.
 
+use alloc::vec::Vec;
+
 use super::attention::attention;
 use super::burn_conv::{self, Workspace};
 use super::burn_ops::Binary;
@@ -30,6 +32,7 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
         Op::Norm(kind) => norm(tape, node, *kind, input),
         Op::Activation(activation) => tape.activation(activation, input),
         Op::Elementwise(op) => elementwise(tape, *op, inputs),
+        Op::WeightedSum => weighted_sum(tape, node, inputs),
         Op::Scale => {
             let gamma = tape.parameter(node.own_parameters() as usize);
             tape.binary(Binary::Mul, input, gamma)
@@ -42,6 +45,8 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
         Op::PixelShuffle { scale } | Op::PixelUnshuffle { scale } => scale
             .iter()
             .fold(input, |input, _| tape.moved(input, y.bytes())),
+        Op::Softmax { .. } => tape.unary(input),
+        Op::Reassemble { kernel_size } => reassemble(tape, kernel_size, inputs, y),
         Op::Pool { kind, .. } => pool(tape, *kind, input, &x.shape, &y.shape),
         Op::AdaptivePool(AdaptiveKind::Max) | Op::ChannelPool(AdaptiveKind::Max) => {
             tape.max_pool(input, y.bytes())
@@ -129,6 +134,43 @@ fn elementwise(tape: &mut Tape, op: Elementwise, inputs: &[BufferId]) -> BufferI
         Elementwise::Mean => tape.scaled(y),
         _ => y,
     }
+}
+
+/// A product for each map, and their sum.
+fn weighted_sum(tape: &mut Tape, node: &Node, inputs: &[BufferId]) -> BufferId {
+    let weights = node.own_parameters() as usize / inputs.len().max(1);
+    let weighted = inputs.iter().map(|&x| {
+        let weight = tape.parameter(weights);
+        tape.binary(Binary::Mul, x, weight)
+    });
+    let weighted: Vec<_> = weighted.collect();
+    elementwise(tape, Elementwise::Sum, &weighted)
+}
+
+/// For each neighbour a shifted map, its weights, their product, and the sum.
+fn reassemble(
+    tape: &mut Tape,
+    kernel_size: &[usize],
+    inputs: &[BufferId],
+    y: &MapPlan,
+) -> BufferId {
+    let &[x, weights] = inputs else {
+        return tape.push(y.bytes(), Step::reading(inputs));
+    };
+    let neighbours = kernel_size.iter().copied().fold(1, usize::saturating_mul);
+    let each = tape.bytes(weights) / neighbours.max(1) as u64;
+    let mut sum = None;
+    for _ in 0..neighbours {
+        let shifted = tape.moved(x, tape.bytes(x));
+        let weight = tape.moved(weights, each);
+        let step = Step::reading(&[shifted, weight]).saving(&[shifted, weight]);
+        let product = tape.push(y.bytes(), step.with_new_gradients());
+        sum = Some(match sum {
+            None => product,
+            Some(sum) => tape.binary(Binary::Add, sum, product),
+        });
+    }
+    sum.unwrap_or(x)
 }
 
 /// A pool over three axes is one over two, and one over the other.
