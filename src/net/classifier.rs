@@ -8,8 +8,10 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::classification_head::{pool_positions, trace_linear, trace_pool};
 use super::{AnyEncoder, Encoder, EncoderConfig};
-use crate::graph::{Map, Op, Planner, Record};
+use crate::graph::{Map, Planner};
+use crate::layers::pool::AdaptiveKind;
 use crate::plan::Plan;
 use crate::shape::{ShapeError, check_positive, expect};
 
@@ -104,19 +106,8 @@ fn trace<const R: usize>(
         check_positive(NAME, "classes", classes)?;
         let maps = encoder(planner.at("encoder"), x)?;
         let deepest = maps.last().ok_or_else(no_maps)?;
-        let [batch, channels] = [deepest.shape[0], deepest.shape[1]];
-        let means = planner.leaf("Mean", &[deepest], || {
-            Ok(Record::new(Op::GlobalMean, [batch, channels]))
-        })?;
-        planner.at("head").leaf("Linear", &[&means], || {
-            let op = Op::Linear {
-                features: [channels, classes],
-                bias: true,
-            };
-            Ok(Record::new(op, [batch, classes])
-                .with_parameter("weight", channels.saturating_mul(classes))
-                .with_parameter("bias", classes))
-        })
+        let means = trace_pool(planner, deepest, AdaptiveKind::Avg)?;
+        trace_linear(planner.at("head"), &means, classes)
     })
 }
 
@@ -229,17 +220,8 @@ impl<E> Classifier<E> {
     {
         expect(self.output_shape(x.dims()));
         match self.features(x).pop() {
-            Some(map) => self.head.forward(mean_over_positions(map)),
+            Some(map) => self.head.forward(pool_positions(map, AdaptiveKind::Avg)),
             None => expect(Err(no_maps())),
         }
     }
-}
-
-/// `[batch, channels, spatial...]` to `[batch, channels]`.
-fn mean_over_positions<const R: usize>(x: Tensor<R>) -> Tensor<2> {
-    let shape = x.dims();
-    let positions: usize = shape[2..].iter().product();
-    x.reshape([shape[0], shape[1], positions])
-        .mean_dim(2)
-        .reshape([shape[0], shape[1]])
 }

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use super::sources::{Library, decoders, encoders, outputs};
+use super::sources::{
+    CLASSIFICATION_HEAD, Library, SUPERVISION_HEADS, count, decoders, encoders, outputs,
+};
 use super::{Names, WeightsFile};
 use crate::ShapeError;
 use crate::block::ConvStyle;
 use crate::net::{
-    ClassifierConfig, DecoderConfig, EncoderConfig, InvertedStage, NetConfig, SegmentationConfig,
-    UnetConfig,
+    ClassificationHeadConfig, ClassifierConfig, DecoderConfig, EncoderConfig, InvertedStage,
+    NetConfig, SegmentationConfig, TraceSupervised, UnetConfig,
 };
 use crate::resize::ResizeMode;
 
@@ -76,7 +78,12 @@ impl Architecture {
     fn parameters(&self) -> Result<u64, ShapeError> {
         let (net, axes) = self.net();
         let input = [&[1, net.in_channels()], &[PLANNED_SIZE; 3][..axes]].concat();
-        let plan = net.plan(&input)?;
+        let plan = match self {
+            Self::Smp { config, .. } => {
+                config.plan_supervised([1, net.in_channels(), PLANNED_SIZE, PLANNED_SIZE])
+            }
+            _ => net.plan(&input)?,
+        };
         match plan.error() {
             Some(error) => Err(error.clone()),
             None => Ok(plan.root.total_parameters()),
@@ -90,9 +97,13 @@ impl Architecture {
             Self::Torchvision(config) => assumed_of_classifier(&config.encoder).to_string(),
             Self::Smp { config, .. } => {
                 let decoder = assumed_of_decoder(&config.decoder);
-                match assumed_of_encoder(&config.encoder) {
+                let network = match assumed_of_encoder(&config.encoder) {
                     Some(encoder) => format!("in the encoder {encoder}; {decoder}"),
                     None => decoder.to_string(),
+                };
+                match config.classification_head.is_some() {
+                    true => format!("{network}; a mean pool in the classification head"),
+                    false => network,
                 }
             }
             Self::MonaiBasicUnet { .. } => {
@@ -312,9 +323,13 @@ fn smp(file: &WeightsFile) -> Option<Architecture> {
         DecoderConfig::Unet(_) | DecoderConfig::UnetPlusPlus(_) | DecoderConfig::Linknet(_)
     );
     let resize = (!ends_at_image).then_some(ResizeMode::aligned_linear());
+    let extra = count(file, 0, &|n| format!("{SUPERVISION_HEADS}.{n}.weight"));
+    let classification = outputs(file, &format!("{CLASSIFICATION_HEAD}.3.weight"));
     let config = SegmentationConfig::new(encoder, decoder.config, classes)
         .with_head_kernel_size(kernel)
-        .with_resize(resize);
+        .with_resize(resize)
+        .with_supervised_steps(extra)
+        .with_classification_head(classification.map(ClassificationHeadConfig::new));
     Some(Architecture::Smp { config, unread })
 }
 
@@ -342,7 +357,6 @@ fn monai_basic_unet(file: &WeightsFile) -> Option<Architecture> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Trace;
     use crate::net::{EfficientNetEncoderConfig, MobileNetV2EncoderConfig, VggEncoderConfig};
     use crate::norm::NormConfig;
     use crate::weights::save;
@@ -389,6 +403,12 @@ mod tests {
             ),
             ("vgg-fpn", SegmentationConfig::smp_fpn(without.clone(), 2)),
             ("vgg-linknet", SegmentationConfig::smp_linknet(without, 2)),
+            (
+                "heads",
+                SegmentationConfig::smp_unet(mobilenet(), 2)
+                    .with_supervised_steps(2)
+                    .with_classification_head(ClassificationHeadConfig::new(5)),
+            ),
         ] {
             let file = file(name, &config);
             let found = Architecture::detect(&file).unwrap();
@@ -399,7 +419,11 @@ mod tests {
             else {
                 panic!("{name}: {found}");
             };
-            assert_eq!(detected.plan(IMAGE).root, config.plan(IMAGE).root, "{name}");
+            assert_eq!(
+                detected.plan_supervised(IMAGE).root,
+                config.plan_supervised(IMAGE).root,
+                "{name}"
+            );
             assert!(unread.is_empty(), "{name}: {unread:?}");
             let mut net = detected.init::<4>(&Device::flex());
             file.load_into(&mut net, &found.names()).unwrap();
