@@ -1,7 +1,7 @@
 """The networks of torchvision, segmentation-models-pytorch and MONAI that burn-skip rebuilds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import segmentation_models_pytorch as smp
 import timm
@@ -100,6 +100,12 @@ def _smp(
     )
 
 
+def _with_classes(model: nn.Module) -> nn.Module:
+    """The model, whose output is the sum of its logits of each position and those of the image."""
+    model.register_forward_hook(lambda _model, _x, y: y[0] + y[1][:, :, None, None])
+    return model
+
+
 def _basic_unet(
     *shapes: tuple[int, ...],
     dims: int = 2,
@@ -137,6 +143,17 @@ NETWORKS: dict[str, Network] = {
     "smp_unet_resnet18": _smp_unet("resnet18", "bn2.weight"),
     "smp_unet_resnet34": _smp_unet("resnet34", "bn2.weight"),
     "smp_unet_resnet50": _smp_unet("resnet50", "bn3.weight"),
+    "smp_unet_resnet18_aux": replace(
+        _smp_unet("resnet18", "bn2.weight"),
+        build=lambda: _with_classes(
+            smp.Unet(
+                "resnet18",
+                encoder_weights=None,
+                classes=2,
+                aux_params={"classes": 2, "pooling": "avg", "dropout": 0.0},
+            )
+        ),
+    ),
     "smp_unet_plus_plus_resnet18": _smp(smp.UnetPlusPlus, "resnet18", "bn2.weight"),
     "smp_linknet_resnet18": _smp(smp.Linknet, "resnet18", "bn2.weight"),
     "smp_fpn_resnet18": _smp(smp.FPN, "resnet18", "bn2.weight", decoder_dropout=0.0),

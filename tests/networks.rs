@@ -22,7 +22,8 @@ use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn_skip::Layer;
 use burn_skip::net::{
-    AnyEncoder, AnySegmentationModel, Classifier, DecoderConfig, SegmentationConfig, Unet,
+    AnyEncoder, AnySegmentationModel, Classifier, DecoderConfig, SegmentationConfig, Supervised,
+    Unet,
 };
 use burn_skip::weights::{Architecture, WeightsFile, save};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-const NETWORKS: [&str; 35] = [
+const NETWORKS: [&str; 36] = [
     "resnet18",
     "resnet34",
     "resnet50",
@@ -75,6 +76,7 @@ const NETWORKS: [&str; 35] = [
     "smp_unet_resnet18",
     "smp_unet_resnet34",
     "smp_unet_resnet50",
+    "smp_unet_resnet18_aux",
     "smp_unet_plus_plus_resnet18",
     "smp_linknet_resnet18",
     "smp_fpn_resnet18",
@@ -152,7 +154,7 @@ impl Reference {
             Architecture::Smp { config, .. } => {
                 let config = without_dropout(config.clone());
                 let build = |device: &Device| -> AnySegmentationModel { config.init(device) };
-                run.check(build, AnySegmentationModel::forward, |y| squares(y, seed))
+                run.check(build, with_classes, |y| squares(y, seed))
             }
             Architecture::MonaiBasicUnet { config, axes: 2 } => {
                 let build = |device: &Device| -> Unet { config.init(device) };
@@ -166,8 +168,25 @@ impl Reference {
     }
 }
 
+/// The logits of each position; where there are some of the image, the sum of both, as the reference has it.
+fn with_classes(net: &AnySegmentationModel, x: Tensor<4>) -> Tensor<4> {
+    if net.classification_head.is_none() {
+        return net.forward(x);
+    }
+    let Supervised {
+        mut logits,
+        class_logits,
+    } = net.forward_supervised(x);
+    let class_logits = class_logits.expect("there is a head");
+    let [batch, classes] = class_logits.dims();
+    logits.remove(0) + class_logits.reshape([batch, classes, 1, 1])
+}
+
 /// The network without what is drawn at random in training: the references have none either.
 fn without_dropout(mut config: SegmentationConfig) -> SegmentationConfig {
+    if let Some(head) = &mut config.classification_head {
+        head.dropout = 0.0;
+    }
     match &mut config.decoder {
         DecoderConfig::Fpn(decoder) => decoder.dropout = 0.0,
         DecoderConfig::Psp(decoder) => decoder.dropout = 0.0,

@@ -34,7 +34,7 @@ fn layers_of(plan: &Plan) -> Vec<(&'static str, &Node)> {
     let known = |node: &Node| {
         Some(match &node.op {
             Op::Conv(_) => "Conv2d",
-            Op::Norm(NormKind::Batch) => "BatchNorm2d",
+            Op::Norm(NormKind::Batch { .. }) => "BatchNorm2d",
             Op::Pool {
                 kind: PoolKind::Max,
                 ..

@@ -170,14 +170,17 @@ def _conv_transpose(numbers: Node, node: Node) -> nn.Module:
 
 def _norm(kind: Any, node: Node) -> nn.Module:
     channels, axes = node["inputs"][0]["shape"][1], len(node["inputs"][0]["shape"]) - 2
-    if kind == "Batch":
-        return {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[axes](channels)
-    if kind == "Instance":
+    ((name, numbers),) = kind.items()
+    eps = numbers["epsilon"]
+    if name == "Batch":
+        build = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[axes]
+        return build(channels, eps=eps)
+    if name == "Instance":
         build = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[axes]
-        return build(channels, affine=True)
-    if kind == "Layer":
-        return LayerNorm(channels, eps=1e-6)  # as most of ConvNeXt's and SegFormer's; the plan does not say
-    return nn.GroupNorm(kind["Group"]["groups"], channels)
+        return build(channels, eps=eps, affine=True)
+    if name == "Layer":
+        return LayerNorm(channels, eps=eps)
+    return nn.GroupNorm(numbers["groups"], channels, eps=eps)
 
 
 def _activation(kind: Any, node: Node, in_place: bool) -> nn.Module:

@@ -32,7 +32,7 @@ pub struct Map<const R: usize> {
 }
 
 impl<const R: usize> Map<R> {
-    pub(super) fn plan(&self) -> MapPlan {
+    pub(crate) fn plan(&self) -> MapPlan {
         MapPlan {
             id: self.id,
             shape: self.shape.to_vec(),

@@ -170,23 +170,34 @@ pub struct AxisPadding {
     pub end: usize,
 }
 
-/// Which numbers a norm is taken over.
+/// Which numbers a norm is taken over, and what is added to their variance.
 ///
 /// See [`Op`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum NormKind {
     /// Each channel of the whole batch.
-    Batch,
+    Batch {
+        /// Added to the variance.
+        epsilon: f64,
+    },
     /// Each group of channels of a sample.
     Group {
         /// The number of groups.
         groups: usize,
+        /// Added to the variance.
+        epsilon: f64,
     },
     /// Each channel of a sample.
-    Instance,
+    Instance {
+        /// Added to the variance.
+        epsilon: f64,
+    },
     /// The channels of each position.
-    Layer,
+    Layer {
+        /// Added to the variance.
+        epsilon: f64,
+    },
 }
 
 /// How maps of one shape become one.

@@ -145,9 +145,20 @@ impl Planner {
         input: [usize; R],
         trace: impl FnOnce(&mut Self, &Map<R>) -> Result<Map<O>, ShapeError>,
     ) -> Result<[usize; O], ShapeError> {
+        Self::silently(input, trace).map(|map| map.shape)
+    }
+
+    /// What `trace` returns for an input of shape `input`; nothing is recorded.
+    ///
+    /// # Errors
+    /// As `trace`.
+    pub(crate) fn silently<const R: usize, T>(
+        input: [usize; R],
+        trace: impl FnOnce(&mut Self, &Map<R>) -> Result<T, ShapeError>,
+    ) -> Result<T, ShapeError> {
         let mut planner = Self::new(Mode::Silent);
         let x = planner.map(input, None);
-        trace(&mut planner, &x).map(|map| map.shape)
+        trace(&mut planner, &x)
     }
 
     /// As [`output_shape`](Self::output_shape), with several inputs.
@@ -271,6 +282,31 @@ impl Planner {
                 let outputs: Vec<&Map<O>> = maps.iter().collect();
                 self.close(&outputs);
                 Ok(maps)
+            }
+            Err(error) => Err(self.close_with_error(name, error)),
+        }
+    }
+
+    /// As [`node`](Self::node), with outputs of several ranks, which `outputs` lists.
+    ///
+    /// # Errors
+    /// As `body`, with the name of the part.
+    pub(crate) fn node_of<const I: usize, T>(
+        &mut self,
+        label: &str,
+        inputs: &[&Map<I>],
+        body: impl FnOnce(&mut Self) -> Result<T, ShapeError>,
+        outputs: impl FnOnce(&T) -> Vec<MapPlan>,
+    ) -> Result<T, ShapeError> {
+        let name = self.open(label, Op::Composite, inputs);
+        match body(self) {
+            Ok(output) => {
+                let plans = match self.mode {
+                    Mode::Record { .. } => outputs(&output),
+                    Mode::Silent | Mode::AnySize => Vec::new(),
+                };
+                self.close_node(plans, None);
+                Ok(output)
             }
             Err(error) => Err(self.close_with_error(name, error)),
         }

@@ -90,7 +90,13 @@ impl<const R: usize> Trace<R> for LayerNormConfig {
             planner.leaf(NAME, &[x], || {
                 self.validate()?;
                 check_channels(NAME, x.shape, self.channels)?;
-                Ok(norm_record(NormKind::Layer, x, true))
+                Ok(norm_record(
+                    NormKind::Layer {
+                        epsilon: self.epsilon,
+                    },
+                    x,
+                    true,
+                ))
             })
         };
         planner.standalone(leaf)
@@ -172,6 +178,7 @@ impl ModuleDisplay for LayerNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Op;
     use alloc::string::ToString;
 
     #[test]
@@ -185,6 +192,13 @@ mod tests {
             text(LayerNormConfig::new(4).with_epsilon(0.0)),
             "LayerNorm: epsilon is 0. Choose a positive number, such as 1e-5."
         );
+    }
+
+    #[test]
+    fn the_plan_has_its_epsilon() {
+        let norm = LayerNormConfig::new(4).with_epsilon(1e-6);
+        let kind = NormKind::Layer { epsilon: 1e-6 };
+        assert_eq!(norm.plan([1, 4, 8]).root.op, Op::Norm(kind));
     }
 
     #[test]

@@ -63,14 +63,16 @@ impl<const R: usize> Trace<R> for NormConfig {
             planner.leaf(layer, &[x], || {
                 self.validate(x.shape[1])?;
                 match *self {
-                    Self::Batch { .. } => Ok(norm_record(NormKind::Batch, x, true)),
-                    Self::Group { groups, .. } => {
-                        check_enough_values(layer, x.shape)?;
-                        Ok(norm_record(NormKind::Group { groups }, x, true))
+                    Self::Batch { epsilon, .. } => {
+                        Ok(norm_record(NormKind::Batch { epsilon }, x, true))
                     }
-                    Self::Instance { affine, .. } => {
+                    Self::Group { groups, epsilon } => {
                         check_enough_values(layer, x.shape)?;
-                        Ok(norm_record(NormKind::Instance, x, affine))
+                        Ok(norm_record(NormKind::Group { groups, epsilon }, x, true))
+                    }
+                    Self::Instance { affine, epsilon } => {
+                        check_enough_values(layer, x.shape)?;
+                        Ok(norm_record(NormKind::Instance { epsilon }, x, affine))
                     }
                 }
             })
@@ -88,7 +90,7 @@ pub(crate) fn norm_record<const R: usize>(kind: NormKind, x: &Map<R>, affine: bo
         .with_parameter("gamma", learned)
         .with_parameter("beta", learned);
     match kind {
-        NormKind::Batch => record
+        NormKind::Batch { .. } => record
             .with_buffer("running_mean", channels)
             .with_buffer("running_var", channels),
         _ => record,

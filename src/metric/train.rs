@@ -85,6 +85,11 @@ impl<const R: usize, const L: usize> OverlapMetric<R, L> {
         })
     }
 
+    /// The counts of the epoch so far, for more scores than one.
+    pub fn counts(&self) -> &OverlapCounts {
+        &self.epoch
+    }
+
     fn of(&self, counts: &OverlapCounts) -> f64 {
         counts.score(self.overlap, &self.reduction)
     }
@@ -180,6 +185,7 @@ mod tests {
         assert_eq!(update(&mut metric, [1, 1, 0]), "1.0000");
         // 1 of 3, and 3 of 5 together.
         assert_eq!(update(&mut metric, [0, 1, 1]), "0.6000");
+        assert_eq!(metric.counts().total()[0].true_positives, 3);
         assert!((value(metric.value()) - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(value(metric.running_value()), 0.6);
         assert_eq!(metric.compute().unwrap().formatted, "0.6000");

@@ -8,10 +8,12 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::classification_head::{pool_positions, trace_linear, trace_pool};
 use super::{AnyEncoder, ConvNextEncoderConfig, Encoder, EncoderConfig};
 use crate::graph::{Map, NormKind, Op, Planner, Record};
 use crate::layers::layer::Layer;
 use crate::layers::norm::{LayerNorm, LayerNormConfig};
+use crate::layers::pool::AdaptiveKind;
 use crate::plan::Plan;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect};
@@ -128,26 +130,15 @@ fn trace<const R: usize>(
         check_positive(NAME, "classes", classes)?;
         let maps = encoder(planner.at("encoder"), x)?;
         let deepest = maps.last().ok_or_else(no_maps)?;
-        let [batch, channels] = [deepest.shape[0], deepest.shape[1]];
-        let means = planner.leaf("Mean", &[deepest], || {
-            Ok(Record::new(Op::GlobalMean, [batch, channels]))
-        })?;
+        let means = trace_pool(planner, deepest, AdaptiveKind::Avg)?;
         let means = match norm {
             Some(epsilon) => {
-                let norm = LayerNormConfig::new(channels).with_epsilon(epsilon);
+                let norm = LayerNormConfig::new(means.shape[1]).with_epsilon(epsilon);
                 trace_norm(planner.at("norm"), &norm, &means)?
             }
             None => means,
         };
-        planner.at("head").leaf("Linear", &[&means], || {
-            let op = Op::Linear {
-                features: [channels, classes],
-                bias: true,
-            };
-            Ok(Record::new(op, [batch, classes])
-                .with_parameter("weight", channels.saturating_mul(classes))
-                .with_parameter("bias", classes))
-        })
+        trace_linear(planner.at("head"), &means, classes)
     })
 }
 
@@ -160,9 +151,14 @@ fn trace_norm(
     let leaf = |planner: &mut Planner| {
         planner.leaf("LayerNorm", &[means], || {
             norm.validate()?;
-            Ok(Record::new(Op::Norm(NormKind::Layer), means.shape)
-                .with_parameter("gamma", norm.channels)
-                .with_parameter("beta", norm.channels))
+            Ok(Record::new(
+                Op::Norm(NormKind::Layer {
+                    epsilon: norm.epsilon,
+                }),
+                means.shape,
+            )
+            .with_parameter("gamma", norm.channels)
+            .with_parameter("beta", norm.channels))
         })
     };
     planner.standalone(leaf)
@@ -305,17 +301,11 @@ impl<E> Classifier<E> {
         expect(self.output_shape(x.dims()));
         match self.features(x).pop() {
             Some(map) => {
-                let means = Layer::forward(&self.norm, mean_over_positions(map));
+                let means = pool_positions(map, AdaptiveKind::Avg);
+                let means = Layer::forward(&self.norm, means.unsqueeze_dim::<3>(2));
                 self.head.forward(means.squeeze_dim(2))
             }
             None => expect(Err(no_maps())),
         }
     }
-}
-
-/// `[batch, channels, spatial...]` to `[batch, channels, 1]`.
-fn mean_over_positions<const R: usize>(x: Tensor<R>) -> Tensor<3> {
-    let shape = x.dims();
-    let positions: usize = shape[2..].iter().product();
-    x.reshape([shape[0], shape[1], positions]).mean_dim(2)
 }

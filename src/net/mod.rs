@@ -5,16 +5,19 @@
 //! [`NetConfig`] is a network as data.
 
 mod advice;
+mod classification_head;
 mod classifier;
 mod config;
 mod decoder;
 mod encoder;
 mod segmentation;
 mod segmentation_config;
+mod supervision;
 mod unet;
 mod unet_file;
 
 pub use advice::{Advice, Change};
+pub use classification_head::{ClassificationHead, ClassificationHeadConfig};
 pub use classifier::{Classifier, ClassifierConfig};
 pub use config::NetConfig;
 pub use decoder::{
@@ -34,4 +37,5 @@ pub use encoder::{
 };
 pub use segmentation::SegmentationModel;
 pub use segmentation_config::{AnySegmentationModel, SegmentationConfig};
+pub use supervision::{Supervised, TraceSupervised};
 pub use unet::{Unet, UnetConfig};

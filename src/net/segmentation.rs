@@ -5,7 +5,7 @@ use alloc::{format, vec::Vec};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{Decoder, Encoder};
+use super::{ClassificationHead, Decoder, Encoder};
 use crate::fuse::fit::Fit;
 use crate::graph::{Map, Planner};
 use crate::layers::conv::{Conv, LazyConcat};
@@ -48,6 +48,12 @@ pub struct SegmentationModel<E, D, const R: usize = 4> {
     pub decoder: D,
     /// From the channels of that map to those of the output.
     pub head: Conv<R>,
+    /// The same for the coarser [steps](Decoder::forward_steps) of the decoder, the finest first: deep supervision. Only
+    /// [`forward_supervised`](Self::forward_supervised) runs them.
+    pub supervision_heads: Vec<Conv<R>>,
+    /// From the encoder's coarsest map to the logits of classes of the image. Only
+    /// [`forward_supervised`](Self::forward_supervised) runs it.
+    pub classification_head: Option<ClassificationHead>,
     /// How the output is resized to the size of the image, if it is.
     #[module(skip)]
     pub resize: Option<ResizeMode>,
@@ -60,8 +66,22 @@ impl<E, D, const R: usize> SegmentationModel<E, D, R> {
             encoder,
             decoder,
             head,
+            supervision_heads: Vec::new(),
+            classification_head: None,
             resize: None,
         }
+    }
+
+    /// Sets the heads of the coarser steps of the decoder, the finest first.
+    pub fn with_supervision_heads(mut self, heads: Vec<Conv<R>>) -> Self {
+        self.supervision_heads = heads;
+        self
+    }
+
+    /// Sets the head on the encoder's coarsest map.
+    pub fn with_classification_head(mut self, head: impl Into<Option<ClassificationHead>>) -> Self {
+        self.classification_head = head.into();
+        self
     }
 
     /// Sets how the output is resized to the size of the image.

@@ -1,16 +1,17 @@
 //! [`SegmentationConfig`]: any encoder with any decoder, as data.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use burn::config::Config;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::segmentation::{MODEL, trace_parts};
+use super::supervision::{Heads, Supervised, TraceSupervised, check_steps, trace_supervised_parts};
 use super::{
-    AnyDecoder, AnyEncoder, DecoderConfig, DeepLabDecoderConfig, EncoderConfig, FpnDecoderConfig,
-    LinknetDecoderConfig, ManetDecoderConfig, PanDecoderConfig, PspDecoderConfig,
-    SegformerDecoderConfig, SegmentationModel, UnetConfig, UnetDecoderConfig,
+    AnyDecoder, AnyEncoder, ClassificationHeadConfig, DecoderConfig, DeepLabDecoderConfig,
+    EncoderConfig, FpnDecoderConfig, LinknetDecoderConfig, ManetDecoderConfig, PanDecoderConfig,
+    PspDecoderConfig, SegformerDecoderConfig, SegmentationModel, UnetConfig, UnetDecoderConfig,
     UnetPlusPlusDecoderConfig, UperNetDecoderConfig,
 };
 use crate::graph::{Map, Planner};
@@ -18,7 +19,7 @@ use crate::layers::conv::ConvConfig;
 use crate::layers::resize::ResizeMode;
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{PerAxis, ShapeError, check_positive, expect};
+use crate::shape::{PerAxis, ShapeError, check_positive, expect, spatial};
 
 /// Any of this crate's encoders with any of its decoders.
 ///
@@ -77,6 +78,13 @@ pub struct SegmentationConfig {
     /// linear, corners aligned.
     #[serde(default = "some_aligned")]
     pub resize: Option<ResizeMode>,
+    /// How many coarser [steps](super::Decoder::forward_steps) of the decoder have a head of their own, a 1x1 convolution:
+    /// deep supervision. They cost nothing outside of [training](SegmentationModel::forward_supervised). Default: none.
+    #[serde(default)]
+    pub supervised_steps: usize,
+    /// The head on the encoder's coarsest map, which tells classes of the image. Default: none.
+    #[serde(default)]
+    pub classification_head: Option<ClassificationHeadConfig>,
 }
 
 fn some_aligned() -> Option<ResizeMode> {
@@ -95,6 +103,8 @@ setters!(
     SegmentationConfig:
     with_head_kernel_size(head_kernel_size: impl Into<PerAxis>),
     with_resize(resize: impl Into<Option<ResizeMode>>),
+    with_supervised_steps(supervised_steps: usize),
+    with_classification_head(classification_head: impl Into<Option<ClassificationHeadConfig>>),
 );
 
 impl Config for SegmentationConfig {}
@@ -107,6 +117,8 @@ impl From<UnetConfig> for SegmentationConfig {
             out_channels: unet.out_channels,
             head_kernel_size: unet.head_kernel_size,
             resize: None,
+            supervised_steps: 0,
+            classification_head: None,
         }
     }
 }
@@ -124,6 +136,8 @@ impl SegmentationConfig {
             out_channels,
             head_kernel_size: 1.into(),
             resize: some_aligned(),
+            supervised_steps: 0,
+            classification_head: None,
         }
     }
 
@@ -195,13 +209,31 @@ impl SegmentationConfig {
         ConvConfig::new([width, self.out_channels], self.head_kernel_size.clone())
     }
 
+    /// The convolutions of the extra heads.
+    fn supervision_heads<const R: usize>(&self) -> Result<Vec<ConvConfig>, ShapeError> {
+        if self.supervised_steps == 0 {
+            return Ok(Vec::new());
+        }
+        let features = self.encoder.feature_channels();
+        let channels = self.decoder.step_channels::<R>(&features)?;
+        check_steps(self.supervised_steps, channels.len())?;
+        let steps = channels[1..].iter().take(self.supervised_steps);
+        Ok(steps.map(|&step| self.extra_head(step)).collect())
+    }
+
+    /// A head on a step with so many channels.
+    fn extra_head(&self, channels: usize) -> ConvConfig {
+        ConvConfig::new([channels, self.out_channels], 1)
+    }
+
     /// Checks the options for maps of rank `R`.
     ///
     /// # Errors
-    /// When a number is zero, a part is invalid, or the decoder takes another number of maps than the encoder gives.
+    /// When a number is zero, a part is invalid, the decoder takes another number of maps than the encoder gives, or it
+    /// has not so many steps for extra heads.
     pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
         Planner::check_options(&[self.encoder.in_channels()], |planner, maps: &[Map<R>]| {
-            self.trace(planner, &maps[0])
+            self.trace_supervised(planner, &maps[0])
         })
     }
 
@@ -214,7 +246,13 @@ impl SegmentationConfig {
         let channels = self.encoder.feature_channels();
         let decoder = self.decoder.init(&channels, device);
         let encoder = self.encoder.init(device);
-        SegmentationModel::new(encoder, decoder, self.head().init(device)).with_resize(self.resize)
+        let coarsest = channels.last().copied().unwrap_or(0);
+        let classes = self.classification_head.as_ref();
+        let extra = expect(self.supervision_heads::<R>());
+        SegmentationModel::new(encoder, decoder, self.head().init(device))
+            .with_resize(self.resize)
+            .with_supervision_heads(extra.iter().map(|head| head.init(device)).collect())
+            .with_classification_head(classes.map(|head| head.init(coarsest, device)))
     }
 }
 
@@ -231,6 +269,38 @@ impl<const R: usize> Trace<R> for SegmentationConfig {
     }
 }
 
+impl<const R: usize> TraceSupervised<R> for SegmentationConfig {
+    fn trace_supervised(
+        &self,
+        planner: &mut Planner,
+        x: &Map<R>,
+    ) -> Result<Supervised<Map<R>, Map<2>>, ShapeError> {
+        let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
+        let image = spatial(&x.shape);
+        let decoder = |planner: &mut Planner, maps: &[Map<R>], has_steps: bool| match has_steps {
+            true => self.decoder.trace_steps(planner, maps, image),
+            false => Ok(vec![self.decoder.trace(planner, maps, image)?]),
+        };
+        let heads = Heads {
+            head: &self.head(),
+            resize: self.resize,
+            steps: self.supervised_steps,
+            extra: |planner: &mut Planner, _index: usize, map: &Map<R>| {
+                self.extra_head(map.shape[1]).trace(planner, map)
+            },
+            classes: |planner: &mut Planner, map: &Map<R>| {
+                let head = self.classification_head.as_ref();
+                head.map(|head| head.trace(planner, map)).transpose()
+            },
+        };
+        let body = |planner: &mut Planner| {
+            check_positive(MODEL, "out_channels", self.out_channels)?;
+            trace_supervised_parts(planner, x, encoder, decoder, heads)
+        };
+        planner.node_of(MODEL, &[x], body, Supervised::plans)
+    }
+}
+
 impl<const R: usize> AnySegmentationModel<R> {
     /// The options of the network.
     pub fn config(&self) -> SegmentationConfig {
@@ -241,6 +311,11 @@ impl<const R: usize> AnySegmentationModel<R> {
             out_channels: head.channels[1],
             head_kernel_size: head.kernel_size.clone(),
             resize: self.resize,
+            supervised_steps: self.supervision_heads.len(),
+            classification_head: self
+                .classification_head
+                .as_ref()
+                .map(|head| head.config.clone()),
         }
     }
 }

@@ -270,7 +270,7 @@ impl<const R: usize> Trace<R> for UnetConfig {
 pub type Unet<const R: usize = 4> = SegmentationModel<AnyEncoder<R>, UnetDecoder<R>, R>;
 
 impl<const R: usize> Unet<R> {
-    /// The options of the network.
+    /// The options of the network, without extra heads, which a [`SegmentationConfig`](super::SegmentationConfig) has.
     pub fn config(&self) -> UnetConfig {
         let ConvConfig {
             channels,

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use super::sources::{Library, decoders, encoders, outputs};
+use super::sources::{
+    CLASSIFICATION_HEAD, Library, SUPERVISION_HEADS, count, decoders, encoders, outputs,
+};
 use super::{Names, WeightsFile};
 use crate::ShapeError;
 use crate::block::ConvStyle;
 use crate::net::{
-    ClassifierConfig, DecoderConfig, EncoderConfig, NetConfig, SegmentationConfig, UnetConfig,
+    ClassificationHeadConfig, ClassifierConfig, DecoderConfig, EncoderConfig, NetConfig,
+    SegmentationConfig, TraceSupervised, UnetConfig,
 };
 use crate::resize::ResizeMode;
 
@@ -82,7 +85,12 @@ impl Architecture {
     fn parameters(&self) -> Result<u64, ShapeError> {
         let (net, axes) = self.net();
         let input = [&[1, net.in_channels()], &[PLANNED_SIZE; 3][..axes]].concat();
-        let plan = net.plan(&input)?;
+        let plan = match self {
+            Self::Smp { config, .. } => {
+                config.plan_supervised([1, net.in_channels(), PLANNED_SIZE, PLANNED_SIZE])
+            }
+            _ => net.plan(&input)?,
+        };
         match plan.error() {
             Some(error) => Err(error.clone()),
             None => Ok(plan.root.total_parameters()),
@@ -100,9 +108,13 @@ impl Architecture {
             Self::Smp { config, .. } => {
                 let decoder = decoders::assumed(&config.decoder);
                 let source = encoders::source(&config.encoder);
-                match source.and_then(|source| source.assumed_in_smp()) {
+                let network = match source.and_then(|source| source.assumed_in_smp()) {
                     Some(encoder) => format!("in the encoder {encoder}; {decoder}"),
                     None => decoder.to_string(),
+                };
+                match config.classification_head.is_some() {
+                    true => format!("{network}; a mean pool in the classification head"),
+                    false => network,
                 }
             }
             Self::MonaiBasicUnet { .. } => {
@@ -235,9 +247,13 @@ fn smp(file: &WeightsFile) -> Option<Architecture> {
             | DecoderConfig::Manet(_)
     );
     let resize = (!ends_at_image).then_some(ResizeMode::aligned_linear());
+    let extra = count(file, 0, &|n| format!("{SUPERVISION_HEADS}.{n}.weight"));
+    let classification = outputs(file, &format!("{CLASSIFICATION_HEAD}.3.weight"));
     let config = SegmentationConfig::new(encoder, decoder.config, classes)
         .with_head_kernel_size(kernel)
-        .with_resize(resize);
+        .with_resize(resize)
+        .with_supervised_steps(extra)
+        .with_classification_head(classification.map(ClassificationHeadConfig::new));
     Some(Architecture::Smp { config, unread })
 }
 
@@ -265,7 +281,6 @@ fn monai_basic_unet(file: &WeightsFile) -> Option<Architecture> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Trace;
     use crate::net::{
         EfficientNetEncoderConfig, MitEncoderConfig, MitStage, MobileNetV2EncoderConfig,
         VggEncoderConfig,
@@ -336,6 +351,12 @@ mod tests {
             ),
             ("vgg-fpn", SegmentationConfig::smp_fpn(without.clone(), 2)),
             ("vgg-linknet", SegmentationConfig::smp_linknet(without, 2)),
+            (
+                "heads",
+                SegmentationConfig::smp_unet(mobilenet(), 2)
+                    .with_supervised_steps(2)
+                    .with_classification_head(ClassificationHeadConfig::new(5)),
+            ),
         ] {
             let file = file(name, &config);
             let found = Architecture::detect(&file).unwrap();
@@ -346,7 +367,11 @@ mod tests {
             else {
                 panic!("{name}: {found}");
             };
-            assert_eq!(detected.plan(IMAGE).root, config.plan(IMAGE).root, "{name}");
+            assert_eq!(
+                detected.plan_supervised(IMAGE).root,
+                config.plan_supervised(IMAGE).root,
+                "{name}"
+            );
             assert!(unread.is_empty(), "{name}: {unread:?}");
             let mut net = detected.init::<4>(&Device::flex());
             file.load_into(&mut net, &found.names()).unwrap();

@@ -36,10 +36,11 @@ macro_rules! channel_norms {
 }
 
 channel_norms!(
-    BatchNorm: self => NormKind::Batch, self.gamma.shape()[0], check_not_empty, true,
-    GroupNorm: self => NormKind::Group { groups: self.num_groups },
+    BatchNorm: self => NormKind::Batch { epsilon: self.epsilon },
+        self.gamma.shape()[0], check_not_empty, true,
+    GroupNorm: self => NormKind::Group { groups: self.num_groups, epsilon: self.epsilon },
         self.num_channels, check_enough_values, self.gamma.is_some(),
-    InstanceNorm: self => NormKind::Instance,
+    InstanceNorm: self => NormKind::Instance { epsilon: self.epsilon },
         self.num_channels, check_enough_values, self.gamma.is_some(),
 );
 

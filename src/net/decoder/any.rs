@@ -2,7 +2,7 @@
 //!
 //! A new decoder is a file of its own that implements [`DecoderSpec`] and [`Decoder`], and a variant in each enum here.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
@@ -96,6 +96,15 @@ pub(super) trait DecoderSpec<const R: usize> {
         maps: &[Map<R>],
         image: &[usize],
     ) -> Result<Map<R>, ShapeError>;
+    /// Records the decoder, with the maps of [`Decoder::forward_steps`].
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        Ok(vec![self.trace(planner, maps, image)?])
+    }
 }
 
 /// Checks the options of a decoder for maps with `channels` channels and of any size.
@@ -104,9 +113,13 @@ pub(super) fn check_decoder<const R: usize>(
     channels: &[usize],
 ) -> Result<(), ShapeError> {
     Planner::check_options::<R, _>(channels, |planner, maps| {
-        let image = maps.first().map_or(&[][..], |map| spatial(&map.shape));
-        decoder.trace(planner, maps, image)
+        decoder.trace(planner, maps, any_image(maps))
     })
+}
+
+/// The size of the image where options are checked without one: that of the maps.
+fn any_image<const R: usize>(maps: &[Map<R>]) -> &[usize] {
+    maps.first().map_or(&[][..], |map| spatial(&map.shape))
 }
 
 impl DecoderConfig {
@@ -163,6 +176,47 @@ impl DecoderConfig {
         image: &[usize],
     ) -> Result<Map<R>, ShapeError> {
         self.spec::<R>().trace(planner, maps, image)
+    }
+
+    /// As [`trace`](Self::trace), with the maps of [`Decoder::forward_steps`].
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    pub fn trace_steps<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        self.spec::<R>().trace_steps(planner, maps, image)
+    }
+
+    /// The channels of the maps of [`Decoder::forward_steps`], for the feature maps of an encoder with `channels`
+    /// channels: those of the output, and of the coarser steps that heads of deep supervision can read.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    ///
+    /// # Example
+    /// ```
+    /// use burn_skip::net::{DecoderConfig, FpnDecoderConfig, UnetDecoderConfig};
+    ///
+    /// let unet = DecoderConfig::from(UnetDecoderConfig::new(vec![4, 8, 12]));
+    /// assert_eq!(unet.step_channels::<4>(&[16, 32, 64]).unwrap(), [4, 8, 12]);
+    /// let fpn = DecoderConfig::from(FpnDecoderConfig::new());
+    /// assert_eq!(fpn.step_channels::<4>(&[16, 32, 64, 128]).unwrap(), [128]);
+    /// ```
+    pub fn step_channels<const R: usize>(
+        &self,
+        channels: &[usize],
+    ) -> Result<Vec<usize>, ShapeError> {
+        let mut found = Vec::new();
+        Planner::check_options::<R, _>(channels, |planner, maps| {
+            let steps = self.trace_steps(planner, maps, any_image(maps))?;
+            found = steps.iter().map(|map| map.shape[1]).collect();
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// The [plan](crate::plan) for feature maps of shapes `maps`, the finest first.
@@ -234,12 +288,19 @@ pub enum AnyDecoder<const R: usize = 4> {
 /// The methods of [`Decoder`], callable without knowing the type. (A module has none such.)
 trait DynDecoder<const R: usize> {
     fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R>;
+    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>>;
     fn trace(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
     ) -> Result<Map<R>, ShapeError>;
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError>;
 }
 
 impl<const R: usize, D: Decoder<R>> DynDecoder<R> for D {
@@ -254,6 +315,19 @@ impl<const R: usize, D: Decoder<R>> DynDecoder<R> for D {
         image: &[usize],
     ) -> Result<Map<R>, ShapeError> {
         Decoder::trace(self, planner, maps, image)
+    }
+
+    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+        Decoder::forward_steps(self, maps, image)
+    }
+
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        Decoder::trace_steps(self, planner, maps, image)
     }
 }
 
@@ -307,5 +381,18 @@ impl<const R: usize> Decoder<R> for AnyDecoder<R> {
         image: &[usize],
     ) -> Result<Map<R>, ShapeError> {
         self.inner().trace(planner, maps, image)
+    }
+
+    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+        self.inner().forward_steps(maps, image)
+    }
+
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        self.inner().trace_steps(planner, maps, image)
     }
 }

@@ -41,7 +41,8 @@ use crate::shape::{ShapeError, check_positive};
 /// [`SegmentationModel`](super::SegmentationModel).
 ///
 /// A decoder of your own implements two methods; shapes and plans follow from [`trace`](Self::trace). `image` is
-/// the spatial size of the encoder's input, for decoders that end at that size.
+/// the spatial size of the encoder's input, for decoders that end at that size. Two more,
+/// [`forward_steps`](Self::forward_steps) and [`trace_steps`](Self::trace_steps), give the maps for deep supervision.
 ///
 /// # Contract
 /// `output_shape(dims of maps, image)` are the dims of `forward(maps, image)`, or `forward` panics with the text
@@ -107,6 +108,15 @@ pub trait Decoder<const R: usize = 4>: Module + ModuleDisplay {
         self.forward(maps, image).into()
     }
 
+    /// The output, and after it the maps of the coarser steps, the finest first: those that the heads of deep supervision
+    /// read. By default only the output.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+        vec![self.forward(maps, image)]
+    }
+
     /// Records the parts in the order in which they run, and returns the output.
     ///
     /// # Errors
@@ -117,6 +127,19 @@ pub trait Decoder<const R: usize = 4>: Module + ModuleDisplay {
         maps: &[Map<R>],
         image: &[usize],
     ) -> Result<Map<R>, ShapeError>;
+
+    /// As [`trace`](Self::trace), with the maps of [`forward_steps`](Self::forward_steps).
+    ///
+    /// # Errors
+    /// As [`trace`](Self::trace).
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        Ok(vec![self.trace(planner, maps, image)?])
+    }
 
     /// The shape of the output for feature maps of shapes `maps`, the finest first.
     ///

@@ -118,12 +118,13 @@ impl UnetPlusPlusDecoderConfig {
         DoubleConvConfig::new([input, place.width]).with_style(self.style.clone())
     }
 
+    /// Records every block, and returns the output and the blocks of the finest size, the last first.
     fn trace_parts<const R: usize>(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
+    ) -> Result<Vec<Map<R>>, ShapeError> {
         check_widths_for(NAME, &self.widths, maps.len())?;
         let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
         // What there is at each size: the map, and the outputs of the blocks so far.
@@ -158,7 +159,8 @@ impl UnetPlusPlusDecoderConfig {
                 found[to].push(last.clone());
             }
         }
-        Ok(last)
+        let chain = found[0].drain(1..).rev();
+        Ok([last].into_iter().chain(chain).collect())
     }
 
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
@@ -196,6 +198,19 @@ impl<const R: usize> DecoderSpec<R> for UnetPlusPlusDecoderConfig {
     ) -> Result<Map<R>, ShapeError> {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
+            let mut steps = self.trace_parts(planner, maps, image)?;
+            Ok(steps.swap_remove(0))
+        })
+    }
+
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.nodes(NAME, &inputs, |planner| {
             self.trace_parts(planner, maps, image)
         })
     }
@@ -211,6 +226,8 @@ impl<const R: usize> DecoderSpec<R> for UnetPlusPlusDecoderConfig {
 /// # Shapes
 /// - input: the maps of an encoder, the finest first
 /// - output: `[batch, widths[0], spatial...]`, of the size of the image
+/// - [steps](Decoder::forward_steps): the output, and the blocks of the finest map's size, the last first: the paper's
+///   deep supervision (section 3.2), whose maps are all of one size
 ///
 /// # Example
 /// ```
@@ -235,12 +252,14 @@ pub struct UnetPlusPlusDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Decoder<R> for UnetPlusPlusDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
+impl<const R: usize> UnetPlusPlusDecoder<R> {
+    /// The output; and, where `has_steps`, the blocks of the finest size, the last first.
+    fn run(&self, maps: Vec<Tensor<R>>, image: &[usize], has_steps: bool) -> Vec<Tensor<R>> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes, image));
         let mut last = maps[maps.len() - 1].clone();
         let mut found: Vec<Vec<Tensor<R>>> = maps.into_iter().map(|map| Vec::from([map])).collect();
+        let mut chain = Vec::new();
         let places = self.config.places(&self.channels);
         for (place, (up, block)) in places.iter().zip(&self.blocks) {
             let (coarser, skips, size) = match place.to {
@@ -250,6 +269,9 @@ impl<const R: usize> Decoder<R> for UnetPlusPlusDecoder<R> {
                     (coarser, skips.collect(), spatial(&shapes[to]))
                 }
                 None => {
+                    if has_steps {
+                        chain.extend(found[0].drain(1..).rev());
+                    }
                     found.clear();
                     (last, Vec::new(), image)
                 }
@@ -268,7 +290,18 @@ impl<const R: usize> Decoder<R> for UnetPlusPlusDecoder<R> {
                 }
             }
         }
-        last
+        chain.insert(0, last);
+        chain
+    }
+}
+
+impl<const R: usize> Decoder<R> for UnetPlusPlusDecoder<R> {
+    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
+        self.run(maps, image, false).swap_remove(0)
+    }
+
+    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+        self.run(maps, image, true)
     }
 
     fn trace(
@@ -279,6 +312,20 @@ impl<const R: usize> Decoder<R> for UnetPlusPlusDecoder<R> {
     ) -> Result<Map<R>, ShapeError> {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
+            check_maps(NAME, maps, &self.channels)?;
+            let mut steps = self.config.trace_parts(planner, maps, image)?;
+            Ok(steps.swap_remove(0))
+        })
+    }
+
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.nodes(NAME, &inputs, |planner| {
             check_maps(NAME, maps, &self.channels)?;
             self.config.trace_parts(planner, maps, image)
         })

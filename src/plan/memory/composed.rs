@@ -107,10 +107,10 @@ fn norm(tape: &mut Tape, node: &Node, kind: NormKind, x: BufferId) -> BufferId {
     let shape = &node.inputs[0].shape;
     let (batch, channels) = (shape[0], shape[1]);
     let groups = match kind {
-        NormKind::Batch => return tape.batch_norm(x, batch, channels),
-        NormKind::Group { groups } => groups,
-        NormKind::Instance => channels,
-        NormKind::Layer => shape[2..].iter().copied().fold(1, usize::saturating_mul),
+        NormKind::Batch { .. } => return tape.batch_norm(x, batch, channels),
+        NormKind::Group { groups, .. } => groups,
+        NormKind::Instance { .. } => channels,
+        NormKind::Layer { .. } => shape[2..].iter().copied().fold(1, usize::saturating_mul),
     };
     let affine = if node.own_parameters() > 0 {
         channels

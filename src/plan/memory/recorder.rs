@@ -220,8 +220,8 @@ impl Recorder {
         match (&node.op, &node.inputs[..]) {
             (Op::Conv(op), [x]) => Some(self.convolution(node, op, x, y)),
             (Op::ConvTranspose(op), [x]) => self.transposed(node, op, x, y),
-            (Op::Norm(NormKind::Batch), [x]) => Some(self.norm(x)),
-            (Op::Norm(NormKind::Group { .. } | NormKind::Instance), [x]) => {
+            (Op::Norm(NormKind::Batch { .. }), [x]) => Some(self.norm(x)),
+            (Op::Norm(NormKind::Group { .. } | NormKind::Instance { .. }), [x]) => {
                 Some(self.written_norm(node, x, y))
             }
             (Op::Activation(activation), [x]) => {

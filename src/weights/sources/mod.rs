@@ -53,8 +53,14 @@ const MONAI_BASIC_UNET: &[(&str, &str)] = &[
     ("head", "final_conv"),
 ];
 
+/// The head on the encoder's coarsest map, here and in SMP.
+pub(super) const CLASSIFICATION_HEAD: &str = "classification_head";
+
+/// The heads on the coarser steps of the decoder.
+pub(super) const SUPERVISION_HEADS: &str = "supervision_heads";
+
 /// How many tensors have the names of `first`, `first + 1`, ... without a gap.
-fn count(file: &WeightsFile, first: usize, name: &dyn Fn(usize) -> String) -> usize {
+pub(super) fn count(file: &WeightsFile, first: usize, name: &dyn Fn(usize) -> String) -> usize {
     (first..)
         .find(|&n| file.shape(&name(n)).is_none())
         .map_or(0, |end| end - first)
@@ -160,6 +166,14 @@ impl Names {
         let decoder = decoders::rows(&config.decoder, maps);
         rows.extend("decoder.", "decoder.", decoder);
         rows.push("head", "segmentation_head.0");
+        if config.classification_head.is_some() {
+            let name = format!("{CLASSIFICATION_HEAD}.3");
+            rows.push(format!("{CLASSIFICATION_HEAD}.linear"), name);
+        }
+        // (Its networks have no such heads. `ignoring` them loads its files.)
+        if config.supervised_steps > 0 {
+            rows.push(SUPERVISION_HEADS, SUPERVISION_HEADS);
+        }
         Some(rows.into_names())
     }
 

@@ -216,27 +216,35 @@ impl UnetDecoderConfig {
     ) -> Result<Map<R>, ShapeError> {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
-            self.trace_steps(planner, maps, image)
+            let mut steps = self.trace_parts(planner, maps, image)?;
+            Ok(steps.swap_remove(0))
         })
     }
 
-    pub(super) fn trace_steps<const R: usize>(
+    /// Records every step, and returns what each gives, the finest first.
+    pub(super) fn trace_parts<const R: usize>(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
+    ) -> Result<Vec<Map<R>>, ShapeError> {
         let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
         self.check_steps(&channels)?;
         let mut deep = maps[maps.len() - 1].clone();
+        let mut steps = Vec::new();
         for index in (0..maps.len() - 1).rev() {
             let step = self.step(&channels, index);
             deep = step.trace(planner.at(format!("steps.{index}")), &deep, &maps[index])?;
+            steps.push(deep.clone());
         }
-        match self.last_step(&channels) {
-            Some(last) => last.trace(planner.at("last"), &deep, image),
-            None => Ok(deep),
+        if let Some(last) = self.last_step(&channels) {
+            steps.push(last.trace(planner.at("last"), &deep, image)?);
         }
+        if steps.is_empty() {
+            steps.push(deep); // the only map of the encoder
+        }
+        steps.reverse();
+        Ok(steps)
     }
 
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
@@ -276,6 +284,18 @@ impl<const R: usize> DecoderSpec<R> for UnetDecoderConfig {
         image: &[usize],
     ) -> Result<Map<R>, ShapeError> {
         self.trace(planner, maps, image)
+    }
+
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.nodes(NAME, &inputs, |planner| {
+            self.trace_parts(planner, maps, image)
+        })
     }
 }
 

@@ -27,6 +27,7 @@ const NAME: &str = "UnetDecoder";
 /// # Shapes
 /// - input: the maps of an encoder, the finest first
 /// - output: `[batch, widths[0], spatial...]`, of the size of the finest map or of the image
+/// - [steps](Decoder::forward_steps): the output of each step, the finest first
 ///
 /// # Example
 /// ```
@@ -52,12 +53,14 @@ pub struct UnetDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Decoder<R> for UnetDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        self.forward_parts(maps, image).into_tensor()
-    }
-
-    fn forward_parts(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+impl<const R: usize> UnetDecoder<R> {
+    /// Runs all steps; what each gives goes through `pass`.
+    fn run(
+        &self,
+        mut maps: Vec<Tensor<R>>,
+        image: &[usize],
+        pass: &mut dyn FnMut(LazyConcat<R>) -> LazyConcat<R>,
+    ) -> LazyConcat<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
         expect(self.output_shape(&shapes, image));
         let Some(deepest) = maps.pop() else {
@@ -65,12 +68,36 @@ impl<const R: usize> Decoder<R> for UnetDecoder<R> {
         };
         let steps = self.steps.iter().zip(maps).rev();
         let deep = steps.fold(deepest.into(), |deep, (step, skip)| {
-            step.forward_parts(deep, skip)
+            pass(step.forward_parts(deep, skip))
         });
         match &self.last {
-            Some((up, block)) => block.forward_parts(up.forward_parts_to(deep, image)),
+            Some((up, block)) => pass(block.forward_parts(up.forward_parts_to(deep, image))),
             None => deep,
         }
+    }
+}
+
+impl<const R: usize> Decoder<R> for UnetDecoder<R> {
+    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
+        self.forward_parts(maps, image).into_tensor()
+    }
+
+    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+        self.run(maps, image, &mut |map| map)
+    }
+
+    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+        let mut steps = Vec::new();
+        let output = self.run(maps, image, &mut |map| {
+            let map = map.into_tensor();
+            steps.push(map.clone());
+            map.into()
+        });
+        if steps.is_empty() {
+            steps.push(output.into_tensor()); // the only map of the encoder
+        }
+        steps.reverse();
+        steps
     }
 
     fn trace(
@@ -82,7 +109,21 @@ impl<const R: usize> Decoder<R> for UnetDecoder<R> {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
             check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_steps(planner, maps, image)
+            let mut steps = self.config.trace_parts(planner, maps, image)?;
+            Ok(steps.swap_remove(0))
+        })
+    }
+
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.nodes(NAME, &inputs, |planner| {
+            check_maps(NAME, maps, &self.channels)?;
+            self.config.trace_parts(planner, maps, image)
         })
     }
 }
