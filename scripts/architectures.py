@@ -1,4 +1,4 @@
-"""The networks of torchvision, segmentation-models-pytorch and MONAI that burn-skip rebuilds."""
+"""The networks of torchvision, timm, segmentation-models-pytorch and MONAI that burn-skip rebuilds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

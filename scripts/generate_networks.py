@@ -19,7 +19,7 @@ from torch.nn import functional
 import formula
 from architectures import NETWORKS, Network
 
-PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "monai")
+PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "monai")
 STEPS = 3
 EVERY = 61  # of a segmentation's logits, one in so many is stored
 NAMES_LIMIT = 64_000  # bytes of a file; above it the list of names is left out

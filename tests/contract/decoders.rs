@@ -493,7 +493,7 @@ fn decoders() -> Vec<Box<dyn Contract>> {
 }
 
 /// The channels of each position, normalised.
-pub fn layer_norm(norm: &LayerNorm, x: &Array) -> Array {
+fn layer_norm(norm: &LayerNorm, x: &Array) -> Array {
     let [gamma, beta] = [&norm.gamma, &norm.beta].map(Array::param);
     let channels = x.shape[1];
     let channel = |i: &[usize], c: usize| {
