@@ -14,7 +14,10 @@ use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle, LayerOrder};
 use burn_skip::conv::ConvConfig;
 use burn_skip::gate::GateConfig;
 use burn_skip::net::{
-    ClassifierConfig, DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig, UnetConfig,
+    ClassifierConfig, ConvNextEncoderConfig, DecoderConfig, DeepLabDecoderConfig,
+    DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig,
+    InvertedStage, LinknetDecoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig,
+    SegmentationConfig, UnetConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::plan::{Map, Plan, Planner};
@@ -170,6 +173,7 @@ fn main() {
 fn cases() -> Vec<Case> {
     let mut cases = networks(1, 256);
     cases.extend(networks(2, 128));
+    cases.extend(pairs([2, 3, 128, 96]));
     for batch in [1, 2] {
         cases.extend(blocks(batch));
         cases.extend(styles(batch));
@@ -199,6 +203,51 @@ fn networks(batch: usize, size: usize) -> Vec<Case> {
         Case::classifier("ResNet-18", image, resnet18),
         Case::classifier("ResNet-50", image, resnet50),
         Case::classifier("DenseNet-121", image, densenet),
+    ]
+}
+
+/// Encoders with decoders, with few channels.
+fn pairs(input: [usize; 4]) -> Vec<Case> {
+    let resnet = |block| ResNetEncoderConfig::new(block, vec![1; 3]).with_width(24);
+    let basic = EncoderConfig::ResNet(resnet(ResNetBlock::Basic));
+    let dilated = resnet(ResNetBlock::Bottleneck).with_output_stride(8);
+    let dilated = EncoderConfig::ResNet(dilated);
+    let vgg = VggEncoderConfig::new(vec![16, 32, 48, 64], vec![2; 4]);
+    let vgg = EncoderConfig::Vgg(vgg.with_norm(NormConfig::batch()));
+    let efficientnet = EfficientNetEncoderConfig::new(1.0, 1.0).with_stages(stages());
+    let efficientnet = EncoderConfig::EfficientNet(efficientnet.with_last_channels(None));
+    let convnext = ConvNextEncoderConfig::new(vec![24, 32, 48, 64], vec![1; 4]);
+    let convnext = EncoderConfig::ConvNext(convnext);
+
+    let linknet = LinknetDecoderConfig::new().into();
+    let mut fpn = FpnDecoderConfig::new().with_levels(3).with_width(64);
+    fpn.pyramid.channels = 64;
+    let psp = PspDecoderConfig::new().with_width(64).into();
+    let v3 = DeepLabDecoderConfig::v3().with_channels(32).into();
+    let v3_plus = DeepLabDecoderConfig::v3_plus().with_channels(32).into();
+
+    let pair = |name: &str, encoder: EncoderConfig, decoder: DecoderConfig| {
+        let config = SegmentationConfig::new(encoder, decoder, 2);
+        Case::new(&format!("pair: {name}"), input, move |device| {
+            config.init::<4>(device)
+        })
+    };
+    vec![
+        pair("LinkNet on ResNet", basic, linknet),
+        pair("DeepLabV3+ on dilated ResNet", dilated, v3_plus),
+        pair("DeepLabV3 on VGG", vgg, v3),
+        pair("PSP on EfficientNet", efficientnet, psp),
+        pair("FPN on ConvNeXt", convnext, fpn.into()),
+    ]
+}
+
+/// Few inverted bottlenecks, down to 1/16.
+fn stages() -> Vec<InvertedStage> {
+    vec![
+        InvertedStage::new(1, 16, 1, 1),
+        InvertedStage::new(4, 24, 1, 2),
+        InvertedStage::new(4, 32, 2, 2),
+        InvertedStage::new(4, 48, 1, 2),
     ]
 }
 

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Result;
 use crate::device::DeviceName;
 use crate::files::limits::ImageLimit;
 use crate::reporter::Reporter;
 use crate::segmentation::data::Data;
-use crate::segmentation::metrics::Overlap;
+use crate::segmentation::metrics::{Scores, between, by_class, counts};
 use crate::segmentation::pairs::pairs;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::Trained;
@@ -52,7 +52,7 @@ pub struct EvalArgs {
 pub fn run(args: &EvalArgs) -> Result<()> {
     let device = args.device.open()?;
     let Trained { net, task, .. } = Trained::open(&args.model, &device)?;
-    let mut all = Overlap::default();
+    let mut all = counts(task.classes);
     let pairs = pairs(args.data.as_deref())?;
     for pair in &pairs {
         let mut sample = pair.read(task, args.limit)?;
@@ -61,24 +61,43 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         }
         let bar = args.reporter.shows_progress();
         let predicted = args.tiles.predict(&net, &sample.image, &device, bar)?;
-        let overlap = Overlap::between(
+        let overlap = between(
             &sample.judged(&predicted),
             &sample.judged(&sample.mask),
             task.classes,
-        );
-        let (iou, dice) = (overlap.iou(), overlap.dice());
-        let name = pair.image.display();
-        args.reporter
-            .line(&format!("{name}: IoU {iou:.3}, Dice {dice:.3}"))?;
-        args.reporter
-            .object(&json!({ "image": pair.image, "iou": iou, "dice": dice }))?;
-        all += &overlap;
+        )?;
+        let name = pair.image.display().to_string();
+        tell(
+            args,
+            &name,
+            &Scores::of(&overlap),
+            json!({ "image": pair.image }),
+        )?;
+        all.merge(&overlap);
     }
-    let (iou, dice) = (all.iou(), all.dice());
-    args.reporter.line(&format!(
-        "{} together: IoU {iou:.3}, Dice {dice:.3}",
-        images(pairs.len())
-    ))?;
+    let name = format!("{} together", images(pairs.len()));
+    tell(
+        args,
+        &name,
+        &Scores::of(&all),
+        json!({ "images": pairs.len() }),
+    )
+}
+
+/// Prints the scores of an image or of several, and reports them with what they are of.
+fn tell(args: &EvalArgs, name: &str, scores: &Scores, mut of: Value) -> Result<()> {
+    let Scores {
+        iou,
+        dice,
+        class_iou,
+    } = scores;
+    let classes = by_class(class_iou);
     args.reporter
-        .object(&json!({ "images": pairs.len(), "iou": iou, "dice": dice }))
+        .line(&format!("{name}: IoU {iou:.3}, Dice {dice:.3}{classes}"))?;
+    of["iou"] = json!(iou);
+    of["dice"] = json!(dice);
+    if !class_iou.is_empty() {
+        of["class_iou"] = json!(class_iou);
+    }
+    args.reporter.object(&of)
 }

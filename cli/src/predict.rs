@@ -13,7 +13,7 @@ use crate::files::{atomic, distinct, ending};
 use crate::raster::Raster;
 use crate::reporter::Reporter;
 use crate::segmentation::data::{Sample, Task};
-use crate::segmentation::metrics::Overlap;
+use crate::segmentation::metrics::{Scores, between, by_class};
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::Trained;
 
@@ -118,11 +118,13 @@ impl PredictArgs {
         let percent = 100.0 * foreground;
         self.reporter
             .line(&format!("foreground: {percent:.1} % of the pixels"))?;
-        let overlap = truth.map(|truth| Overlap::between(predicted, truth, classes));
-        if let Some(overlap) = &overlap {
-            let (iou, dice) = (overlap.iou(), overlap.dice());
+        let overlap = truth.map(|truth| between(predicted, truth, classes));
+        let scores = overlap.transpose()?.map(|overlap| Scores::of(&overlap));
+        if let Some(scores) = &scores {
+            let classes = by_class(&scores.class_iou);
+            let (iou, dice) = (scores.iou, scores.dice);
             self.reporter
-                .line(&format!("IoU {iou:.3}, Dice {dice:.3}"))?;
+                .line(&format!("IoU {iou:.3}, Dice {dice:.3}{classes}"))?;
         }
         let wrote: Vec<_> = self.written().map(|(_, file)| file).collect();
         for file in &wrote {
@@ -130,8 +132,9 @@ impl PredictArgs {
         }
         self.reporter.object(&json!({
             "foreground": foreground,
-            "iou": overlap.as_ref().map(Overlap::iou),
-            "dice": overlap.as_ref().map(Overlap::dice),
+            "iou": scores.as_ref().map(|scores| scores.iou),
+            "dice": scores.as_ref().map(|scores| scores.dice),
+            "class_iou": scores.as_ref().map(|scores| &scores.class_iou),
             "wrote": wrote,
         }))
     }

@@ -315,3 +315,79 @@ fn a_model_of_another_network_is_refused_by_the_tensor() {
         "{text}"
     );
 }
+
+#[test]
+fn a_loss_of_the_library_is_minimised_and_stays_that_of_the_training() {
+    let out = folder("loss");
+    let (one, other) = (shown(&out, "one"), shown(&out, "other"));
+    let options = "train --json --epochs 1 --steps 2 --batch 1 --crop 32 --out";
+    let train = |out: &str, more: &[&str]| words(options, &[&[out], more].concat());
+    let focal = r#"{"Focal": {"mode": "Binary"}}"#;
+    let text = succeed(&train(&one, &["--loss", focal]));
+    let start: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    assert!(start["start"]["loss"]["Focal"].is_object(), "{text}");
+    succeed(&train(&other, &[]));
+    let loss = |out: &str| {
+        epochs(Path::new(out))[0]["train_loss"]
+            .as_f64()
+            .expect("a loss")
+    };
+    assert!(loss(&one) < 0.5 * loss(&other));
+
+    let resume = |loss: &str| train(&one, &["--resume", "--loss", loss]);
+    let text = fail(&resume(r#"{"Dice": {"mode": "Binary"}}"#));
+    assert!(
+        text.contains("--loss differs from the saved training"),
+        "{text}"
+    );
+    succeed(&resume(&write(&out, "focal.json", focal)));
+    let text = fail(&train(
+        &other,
+        &["--overwrite", "--loss", r#"{"CrossEntropy": {}}"#],
+    ));
+    assert!(
+        text.contains("--loss: CrossEntropyLoss: channels of the logits are 1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn several_classes_and_heads_of_coarser_steps() {
+    let out = folder("classes");
+    let data = out.join("data");
+    fs::create_dir_all(&data).expect("a folder");
+    let colours = |x: u32, y: u32| [0, 1, 2, 2][(x / 16 + y / 16) as usize % 4];
+    let mask = image::GrayImage::from_fn(96, 64, |x, y| image::Luma([colours(x, y)]));
+    let image = image::GrayImage::from_fn(96, 64, |x, y| image::Luma([100 * colours(x, y)]));
+    mask.save(data.join("labels.png")).expect("a mask");
+    image.save(data.join("image.png")).expect("an image");
+    let net = r#"{"Segmentation": {
+        "encoder": {"Plain": {"in_channels": 1, "widths": [4, 8, 16]}},
+        "decoder": {"Unet": {"widths": [4, 8]}}, "out_channels": 3, "supervised_steps": 1
+    }}"#;
+    let net = write(&out, "net.json", net);
+    let (data, run) = (data.display().to_string(), shown(&out, "run"));
+    let options = "train --epochs 2 --steps 4 --batch 2 --crop 32 --intensities linear --data";
+    let text = succeed(&words(options, &[&data, "--out", &run, &net]));
+    assert!(text.contains("  IoU by class "), "{text}");
+    let epoch = epochs(Path::new(&run)).pop().expect("an epoch");
+    let classes: Vec<_> = epoch["class_iou"].as_array().expect("classes").clone();
+    assert_eq!(classes.len(), 3);
+    let mean = |classes: &[Value]| {
+        let classes = classes.iter().map(|iou| iou.as_f64().expect("an IoU"));
+        classes.sum::<f64>() / 2.0
+    };
+    let iou = epoch["iou"].as_f64().expect("an IoU");
+    assert!((mean(&classes[1..]) - iou).abs() < 1e-6, "{epoch}");
+
+    let eval = [
+        "eval", "--json", "--valid", "--model", &run, "--data", &data,
+    ];
+    let text = succeed(&eval);
+    let all: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    assert!(
+        (all["iou"].as_f64().expect("an IoU") - iou).abs() < 1e-6,
+        "{text}"
+    );
+    assert_eq!(all["class_iou"].as_array().expect("classes").len(), 3);
+}

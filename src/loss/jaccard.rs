@@ -11,7 +11,7 @@ use super::batch::Scope;
 use super::labels::{LabelRules, Mode};
 use super::overlap::{AbsentClass, Overlap, epsilon};
 use crate::setters::setters;
-use crate::shape::{ShapeError, expect};
+use crate::shape::ShapeError;
 
 /// The soft Jaccard loss, of the intersection over the union: the mean over the classes of
 /// `1 - (TP + smooth) / max(TP + FP + FN + smooth, epsilon)`, with `TP = sum(p t)`, `FP = sum(p (1 - t))` and
@@ -116,15 +116,11 @@ impl JaccardLoss {
 
 impl<const R: usize> Loss<R> for JaccardLoss {
     fn check(&self, logits: [usize; R], labels: [usize; R]) -> Result<(), ShapeError> {
-        let overlap = self.overlap();
-        overlap.check_options()?;
-        overlap.labels.check(logits, labels)
+        self.overlap().check(logits, labels)
     }
 
     fn forward(&self, logits: Tensor<R>, labels: Tensor<R, Int>) -> Tensor<1> {
-        expect(self.check(logits.dims(), labels.dims()));
-        let overlap = self.overlap();
-        overlap.loss(&overlap.labels.read(logits, labels))
+        self.overlap().forward(logits, labels)
     }
 }
 

@@ -1,12 +1,12 @@
 //! What the overlap losses share: soft counts of true and false positives, and the Tversky index of them.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Scope, mean_of_classes, sum_positions};
 use super::labels::LabelRules;
 use super::options::{check_not_negative, check_number, check_positive_number};
-use crate::shape::ShapeError;
+use crate::shape::{ShapeError, expect};
 
 /// What a class adds to an overlap loss where no label belongs to it.
 ///
@@ -57,7 +57,23 @@ pub(super) struct Overlap<'a> {
 }
 
 impl Overlap<'_> {
-    pub fn check_options(&self) -> Result<(), ShapeError> {
+    /// Checks the options, and logits and labels of these shapes.
+    pub fn check<const R: usize>(
+        &self,
+        logits: [usize; R],
+        labels: [usize; R],
+    ) -> Result<(), ShapeError> {
+        self.check_options()?;
+        self.labels.check(logits, labels)
+    }
+
+    /// The loss of logits and labels, which are checked.
+    pub fn forward<const R: usize>(&self, logits: Tensor<R>, labels: Tensor<R, Int>) -> Tensor<1> {
+        expect(self.check(logits.dims(), labels.dims()));
+        self.loss(&self.labels.read(logits, labels))
+    }
+
+    fn check_options(&self) -> Result<(), ShapeError> {
         let loss = self.labels.loss;
         check_not_negative(loss, "alpha", self.false_positives)?;
         check_not_negative(loss, "beta", self.false_negatives)?;
@@ -68,7 +84,7 @@ impl Overlap<'_> {
     }
 
     /// `(1 - (TP + smooth) / max(TP + alpha FP + beta FN + smooth, epsilon))^gamma`, or with the logarithm.
-    pub fn loss(&self, batch: &Batch) -> Tensor<1> {
+    fn loss(&self, batch: &Batch) -> Tensor<1> {
         let p = batch.probabilities();
         let t = batch.targets.clone();
         let volume = sum_positions(t.clone(), self.scope);

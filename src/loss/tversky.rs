@@ -11,7 +11,7 @@ use super::batch::Scope;
 use super::labels::{LabelRules, Mode};
 use super::overlap::{AbsentClass, Overlap, epsilon};
 use crate::setters::setters;
-use crate::shape::{ShapeError, expect};
+use crate::shape::ShapeError;
 
 /// The Tversky loss: the mean over the classes of
 /// `1 - (TP + smooth) / max(TP + alpha FP + beta FN + smooth, epsilon)`, raised to the power of `gamma`; with
@@ -141,15 +141,11 @@ impl TverskyLoss {
 
 impl<const R: usize> Loss<R> for TverskyLoss {
     fn check(&self, logits: [usize; R], labels: [usize; R]) -> Result<(), ShapeError> {
-        let overlap = self.overlap();
-        overlap.check_options()?;
-        overlap.labels.check(logits, labels)
+        self.overlap().check(logits, labels)
     }
 
     fn forward(&self, logits: Tensor<R>, labels: Tensor<R, Int>) -> Tensor<1> {
-        expect(self.check(logits.dims(), labels.dims()));
-        let overlap = self.overlap();
-        overlap.loss(&overlap.labels.read(logits, labels))
+        self.overlap().forward(logits, labels)
     }
 }
 

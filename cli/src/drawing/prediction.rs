@@ -7,7 +7,7 @@ use super::encode;
 use super::font::{self, FONT};
 use crate::Result;
 use crate::raster::Raster;
-use crate::segmentation::metrics::Overlap;
+use crate::segmentation::metrics::{Scores, between};
 
 const MARGIN: usize = 24;
 const TITLE: usize = 44;
@@ -44,7 +44,7 @@ impl Picture<'_> {
     /// # Errors
     /// When the drawing library fails.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let panels = self.panels();
+        let panels = self.panels()?;
         let zoom = self.zoom(panels.len());
         let (wide, high) = (self.image.width * zoom, self.image.height * zoom);
         let width = (MARGIN + panels.len() * (wide + MARGIN)).max(MIN_WIDTH);
@@ -69,7 +69,7 @@ impl Picture<'_> {
         encode(&rgb, width, height)
     }
 
-    fn panels(&self) -> Vec<Panel<'_>> {
+    fn panels(&self) -> Result<Vec<Panel<'_>>> {
         let grey = |pixel: usize| self.image.brightness(pixel);
         let mut panels = vec![Panel {
             title: "image".into(),
@@ -84,13 +84,13 @@ impl Picture<'_> {
                 title: "prediction".into(),
                 colour: Box::new(move |pixel| tint(grey(pixel), of_class(self.predicted, pixel))),
             });
-            return panels;
+            return Ok(panels);
         };
         panels.push(Panel {
             title: "truth".into(),
             colour: Box::new(move |pixel| tint(grey(pixel), of_class(truth, pixel))),
         });
-        let iou = Overlap::between(self.predicted, truth, self.classes).iou();
+        let Scores { iou, .. } = Scores::of(&between(self.predicted, truth, self.classes)?);
         panels.push(Panel {
             title: format!("prediction: IoU {iou:.3}"),
             colour: Box::new(move |pixel| {
@@ -103,7 +103,7 @@ impl Picture<'_> {
                 tint(grey(pixel), mark)
             }),
         });
-        panels
+        Ok(panels)
     }
 
     /// The colour of a class where the prediction is right.

@@ -1,200 +1,184 @@
-//! How well the predicted classes cover the true ones: IoU and Dice, as metrics of Burn.
+//! How well the predicted classes cover the true ones: IoU and Dice of the library's counts.
 //!
 //! Both are computed from pixel counts summed over all images, and not as the mean of one value
 //! an image: an image with little foreground then counts for little. Of several classes it is the mean
 //! over those that occur; the background, class 0, is none of them.
 
-use std::ops::AddAssign;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::{Tensor, TensorReadError};
-use burn::train::metric::{
-    Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
-    SerializedEntry,
+use burn::tensor::TensorReadError;
+use burn::train::metric::{Metric, MetricAttributes, MetricMetadata, MetricName, SerializedEntry};
+use burn_skip::metric::{
+    LabelMap, Overlap, OverlapCounts, OverlapInput, OverlapMetric, Reduction, ZeroDivision,
 };
 
+use crate::Result;
 use crate::raster::Raster;
-use crate::segmentation::model::predicted;
 
-/// The pixels of a class: in both, in the prediction, in the truth.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    both: f64,
-    predicted: f64,
-    truth: f64,
+/// Counts of no pixels yet, for networks of so many outputs: of one it is the foreground, of several one a class.
+pub fn counts(classes: usize) -> OverlapCounts {
+    let counts = match classes {
+        1 => OverlapCounts::binary(),
+        classes => OverlapCounts::new(classes).without_class(0),
+    };
+    counts.with_zero_division(ZeroDivision::Skip)
 }
 
-/// The pixels of each class but the background.
+/// Counts in two masks of so many classes.
+///
+/// # Errors
+/// When they differ in size, or have other classes.
+pub fn between(predicted: &Raster, truth: &Raster, classes: usize) -> Result<OverlapCounts> {
+    let map = |raster: &Raster| {
+        let labels = raster.values.iter().map(|&class| class as i64).collect();
+        LabelMap::new([raster.height, raster.width], labels)
+    };
+    let mut counts = counts(classes);
+    counts.try_add_map(&map(predicted)?, &map(truth)?)?;
+    Ok(counts)
+}
+
+/// What is told of some counts.
 #[derive(Clone, Debug, Default)]
-pub struct Overlap {
-    classes: Vec<Counts>,
+pub struct Scores {
+    /// Intersection over union; 1 when there is no foreground at all.
+    pub iou: f64,
+    /// Twice the intersection over the sum of both sizes; 1 when there is no foreground at all.
+    pub dice: f64,
+    /// Where there are more than two classes, the IoU of each, the background first; none for one that does not occur.
+    pub class_iou: Vec<Option<f64>>,
 }
 
-impl Overlap {
-    /// Counts on the device. Gives `[3 * classes]`.
-    pub fn count(logits: Tensor<4>, truth: Tensor<4>) -> Tensor<1> {
-        let classes = foreground(logits.dims()[1]);
-        let predicted = predicted(logits);
-        let counts = classes.flat_map(|class| {
-            let predicted = predicted.clone().equal_elem(class as f32).float();
-            let truth = truth.clone().equal_elem(class as f32).float();
-            let both = predicted.clone() * truth.clone();
-            [both.sum(), predicted.sum(), truth.sum()]
-        });
-        Tensor::cat(counts.collect(), 0)
+impl Scores {
+    pub fn of(counts: &OverlapCounts) -> Self {
+        let score = |score: f64| if score.is_nan() { 1.0 } else { score };
+        let classes = counts.per_class(Overlap::Iou);
+        Self {
+            iou: score(counts.iou(Reduction::Macro)),
+            dice: score(counts.dice(Reduction::Macro)),
+            class_iou: match classes.len() {
+                0..=2 => Vec::new(),
+                _ => classes
+                    .into_iter()
+                    .map(|iou| Some(iou).filter(|iou| !iou.is_nan()))
+                    .collect(),
+            },
+        }
+    }
+}
+
+/// `  IoU by class 0.981 0.764 -`, and nothing where there are no classes to tell.
+pub fn by_class<T: Copy + Into<f64>>(class_iou: &[Option<T>]) -> String {
+    let class = |iou: &Option<T>| match *iou {
+        Some(iou) => format!(" {:.3}", iou.into()),
+        None => " -".to_string(),
+    };
+    match class_iou.is_empty() {
+        true => String::new(),
+        false => format!(
+            "  IoU by class{}",
+            class_iou.iter().map(class).collect::<String>()
+        ),
+    }
+}
+
+/// The scores of the last epoch that ended, written by [`EpochScores`].
+#[derive(Clone, Default)]
+pub struct LastScores(Arc<Mutex<Scores>>);
+
+impl LastScores {
+    fn lock(&self) -> MutexGuard<'_, Scores> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what [`Overlap::count`] counted.
+    pub fn get(&self) -> Scores {
+        self.lock().clone()
+    }
+}
+
+/// All scores of an epoch from one count of its pixels, as a metric of Burn's trainer.
+#[derive(Clone)]
+pub struct EpochScores {
+    metric: OverlapMetric<4, 4>,
+    last: LastScores,
+}
+
+impl EpochScores {
+    /// Of so many classes; `last` is told of each epoch at its end.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn read(counts: Tensor<1>) -> Result<Self, TensorReadError> {
-        let counts = counts.try_into_vec_as::<f32>()?;
-        let class = |counts: &[f32]| Counts {
-            both: f64::from(counts[0]),
-            predicted: f64::from(counts[1]),
-            truth: f64::from(counts[2]),
-        };
-        Ok(Self {
-            classes: counts.chunks_exact(3).map(class).collect(),
-        })
-    }
-
-    /// Counts in two masks of so many classes.
-    pub fn between(predicted: &Raster, truth: &Raster, classes: usize) -> Self {
-        let mut counts = vec![Counts::default(); foreground(classes).len()];
-        for (&predicted, &truth) in predicted.values.iter().zip(&truth.values) {
-            // Class 0 is the background, so that class n is in place n - 1.
-            let place = |class: f32| (class as usize).checked_sub(1);
-            if let Some(place) = place(predicted) {
-                counts[place].predicted += 1.0;
-                counts[place].both += f64::from(predicted == truth);
-            }
-            if let Some(place) = place(truth) {
-                counts[place].truth += 1.0;
-            }
-        }
-        Self { classes: counts }
-    }
-
-    /// Intersection over union; 1 when there is no foreground at all.
-    pub fn iou(&self) -> f64 {
-        self.mean(|c| (c.both, c.predicted + c.truth - c.both))
-    }
-
-    /// Twice the intersection over the sum of both sizes; 1 when there is no foreground at all.
-    pub fn dice(&self) -> f64 {
-        self.mean(|c| (2.0 * c.both, c.predicted + c.truth))
-    }
-
-    /// The mean, over the classes that occur, of a part of a whole.
-    fn mean(&self, score: impl Fn(&Counts) -> (f64, f64)) -> f64 {
-        let scores = self.classes.iter().map(score);
-        let occurring: Vec<f64> = scores
-            .filter(|&(_, whole)| whole > 0.0)
-            .map(|(part, whole)| part / whole)
-            .collect();
-        match occurring.len() {
-            0 => 1.0,
-            count => occurring.iter().sum::<f64>() / count as f64,
-        }
+    /// When the mean over the classes is not defined for them.
+    pub fn new(classes: usize, last: LastScores) -> Result<Self> {
+        let metric = OverlapMetric::new(counts(classes), Overlap::Iou, Reduction::Macro)?;
+        Ok(Self { metric, last })
     }
 }
 
-/// The classes that are judged: of one it is that one, of several all but the first.
-pub fn foreground(classes: usize) -> std::ops::Range<usize> {
-    1..classes.max(2)
-}
-
-impl AddAssign<&Overlap> for Overlap {
-    fn add_assign(&mut self, other: &Self) {
-        self.classes.resize(other.classes.len(), Counts::default());
-        for (sum, counts) in self.classes.iter_mut().zip(&other.classes) {
-            sum.both += counts.both;
-            sum.predicted += counts.predicted;
-            sum.truth += counts.truth;
-        }
-    }
-}
-
-/// The counts of one batch, as [`Overlap::count`] gives them.
-pub struct OverlapInput(pub Tensor<1>);
-
-/// A score of the overlap, followed over an epoch.
-#[derive(Clone)]
-pub struct OverlapMetric {
-    name: &'static str,
-    score: fn(&Overlap) -> f64,
-    batch: Overlap,
-    epoch: Overlap,
-}
-
-impl OverlapMetric {
-    /// Intersection over union.
-    pub fn iou() -> Self {
-        Self::new("IoU", Overlap::iou)
-    }
-
-    /// Dice coefficient.
-    pub fn dice() -> Self {
-        Self::new("Dice", Overlap::dice)
-    }
-
-    fn new(name: &'static str, score: fn(&Overlap) -> f64) -> Self {
-        Self {
-            name,
-            score,
-            batch: Overlap::default(),
-            epoch: Overlap::default(),
-        }
-    }
-
-    fn entry(&self, number: NumericEntry) -> SerializedEntry {
-        let score = (self.score)(&self.epoch);
-        SerializedEntry::new(format!("{score:.4}"), number.serialize())
-    }
-}
-
-impl Metric for OverlapMetric {
-    type Input = OverlapInput;
+impl Metric for EpochScores {
+    type Input = OverlapInput<4, 4>;
 
     fn name(&self) -> MetricName {
-        Arc::new(self.name.to_string())
+        self.metric.name()
     }
 
     fn attributes(&self) -> MetricAttributes {
-        NumericAttributes::default().into()
+        self.metric.attributes()
     }
 
     fn update(
         &mut self,
-        counts: &OverlapInput,
-        _metadata: &MetricMetadata,
+        input: &Self::Input,
+        metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
-        self.batch = Overlap::read(counts.0.clone())?;
-        self.epoch += &self.batch;
-        Ok(self.entry(NumericEntry::Value((self.score)(&self.batch))))
+        self.metric.update(input, metadata)
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        Ok(self.entry(self.final_value()))
+        *self.last.lock() = Scores::of(self.metric.counts());
+        self.metric.compute()
     }
 
     fn clear(&mut self) {
-        self.epoch = Overlap::default();
+        self.metric.clear();
     }
 }
 
-impl Numeric for OverlapMetric {
-    fn value(&self) -> Option<NumericEntry> {
-        Some(NumericEntry::Value((self.score)(&self.batch)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask(values: [f32; 4]) -> Raster {
+        Raster {
+            channels: 1,
+            width: 4,
+            height: 1,
+            values: values.into(),
+        }
     }
 
-    fn running_value(&self) -> Option<NumericEntry> {
-        Some(NumericEntry::Value((self.score)(&self.epoch)))
+    fn scores(predicted: [f32; 4], truth: [f32; 4], classes: usize) -> Scores {
+        Scores::of(&between(&mask(predicted), &mask(truth), classes).unwrap())
     }
 
-    fn final_value(&self) -> NumericEntry {
-        NumericEntry::Final((self.score)(&self.epoch))
+    #[test]
+    fn the_mean_is_of_the_classes_that_occur_without_the_background() {
+        let several = scores([0.0, 1.0, 1.0, 2.0], [0.0, 1.0, 2.0, 2.0], 4);
+        assert_eq!(several.iou, 0.5);
+        assert_eq!(several.class_iou, [Some(1.0), Some(0.5), Some(0.5), None]);
+        assert_eq!(
+            by_class(&several.class_iou),
+            "  IoU by class 1.000 0.500 0.500 -"
+        );
+        let one = scores([0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], 1);
+        assert_eq!((one.iou, one.dice), (0.5, 2.0 / 3.0));
+        assert_eq!(by_class(&one.class_iou), "");
+    }
+
+    #[test]
+    fn without_foreground_all_is_found() {
+        for classes in [1, 2, 3] {
+            let none = scores([0.0; 4], [0.0; 4], classes);
+            assert_eq!((none.iou, none.dice), (1.0, 1.0), "{classes} classes");
+        }
     }
 }

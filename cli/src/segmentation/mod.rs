@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod data;
+pub mod loss;
 pub mod metrics;
 pub mod model;
 pub mod pairs;

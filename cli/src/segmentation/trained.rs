@@ -50,7 +50,7 @@ impl Trained {
         let (net, options) = folder.read().map_err(|e| format!("--model: {e}"))?;
         let config = for_images(&net, &folder.net())?;
         let task = options.task(&config);
-        let Segmenter { net } = load(Segmenter::new(&config, device)?, &file)?;
+        let Segmenter { net, .. } = load(Segmenter::new(&config, device)?, &file)?;
         Ok(Self { net, task, file })
     }
 }

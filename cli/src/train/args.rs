@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
+use burn_skip::loss::LossConfig;
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use clap::Args;
 
@@ -16,6 +17,7 @@ use crate::files::json;
 use crate::files::limits::ImageLimit;
 use crate::raster::Intensities;
 use crate::reporter::Reporter;
+use crate::segmentation::loss;
 
 /// The network that is built in: a U-Net with blur pooling and bilinear upsampling, which keep edges where they
 /// are. On the built-in image its IoU is a little higher than that of one with max pooling and nearest upsampling.
@@ -82,6 +84,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
+    /// What is minimised: a loss of the library in JSON, such as '{"Focal": {"mode": "Binary"}}', or a file of it
+    /// [default: cross entropy plus Dice of the foreground]
+    #[arg(long, value_name = "JSON|FILE", value_parser = loss::parse)]
+    loss: Option<LossConfig>,
+
     /// Continue after the last checkpoint in --out, with the network and the options saved there; start a new training
     /// if --out has none. More --epochs and other devices are possible; everything else stays the same. With more
     /// --epochs the learning rate follows the longer cosine from there
@@ -124,6 +131,7 @@ impl Start {
             serde_json::to_value(built_in)? == serde_json::to_value(&self.net)?
                 && asked.data == defaults.data
                 && asked.intensities == defaults.intensities
+                && asked.loss == defaults.loss
                 && (asked.epochs * asked.steps, asked.batch, asked.crop) == (300, 8, 96),
         )
     }
@@ -146,6 +154,7 @@ impl TrainArgs {
             learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
             patience: self.patience,
             seed: self.seed.unwrap_or(defaults.seed),
+            loss: self.loss.clone(),
         };
         let built_in = Path::new("net.json");
         let (net, path): (NetConfig, &Path) = match &self.net {
@@ -186,6 +195,9 @@ impl TrainArgs {
             unchanged("--patience", Some(&self.patience), &saved.patience)?;
         }
         unchanged("--seed", self.seed.as_ref(), &saved.seed)?;
+        if self.loss.is_some() {
+            unchanged("--loss", Some(&self.loss), &saved.loss)?;
+        }
         options.epochs = self.epochs.unwrap_or(options.epochs);
         self.same_network(&net, folder)?;
         Ok(Start {

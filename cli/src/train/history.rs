@@ -25,6 +25,9 @@ pub struct Epoch {
     /// Of the foreground, over all validation columns.
     pub iou: f32,
     pub dice: f32,
+    /// Of each class, the background first, where there are more than two; none for one that does not occur.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_iou: Vec<Option<f32>>,
     /// Training and validation.
     pub seconds: f64,
     /// The loss of every step.
@@ -94,6 +97,10 @@ impl Epoch {
         if losses.any(|loss| !loss.is_finite()) {
             return Some("a loss is not a finite number".into());
         }
+        let mut classes = self.class_iou.iter().flatten();
+        if !classes.all(|&iou| is_part(iou)) {
+            return Some("class_iou must lie between 0 and 1".into());
+        }
         if !is_part(self.iou) || !is_part(self.dice) {
             return Some("iou and dice must lie between 0 and 1".into());
         }
@@ -140,6 +147,14 @@ mod tests {
             ..epoch(1)
         };
         assert!(error(vec![huge]).is_some());
+        let class = Epoch {
+            class_iou: vec![None, Some(1.5), Some(1.0)],
+            ..epoch(1)
+        };
+        assert_eq!(
+            error(vec![class]).as_deref(),
+            Some("history.json: epoch 1: class_iou must lie between 0 and 1")
+        );
         let diverged = Epoch {
             valid_loss: f32::INFINITY,
             ..epoch(1)

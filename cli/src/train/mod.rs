@@ -18,7 +18,8 @@ use std::fs::File;
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
-use burn_skip::plan::{Plan, Trace};
+use burn_skip::net::TraceSupervised;
+use burn_skip::plan::Plan;
 
 pub use args::TrainArgs;
 
@@ -136,7 +137,8 @@ impl Job {
         check_files(args, folder, &pairs)?;
         let data = Data::load(&pairs, options.task(net), options.crop, args.limit)?;
         let (batch, channels, crop) = (options.batch, net.encoder.in_channels(), options.crop);
-        let plan = net.plan([batch, channels, crop, crop]);
+        let loss = options.loss(net)?;
+        let plan = net.plan_supervised([batch, channels, crop, crop]);
         check_memory(&plan, options)?;
         args.devices.check()?;
         let devices = match args.dry_run {
@@ -146,7 +148,7 @@ impl Job {
         // What Burn trains must live on a device that records gradients.
         let main = devices[0].clone().autodiff();
         main.seed(options.seed);
-        let model = Segmenter::new(net, &main)?;
+        let model = Segmenter::new(net, &main)?.with_loss(loss);
         check_sizes(&model, &data, crop)?;
         Ok(Self {
             start,

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use burn_skip::loss::{Loss, LossConfig};
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::raster::Intensities;
 use crate::segmentation::data::Task;
+use crate::segmentation::loss::default_loss;
 
 /// The options of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct Options {
     pub learning_rate: f64,
     pub patience: Option<usize>,
     pub seed: u64,
+    /// What is minimised; none for cross entropy and Dice.
+    #[serde(default)]
+    pub loss: Option<LossConfig>,
 }
 
 impl Default for Options {
@@ -37,6 +42,7 @@ impl Default for Options {
             learning_rate: 4e-3,
             patience: None,
             seed: 1,
+            loss: None,
         }
     }
 }
@@ -60,6 +66,19 @@ impl Options {
             check_count(count).map_err(|e| format!("{shown}: {name}: {e}"))?;
         }
         Ok(())
+    }
+
+    /// The loss of the training of a network.
+    ///
+    /// # Errors
+    /// When it does not suit the network's outputs and masks of one class a pixel.
+    pub fn loss(&self, net: &SegmentationConfig) -> Result<LossConfig> {
+        let classes = net.out_channels;
+        let loss = self.loss.clone().unwrap_or_else(|| default_loss(classes));
+        let shape = |channels| [self.batch, channels, self.crop, self.crop];
+        loss.check(shape(classes), shape(1))
+            .map_err(|e| format!("--loss: {e}"))?;
+        Ok(loss)
     }
 
     /// The input and the output of the network of a training.
@@ -117,6 +136,12 @@ pub fn for_images(net: &NetConfig, path: &Path) -> Result<SegmentationConfig> {
         .into());
     };
     net.validate::<4>().map_err(|e| format!("{shown}: {e}"))?;
+    if net.classification_head.is_some() {
+        return Err(format!(
+            "{shown}: there is a classification_head, and masks tell no class of an image. Leave it out"
+        )
+        .into());
+    }
     match net.encoder.in_channels() {
         1 | 3 => Ok(net),
         other => Err(format!(

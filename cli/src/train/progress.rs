@@ -18,6 +18,7 @@ use super::history::{Epoch, History};
 use super::run_folder;
 use super::stop::StopReason;
 use crate::reporter::Reporter;
+use crate::segmentation::metrics::{LastScores, Scores, by_class};
 
 /// What Burn's trainer reports to.
 pub struct Progress {
@@ -25,6 +26,8 @@ pub struct Progress {
     batch: usize,
     reporter: Reporter,
     bar: ProgressBar,
+    /// How well the classes of the epoch's validation are covered.
+    scores: LastScores,
     history: Arc<Mutex<History>>,
     /// Where the history is kept.
     file: PathBuf,
@@ -55,10 +58,12 @@ fn bar() -> ProgressBar {
 }
 
 impl Progress {
-    /// For steps of `batch` crops: the history with its file, and what stops the training with the reason.
+    /// For steps of `batch` crops: the scores of each epoch, the history with its file, and what stops the training
+    /// with the reason.
     pub fn new(
         batch: usize,
         reporter: Reporter,
+        scores: LastScores,
         (history, file): (Arc<Mutex<History>>, PathBuf),
         (interrupter, stopped): (Interrupter, Arc<Mutex<Option<StopReason>>>),
     ) -> Self {
@@ -70,6 +75,7 @@ impl Progress {
             batch,
             reporter,
             bar,
+            scores,
             history,
             file,
             interrupter,
@@ -131,6 +137,14 @@ impl Progress {
         let mut done = std::mem::take(&mut self.state.epoch);
         done.epoch = epoch;
         done.seconds = self.state.started.elapsed().as_secs_f64();
+        let Scores {
+            iou,
+            dice,
+            class_iou,
+        } = self.scores.get();
+        let part = |score: f64| score as f32;
+        (done.iou, done.dice) = (part(iou), part(dice));
+        done.class_iou = class_iou.into_iter().map(|iou| iou.map(part)).collect();
         let (train, valid) = (done.train_loss, done.valid_loss);
         if !train.is_finite() || !valid.is_finite() {
             // JSON has no such number, and nothing can be learned from there.
@@ -141,8 +155,12 @@ impl Progress {
             });
         }
         let line = format!(
-            "epoch {epoch}/{}  train loss {train:.3}  valid loss {valid:.3}  IoU {:.3}  Dice {:.3}  {:.1} s",
-            self.state.total_epochs, done.iou, done.dice, done.seconds
+            "epoch {epoch}/{}  train loss {train:.3}  valid loss {valid:.3}  IoU {:.3}  Dice {:.3}  {:.1} s{}",
+            self.state.total_epochs,
+            done.iou,
+            done.dice,
+            done.seconds,
+            by_class(&done.class_iou)
         );
         let reported = self.reporter.object(&done);
         let mut history = self.history();
@@ -166,15 +184,8 @@ impl MetricsRendererTraining for Progress {
 
     fn update_valid(&mut self, state: MetricState) {
         // (What is not final is of one image, not of all.)
-        if let Some((name, NumericEntry::Final(value))) = self.number(&state) {
-            let name = name.to_string();
-            let epoch = &mut self.state.epoch;
-            match &name[..] {
-                "Loss" => epoch.valid_loss = value as f32,
-                "IoU" => epoch.iou = value as f32,
-                "Dice" => epoch.dice = value as f32,
-                _ => {}
-            }
+        if let Some(("Loss", NumericEntry::Final(mean))) = self.number(&state) {
+            self.state.epoch.valid_loss = mean as f32;
         }
     }
 }

@@ -23,7 +23,7 @@ use super::stop::StopReason;
 use crate::Result;
 use crate::segmentation::batch::{Batch, Stack};
 use crate::segmentation::data::Data;
-use crate::segmentation::metrics::OverlapMetric;
+use crate::segmentation::metrics::{EpochScores, LastScores};
 use crate::segmentation::model::Segmenter;
 
 /// A training that is about to run.
@@ -44,14 +44,15 @@ impl Training<'_> {
         let Self { args, options, .. } = self;
         let epochs_done = self.epochs_done();
         let (train, valid) = self.loaders(epochs_done, &devices[0]);
+        let scores = LastScores::default();
+        let classes = model.net.head.config.channels[1];
         let recording = devices.iter().map(|device| device.clone().autodiff());
         let mut training = SupervisedTraining::new(self.folder.path(), train, valid)
             .num_epochs(options.epochs)
             .with_training_strategy(args.devices.strategy(recording.collect()).into())
             .metric_train_numeric(LossMetric::new())
             .metric_valid_numeric(LossMetric::new())
-            .metric_valid_numeric(OverlapMetric::iou())
-            .metric_valid_numeric(OverlapMetric::dice())
+            .metric_valid(EpochScores::new(classes, scores.clone())?)
             // The history has all of them; Burn's own log files would repeat it.
             .with_metric_logger(InMemoryMetricLogger::new())
             .with_application_logger(None)
@@ -68,6 +69,7 @@ impl Training<'_> {
         let progress = Progress::new(
             options.batch * args.devices.count(),
             args.reporter,
+            scores,
             (self.history.clone(), self.folder.history()),
             (training.interrupter(), stopped.clone()),
         );
