@@ -526,13 +526,14 @@ fn attention(layer: &SelfAttention<4>, x: &Array, read: &Array) -> Array {
                 .map(|c| query.at(&[i[0], c, i[2], i[3]]) * key_value.at(&[i[0], c, h, w]));
             (products.sum::<f64>() / (of_head as f64).sqrt()).exp()
         };
-        let sum: f64 = positions.iter().map(score).sum();
         let value = |at: &[usize; 2]| key_value.at(&[i[0], channels + i[1], at[0], at[1]]);
-        positions
-            .iter()
-            .map(|at| score(at) * value(at))
-            .sum::<f64>()
-            / sum
+        let (mut sum, mut weighted) = (0.0, 0.0);
+        for at in &positions {
+            let score = score(at);
+            sum += score;
+            weighted += score * value(at);
+        }
+        weighted / sum
     });
     conv_norm(&layer.project, &attended)
 }
