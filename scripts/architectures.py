@@ -84,7 +84,7 @@ def _smp(
     damped: str,
     lr: float = 1e-3,
     side: int = 64,
-    smallest: tuple[int, int] = (96, 64),
+    shapes: tuple[tuple[int, ...], ...] = ((1, 3, 192, 224), (1, 3, 96, 64)),
     **options: object,
 ) -> Network:
     """A network whose maps must be multiples of its strides, without dropout."""
@@ -93,7 +93,7 @@ def _smp(
             build(encoder, encoder_weights=None, classes=2, **options)
         ),
         classes=2,
-        shapes=((1, 3, 192, 224), (1, 3, *smallest)),
+        shapes=shapes,
         damped=damped,
         train_shape=(2, 3, side, side),
         lr=lr,
@@ -128,6 +128,9 @@ NETWORKS: dict[str, Network] = {
     "wide_resnet50": _classifier("wide_resnet50_2", "bn3.weight", 1e-4),
     "densenet121": _classifier("densenet121", "", 1e-4, side=128),
     "mobilenet_v2": _classifier("mobilenet_v2", "conv.3.weight", 1e-5, side=128, dropout=0.0),
+    "mobilenet_v3_large": _classifier(
+        "mobilenet_v3_large", "block.3.1.weight", 1e-5, side=128, dropout=0.0
+    ),
     "efficientnet_b0": _classifier(
         "efficientnet_b0",
         "block.3.1.weight",
@@ -140,6 +143,7 @@ NETWORKS: dict[str, Network] = {
     "timm_mobilenetv2_100": _timm("mobilenetv2_100", "bn3.weight", 1e-5, side=128),
     "timm_efficientnet_b0": _timm("efficientnet_b0", "bn3.weight", 1e-3, side=128),
     "timm_convnext_tiny": _timm("convnext_tiny", "", 1e-3),
+    "seresnet18": _timm("seresnet18", "bn2.weight", 1e-3),
     "smp_unet_resnet18": _smp_unet("resnet18", "bn2.weight"),
     "smp_unet_resnet34": _smp_unet("resnet34", "bn2.weight"),
     "smp_unet_resnet50": _smp_unet("resnet50", "bn3.weight"),
@@ -169,13 +173,28 @@ NETWORKS: dict[str, Network] = {
         smp.DeepLabV3Plus, "resnet18", "bn2.weight", decoder_aspp_dropout=0.0
     ),
     "smp_pan_resnet18": _smp(
-        smp.PAN, "resnet18", "bn2.weight", 1e-5, side=128, smallest=(128, 160)
+        smp.PAN, "resnet18", "bn2.weight", 1e-5, side=128, shapes=((1, 3, 192, 224), (1, 3, 128, 160))
     ),
     "smp_manet_resnet18": _smp(smp.MAnet, "resnet18", "bn2.weight"),
     "smp_unet_mobilenet_v2": _smp(smp.Unet, "mobilenet_v2", "conv.3.weight", 1e-5, side=128),
     "smp_unet_vgg16_bn": _smp(smp.Unet, "vgg16_bn", "", 1e-4),
     "smp_unet_timm_efficientnet_b0": _smp(
         smp.Unet, "timm-efficientnet-b0", "bn3.weight", 1e-4, side=128
+    ),
+    "smp_unet_densenet121": _smp(
+        smp.Unet, "densenet121", "", 1e-5, shapes=((1, 3, 96, 64),)
+    ),
+    "smp_unet_densenet121_of_4": _smp(
+        smp.Unet,
+        "densenet121",
+        "",
+        1e-5,
+        shapes=((1, 3, 96, 64),),
+        encoder_depth=4,
+        decoder_channels=(128, 64, 32, 16),
+    ),
+    "smp_unet_tu_mobilenet_v3_large": _smp(
+        smp.Unet, "tu-mobilenetv3_large_100", "bn3.weight", 1e-5, side=128
     ),
     "smp_deeplab_v3_plus_mobilenet_v2": _smp(
         smp.DeepLabV3Plus,

@@ -5,8 +5,11 @@
 /// Burn's `#[derive(Config)]` writes such methods too, but reads files that have unknown fields
 /// and takes no `impl Into`.
 macro_rules! setters {
-    ($config:ident: $($name:ident($field:ident: $kind:ty)),+ $(,)?) => {
-        impl $config {
+    (
+        $(<$family:ident: $bound:ident>)? $config:ident $(<$argument:ident>)?:
+        $($name:ident($field:ident: $kind:ty)),+ $(,)?
+    ) => {
+        impl$(<$family: $bound>)? $config$(<$argument>)? {
             $(
                 #[doc = concat!("Sets the field `", stringify!($field), "`.")]
                 #[allow(clippy::useless_conversion)]

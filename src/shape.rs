@@ -286,6 +286,17 @@ pub(crate) fn check_channels<const R: usize>(
     ))
 }
 
+/// The multiple of `divisor` nearest to `value`, at least `divisor` and no less than 9/10 of `value`: torchvision's and
+/// timm's rule for channels.
+pub(crate) fn nearest_multiple(value: f64, divisor: usize) -> usize {
+    let half = divisor as f64 / 2.0;
+    let rounded = ((value + half) as usize / divisor * divisor).max(divisor);
+    match (rounded as f64) < 0.9 * value {
+        true => rounded.saturating_add(divisor),
+        false => rounded,
+    }
+}
+
 /// Refuses an option that would overflow what is computed with it.
 pub(crate) fn check_not_huge(layer: &str, what: &str, value: usize) -> Result<(), ShapeError> {
     const MOST: usize = 1 << 20;

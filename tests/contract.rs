@@ -256,6 +256,39 @@ fn skips() -> Vec<Box<dyn Contract>> {
             ),
         ))
     }
+    fn gated_add_row() -> Box<dyn Contract> {
+        Box::new(Row::<SkipAdd<ConvNormAct<4>, 4>, 4>::layer(
+            "SkipAdd with a gate",
+            |device| {
+                SkipAddConfig::new([2, 3])
+                    .with_stride(2)
+                    .with_gate(GateConfig::se(1))
+                    .init(strided(device), device)
+            },
+            |n| vec![sized::<4>(2, n)],
+            (7, [1, 3, 4, 4]),
+            |skip, x| {
+                let (Some((None, projection)), Some(AnyGate::Se(gate))) =
+                    (&skip.shortcut, &skip.gate)
+                else {
+                    panic!("a projection and a gate were asked for");
+                };
+                let block = conv_norm_relu(&skip.block, &x[0]);
+                let squeezed = conv_norm(&gate.squeeze, &means(&block)).relu();
+                let weight = conv_norm(&gate.excite, &squeezed).sigmoid();
+                let gated = Array::build(&block.shape, |i| {
+                    block.at(i) * weight.at(&[i[0], i[1], 0, 0])
+                });
+                let shortcut = conv_norm(projection, &x[0]);
+                gated.zip(&shortcut, |a, b| a + b).relu()
+            },
+            (
+                sized::<4>(4, 8),
+                "SkipAdd: channels differ: expected 2, got 4. Build the layer for 4 input \
+                 channels, or project the map to 2 with a 1x1 convolution.",
+            ),
+        ))
+    }
     fn upsample_row<const R: usize>(name: &'static str, small: [usize; R]) -> Box<dyn Contract> {
         Box::new(Row::<UpsampleConcat<R>, R> {
             name,
@@ -292,6 +325,7 @@ fn skips() -> Vec<Box<dyn Contract>> {
         add_row::<3>("SkipAdd<3>", [1, 3, 4]),
         add_row::<4>("SkipAdd<4>", [1, 3, 4, 4]),
         add_row::<5>("SkipAdd<5>", [1, 3, 4, 4, 2]),
+        gated_add_row(),
         upsample_row::<3>("UpsampleConcat<3>", [1, 2, 7]),
         upsample_row::<4>("UpsampleConcat<4>", [1, 2, 7, 7]),
         upsample_row::<5>("UpsampleConcat<5>", [1, 2, 7, 7, 3]),

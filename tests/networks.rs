@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-const NETWORKS: [&str; 36] = [
+const NETWORKS: [&str; 41] = [
     "resnet18",
     "resnet34",
     "resnet50",
@@ -68,11 +68,13 @@ const NETWORKS: [&str; 36] = [
     "wide_resnet50",
     "densenet121",
     "mobilenet_v2",
+    "mobilenet_v3_large",
     "efficientnet_b0",
     "convnext_tiny",
     "timm_mobilenetv2_100",
     "timm_efficientnet_b0",
     "timm_convnext_tiny",
+    "seresnet18",
     "smp_unet_resnet18",
     "smp_unet_resnet34",
     "smp_unet_resnet50",
@@ -92,6 +94,9 @@ const NETWORKS: [&str; 36] = [
     "smp_unet_mobilenet_v2",
     "smp_unet_vgg16_bn",
     "smp_unet_timm_efficientnet_b0",
+    "smp_unet_densenet121",
+    "smp_unet_densenet121_of_4",
+    "smp_unet_tu_mobilenet_v3_large",
     "smp_deeplab_v3_plus_mobilenet_v2",
     "monai_basic_unet",
     "monai_basic_unet_3d",

@@ -7,13 +7,14 @@ mod devices;
 use burn::config::{Config, config_to_json};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
+use burn_skip::gate::GateConfig;
 use burn_skip::net::{
     AnySegmentationModel, ConvNextEncoderConfig, DecoderConfig, DeepLabDecoderConfig,
     DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig,
     InvertedStage, LinknetDecoderConfig, ManetDecoderConfig, MitEncoderConfig, MitStage,
-    MobileNetV2EncoderConfig, PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetBlock,
-    ResNetEncoderConfig, SegformerDecoderConfig, SegmentationConfig, UnetDecoderConfig,
-    UnetPlusPlusDecoderConfig, UperNetDecoderConfig, VggEncoderConfig,
+    MobileNetV2EncoderConfig, MobileNetV3EncoderConfig, PanDecoderConfig, PlainEncoderConfig,
+    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegformerDecoderConfig, SegmentationConfig,
+    UnetDecoderConfig, UnetPlusPlusDecoderConfig, UperNetDecoderConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::weights::{Names, WeightsFile, save};
@@ -29,6 +30,10 @@ fn encoders() -> Vec<(&'static str, EncoderConfig)> {
             EncoderConfig::Plain(PlainEncoderConfig::new(3, vec![4, 8, 8, 12])),
         ),
         ("resnet", EncoderConfig::ResNet(resnet(ResNetBlock::Basic))),
+        (
+            "gated resnet",
+            EncoderConfig::ResNet(resnet(ResNetBlock::Basic).with_gate(GateConfig::se(4))),
+        ),
         ("dilated resnet", EncoderConfig::ResNet(bottlenecks)),
         (
             "densenet",
@@ -47,6 +52,14 @@ fn encoders() -> Vec<(&'static str, EncoderConfig)> {
             EncoderConfig::MobileNetV2(
                 MobileNetV2EncoderConfig::new()
                     .with_stages(stages())
+                    .with_last_channels(None),
+            ),
+        ),
+        (
+            "mobilenet v3",
+            EncoderConfig::MobileNetV3(
+                MobileNetV3EncoderConfig::large()
+                    .with_stages(gated_stages())
                     .with_last_channels(None),
             ),
         ),
@@ -82,6 +95,14 @@ fn stages() -> Vec<InvertedStage> {
         InvertedStage::new(2, 8, 2, 2),
         InvertedStage::new(2, 12, 1, 2),
     ]
+}
+
+/// The same, with the gates of MobileNetV3.
+fn gated_stages() -> Vec<InvertedStage> {
+    let paper = MobileNetV3EncoderConfig::large().stages;
+    let gate = paper.into_iter().find_map(|stage| stage.gate);
+    let gated = |stage: InvertedStage| stage.with_gate(gate.clone());
+    stages().into_iter().map(gated).collect()
 }
 
 /// Decoders for so many maps.
@@ -137,7 +158,15 @@ fn decoders(maps: usize) -> Vec<(&'static str, DecoderConfig)> {
 /// Whether the steps of the decoder reach each map: those of LinkNet double the size. The maps of the plain encoder and of
 /// VGG begin at the size of the image, those of ConvNeXt and MiT at a quarter, and the dilated ones do not halve.
 fn makes_sense(encoder: &str, decoder: &str) -> bool {
-    decoder != "linknet" || ["resnet", "mobilenet", "efficientnet"].contains(&encoder)
+    decoder != "linknet"
+        || [
+            "resnet",
+            "gated resnet",
+            "mobilenet",
+            "mobilenet v3",
+            "efficientnet",
+        ]
+        .contains(&encoder)
 }
 
 fn every_pair(check: impl Fn(&str, SegmentationConfig)) {

@@ -1,5 +1,6 @@
 //! Files that hold only what differs from the defaults.
 
+use burn_skip::activation::ActivationConfig;
 use burn_skip::attention::SelfAttentionConfig;
 use burn_skip::block::{ConvNormActConfig, ConvStyle, DoubleConvConfig};
 use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
@@ -8,11 +9,13 @@ use burn_skip::fuse::{
     AsffConfig, AsppConfig, FpaConfig, GauConfig, MfabConfig, PabConfig, PreActivationConfig,
     PyramidPoolingConfig, WeightedSumConfig,
 };
+use burn_skip::gate::GateConfig;
 use burn_skip::neck::{BiFpnConfig, FpnConfig, HrFuseConfig, PaFpnConfig};
 use burn_skip::net::{
-    ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip, DenseNetEncoderConfig, EncoderConfig,
-    FpnDecoderConfig, LinknetDecoderConfig, ManetDecoderConfig, MitEncoderConfig, MitStage,
-    NetConfig, PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetEncoderConfig,
+    ClassifierConfig, ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip,
+    DenseNetEncoderConfig, EncoderConfig, FpnDecoderConfig, HiddenConfig, LinknetDecoderConfig,
+    ManetDecoderConfig, MitEncoderConfig, MitStage, MobileNetV3EncoderConfig, NetConfig,
+    PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetEncoderConfig,
     SegformerDecoderConfig, SegmentationConfig, UnetConfig, UnetDecoderConfig,
     UnetPlusPlusDecoderConfig, UperNetDecoderConfig,
 };
@@ -87,6 +90,14 @@ fn what_a_file_leaves_out_is_what_new_sets() {
         &MitEncoderConfig::new(vec![MitStage::new(8, 1, 2, 4)]),
         r#"{"stages": [{"channels": 8, "depth": 1, "heads": 2, "reduction": 4}]}"#,
     );
+    assert_short(&MobileNetV3EncoderConfig::large(), "{}");
+    let mobilenet = EncoderConfig::MobileNetV3(MobileNetV3EncoderConfig::large());
+    assert_short(
+        &ClassifierConfig::new(mobilenet, 2)
+            .with_hidden(HiddenConfig::new(8, ActivationConfig::Relu)),
+        r#"{"encoder": {"MobileNetV3": {}}, "classes": 2, "hidden": {"channels": 8}}"#,
+    );
+    assert_short(&GateConfig::se(4), r#"{"Se": {"reduction": 4}}"#);
     assert_short(&UnetDecoderConfig::new(vec![8]), r#"{"widths": [8]}"#);
     assert_short(
         &UnetPlusPlusDecoderConfig::new(vec![8]),

@@ -4,11 +4,16 @@
 mod devices;
 
 use burn::module::Module;
-use burn::optim::{AdamConfig, GradientsParams};
+use burn::module::ParamGroup;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::optim::{AdamConfig, GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_skip::block::{ConvNormAct, ConvNormActConfig};
 use burn_skip::gate::GateConfig;
-use burn_skip::net::{Unet, UnetConfig};
+use burn_skip::net::{
+    AnySegmentationModel, EncoderConfig, InvertedStage, MobileNetV2EncoderConfig, ResNetBlock,
+    ResNetEncoderConfig, SegmentationConfig, Unet, UnetConfig,
+};
 use burn_skip::up::UpConfig;
 use burn_skip::{Layer, SkipAdd, SkipAddConfig, SkipConcat, UpsampleConcat, UpsampleConcatConfig};
 
@@ -133,4 +138,147 @@ fn icnr_starts_as_a_nearest_upsampling_and_is_still_trained() {
     let forward = |layer: &burn_skip::up::Up| layer.forward(x.clone());
     let losses = losses(up, 60, target, forward);
     assert!(losses[59] < losses[0], "{losses:?}");
+}
+
+/// U-Nets on two encoders with batch norms, fused by the kernels in different ways.
+fn unets(device: &Device) -> Vec<AnySegmentationModel> {
+    let resnet = ResNetEncoderConfig::new(ResNetBlock::Basic, vec![1, 1]).with_width(8);
+    let stages = vec![
+        InvertedStage::new(1, 8, 1, 1),
+        InvertedStage::new(2, 8, 2, 2),
+    ];
+    let mobilenet = MobileNetV2EncoderConfig::new().with_stages(stages);
+    [
+        EncoderConfig::ResNet(resnet),
+        EncoderConfig::MobileNetV2(mobilenet),
+    ]
+    .map(|encoder| SegmentationConfig::smp_unet(encoder, 1).init(device))
+    .into()
+}
+
+/// Three steps of plain gradient descent, with a rate of 0.1, or 0.01 for the encoder.
+fn three_steps(mut net: AnySegmentationModel, device: &Device) -> AnySegmentationModel {
+    let x = map(0.0, [2, 3, 32, 24], device);
+    let mut optimizer = SgdConfig::new().init();
+    let mut rates =
+        ModuleLrScheduler::new(0.1).with_group(ParamGroup::from_predicate("encoder"), 0.01);
+    for _ in 0..3 {
+        let loss = net.forward(x.clone()).square().mean();
+        let gradients = GradientsParams::from_grads(loss.backward(), &net);
+        net = optimizer.step(rates.step(), net, gradients);
+    }
+    net
+}
+
+/// All numbers of a module, statistics of norms too.
+fn numbers<M: Module>(module: &M) -> Vec<f32> {
+    struct Numbers(Vec<f32>);
+    impl burn::module::ModuleVisitor for Numbers {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            self.0.extend(
+                param
+                    .val()
+                    .to_data()
+                    .convert::<f32>()
+                    .try_to_vec::<f32>()
+                    .unwrap(),
+            );
+        }
+    }
+    let mut numbers = Numbers(Vec::new());
+    module.valid().visit(&mut numbers);
+    numbers.0
+}
+
+#[test]
+fn a_frozen_encoder_stays_as_it_is_and_the_decoder_learns() {
+    for (name, device) in devices().into_iter().filter(|(name, _)| *name != "wgpu") {
+        let device = device.autodiff();
+        for mut net in unets(&device) {
+            net.encoder = net.encoder.freeze();
+            let before = [
+                numbers(&net.encoder),
+                numbers(&net.decoder),
+                numbers(&net.head),
+            ];
+            let net = three_steps(net, &device);
+            let after = [
+                numbers(&net.encoder),
+                numbers(&net.decoder),
+                numbers(&net.head),
+            ];
+            assert_eq!(before[0], after[0], "{name}: the encoder has changed");
+            assert_ne!(before[1], after[1], "{name}");
+            assert_ne!(before[2], after[2], "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_frozen_encoder_has_no_gradients_and_uses_its_running_statistics() {
+    let device = Device::flex().autodiff();
+    for mut net in unets(&device) {
+        let x = map(0.0, [2, 3, 32, 24], &device);
+        let maps = |net: &AnySegmentationModel| net.features(x.clone()).remove(1).into_data();
+        let trained = maps(&net);
+        net.encoder = net.encoder.freeze();
+        assert_ne!(maps(&net), trained);
+        let valid = net
+            .valid()
+            .features(x.clone().inner())
+            .remove(1)
+            .into_data();
+        maps(&net).assert_approx_eq::<f32>(&valid, burn::tensor::Tolerance::default());
+        let loss = net.forward(x.clone()).square().mean();
+        let gradients = GradientsParams::from_grads(loss.backward(), &net.encoder);
+        assert!(gradients.is_empty());
+    }
+}
+
+#[test]
+fn without_gradients_alone_the_statistics_of_the_encoder_are_updated() {
+    let device = Device::flex().autodiff();
+    for mut net in unets(&device) {
+        let stem = |net: &AnySegmentationModel| match &net.encoder {
+            burn_skip::net::AnyEncoder::ResNet(encoder) => encoder.stem.clone(),
+            burn_skip::net::AnyEncoder::MobileNetV2(encoder) => encoder.stem.clone(),
+            _ => unreachable!(),
+        };
+        net.encoder = net.encoder.no_grad();
+        let before = stem(&net);
+        let conv = numbers(&before.conv);
+        let all = numbers(&before);
+        let after = stem(&three_steps(net, &device));
+        assert_eq!(numbers(&after.conv), conv);
+        assert_ne!(numbers(&after), all);
+    }
+}
+
+#[test]
+fn every_group_has_its_rate() {
+    // One step of gradient descent moves each parameter by its rate times the gradient.
+    let device = Device::flex().autodiff();
+    let net = unets(&device).remove(0);
+    let x = map(0.0, [2, 3, 32, 24], &device);
+    let step = |rate_of_encoder: f64| {
+        let mut rates = ModuleLrScheduler::new(0.1)
+            .with_group(ParamGroup::from_predicate("encoder"), rate_of_encoder);
+        let loss = net.forward(x.clone()).square().mean();
+        let gradients = GradientsParams::from_grads(loss.backward(), &net);
+        SgdConfig::new()
+            .init()
+            .step(rates.step(), net.clone(), gradients)
+    };
+    let stem = |net: &AnySegmentationModel| match &net.encoder {
+        burn_skip::net::AnyEncoder::ResNet(encoder) => numbers(&encoder.stem.conv),
+        _ => unreachable!(),
+    };
+    let [none, one, two] = [0.0, 0.1, 0.2].map(step);
+    assert_eq!(stem(&none), stem(&net));
+    let [start, one_stem, two_stem] = [stem(&net), stem(&one), stem(&two)];
+    for ((start, one), two) in start.iter().zip(&one_stem).zip(&two_stem) {
+        assert!((2.0 * (one - start) - (two - start)).abs() < 1e-5);
+    }
+    assert!(start != one_stem);
+    assert_eq!(numbers(&one.head), numbers(&two.head));
 }

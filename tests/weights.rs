@@ -9,9 +9,15 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn_skip::block::{ConvNormAct, ConvNormActConfig};
-use burn_skip::net::{EncoderConfig, ResNet, ResNetBlock, ResNetEncoderConfig};
+use burn_skip::net::{
+    AnySegmentationModel, ClassifierConfig, EfficientNetEncoderConfig, EncoderConfig,
+    InvertedStage, MobileNetV2EncoderConfig, PlainEncoderConfig, ResNet, ResNetBlock,
+    ResNetEncoderConfig, SegmentationConfig,
+};
 use burn_skip::norm::NormConfig;
-use burn_skip::weights::{Architecture, Mismatch, Names, WeightsError, WeightsFile, save};
+use burn_skip::weights::{
+    AdaptedInput, Architecture, Mismatch, Names, Report, WeightsError, WeightsFile, save,
+};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -505,4 +511,188 @@ fn an_architecture_is_found_by_its_sizes() {
     let names = found.names().ignoring("fc");
     let report = file.load_into(&mut other, &names).unwrap();
     assert_eq!(report.kept, ["head.weight", "head.bias"]);
+}
+
+/// A file of one 1x1 convolution from 3 to 2 channels.
+fn first_convolution() -> WeightsFile {
+    let values = [1.0_f32, 2.0, 4.0, -0.5, 0.25, 3.0];
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, vec![2, 3, 1, 1], &bytes).unwrap();
+    let bytes = safetensors::serialize([("conv.weight", view)], None).unwrap();
+    WeightsFile::from_safetensors(bytes).unwrap()
+}
+
+/// What `patch_first_conv` of segmentation_models.pytorch makes of that convolution.
+#[test]
+fn a_first_convolution_is_adapted_as_segmentation_models_adapts_it() {
+    let file = first_convolution();
+    let names = || Names::own().adapting_input();
+    let expected: [&[f32]; 5] = [
+        &[7.0, 2.75],
+        &[1.5, 3.0, -0.75, 0.375],
+        &[1.0, 2.0, 4.0, -0.5, 0.25, 3.0],
+        &[0.75, 1.5, 3.0, 0.75, -0.375, 0.1875, 2.25, -0.375],
+        &[0.6, 1.2, 2.4, 0.6, 1.2, -0.3, 0.15, 1.8, -0.3, 0.15],
+    ];
+    for (channels, expected) in (1..).zip(expected) {
+        let mut module: ConvNormAct = ConvNormActConfig::new([channels, 2], 1)
+            .with_norm(None)
+            .with_bias(false)
+            .init(&Device::flex());
+        let report = file.load_into(&mut module, &names()).unwrap();
+        let adapted = (channels != 3).then(|| AdaptedInput {
+            name: "conv.weight".into(),
+            channels: [3, channels],
+        });
+        assert_eq!(report.adapted, adapted);
+        let found = &numbers(&module)[0].1;
+        assert_eq!(found.len(), expected.len());
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+        assert!(
+            found.iter().zip(expected).all(close),
+            "{channels}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn no_other_shape_is_adapted() {
+    let mut other: ConvNormAct = ConvNormActConfig::new([4, 2], 3)
+        .with_norm(None)
+        .with_bias(false)
+        .init(&Device::flex());
+    let names = Names::own().adapting_input();
+    let error = first_convolution().load_into(&mut other, &names);
+    let WeightsError::Mismatch { mismatches, .. } = error.unwrap_err() else {
+        panic!("the kernels differ")
+    };
+    assert_eq!(
+        mismatches[0].to_string(),
+        "shape: conv.weight is [2, 3, 1, 1] in the file, and conv.weight is [2, 4, 3, 3]"
+    );
+    // The second convolution of a network is none of its input.
+    let convs = |input: usize| -> (ConvNormAct, ConvNormAct) {
+        let conv = |channels| ConvNormActConfig::new(channels, 1).init(&Device::flex());
+        (conv([3, 4]), conv([input, 2]))
+    };
+    let file = Scratch::new("two.safetensors");
+    save(&convs(4), &file.0, &Names::own()).unwrap();
+    refused(&file.0, convs(5), &Names::own().adapting_input());
+}
+
+fn small_resnet(depths: Vec<usize>) -> ResNetEncoderConfig {
+    ResNetEncoderConfig::new(ResNetBlock::Basic, depths).with_width(4)
+}
+
+/// The file of a classifier on `encoder`, and its numbers under the paths of a segmentation model.
+fn classifier_file(encoder: EncoderConfig) -> (WeightsFile, Vec<(String, Vec<f32>)>) {
+    let config = ClassifierConfig::new(encoder, 5);
+    let net = config.init::<4>(&Device::flex());
+    let file = Scratch::new(&format!("{:?}-c.safetensors", std::thread::current().id()));
+    save(&net, &file.0, &Names::torchvision(&config).unwrap()).unwrap();
+    let bytes = std::fs::read(&file.0).unwrap();
+    (WeightsFile::from_safetensors(bytes).unwrap(), numbers(&net))
+}
+
+/// The encoder's numbers are those given, and the others are as before.
+fn assert_only_the_encoder_is_loaded(
+    net: &AnySegmentationModel,
+    before: &[(String, Vec<f32>)],
+    given: &[(String, Vec<f32>)],
+) {
+    for ((name, now), (_, before)) in numbers(net).into_iter().zip(before) {
+        match given.iter().find(|(given, _)| *given == name) {
+            Some((_, given)) if name.starts_with("encoder.") => assert_eq!(now, *given, "{name}"),
+            _ => {
+                assert!(!name.starts_with("encoder."), "{name} is not in the file");
+                assert_eq!(now, *before, "{name}");
+            }
+        }
+    }
+}
+
+fn unet(encoder: EncoderConfig) -> AnySegmentationModel {
+    SegmentationConfig::smp_unet(encoder, 2).init(&Device::flex())
+}
+
+#[test]
+fn the_encoder_of_a_classifier_is_loaded() {
+    let stages = || {
+        vec![
+            InvertedStage::new(1, 8, 1, 1),
+            InvertedStage::new(2, 8, 2, 2),
+        ]
+    };
+    for encoder in [
+        EncoderConfig::ResNet(small_resnet(vec![1, 2])),
+        EncoderConfig::MobileNetV2(MobileNetV2EncoderConfig::new().with_stages(stages())),
+        EncoderConfig::EfficientNet(EfficientNetEncoderConfig::b0().with_stages(stages())),
+    ] {
+        let (file, given) = classifier_file(encoder.clone());
+        let mut net = unet(encoder);
+        let before = numbers(&net);
+        let report = net.load_encoder(&file).unwrap();
+        assert_only_the_encoder_is_loaded(&net, &before, &given);
+        assert!(report.kept.is_empty() && report.adapted.is_none());
+        assert!(
+            report
+                .loaded
+                .iter()
+                .all(|(_, path)| path.starts_with("encoder."))
+        );
+        assert_eq!(report.ignored.len(), 2, "{:?}", report.ignored); // the head
+    }
+}
+
+#[test]
+fn the_encoder_of_a_segmentation_network_is_loaded() {
+    let encoder = EncoderConfig::EfficientNet(
+        EfficientNetEncoderConfig::b0()
+            .with_width_multiplier(0.25)
+            .with_last_channels(None),
+    );
+    let config = SegmentationConfig::smp_fpn(encoder.clone(), 3);
+    let net = config.init::<4>(&Device::flex());
+    let path = Scratch::new("fpn.safetensors");
+    save(&net, &path.0, &Names::smp(&config).unwrap()).unwrap();
+    let mut other = unet(encoder);
+    let before = numbers(&other);
+    let file = WeightsFile::open(&path.0).unwrap();
+    let Report { ignored, .. } = other.load_encoder(&file).unwrap();
+    assert_only_the_encoder_is_loaded(&other, &before, &numbers(&net));
+    assert!(ignored.iter().all(|name| !name.starts_with("encoder.")));
+}
+
+#[test]
+fn a_shallower_encoder_is_loaded_and_other_blocks_are_refused() {
+    let (file, given) = classifier_file(EncoderConfig::ResNet(small_resnet(vec![2, 2, 1])));
+    let mut shallow = unet(EncoderConfig::ResNet(small_resnet(vec![2, 2])));
+    let before = numbers(&shallow);
+    let report = shallow.load_encoder(&file).unwrap();
+    assert_only_the_encoder_is_loaded(&shallow, &before, &given);
+    assert!(
+        report
+            .ignored
+            .contains(&"layer3.0.conv1.weight".to_string())
+    );
+
+    let text = |encoder: EncoderConfig| {
+        let mut net = unet(encoder);
+        let before = numbers(&net);
+        let error = net.load_encoder(&file).unwrap_err();
+        assert_eq!(numbers(&net), before, "the network has changed");
+        error.to_string()
+    };
+    // The file has a second block in the second stage.
+    let fewer = text(EncoderConfig::ResNet(small_resnet(vec![2, 1])));
+    assert!(fewer.contains("unused: layer2.1.conv1.weight"), "{fewer}");
+    let wider = text(EncoderConfig::ResNet(
+        small_resnet(vec![2, 2]).with_width(8),
+    ));
+    assert!(
+        wider.contains("shape: conv1.weight is [4, 3, 7, 7]"),
+        "{wider}"
+    );
+    let other = text(EncoderConfig::Plain(PlainEncoderConfig::new(3, vec![4, 8])));
+    assert!(other.contains("the table has no name"), "{other}");
 }

@@ -20,6 +20,7 @@ IN_PLACE = {
 }
 ACTIVATIONS = IN_PLACE | {
     "Gelu": nn.GELU,
+    "HardSwish": nn.Hardswish,
     "Silu": nn.SiLU,
     "Sigmoid": nn.Sigmoid,
     "Tanh": nn.Tanh,
@@ -186,6 +187,8 @@ def _norm(kind: Any, node: Node) -> nn.Module:
 def _activation(kind: Any, node: Node, in_place: bool) -> nn.Module:
     if isinstance(kind, dict):
         (name, numbers), *_ = kind.items()
+        if name == "HardSigmoid":
+            return nn.Hardsigmoid()  # as MobileNetV3's; it has no options
         if name != "LeakyRelu":
             raise NotImplementedError(f"activation {kind}")
         return nn.LeakyReLU(*numbers.values(), inplace=in_place)

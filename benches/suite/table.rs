@@ -6,9 +6,9 @@ use burn_skip::gate::GateConfig;
 use burn_skip::merge::Order;
 use burn_skip::net::{
     ClassifierConfig, ConvNextEncoderConfig, DeepLabDecoderConfig, DenseNetEncoderConfig,
-    EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig, MitEncoderConfig,
-    MobileNetV2EncoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig,
-    SegmentationConfig, UnetConfig,
+    EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig, HiddenConfig, MitEncoderConfig,
+    MobileNetV2EncoderConfig, MobileNetV3EncoderConfig, PspDecoderConfig, ResNetBlock,
+    ResNetEncoderConfig, SegmentationConfig, UnetConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::up::UpConfig;
@@ -203,6 +203,11 @@ fn classifiers() -> Vec<Row> {
     let densenet = on(EncoderConfig::DenseNet(DenseNetEncoderConfig::densenet121()));
     let convnext = on(EncoderConfig::ConvNext(ConvNextEncoderConfig::tiny()));
     let mobilenet = on(EncoderConfig::MobileNetV2(MobileNetV2EncoderConfig::new()));
+    let hidden = HiddenConfig::new(1280, ActivationConfig::HardSwish);
+    let mobilenet_v3 = on(EncoderConfig::MobileNetV3(
+        MobileNetV3EncoderConfig::large().with_norm(NormConfig::batch()),
+    ))
+    .with_hidden(hidden);
     let efficientnet = on(EncoderConfig::EfficientNet(EfficientNetEncoderConfig::b0()));
     vec![
         row("resnet18", resnet18, map, BATCHES, 4),
@@ -210,6 +215,7 @@ fn classifiers() -> Vec<Row> {
         row("densenet121", densenet, map, BATCHES, 4),
         row("convnext_tiny", convnext, map, &[1], 2),
         row("mobilenet_v2", mobilenet, map, BATCHES, 4),
+        row("mobilenet_v3_large", mobilenet_v3, map, BATCHES, 4),
         row("efficientnet_b0", efficientnet, map, BATCHES, 4),
     ]
 }

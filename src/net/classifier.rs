@@ -1,4 +1,4 @@
-//! [`Classifier`]: an encoder and a linear layer, which computes the logits of classes.
+//! [`Classifier`]: an encoder and one linear layer or two, which compute the logits of classes.
 
 use alloc::{vec, vec::Vec};
 
@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::classification_head::{pool_positions, trace_linear, trace_pool};
 use super::{AnyEncoder, ConvNextEncoderConfig, Encoder, EncoderConfig};
 use crate::graph::{Map, NormKind, Op, Planner, Record};
+use crate::layers::activation::{Activation, ActivationConfig};
 use crate::layers::layer::Layer;
 use crate::layers::norm::{LayerNorm, LayerNormConfig};
 use crate::layers::pool::AdaptiveKind;
-use crate::plan::Plan;
+use crate::plan::{Plan, Trace};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect};
 
@@ -42,22 +43,70 @@ pub struct ClassifierConfig {
     /// The epsilon of a layer norm of the means, or none. Default: none; ConvNeXt has 1e-6.
     #[serde(default)]
     pub norm: Option<f64>,
+    /// A layer between the means and the logits, or none. Default: none. torchvision's MobileNetV3: 1280 channels with
+    /// hard-swish.
+    #[serde(default)]
+    pub hidden: Option<HiddenConfig>,
 }
 
 setters!(
     ClassifierConfig:
     with_norm(norm: impl Into<Option<f64>>),
+    with_hidden(hidden: impl Into<Option<HiddenConfig>>),
 );
 
 impl Config for ClassifierConfig {}
 
+/// Configuration of a [`HiddenLayer`].
+///
+/// # Example
+/// ```
+/// use burn_skip::activation::ActivationConfig;
+/// use burn_skip::net::{ClassifierConfig, EncoderConfig, HiddenConfig, MobileNetV3EncoderConfig};
+///
+/// let encoder = EncoderConfig::MobileNetV3(MobileNetV3EncoderConfig::large());
+/// let hidden = HiddenConfig::new(1280, ActivationConfig::HardSwish);
+/// let config = ClassifierConfig::new(encoder, 1000).with_hidden(hidden);
+/// assert_eq!(config.plan([1, 3, 224, 224]).root.total_parameters(), 5_483_032); // as torchvision
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HiddenConfig {
+    /// The output channels.
+    pub channels: usize,
+    /// The activation. Default: ReLU.
+    #[serde(default = "ActivationConfig::default_activation")]
+    pub activation: ActivationConfig,
+}
+
+impl HiddenConfig {
+    /// A layer to so many channels.
+    pub const fn new(channels: usize, activation: ActivationConfig) -> Self {
+        Self {
+            channels,
+            activation,
+        }
+    }
+
+    /// Records the layer on the means.
+    fn trace(&self, planner: &mut Planner, x: &Map<2>) -> Result<Map<2>, ShapeError> {
+        planner.node("HiddenLayer", &[x], |planner| {
+            check_positive(NAME, "hidden channels", self.channels)?;
+            let y = trace_linear(planner.at("linear"), x, self.channels)?;
+            self.activation.trace(planner.at("activation"), &y)
+        })
+    }
+}
+
 impl ClassifierConfig {
-    /// A classifier on `encoder`.
+    /// A classifier on `encoder`, of one linear layer.
     pub fn new(encoder: EncoderConfig, classes: usize) -> Self {
         Self {
             encoder,
             classes,
             norm: None,
+            hidden: None,
         }
     }
 
@@ -86,7 +135,12 @@ impl ClassifierConfig {
         x: &Map<R>,
     ) -> Result<Map<2>, ShapeError> {
         let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
-        trace(planner, x, (self.norm, self.classes), encoder)
+        let head = Head {
+            norm: self.norm,
+            hidden: self.hidden.as_ref(),
+            classes: self.classes,
+        };
+        trace(planner, x, &head, encoder)
     }
 
     /// The shape of the logits for an image of shape `input`: `[batch, classes]`.
@@ -111,7 +165,11 @@ impl ClassifierConfig {
     /// When [`validate`](Self::validate) returns an error, with its message.
     pub fn init<const R: usize>(&self, device: &Device) -> Classifier<AnyEncoder<R>> {
         expect(self.validate::<R>());
-        let net = Classifier::new(self.encoder.init(device), self.classes, device);
+        let encoder = self.encoder.init(device);
+        let net = match &self.hidden {
+            Some(hidden) => Classifier::with_hidden(encoder, hidden, self.classes, device),
+            None => Classifier::new(encoder, self.classes, device),
+        };
         match self.norm {
             Some(epsilon) => net.with_norm(epsilon),
             None => net,
@@ -119,26 +177,33 @@ impl ClassifierConfig {
     }
 }
 
-/// Records an encoder, and the norm and the head on it.
+/// What lies on the means.
+struct Head<'a> {
+    norm: Option<f64>,
+    hidden: Option<&'a HiddenConfig>,
+    classes: usize,
+}
+
+/// Records an encoder, and the norm and the linear layers on it.
 fn trace<const R: usize>(
     planner: &mut Planner,
     x: &Map<R>,
-    (norm, classes): (Option<f64>, usize),
+    head: &Head<'_>,
     encoder: impl FnOnce(&mut Planner, &Map<R>) -> Result<Vec<Map<R>>, ShapeError>,
 ) -> Result<Map<2>, ShapeError> {
     planner.node(NAME, &[x], |planner| {
-        check_positive(NAME, "classes", classes)?;
+        check_positive(NAME, "classes", head.classes)?;
         let maps = encoder(planner.at("encoder"), x)?;
         let deepest = maps.last().ok_or_else(no_maps)?;
-        let means = trace_pool(planner, deepest, AdaptiveKind::Avg)?;
-        let means = match norm {
-            Some(epsilon) => {
-                let norm = LayerNormConfig::new(means.shape[1]).with_epsilon(epsilon);
-                trace_norm(planner.at("norm"), &norm, &means)?
-            }
-            None => means,
-        };
-        trace_linear(planner.at("head"), &means, classes)
+        let mut x = trace_pool(planner, deepest, AdaptiveKind::Avg)?;
+        if let Some(epsilon) = head.norm {
+            let norm = LayerNormConfig::new(x.shape[1]).with_epsilon(epsilon);
+            x = trace_norm(planner.at("norm"), &norm, &x)?;
+        }
+        if let Some(hidden) = head.hidden {
+            x = hidden.trace(planner.at("hidden"), &x)?;
+        }
+        trace_linear(planner.at("head"), &x, head.classes)
     })
 }
 
@@ -172,8 +237,46 @@ fn no_maps() -> ShapeError {
     )
 }
 
-/// The mean over all positions of an encoder's deepest map, and a linear layer: `y = W mean(x) + b`; with a
-/// [norm](Self::norm), `y = W norm(mean(x)) + b`.
+/// A layer between the means and the logits of a [`Classifier`]: `y = act(W x + b)`, as MobileNetV3 has
+/// (arXiv:1905.02244, section 5.1).
+///
+/// # Shapes
+/// - input: `[batch, in_channels]`
+/// - output: `[batch, channels]`
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use burn_skip::activation::ActivationConfig;
+/// use burn_skip::net::{Classifier, HiddenConfig, PlainEncoder, PlainEncoderConfig};
+///
+/// let device = Device::flex();
+/// let encoder: PlainEncoder = PlainEncoderConfig::new(3, vec![4, 8]).init(&device);
+/// let hidden = HiddenConfig::new(16, ActivationConfig::HardSwish);
+/// let net = Classifier::with_hidden(encoder, &hidden, 10, &device);
+/// assert_eq!(net.hidden.unwrap().linear.weight.dims(), [8, 16]);
+/// ```
+#[derive(Module, Debug)]
+pub struct HiddenLayer {
+    /// From the means to the channels.
+    pub linear: Linear,
+    /// The activation after it.
+    pub activation: Activation,
+}
+
+impl HiddenLayer {
+    /// Computes the layer.
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let y = self.linear.forward(x);
+        // (Activations are of feature maps: this one has one position.)
+        let [batch, channels] = y.dims();
+        let map = self.activation.forward(y.reshape([batch, channels, 1]));
+        map.reshape([batch, channels])
+    }
+}
+
+/// The mean over all positions of an encoder's deepest map, and a linear layer: `y = W mean(x) + b`; or two, with an
+/// activation between them. With a [norm](Self::norm), they read `norm(mean(x))`.
 ///
 /// PyTorch's `AdaptiveAvgPool2d(1)`, `flatten`, `Linear`; Keras's `GlobalAveragePooling2D`, `Dense`.
 /// [`ResNet`](super::ResNet) and [`DenseNet`](super::DenseNet) are classifiers.
@@ -198,7 +301,9 @@ pub struct Classifier<E> {
     pub encoder: E,
     /// The norm of the means, if there is one.
     pub norm: Option<LayerNorm>,
-    /// From the means to the logits.
+    /// The layer before the head, if there is one.
+    pub hidden: Option<HiddenLayer>,
+    /// To the logits.
     pub head: Linear,
 }
 
@@ -212,11 +317,40 @@ impl<E> Classifier<E> {
         E: Encoder<R>,
     {
         expect(check_positive(NAME, "classes", classes));
-        let channels = encoder.feature_channels().last().copied().unwrap_or(0);
+        let channels = deepest_channels(&encoder);
         Self {
             encoder,
             norm: None,
+            hidden: None,
             head: LinearConfig::new(channels, classes).init(device),
+        }
+    }
+
+    /// A classifier of two linear layers with fresh weights on `encoder`.
+    ///
+    /// # Panics
+    /// When there are no classes, or the hidden layer has no channels.
+    pub fn with_hidden<const R: usize>(
+        encoder: E,
+        hidden: &HiddenConfig,
+        classes: usize,
+        device: &Device,
+    ) -> Self
+    where
+        E: Encoder<R>,
+    {
+        expect(check_positive(NAME, "classes", classes));
+        expect(check_positive(NAME, "hidden channels", hidden.channels));
+        expect(hidden.activation.validate(hidden.channels));
+        let channels = deepest_channels(&encoder);
+        Self {
+            encoder,
+            norm: None,
+            hidden: Some(HiddenLayer {
+                linear: LinearConfig::new(channels, hidden.channels).init(device),
+                activation: hidden.activation.init(device),
+            }),
+            head: LinearConfig::new(hidden.channels, classes).init(device),
         }
     }
 
@@ -236,9 +370,12 @@ impl<E> Classifier<E> {
     /// assert_eq!(net.forward(Tensor::<4>::zeros([2, 3, 33, 20], &device)).dims(), [2, 10]);
     /// ```
     pub fn with_norm(mut self, epsilon: f64) -> Self {
-        let channels = self.head.weight.lazy_shape()[0];
-        let norm = LayerNormConfig::new(channels).with_epsilon(epsilon);
-        self.norm = Some(norm.init(&self.head.weight.lazy_device()));
+        let first = match &self.hidden {
+            Some(hidden) => &hidden.linear,
+            None => &self.head,
+        };
+        let norm = LayerNormConfig::new(first.weight.lazy_shape()[0]).with_epsilon(epsilon);
+        self.norm = Some(norm.init(&first.weight.lazy_device()));
         self
     }
 
@@ -254,10 +391,17 @@ impl<E> Classifier<E> {
     where
         E: Encoder<R>,
     {
-        let classes = self.head.weight.lazy_shape()[1];
+        let hidden = self.hidden.as_ref().map(|hidden| {
+            let channels = hidden.linear.weight.lazy_shape()[1];
+            HiddenConfig::new(channels, hidden.activation.config)
+        });
+        let head = Head {
+            norm: self.norm.as_ref().map(|norm| norm.epsilon),
+            hidden: hidden.as_ref(),
+            classes: self.head.weight.lazy_shape()[1],
+        };
         let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
-        let norm = self.norm.as_ref().map(|norm| norm.epsilon);
-        trace(planner, x, (norm, classes), encoder)
+        trace(planner, x, &head, encoder)
     }
 
     /// The shape of the logits for an image of shape `input`: `[batch, classes]`.
@@ -303,9 +447,93 @@ impl<E> Classifier<E> {
             Some(map) => {
                 let means = pool_positions(map, AdaptiveKind::Avg);
                 let means = Layer::forward(&self.norm, means.unsqueeze_dim::<3>(2));
-                self.head.forward(means.squeeze_dim(2))
+                let means = means.squeeze_dim(2);
+                self.head.forward(match &self.hidden {
+                    Some(hidden) => hidden.forward(means),
+                    None => means,
+                })
             }
             None => expect(Err(no_maps())),
         }
+    }
+}
+
+/// The channels of an encoder's deepest map.
+fn deepest_channels<E: Encoder<R>, const R: usize>(encoder: &E) -> usize {
+    encoder.feature_channels().last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{PlainEncoder, PlainEncoderConfig};
+    use alloc::string::ToString;
+    use burn::module::Param;
+
+    #[test]
+    fn two_layers_with_an_activation_between() {
+        let device = Device::flex();
+        let encoder: PlainEncoder = PlainEncoderConfig::new(1, vec![2]).init(&device);
+        let hidden = HiddenConfig::new(2, ActivationConfig::Relu);
+        let mut net = Classifier::with_hidden(encoder, &hidden, 1, &device);
+        let x = Tensor::<4>::ones([1, 1, 3, 3], &device);
+        let means = net.features(x.clone()).remove(0).mean_dim(3).mean_dim(2);
+        // The first channel's mean minus 1, and the second's plus 1.
+        let layer = net.hidden.as_mut().unwrap();
+        layer.linear.weight =
+            Param::from_tensor(Tensor::from_floats([[1.0, 0.0], [0.0, 1.0]], &device));
+        layer.linear.bias = Some(Param::from_tensor(Tensor::from_floats(
+            [-1.0, 1.0],
+            &device,
+        )));
+        net.head.weight = Param::from_tensor(Tensor::from_floats([[3.0], [5.0]], &device));
+        net.head.bias = Some(Param::from_tensor(Tensor::from_floats([0.25], &device)));
+        let means: Vec<f32> = means.to_data().try_to_vec().unwrap();
+        let expected = 3.0 * (means[0] - 1.0).max(0.0) + 5.0 * (means[1] + 1.0).max(0.0) + 0.25;
+        let found = net.forward(x).into_scalar::<f32>();
+        assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+        let plan = net.plan([1, 1, 3, 3]);
+        let paths: Vec<_> = plan.nodes().into_iter().map(|(path, _)| path).collect();
+        assert!(
+            paths.iter().any(|path| path == "hidden.linear"),
+            "{paths:?}"
+        );
+    }
+
+    #[test]
+    fn the_norm_is_before_both_layers() {
+        let device = Device::flex();
+        let encoder = EncoderConfig::Plain(PlainEncoderConfig::new(1, vec![2, 4]));
+        let of_encoder = encoder.plan([2, 1, 8, 8]).root.total_parameters();
+        let net = ClassifierConfig::new(encoder, 3)
+            .with_hidden(HiddenConfig::new(5, ActivationConfig::HardSwish))
+            .with_norm(1e-6)
+            .init::<4>(&device);
+        let norm = net.norm.as_ref().unwrap();
+        assert_eq!(norm.gamma.dims(), [4]);
+        let plan = net.plan([2, 1, 8, 8]);
+        let paths: Vec<_> = plan.nodes().into_iter().map(|(path, _)| path).collect();
+        let place = |part: &str| paths.iter().position(|path| path == part).unwrap();
+        assert!(place("norm") < place("hidden.linear"), "{paths:?}");
+        assert!(place("hidden.linear") < place("head"), "{paths:?}");
+        assert_eq!(
+            plan.root.total_parameters(),
+            of_encoder + 2 * 4 + 4 * 5 + 5 + 5 * 3 + 3
+        );
+        assert_eq!(
+            net.forward(Tensor::<4>::ones([2, 1, 8, 8], &device)).dims(),
+            [2, 3]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_refused() {
+        let encoder = EncoderConfig::Plain(PlainEncoderConfig::new(1, vec![2]));
+        let config = ClassifierConfig::new(encoder, 2)
+            .with_hidden(HiddenConfig::new(0, ActivationConfig::Relu));
+        assert_eq!(
+            config.validate::<4>().unwrap_err().to_string(),
+            "hidden.Classifier: hidden channels is 0. Set hidden channels to 1 or more."
+        );
     }
 }

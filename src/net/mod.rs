@@ -18,7 +18,7 @@ mod unet_file;
 
 pub use advice::{Advice, Change};
 pub use classification_head::{ClassificationHead, ClassificationHeadConfig};
-pub use classifier::{Classifier, ClassifierConfig};
+pub use classifier::{Classifier, ClassifierConfig, HiddenConfig, HiddenLayer};
 pub use config::NetConfig;
 pub use decoder::{
     AnyDecoder, Decoder, DecoderConfig, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip,
@@ -29,11 +29,13 @@ pub use decoder::{
 };
 pub use encoder::{
     AnyEncoder, ConvNextBlock, ConvNextEncoder, ConvNextEncoderConfig, DenseLayer, DenseNet,
-    DenseNetEncoder, DenseNetEncoderConfig, EfficientNetEncoder, EfficientNetEncoderConfig,
-    Encoder, EncoderConfig, InvertedBottleneck, InvertedResidual, InvertedStage, MitBlock,
-    MitEncoder, MitEncoderConfig, MitStage, MixFeedForward, MobileNetV2Encoder,
-    MobileNetV2EncoderConfig, PlainEncoder, PlainEncoderConfig, PlainLevel, ResNet, ResNetBlock,
-    ResNetEncoder, ResNetEncoderConfig, Residual, VggEncoder, VggEncoderConfig,
+    DenseNetEncoder, DenseNetEncoderConfig, DenseNetMaps, EfficientNet, EfficientNetEncoder,
+    EfficientNetEncoderConfig, Encoder, EncoderConfig, InvertedBottleneck, InvertedEncoder,
+    InvertedEncoderConfig, InvertedFamily, InvertedResidual, InvertedStage, MitBlock, MitEncoder,
+    MitEncoderConfig, MitStage, MixFeedForward, MobileNetV2, MobileNetV2Encoder,
+    MobileNetV2EncoderConfig, MobileNetV3, MobileNetV3Encoder, MobileNetV3EncoderConfig,
+    PlainEncoder, PlainEncoderConfig, PlainLevel, ResNet, ResNetBlock, ResNetEncoder,
+    ResNetEncoderConfig, Residual, VggEncoder, VggEncoderConfig,
 };
 pub use segmentation::SegmentationModel;
 pub use segmentation_config::{AnySegmentationModel, SegmentationConfig};

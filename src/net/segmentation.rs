@@ -40,6 +40,37 @@ pub(super) const MODEL: &str = "SegmentationModel";
 /// assert_eq!(net.output_shape([1, 3, 64, 48]).unwrap(), [1, 2, 64, 48]);
 /// assert_eq!(net.forward(Tensor::zeros([1, 3, 64, 48], &device)).dims(), [1, 2, 64, 48]);
 /// ```
+///
+/// # Fine-tuning
+/// The encoder is a field, and a module by itself. Burn's `freeze` takes its gradients away and lets its batch norms use
+/// their running statistics, which stay as they are; its `no_grad` takes the gradients away only. A group of parameters, by
+/// the path, has a rate of its own in a `ModuleLrScheduler`.
+/// ```
+/// use burn::module::{Module, ParamGroup};
+/// use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+/// use burn::optim::{AdamConfig, GradientsParams};
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::Layer;
+/// use burn_skip::net::{AnySegmentationModel, EncoderConfig, ResNetEncoderConfig, SegmentationConfig};
+///
+/// let device = Device::flex().autodiff();
+/// let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18().with_width(4));
+/// let mut net: AnySegmentationModel = SegmentationConfig::smp_unet(encoder, 1).init(&device);
+/// let mut optimizer = AdamConfig::new().init();
+/// let mut step = |rates: &mut ModuleLrScheduler, net: AnySegmentationModel| {
+///     let loss = net.forward(Tensor::ones([2, 3, 32, 32], &device)).square().mean();
+///     let gradients = GradientsParams::from_grads(loss.backward(), &net);
+///     optimizer.step(rates.step(), net, gradients)
+/// };
+///
+/// // First the decoder and the head alone.
+/// net.encoder = net.encoder.freeze();
+/// net = step(&mut ModuleLrScheduler::new(1e-3), net);
+/// // Then all of it, the encoder with a tenth of the rate.
+/// net.encoder = net.encoder.unfreeze();
+/// let encoder = ParamGroup::from_predicate("encoder");
+/// net = step(&mut ModuleLrScheduler::new(1e-3).with_group(encoder, 1e-4), net);
+/// ```
 #[derive(Module, Debug)]
 pub struct SegmentationModel<E, D, const R: usize = 4> {
     /// Computes the feature maps.

@@ -7,10 +7,11 @@ use super::sources::{
 };
 use super::{Names, WeightsFile};
 use crate::ShapeError;
+use crate::activation::ActivationConfig;
 use crate::block::ConvStyle;
 use crate::net::{
-    ClassificationHeadConfig, ClassifierConfig, DecoderConfig, EncoderConfig, NetConfig,
-    SegmentationConfig, TraceSupervised, UnetConfig,
+    ClassificationHeadConfig, ClassifierConfig, DecoderConfig, EncoderConfig, HiddenConfig,
+    NetConfig, SegmentationConfig, TraceSupervised, UnetConfig,
 };
 use crate::resize::ResizeMode;
 
@@ -30,7 +31,8 @@ use crate::resize::ResizeMode;
 pub enum Architecture {
     /// torchvision's classifier on an encoder.
     Torchvision(ClassifierConfig),
-    /// timm's classifier on an encoder, where its names are not torchvision's: MobileNetV2, EfficientNet and ConvNeXt.
+    /// timm's classifier on an encoder, where its names are not torchvision's: a ResNet with squeeze-and-excitation,
+    /// MobileNetV2 and V3, EfficientNet and ConvNeXt.
     ///
     /// Those that timm calls `tf_...` have the same names, and other options: they pad as TensorFlow does, by
     /// [`Padding::Same`](crate::Padding::Same), and their norms have the epsilon 1e-3.
@@ -203,7 +205,16 @@ fn classifier(file: &WeightsFile, library: Library) -> Option<ClassifierConfig> 
     };
     // (The norm of ConvNeXt, the only one.)
     let norm = source.head_norm(library).map(|_| 1e-6);
-    Some(ClassifierConfig::new(encoder, classes).with_norm(norm))
+    // (That of MobileNetV3, the only one.)
+    let hidden = match source.hidden(library) {
+        Some(name) => {
+            let channels = outputs(file, &format!("{name}.weight"))?;
+            Some(HiddenConfig::new(channels, ActivationConfig::HardSwish))
+        }
+        None => None,
+    };
+    let config = ClassifierConfig::new(encoder, classes);
+    Some(config.with_norm(norm).with_hidden(hidden))
 }
 
 fn smp(file: &WeightsFile) -> Option<Architecture> {

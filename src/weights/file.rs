@@ -125,6 +125,18 @@ impl WeightsFile {
         }
     }
 
+    /// The tensors whose names are to be kept.
+    pub(super) fn part(&self, keeps: impl Fn(&str) -> bool) -> Self {
+        let tensors = self.tensors.iter().filter(|(name, _)| keeps(name));
+        Self {
+            path: self.path.clone(),
+            bytes: self.bytes,
+            tensors: tensors
+                .map(|(name, tensor)| (name.clone(), tensor.clone()))
+                .collect(),
+        }
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

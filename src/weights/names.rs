@@ -23,6 +23,7 @@ pub struct Names {
     rows: Vec<(String, String)>,
     ranks: Vec<(String, usize)>,
     ignored: Vec<String>,
+    adapts_input: bool,
 }
 
 impl Names {
@@ -33,6 +34,7 @@ impl Names {
             rows: rows.map(|(a, b)| (a.to_string(), b.to_string())).collect(),
             ranks: Vec::new(),
             ignored: Vec::new(),
+            adapts_input: false,
         }
     }
 
@@ -71,6 +73,34 @@ impl Names {
     pub fn ignoring(mut self, prefix: &str) -> Self {
         self.ignored.push(prefix.to_string());
         self
+    }
+
+    /// Adapts the weight of the module's first convolution where the file's images have another number of channels, as
+    /// segmentation_models.pytorch does for pretrained encoders: of `n` input channels the channel `i` is
+    /// `w[:, i mod m] m / n`, with the `m` channels of the file; one channel is the sum over all of the file. The report
+    /// says so. Other shapes are refused all the same.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::Device;
+    /// use burn_skip::net::{Unet, UnetConfig};
+    /// use burn_skip::weights::{Names, WeightsFile};
+    ///
+    /// // The file is of images of one channel.
+    /// let file = WeightsFile::open("examples/data/nuclei/monai_basic_unet.pth").unwrap();
+    /// let mut net: Unet = UnetConfig::monai_basic(3, 2, [8, 8, 16, 32, 64, 8]).init(&Device::flex());
+    /// assert!(file.load_into(&mut net, &Names::monai_basic_unet()).is_err());
+    /// let report = file.load_into(&mut net, &Names::monai_basic_unet().adapting_input()).unwrap();
+    /// assert_eq!(report.adapted.unwrap().channels, [1, 3]);
+    /// ```
+    pub fn adapting_input(mut self) -> Self {
+        self.adapts_input = true;
+        self
+    }
+
+    /// Whether the weight of the first convolution may be adapted.
+    pub(super) fn adapts_input(&self) -> bool {
+        self.adapts_input
     }
 
     /// The name in the file of the tensor `path` of a module, if there is a row for it.

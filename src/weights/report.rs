@@ -30,6 +30,32 @@ pub struct Report {
     pub kept: Vec<String>,
     /// The names in the file that were not read: counters of norms, and those that the table ignores.
     pub ignored: Vec<String>,
+    /// The first convolution, if its weight was [adapted](super::Names::adapting_input).
+    pub adapted: Option<AdaptedInput>,
+}
+
+/// The weight of a first convolution that was made to fit images of another number of channels.
+///
+/// # Example
+/// ```
+/// use burn_skip::weights::AdaptedInput;
+///
+/// let adapted = AdaptedInput { name: "conv1.weight".into(), channels: [3, 1] };
+/// assert_eq!(adapted.to_string(), "conv1.weight adapted from 3 to 1 channels");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdaptedInput {
+    /// The name in the file.
+    pub name: String,
+    /// The channels in the file, and in the module.
+    pub channels: [usize; 2],
+}
+
+impl fmt::Display for AdaptedInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [from, to] = self.channels;
+        write!(f, "{} adapted from {from} to {to} channels", self.name)
+    }
 }
 
 impl fmt::Display for Report {
@@ -43,6 +69,9 @@ impl fmt::Display for Report {
             self.loaded.len(),
             self.values
         )?;
+        if let Some(adapted) = &self.adapted {
+            write!(f, "; {adapted}")?;
+        }
         if !counters.is_empty() {
             write!(f, "; {} {COUNTER} ignored", counters.len())?;
         }

@@ -2,8 +2,8 @@
 
 use burn_skip::net::{
     ConvNextEncoderConfig, DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig,
-    MitEncoderConfig, MobileNetV2EncoderConfig, NetConfig, ResNetEncoderConfig, SegmentationConfig,
-    VggEncoderConfig,
+    MitEncoderConfig, MobileNetV2EncoderConfig, MobileNetV3EncoderConfig, NetConfig,
+    ResNetEncoderConfig, SegmentationConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use clap::{Args, ValueEnum};
@@ -44,6 +44,8 @@ enum Encoder {
     ResNet34,
     #[value(name = "resnet50")]
     ResNet50,
+    #[value(name = "seresnet50")]
+    SeResNet50,
     #[value(name = "resnext50")]
     ResNext50,
     #[value(name = "densenet121")]
@@ -54,6 +56,8 @@ enum Encoder {
     Vgg16,
     #[value(name = "mobilenet-v2")]
     MobileNetV2,
+    #[value(name = "mobilenet-v3-large")]
+    MobileNetV3Large,
     #[value(name = "efficientnet-b0")]
     EfficientNetB0,
     #[value(name = "efficientnet-b4")]
@@ -91,6 +95,7 @@ impl Encoder {
             Self::ResNet18 => resnet(ResNetEncoderConfig::resnet18()),
             Self::ResNet34 => resnet(ResNetEncoderConfig::resnet34()),
             Self::ResNet50 => resnet(ResNetEncoderConfig::resnet50()),
+            Self::SeResNet50 => resnet(ResNetEncoderConfig::seresnet50()),
             Self::ResNext50 => resnet(ResNetEncoderConfig::resnext50()),
             Self::DenseNet121 => EncoderConfig::DenseNet(
                 DenseNetEncoderConfig::densenet121().with_in_channels(channels),
@@ -103,6 +108,9 @@ impl Encoder {
             ),
             Self::MobileNetV2 => EncoderConfig::MobileNetV2(
                 MobileNetV2EncoderConfig::new().with_in_channels(channels),
+            ),
+            Self::MobileNetV3Large => EncoderConfig::MobileNetV3(
+                MobileNetV3EncoderConfig::large().with_in_channels(channels),
             ),
             Self::EfficientNetB0 => EncoderConfig::EfficientNet(
                 EfficientNetEncoderConfig::b0().with_in_channels(channels),

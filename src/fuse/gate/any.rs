@@ -227,7 +227,7 @@ mod tests {
             (GateConfig::scse(16), r#"{"Scse":{"reduction":16}}"#),
             (
                 GateConfig::se(16),
-                r#"{"Se":{"reduction":16,"activation":"Relu"}}"#,
+                r#"{"Se":{"reduction":16,"activation":"Relu","divisor":1,"scale_activation":"Sigmoid"}}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&gate).unwrap(), text);

@@ -1,7 +1,7 @@
 //! [`Se`]: weighs the channels of a map by their means.
 //!
 //! `y = x * sigmoid(W_2 relu(W_1 mean(x)))`, squeeze-and-excitation (arXiv:1709.01507, section 3); torchvision's
-//! `SqueezeExcitation`.
+//! `SqueezeExcitation`, timm's `SEModule`.
 
 use alloc::format;
 
@@ -18,7 +18,9 @@ use crate::layers::layer::Layer;
 use crate::layers::pool::{global_mean, trace_global_mean};
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{ShapeError, check_channels, check_not_empty, check_positive, expect};
+use crate::shape::{
+    ShapeError, check_channels, check_not_empty, check_positive, expect, nearest_multiple,
+};
 
 const LABEL: &str = "Se";
 
@@ -32,6 +34,11 @@ const LABEL: &str = "Se";
 /// assert_eq!(gate, GateConfig::se(4));
 /// let step = UpsampleConcatConfig::new(32, 16, 8).with_gate(gate);
 /// assert_eq!(step.output_shape([1, 32, 4, 4], [1, 16, 9, 9]).unwrap(), [1, 8, 9, 9]);
+///
+/// // MobileNetV3's: 72 channels become 18, rounded to 24.
+/// let rounded = SeConfig::new(4).with_divisor(8).with_scale_activation(SeConfig::hard_sigmoid());
+/// let plan = GateConfig::Se(rounded).plan([1, 72, 5, 5], [1, 72, 5, 5]);
+/// assert_eq!(plan.root.total_parameters(), 72 * 24 + 24 + 24 * 72 + 72);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -42,25 +49,58 @@ pub struct SeConfig {
     /// The activation between the two convolutions. Default: ReLU. EfficientNet: SiLU.
     #[serde(default = "ActivationConfig::default_activation")]
     pub activation: ActivationConfig,
+    /// The channels between the two convolutions are rounded to a multiple of this, which is no less than 9/10 of them.
+    /// Default: 1, rounded down. timm's ResNets, MobileNetV3: 8.
+    #[serde(default = "crate::defaults::groups")]
+    pub divisor: usize,
+    /// The activation after the second convolution, whose output is the weight. Default: sigmoid. MobileNetV3:
+    /// [hard sigmoid](Self::hard_sigmoid).
+    #[serde(default = "sigmoid")]
+    pub scale_activation: ActivationConfig,
+}
+
+const fn sigmoid() -> ActivationConfig {
+    ActivationConfig::Sigmoid
 }
 
 setters!(
     SeConfig:
     with_activation(activation: ActivationConfig),
+    with_divisor(divisor: usize),
+    with_scale_activation(scale_activation: ActivationConfig),
 );
 
 impl SeConfig {
-    /// The channels divided by `reduction` inside, and ReLU.
+    /// The channels divided by `reduction` inside, ReLU and sigmoid.
     pub const fn new(reduction: usize) -> Self {
         Self {
             reduction,
             activation: ActivationConfig::Relu,
+            divisor: 1,
+            scale_activation: ActivationConfig::Sigmoid,
+        }
+    }
+
+    /// `min(max(x / 6 + 1/2, 0), 1)`, PyTorch's `Hardsigmoid`.
+    pub const fn hard_sigmoid() -> ActivationConfig {
+        ActivationConfig::HardSigmoid {
+            alpha: 1.0 / 6.0,
+            beta: 0.5,
         }
     }
 
     /// The convolutions, down and up.
     pub(crate) fn convs(&self, channels: usize) -> Result<[ConvNormActConfig; 2], ShapeError> {
-        channel_convs(channels, self.reduction, self.activation)
+        check_positive(NAME, "reduction", self.reduction)?;
+        check_positive(NAME, "divisor", self.divisor)?;
+        let squeezed = match self.divisor {
+            1 => squeezed_channels(channels, self.reduction)?,
+            divisor => nearest_multiple((channels / self.reduction) as f64, divisor),
+        };
+        Ok(channel_pair(
+            [channels, squeezed],
+            [self.activation, self.scale_activation],
+        ))
     }
 }
 
@@ -96,8 +136,8 @@ impl<const R: usize> BuildGate<R> for SeConfig {
 
 /// Squeeze-and-excitation (arXiv:1709.01507, section 3), as torchvision's `SqueezeExcitation`:
 /// `y = x * sigmoid(W_2 relu(W_1 mean(x)))`, one weight for each channel of a sample, computed from the mean over its
-/// positions. `W_1` and `W_2` are 1x1 convolutions with bias; another activation may stand for the ReLU. The guide is
-/// ignored. Built by [`GateConfig::se`].
+/// positions. `W_1` and `W_2` are 1x1 convolutions with bias; other activations may stand for the ReLU and the sigmoid. The
+/// guide is ignored. Built by [`GateConfig::se`].
 ///
 /// # Shapes
 /// - `x`: `[batch, channels, spatial...]`
@@ -156,19 +196,35 @@ pub(super) fn channel_convs(
     reduction: usize,
     activation: ActivationConfig,
 ) -> Result<[ConvNormActConfig; 2], ShapeError> {
+    let squeezed = squeezed_channels(channels, reduction)?;
+    Ok(channel_pair(
+        [channels, squeezed],
+        [activation, ActivationConfig::Sigmoid],
+    ))
+}
+
+/// `channels` divided by `reduction`.
+fn squeezed_channels(channels: usize, reduction: usize) -> Result<usize, ShapeError> {
     check_positive(NAME, "reduction", reduction)?;
-    if reduction > channels {
-        return Err(ShapeError::new(
+    match channels / reduction {
+        0 => Err(ShapeError::new(
             NAME,
             format!("reduction {reduction} leaves none of {channels} channels"),
             format!("Choose a reduction of {channels} or less"),
-        ));
+        )),
+        squeezed => Ok(squeezed),
     }
-    let squeezed = channels / reduction;
-    Ok([
+}
+
+/// A convolution from the channels to those inside and one back, each with its activation.
+fn channel_pair(
+    [channels, squeezed]: [usize; 2],
+    [activation, scale_activation]: [ActivationConfig; 2],
+) -> [ConvNormActConfig; 2] {
+    [
         pointwise([channels, squeezed], activation),
-        pointwise([squeezed, channels], ActivationConfig::Sigmoid),
-    ])
+        pointwise([squeezed, channels], scale_activation),
+    ]
 }
 
 /// `sigmoid(W_2 relu(W_1 mean(x)))`
@@ -244,6 +300,53 @@ mod tests {
                 "Gate: reduction 16 leaves none of 8 channels. Choose a reduction of 8 or less."
             );
         }
+    }
+
+    #[test]
+    fn channels_inside_are_rounded_as_torchvision_rounds_them() {
+        let inside = |channels: usize, config: SeConfig| {
+            let [squeeze, _] = config.convs(channels).unwrap();
+            squeeze.channels[1]
+        };
+        // `_make_divisible(channels // 4, 8)`, and `make_divisible(channels / 16, 8)` of timm.
+        for (channels, reduction, expected) in [
+            (72, 4, 24), // 18; 16 would be less than 9/10
+            (120, 4, 32),
+            (480, 4, 120),
+            (672, 4, 168),
+            (64, 16, 8),
+            (8, 16, 8),
+            (2048, 16, 128),
+        ] {
+            let rounded = SeConfig::new(reduction).with_divisor(8);
+            assert_eq!(inside(channels, rounded), expected, "{channels}");
+        }
+        assert_eq!(inside(72, SeConfig::new(4)), 18);
+        let gate = GateConfig::Se(SeConfig::new(4).with_divisor(0));
+        assert_eq!(
+            gate.validate::<4>(8, 8).unwrap_err().to_string(),
+            "Gate: divisor is 0. Set divisor to 1 or more."
+        );
+    }
+
+    #[test]
+    fn the_weight_may_be_a_hard_sigmoid() {
+        let device = Device::flex();
+        let config = SeConfig::new(1).with_scale_activation(SeConfig::hard_sigmoid());
+        let AnyGate::Se(mut gate) = GateConfig::Se(config).init::<3>(1, 1, &device) else {
+            unreachable!()
+        };
+        for (conv, weight) in [(&mut gate.squeeze, 1.0), (&mut gate.excite, 1.5)] {
+            conv.conv.weight = Param::from_tensor(Tensor::full([1, 1, 1], weight, &device));
+            conv.conv.bias = Some(Param::from_tensor(Tensor::zeros([1], &device)));
+        }
+        // The mean is 1: the weight is 1.5 / 6 + 1/2.
+        let x = Tensor::<3>::from_floats([[[0.5, 1.5]]], &device);
+        let y = gate.forward(x.clone(), x).to_data();
+        y.assert_approx_eq::<f32>(
+            &burn::tensor::TensorData::from([[[0.375, 1.125]]]),
+            burn::tensor::Tolerance::absolute(1e-6),
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::layer_scale::LayerScale;
 use super::pre_activation::PreActivationConfig;
 use super::shortcut::{Path, Shortcut};
 use super::{NAME, SkipAdd};
+use crate::fuse::gate::{GateConfig, trace_part};
 use crate::fuse::merge::{Side, disagreement};
 use crate::graph::{Elementwise, Map, Op, Planner, Record};
 use crate::layers::DropPath;
@@ -60,6 +61,10 @@ pub struct SkipAddConfig {
     /// A norm and an activation before the block, or none. Default: none.
     #[serde(default)]
     pub pre_activation: Option<PreActivationConfig>,
+    /// A gate of the block's output, or none; its guide is that output too. Squeeze-and-excitation makes an SE-ResNet
+    /// (arXiv:1709.01507, section 3.3). Default: none.
+    #[serde(default)]
+    pub gate: Option<GateConfig>,
     /// A learned factor of the block's output, or none. Default: none.
     #[serde(default)]
     pub layer_scale: Option<LayerScale>,
@@ -80,6 +85,7 @@ setters!(
     with_norm(norm: impl Into<Option<NormConfig>>),
     with_activation(activation: impl Into<Option<ActivationConfig>>),
     with_pre_activation(pre_activation: impl Into<Option<PreActivationConfig>>),
+    with_gate(gate: impl Into<Option<GateConfig>>),
     with_drop_path(drop_path: f64),
     with_zero_init_last_norm(zero_init_last_norm: bool),
 );
@@ -96,6 +102,7 @@ impl SkipAddConfig {
             norm: Some(NormConfig::batch()),
             activation: Some(ActivationConfig::Relu),
             pre_activation: None,
+            gate: None,
             layer_scale: None,
             drop_path: 0.0,
             zero_init_last_norm: false,
@@ -237,6 +244,7 @@ impl SkipAddConfig {
             if self.adds_in_block() {
                 return planner.dispatched(|planner| sum(planner, &y));
             }
+            let y = self.trace_gate(planner, &y)?;
             let y = self.trace_scale(planner, &y)?;
             sum(planner, &y)
         })
@@ -245,7 +253,19 @@ impl SkipAddConfig {
     /// Whether nothing lies between the block and the sum, so that the block adds the shortcut itself, by
     /// [`Layer::forward_add`].
     fn adds_in_block(&self) -> bool {
-        self.layer_scale.is_none() && self.drop_path == 0.0
+        self.gate.is_none() && self.layer_scale.is_none() && self.drop_path == 0.0
+    }
+
+    /// Records the gate of the block's output `y`.
+    fn trace_gate<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        y: &Map<R>,
+    ) -> Result<Map<R>, ShapeError> {
+        match &self.gate {
+            Some(gate) => trace_part(planner, "gate".into(), gate, y, y),
+            None => Ok(y.clone()),
+        }
     }
 
     /// Records the layer scale and the drop path of the block's output `y`.
@@ -278,7 +298,8 @@ impl SkipAddConfig {
             Path::Identity | Path::Pad(_) => None,
         };
         let before = self.pre_activation.as_ref();
-        let scale = self.layer_scale;
+        let (gate, scale) = (self.gate.as_ref(), self.layer_scale);
+        let channels = self.channels[1];
         let block = match self.zero_init_last_norm {
             true => expect(zero_last_norm(block).map_err(|e| e.within("block"))),
             false => block,
@@ -287,7 +308,8 @@ impl SkipAddConfig {
             pre_activation: before.map(|before| before.init(self.channels[0], device)),
             block,
             shortcut,
-            layer_scale: scale.map(|scale| scale.init(self.channels[1], device)),
+            gate: gate.map(|gate| gate.init(channels, channels, device)),
+            layer_scale: scale.map(|scale| scale.init(channels, device)),
             drop_path: (self.drop_path > 0.0).then(|| DropPath::new(self.drop_path)),
             activation: self.activation.as_ref().map(|act| act.init(device)),
             config: self.clone(),

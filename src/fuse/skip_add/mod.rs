@@ -13,6 +13,7 @@ pub use shortcut::Shortcut;
 use burn::module::{Content, Module, ModuleDisplay, Param};
 use burn::tensor::Tensor;
 
+use crate::fuse::gate::{AnyGate, Gate};
 use crate::graph::{Map, Planner};
 use crate::layers::DropPath;
 use crate::layers::activation::Activation;
@@ -27,7 +28,7 @@ use shortcut::Path;
 const NAME: &str = "SkipAdd";
 
 /// Adds the output of a block to its input: `y = act(M(x) + shortcut(x))`, ResNet
-/// (arXiv:1512.03385).
+/// (arXiv:1512.03385); with a gate `y = act(gate(M(x)) + shortcut(x))`, SE-ResNet (arXiv:1709.01507).
 ///
 /// The shortcut is the identity where the shapes allow it, and a [projection](Shortcut) where they
 /// do not. Optional: a learned [scale](LayerScale) of the block's output, for each channel (arXiv:2103.17239) or one
@@ -62,6 +63,8 @@ pub struct SkipAdd<M, const R: usize = 4> {
     pub block: M,
     /// The projection, or none where the shortcut is the identity or [`Shortcut::Pad`].
     pub shortcut: Option<(Option<Pool>, ConvNormAct<R>)>,
+    /// Weighs the block's output.
+    pub gate: Option<AnyGate<R>>,
     /// The factor of each channel of the block's output, or one factor.
     pub layer_scale: Option<Param<Tensor<1>>>,
     /// Stochastic depth of the block's output.
@@ -100,10 +103,13 @@ impl<const R: usize, M: Layer<R>> Layer<R> for SkipAdd<M, R> {
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims()));
         let (shortcut, x) = self.both_ways(x);
-        if self.layer_scale.is_none() && self.drop_path.is_none() {
+        if self.gate.is_none() && self.layer_scale.is_none() && self.drop_path.is_none() {
             return self.block.forward_add(x.into(), shortcut, &self.activation);
         }
         let mut y = self.block.forward(x);
+        if let Some(gate) = &self.gate {
+            y = gate.forward(y.clone(), y);
+        }
         if let Some(factors) = &self.layer_scale {
             y = scaled(y, factors);
         }
@@ -126,6 +132,9 @@ impl<M: Module + ModuleDisplay, const R: usize> ModuleDisplay for SkipAdd<M, R> 
                 _ => content.add("shortcut", "identity"),
             },
         };
+        if let Some(gate) = &self.gate {
+            content = content.add("gate", gate);
+        }
         match self.config.layer_scale {
             Some(LayerScale::Channels(start)) => content = content.add("layer_scale", &start),
             Some(LayerScale::Scalar { scalar }) => content = content.add("skip_init", &scalar),
@@ -144,6 +153,7 @@ impl<M: Module + ModuleDisplay, const R: usize> ModuleDisplay for SkipAdd<M, R> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuse::gate::GateConfig;
     use alloc::string::ToString;
     use alloc::vec::Vec;
     use burn::nn::{Identity, pool::MaxPool2dConfig};
@@ -246,6 +256,31 @@ mod tests {
         assert_eq!(
             infinite.validate::<4>().unwrap_err().to_string(),
             "SkipAdd: layer_scale is inf. Choose a finite number."
+        );
+    }
+
+    #[test]
+    fn a_gate_weighs_the_block_and_not_the_shortcut() {
+        let device = Device::flex();
+        let config = SkipAddConfig::new([1, 1]).with_gate(GateConfig::se(1));
+        let mut layer = init(&config, Identity::new());
+        let Some(AnyGate::Se(gate)) = &mut layer.gate else {
+            unreachable!()
+        };
+        for conv in [&mut gate.squeeze, &mut gate.excite] {
+            conv.conv.weight = Param::from_tensor(Tensor::zeros([1, 1, 1, 1], &device));
+            conv.conv.bias = Some(Param::from_tensor(Tensor::zeros([1], &device)));
+        }
+        // The weight is sigmoid(0): y = x / 2 + x.
+        let x = Tensor::from_floats([[[[-1.0, 2.0]]]], &device);
+        let y = layer.forward(x).to_data();
+        y.assert_eq(&TensorData::from([[[[0.0f32, 3.0]]]]), true);
+        let plan = layer.plan([1, 1, 1, 2]);
+        assert!(plan.nodes().iter().any(|(path, _)| path == "gate.squeeze"));
+        let error = SkipAddConfig::new([4, 4]).with_gate(GateConfig::se(8));
+        assert_eq!(
+            error.validate::<4>().unwrap_err().to_string(),
+            "gate.Gate: reduction 8 leaves none of 4 channels. Choose a reduction of 4 or less."
         );
     }
 

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     ConvNextEncoder, ConvNextEncoderConfig, DenseNetEncoder, DenseNetEncoderConfig,
     EfficientNetEncoder, EfficientNetEncoderConfig, Encoder, MitEncoder, MitEncoderConfig,
-    MobileNetV2Encoder, MobileNetV2EncoderConfig, PlainEncoder, PlainEncoderConfig, ResNetEncoder,
-    ResNetEncoderConfig, VggEncoder, VggEncoderConfig,
+    MobileNetV2Encoder, MobileNetV2EncoderConfig, MobileNetV3Encoder, MobileNetV3EncoderConfig,
+    PlainEncoder, PlainEncoderConfig, ResNetEncoder, ResNetEncoderConfig, VggEncoder,
+    VggEncoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::block::ConvStyle;
@@ -47,6 +48,8 @@ pub enum EncoderConfig {
     Vgg(VggEncoderConfig),
     /// MobileNetV2.
     MobileNetV2(MobileNetV2EncoderConfig),
+    /// MobileNetV3.
+    MobileNetV3(MobileNetV3EncoderConfig),
     /// EfficientNet.
     EfficientNet(EfficientNetEncoderConfig),
     /// The Mix Transformer of SegFormer.
@@ -83,6 +86,7 @@ impl EncoderConfig {
             Self::ConvNext(config) => config,
             Self::Vgg(config) => config,
             Self::MobileNetV2(config) => config,
+            Self::MobileNetV3(config) => config,
             Self::EfficientNet(config) => config,
             Self::Mit(config) => config,
         }
@@ -110,6 +114,7 @@ impl EncoderConfig {
             Self::ConvNext(_) => "ConvNext",
             Self::Vgg(_) => "Vgg",
             Self::MobileNetV2(_) => "MobileNetV2",
+            Self::MobileNetV3(_) => "MobileNetV3",
             Self::EfficientNet(_) => "EfficientNet",
             Self::Mit(_) => "Mit",
         };
@@ -126,11 +131,12 @@ impl EncoderConfig {
     /// Sets by how much the coarsest map is smaller than the image, at most: dilations take the place of strides.
     ///
     /// # Errors
-    /// For encoders other than ResNet, MobileNetV2 and EfficientNet.
+    /// For encoders other than ResNet, the MobileNets and EfficientNet.
     pub fn with_output_stride(self, stride: usize) -> Result<Self, ShapeError> {
         match self {
             Self::ResNet(config) => Ok(Self::ResNet(config.with_output_stride(stride))),
             Self::MobileNetV2(config) => Ok(Self::MobileNetV2(config.with_output_stride(stride))),
+            Self::MobileNetV3(config) => Ok(Self::MobileNetV3(config.with_output_stride(stride))),
             Self::EfficientNet(config) => Ok(Self::EfficientNet(config.with_output_stride(stride))),
             Self::Plain(_)
             | Self::DenseNet(_)
@@ -139,7 +145,7 @@ impl EncoderConfig {
             | Self::Mit(_) => Err(ShapeError::new(
                 "EncoderConfig",
                 "the encoder has no dilations to take the place of its strides",
-                "Choose a ResNet, a MobileNetV2 or an EfficientNet",
+                "Choose a ResNet, a MobileNet or an EfficientNet",
             )),
         }
     }
@@ -194,6 +200,7 @@ impl EncoderConfig {
             Self::ConvNext(config) => AnyEncoder::ConvNext(config.init(device)),
             Self::Vgg(config) => AnyEncoder::Vgg(config.init(device)),
             Self::MobileNetV2(config) => AnyEncoder::MobileNetV2(config.init(device)),
+            Self::MobileNetV3(config) => AnyEncoder::MobileNetV3(config.init(device)),
             Self::EfficientNet(config) => AnyEncoder::EfficientNet(config.init(device)),
             Self::Mit(config) => AnyEncoder::Mit(config.init(device)),
         }
@@ -229,6 +236,8 @@ pub enum AnyEncoder<const R: usize = 4> {
     Vgg(VggEncoder<R>),
     /// MobileNetV2.
     MobileNetV2(MobileNetV2Encoder<R>),
+    /// MobileNetV3.
+    MobileNetV3(MobileNetV3Encoder<R>),
     /// EfficientNet.
     EfficientNet(EfficientNetEncoder<R>),
     /// The Mix Transformer of SegFormer.
@@ -266,6 +275,7 @@ impl<const R: usize> AnyEncoder<R> {
             Self::ConvNext(encoder) => encoder,
             Self::Vgg(encoder) => encoder,
             Self::MobileNetV2(encoder) => encoder,
+            Self::MobileNetV3(encoder) => encoder,
             Self::EfficientNet(encoder) => encoder,
             Self::Mit(encoder) => encoder,
         }
@@ -280,6 +290,7 @@ impl<const R: usize> AnyEncoder<R> {
             Self::ConvNext(encoder) => EncoderConfig::ConvNext(encoder.config.clone()),
             Self::Vgg(encoder) => EncoderConfig::Vgg(encoder.config.clone()),
             Self::MobileNetV2(encoder) => EncoderConfig::MobileNetV2(encoder.config.clone()),
+            Self::MobileNetV3(encoder) => EncoderConfig::MobileNetV3(encoder.config.clone()),
             Self::EfficientNet(encoder) => EncoderConfig::EfficientNet(encoder.config.clone()),
             Self::Mit(encoder) => EncoderConfig::Mit(encoder.config.clone()),
         }

@@ -1,26 +1,50 @@
-//! [`EfficientNetEncoder`]: stages of inverted bottlenecks with squeeze-and-excitation.
+//! [`EfficientNetEncoder`]: stages of inverted bottlenecks with squeeze-and-excitation (arXiv:1905.11946).
 
 use alloc::{vec, vec::Vec};
 
-use burn::config::Config;
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
-
-use super::Encoder;
-use super::any::{EncoderSpec, check_encoder};
-use super::inverted::{
-    InvertedNet, InvertedParts, InvertedStage, check_multiplier, scaled_channels,
-};
-use super::inverted_block::InvertedResidual;
-use crate::graph::{Map, Planner};
+use super::inverted::{InvertedEncoder, InvertedEncoderConfig, InvertedFamily, InvertedStage};
 use crate::layers::activation::ActivationConfig;
-use crate::layers::block::ConvNormAct;
-use crate::layers::norm::NormConfig;
-use crate::setters::setters;
-use crate::shape::{ShapeError, expect};
 
-const NAME: &str = "EfficientNetEncoder";
+/// EfficientNet (arXiv:1905.11946, table 1) as an [`InvertedFamily`]: by default the seven stages of B0, with
+/// squeeze-and-excitation to a quarter of the input channels of each block, and SiLU; the finest map is the first
+/// convolution's.
+///
+/// # Example
+/// ```
+/// use burn_skip::net::{EfficientNet, InvertedFamily};
+///
+/// assert_eq!(EfficientNet::stages().len(), 7);
+/// assert_eq!(EfficientNet::squeeze(), Some(4));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EfficientNet;
+
+/// EfficientNet without its head (arXiv:1905.11946): a strided 3x3 convolution, stages of
+/// [`InvertedResidual`](super::InvertedResidual) with squeeze-and-excitation, and a 1x1 convolution, which is part of the
+/// deepest map.
+///
+/// It is torchvision's `efficientnet_b0` to `efficientnet_b4` without the classifier and, without the last convolution,
+/// segmentation_models.pytorch's encoders `timm-efficientnet-b0` to `timm-efficientnet-b4`. Its `efficientnet-b0` and
+/// the like are other networks: they are padded by the size of the image and have other numbers in their norms.
+///
+/// # Shapes
+/// - input: `[batch, in_channels, spatial...]`
+/// - features: the first convolution at 1/2, and the last maps at 1/4, 1/8, 1/16 and 1/32, sizes rounded up
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::net::{EfficientNetEncoder, EfficientNetEncoderConfig, Encoder};
+///
+/// let device = Device::flex();
+/// let config = EfficientNetEncoderConfig::b0().with_width_multiplier(0.25);
+/// let encoder: EfficientNetEncoder = config.init(&device);
+/// let maps = encoder.features(Tensor::zeros([1, 3, 65, 64], &device));
+/// assert_eq!(maps.len(), 5);
+/// assert_eq!(maps[4].dims(), [1, 320, 3, 2]);
+/// ```
+pub type EfficientNetEncoder<const R: usize = 4> = InvertedEncoder<EfficientNet, R>;
 
 /// Configuration of [`EfficientNetEncoder`].
 ///
@@ -38,108 +62,48 @@ const NAME: &str = "EfficientNetEncoder";
 ///     serde_json::from_str(r#"{"width_multiplier": 1.4, "depth_multiplier": 1.8}"#).unwrap();
 /// assert_eq!(b4.feature_channels(), EfficientNetEncoderConfig::b4().feature_channels());
 /// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct EfficientNetEncoderConfig {
-    /// The channels of the image. Default: 3.
-    #[serde(default = "crate::defaults::image_channels")]
-    pub in_channels: usize,
-    /// The channels of the first convolution, before they are multiplied. Default: 32.
-    #[serde(default = "width")]
-    pub width: usize,
-    /// The stages, before their numbers are multiplied. Default: the seven of B0 (table 1 of the paper).
-    #[serde(default = "stages")]
-    pub stages: Vec<InvertedStage>,
-    /// The factor of all channels, which are rounded to multiples of 8. Default: 1, and no rounding.
-    #[serde(default = "crate::defaults::activations::one")]
-    pub width_multiplier: f64,
-    /// The factor of the number of blocks of each stage, rounded up. Default: 1.
-    #[serde(default = "crate::defaults::activations::one")]
-    pub depth_multiplier: f64,
-    /// The channels of a 1x1 convolution after the last stage, before they are multiplied; or none. Default: 1280.
-    #[serde(default = "last_channels")]
-    pub last_channels: Option<usize>,
-    /// By how much the input channels of a block are divided in its squeeze-and-excitation, or none. Default: 4.
-    #[serde(default = "squeeze")]
-    pub squeeze: Option<usize>,
-    /// The norm after every convolution, or none. Default: [`NormConfig::batch`].
-    #[serde(default = "NormConfig::default_norm")]
-    pub norm: Option<NormConfig>,
-    /// The activation of all convolutions but the last of each block. Default: SiLU.
-    #[serde(default = "activation")]
-    pub activation: ActivationConfig,
-    /// The block `i` of `n`, from 0, is left out in training with the probability `drop_path i / n`, where it has a
-    /// residual connection (arXiv:1603.09382). Default: 0. torchvision: 0.2.
-    #[serde(default)]
-    pub drop_path: f64,
-    /// By how much the coarsest map is smaller than the image, at most: as
-    /// [`ResNetEncoderConfig::output_stride`](super::ResNetEncoderConfig::output_stride). Default: none.
-    #[serde(default)]
-    pub output_stride: Option<usize>,
+pub type EfficientNetEncoderConfig = InvertedEncoderConfig<EfficientNet>;
+
+impl InvertedFamily for EfficientNet {
+    const NAME: &'static str = "EfficientNetEncoder";
+
+    const STEM_IS_MAP: bool = true;
+
+    fn width() -> usize {
+        32
+    }
+
+    fn stages() -> Vec<InvertedStage> {
+        vec![
+            InvertedStage::new(1, 16, 1, 1),
+            InvertedStage::new(6, 24, 2, 2),
+            InvertedStage::new(6, 40, 2, 2).with_kernel_size(5),
+            InvertedStage::new(6, 80, 3, 2),
+            InvertedStage::new(6, 112, 3, 1).with_kernel_size(5),
+            InvertedStage::new(6, 192, 4, 2).with_kernel_size(5),
+            InvertedStage::new(6, 320, 1, 1),
+        ]
+    }
+
+    fn last_channels() -> Option<usize> {
+        Some(1280)
+    }
+
+    fn squeeze() -> Option<usize> {
+        Some(4)
+    }
+
+    fn activation() -> ActivationConfig {
+        ActivationConfig::Silu
+    }
 }
-
-const fn width() -> usize {
-    32
-}
-
-fn stages() -> Vec<InvertedStage> {
-    vec![
-        InvertedStage::new(1, 16, 1, 1),
-        InvertedStage::new(6, 24, 2, 2),
-        InvertedStage::new(6, 40, 2, 2).with_kernel_size(5),
-        InvertedStage::new(6, 80, 3, 2),
-        InvertedStage::new(6, 112, 3, 1).with_kernel_size(5),
-        InvertedStage::new(6, 192, 4, 2).with_kernel_size(5),
-        InvertedStage::new(6, 320, 1, 1),
-    ]
-}
-
-const fn last_channels() -> Option<usize> {
-    Some(1280)
-}
-
-const fn squeeze() -> Option<usize> {
-    Some(4)
-}
-
-const fn activation() -> ActivationConfig {
-    ActivationConfig::Silu
-}
-
-setters!(
-    EfficientNetEncoderConfig:
-    with_in_channels(in_channels: usize),
-    with_width(width: usize),
-    with_stages(stages: Vec<InvertedStage>),
-    with_width_multiplier(width_multiplier: f64),
-    with_depth_multiplier(depth_multiplier: f64),
-    with_last_channels(last_channels: impl Into<Option<usize>>),
-    with_squeeze(squeeze: impl Into<Option<usize>>),
-    with_norm(norm: impl Into<Option<NormConfig>>),
-    with_activation(activation: ActivationConfig),
-    with_drop_path(drop_path: f64),
-    with_output_stride(output_stride: impl Into<Option<usize>>),
-);
-
-impl Config for EfficientNetEncoderConfig {}
 
 impl EfficientNetEncoderConfig {
     /// B0 with so many times its channels and blocks, for images of three channels.
     pub fn new(width_multiplier: f64, depth_multiplier: f64) -> Self {
-        Self {
-            in_channels: 3,
-            width: width(),
-            stages: stages(),
-            width_multiplier,
-            depth_multiplier,
-            last_channels: last_channels(),
-            squeeze: squeeze(),
-            norm: Some(NormConfig::batch()),
-            activation: activation(),
-            drop_path: 0.0,
-            output_stride: None,
-        }
+        Self::default()
+            .with_width_multiplier(width_multiplier)
+            .with_depth_multiplier(depth_multiplier)
     }
 
     /// EfficientNet-B0.
@@ -166,167 +130,16 @@ impl EfficientNetEncoderConfig {
     pub fn b4() -> Self {
         Self::new(1.4, 1.8)
     }
-
-    /// The stages, their channels and blocks multiplied.
-    pub fn scaled_stages(&self) -> Vec<InvertedStage> {
-        let scaled = |stage: &InvertedStage| InvertedStage {
-            channels: scaled_channels(stage.channels, self.width_multiplier),
-            depth: rounded_up(stage.depth as f64 * self.depth_multiplier),
-            ..*stage
-        };
-        self.stages.iter().map(scaled).collect()
-    }
-
-    fn net(&self) -> InvertedNet {
-        let scaled = |channels| scaled_channels(channels, self.width_multiplier);
-        InvertedNet {
-            in_channels: self.in_channels,
-            width: scaled(self.width),
-            stages: self.scaled_stages(),
-            last_channels: self.last_channels.map(scaled),
-            squeeze: self.squeeze,
-            norm: self.norm.clone(),
-            activation: self.activation,
-            drop_path: self.drop_path,
-            output_stride: self.output_stride,
-            stem_is_map: true,
-        }
-    }
-
-    /// The channels of the feature maps: the first convolution, and the last map of each size below.
-    pub fn feature_channels(&self) -> Vec<usize> {
-        self.net().feature_channels()
-    }
-
-    /// Checks the options for maps of rank `R`.
-    ///
-    /// # Errors
-    /// When there is no stage or one without blocks, a number is zero, or a part is invalid.
-    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        check_encoder(self.in_channels, |planner, x: &Map<R>| {
-            self.trace(planner, x)
-        })
-    }
-
-    /// The shapes of the feature maps: the first convolution, half the size of the image, and the last map of each
-    /// size below.
-    ///
-    /// # Errors
-    /// When the channels differ, or the configuration is invalid.
-    pub fn feature_shapes<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<Vec<[usize; R]>, ShapeError> {
-        Planner::output_shapes(input, |planner, x| self.trace(planner, x))
-    }
-
-    /// Records every part, and returns the feature maps.
-    ///
-    /// # Errors
-    /// As [`feature_shapes`](Self::feature_shapes).
-    pub fn trace<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        x: &Map<R>,
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        check_multiplier(NAME, "width_multiplier", self.width_multiplier)?;
-        check_multiplier(NAME, "depth_multiplier", self.depth_multiplier)?;
-        self.net().trace(NAME, planner, x)
-    }
-
-    /// Builds the encoder.
-    ///
-    /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message.
-    pub fn init<const R: usize>(&self, device: &Device) -> EfficientNetEncoder<R> {
-        expect(self.validate::<R>());
-        let InvertedParts { stem, stages, last } = self.net().init(device);
-        EfficientNetEncoder {
-            stem,
-            stages,
-            last,
-            config: self.clone(),
-        }
-    }
-}
-
-/// The least whole number that is not less than `value`. (`f64::ceil` is in `std` only.)
-fn rounded_up(value: f64) -> usize {
-    let whole = value as usize;
-    whole.saturating_add(usize::from((whole as f64) < value))
-}
-
-impl<const R: usize> EncoderSpec<R> for EfficientNetEncoderConfig {
-    fn in_channels(&self) -> usize {
-        self.in_channels
-    }
-
-    fn feature_channels(&self) -> Vec<usize> {
-        self.feature_channels()
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
-        self.trace(planner, x)
-    }
-}
-
-/// EfficientNet without its head (arXiv:1905.11946): a strided 3x3 convolution, stages of [`InvertedResidual`] with
-/// squeeze-and-excitation, and a 1x1 convolution, which is part of the deepest map.
-///
-/// It is torchvision's `efficientnet_b0` to `efficientnet_b4` without the classifier and, without the last convolution,
-/// segmentation_models.pytorch's encoders `timm-efficientnet-b0` to `timm-efficientnet-b4`. Its `efficientnet-b0` and
-/// the like are other networks: they are padded by the size of the image and have other numbers in their norms.
-///
-/// # Shapes
-/// - input: `[batch, in_channels, spatial...]`
-/// - features: the first convolution at 1/2, and the last maps at 1/4, 1/8, 1/16 and 1/32, sizes rounded up
-///
-/// # Example
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use burn_skip::net::{EfficientNetEncoder, EfficientNetEncoderConfig, Encoder};
-///
-/// let device = Device::flex();
-/// let config = EfficientNetEncoderConfig::b0().with_width_multiplier(0.25);
-/// let encoder: EfficientNetEncoder = config.init(&device);
-/// let maps = encoder.features(Tensor::zeros([1, 3, 65, 64], &device));
-/// assert_eq!(maps.len(), 5);
-/// assert_eq!(maps[4].dims(), [1, 320, 3, 2]);
-/// ```
-#[derive(Module, Debug)]
-pub struct EfficientNetEncoder<const R: usize = 4> {
-    /// The first convolution.
-    pub stem: ConvNormAct<R>,
-    /// The stages, the finest first.
-    pub stages: Vec<Vec<InvertedResidual<R>>>,
-    /// The convolution after them.
-    pub last: Option<ConvNormAct<R>>,
-    /// The options that the encoder was built with.
-    #[module(skip)]
-    pub config: EfficientNetEncoderConfig,
-}
-
-impl<const R: usize> Encoder<R> for EfficientNetEncoder<R> {
-    fn features(&self, x: Tensor<R>) -> Vec<Tensor<R>> {
-        expect(self.feature_shapes(x.dims()));
-        let net = self.config.net();
-        net.features(&self.stem, &self.stages, &self.last, x)
-    }
-
-    fn feature_channels(&self) -> Vec<usize> {
-        self.config.feature_channels()
-    }
-
-    fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Vec<Map<R>>, ShapeError> {
-        self.config.trace(planner, x)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::InvertedResidual;
+    use super::super::inverted::assert_empty_file_is;
     use super::*;
     use crate::net::{ClassifierConfig, EncoderConfig};
     use alloc::string::ToString;
+    use burn::tensor::Device;
 
     #[test]
     fn as_many_parameters_as_torchvision() {
@@ -401,11 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn a_short_file_is_b0() {
-        let read: EfficientNetEncoderConfig = serde_json::from_str("{}").unwrap();
-        let [read, new] = [read, EfficientNetEncoderConfig::b0()]
-            .map(|config| serde_json::to_value(config).unwrap());
-        assert_eq!(read, new);
+    fn an_empty_file_is_b0() {
+        assert_empty_file_is(&EfficientNetEncoderConfig::b0());
     }
 
     #[test]

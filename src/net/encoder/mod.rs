@@ -3,23 +3,27 @@
 mod any;
 mod convnext;
 mod densenet;
+mod depth;
 mod efficientnet;
 mod inverted;
-mod inverted_block;
 mod mit;
-mod mobilenet;
+mod mobilenet_v2;
+mod mobilenet_v3;
 mod plain;
 mod resnet;
 mod vgg;
 
 pub use any::{AnyEncoder, EncoderConfig};
 pub use convnext::{ConvNextBlock, ConvNextEncoder, ConvNextEncoderConfig};
-pub use densenet::{DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig};
-pub use efficientnet::{EfficientNetEncoder, EfficientNetEncoderConfig};
-pub use inverted::InvertedStage;
-pub use inverted_block::{InvertedBottleneck, InvertedResidual};
+pub use densenet::{DenseLayer, DenseNet, DenseNetEncoder, DenseNetEncoderConfig, DenseNetMaps};
+pub use efficientnet::{EfficientNet, EfficientNetEncoder, EfficientNetEncoderConfig};
+pub use inverted::{
+    InvertedBottleneck, InvertedEncoder, InvertedEncoderConfig, InvertedFamily, InvertedResidual,
+    InvertedStage,
+};
 pub use mit::{MitBlock, MitEncoder, MitEncoderConfig, MitStage, MixFeedForward};
-pub use mobilenet::{MobileNetV2Encoder, MobileNetV2EncoderConfig};
+pub use mobilenet_v2::{MobileNetV2, MobileNetV2Encoder, MobileNetV2EncoderConfig};
+pub use mobilenet_v3::{MobileNetV3, MobileNetV3Encoder, MobileNetV3EncoderConfig};
 pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
 pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual};
 pub use vgg::{VggEncoder, VggEncoderConfig};

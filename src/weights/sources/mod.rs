@@ -93,14 +93,42 @@ impl Library {
             Self::Smp => "encoder.",
         }
     }
+
+    /// With what the names of an encoder of timm begin, which SMP has in a wrapper.
+    pub const fn prefix_of_timm(self) -> &'static str {
+        match self {
+            Self::Torchvision | Self::Timm => "",
+            Self::Smp => "encoder.model.",
+        }
+    }
 }
 
 /// The rows of an encoder within a network.
 fn encoder_rows(encoder: &EncoderConfig, library: Library) -> Option<Rows> {
     let mut rows = Rows::new();
-    let part = encoders::source(encoder)?.rows(library)?;
-    rows.extend("encoder.", library.prefix(), part);
+    let source = encoders::source(encoder)?;
+    rows.extend("encoder.", source.prefix(library), source.rows(library)?);
     Some(rows)
+}
+
+/// The names of an encoder by itself in the files that may have it: torchvision's or timm's classifier,
+/// segmentation_models.pytorch's network, or the encoder of one. None for an encoder without names.
+pub(super) fn encoder_names(encoder: &EncoderConfig) -> Vec<Names> {
+    let Some(source) = encoders::source(encoder) else {
+        return Vec::new();
+    };
+    let names = |library, prefix: &str| {
+        let mut rows = Rows::new();
+        rows.extend("", prefix, source.rows(library)?);
+        Some(rows.into_names())
+    };
+    let tables = [
+        names(Library::Torchvision, ""),
+        names(Library::Timm, ""),
+        names(Library::Smp, source.prefix(Library::Smp)),
+        names(Library::Smp, ""),
+    ];
+    tables.into_iter().flatten().collect()
 }
 
 /// The names of a library's classifier.
@@ -110,6 +138,9 @@ fn classifier(config: &ClassifierConfig, library: Library) -> Option<Names> {
     rows.push("head", source.head(library)?);
     if let Some(norm) = source.head_norm(library) {
         rows.push("norm", norm);
+    }
+    if config.hidden.is_some() {
+        rows.extend("hidden.", "", source.hidden_rows(library));
     }
     Some(rows.into_names())
 }
@@ -131,7 +162,7 @@ impl Names {
     }
 
     /// timm's classifier on this encoder, for [`Classifier`](crate::net::Classifier); `None` if it has none. Its ResNet
-    /// and DenseNet have torchvision's names.
+    /// without gates and its DenseNet have torchvision's names.
     ///
     /// # Example
     /// ```

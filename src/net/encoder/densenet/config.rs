@@ -23,6 +23,57 @@ use crate::shape::{ShapeError, check_positive, expect};
 
 const NAME: &str = "DenseNetEncoder";
 
+/// Which maps of a DenseNet are its feature maps, below the first convolution's.
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use burn_skip::net::{DenseNetEncoder, DenseNetEncoderConfig, DenseNetMaps, Encoder};
+///
+/// let config = DenseNetEncoderConfig::new(vec![1, 1]).with_width(4).with_growth(2);
+/// let config = config.with_maps(DenseNetMaps::smp());
+/// let encoder: DenseNetEncoder = config.init(&Device::flex());
+/// let maps = encoder.features(Tensor::ones([1, 3, 16, 16], &Device::flex()));
+/// assert!(maps[1].clone().min().into_scalar::<f32>() >= 0.0); // after a ReLU
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum DenseNetMaps {
+    /// The outputs of the blocks; of the last one after the last norm and the activation.
+    #[default]
+    Blocks,
+    /// The outputs of the blocks after the norm and the activation of the transition that follows; of the last one after
+    /// the last norm.
+    Normed {
+        /// Whether the activation follows the last norm. segmentation_models.pytorch: where that is the norm of a
+        /// transition, in an encoder of fewer blocks. Default: false.
+        #[serde(default)]
+        last_activation: bool,
+    },
+}
+
+impl DenseNetMaps {
+    /// Those of segmentation_models.pytorch's encoders `densenet121` to `densenet201`.
+    pub const fn smp() -> Self {
+        Self::Normed {
+            last_activation: false,
+        }
+    }
+
+    /// Whether the activation follows the last norm.
+    const fn has_last_activation(self) -> bool {
+        match self {
+            Self::Blocks => true,
+            Self::Normed { last_activation } => last_activation,
+        }
+    }
+
+    /// Whether a map is taken within a transition.
+    pub(super) const fn is_normed(self) -> bool {
+        matches!(self, Self::Normed { .. })
+    }
+}
+
 /// Configuration of [`DenseNetEncoder`].
 ///
 /// # Example
@@ -58,6 +109,9 @@ pub struct DenseNetEncoderConfig {
     /// The activation. Default: ReLU.
     #[serde(default = "ActivationConfig::default_activation")]
     pub activation: ActivationConfig,
+    /// Which maps are the feature maps. Default: [`DenseNetMaps::Blocks`].
+    #[serde(default)]
+    pub maps: DenseNetMaps,
 }
 
 setters!(
@@ -68,6 +122,7 @@ setters!(
     with_bottleneck(bottleneck: usize),
     with_norm(norm: NormConfig),
     with_activation(activation: ActivationConfig),
+    with_maps(maps: DenseNetMaps),
 );
 
 impl Config for DenseNetEncoderConfig {}
@@ -83,12 +138,30 @@ impl DenseNetEncoderConfig {
             depths,
             norm: NormConfig::batch(),
             activation: ActivationConfig::Relu,
+            maps: DenseNetMaps::Blocks,
         }
     }
 
     /// DenseNet-121.
     pub fn densenet121() -> Self {
         Self::new(vec![6, 12, 24, 16])
+    }
+
+    /// DenseNet-161: 96 channels in the stem, and 48 more a layer.
+    pub fn densenet161() -> Self {
+        Self::new(vec![6, 12, 36, 24])
+            .with_width(96)
+            .with_growth(48)
+    }
+
+    /// DenseNet-169.
+    pub fn densenet169() -> Self {
+        Self::new(vec![6, 12, 32, 32])
+    }
+
+    /// DenseNet-201.
+    pub fn densenet201() -> Self {
+        Self::new(vec![6, 12, 48, 32])
     }
 
     fn stem(&self) -> ConvNormActConfig {
@@ -145,6 +218,20 @@ impl DenseNetEncoderConfig {
             conv: self.conv([output, output / 2], 1),
             pool: PoolConfig::new(PoolKind::Avg, 2),
         })
+    }
+
+    /// The activation after the last norm.
+    fn last_activation(&self) -> Option<ActivationConfig> {
+        self.maps.has_last_activation().then_some(self.activation)
+    }
+
+    /// Leaves the blocks of the first `depth` feature maps, the last of which is then that of a transition, if the maps
+    /// are.
+    pub(in crate::net::encoder) fn truncate(&mut self, depth: usize) {
+        self.depths.truncate(depth - 1);
+        if let DenseNetMaps::Normed { last_activation } = &mut self.maps {
+            *last_activation = true;
+        }
     }
 
     /// The channels of the feature maps: the stem, and each block.
@@ -206,13 +293,23 @@ impl DenseNetEncoderConfig {
             for (index, stage) in self.stages().iter().enumerate() {
                 x = self.trace_block(planner.at(format!("blocks.{index}")), stage, &x)?;
                 match self.transition(stage) {
+                    Some(transition) if self.maps.is_normed() => {
+                        let path = format!("transitions.{index}");
+                        let at = |part: &str| format!("{path}.0.{part}");
+                        x = self.norm.trace(planner.at(at("norm")), &x)?;
+                        x = self.activation.trace(planner.at(at("activation")), &x)?;
+                        maps.push(x.clone());
+                        x = transition.without_norm().trace(planner.at(path), &x)?;
+                    }
                     Some(transition) => {
                         maps.push(x.clone());
                         x = transition.trace(planner.at(format!("transitions.{index}")), &x)?;
                     }
                     None => {
-                        let normed = self.norm.trace(planner.at("norm"), &x)?;
-                        maps.push(self.activation.trace(planner.at("activation"), &normed)?);
+                        x = self.norm.trace(planner.at("norm"), &x)?;
+                        let activation = self.last_activation();
+                        x = activation.trace(planner.at("activation"), &x)?;
+                        maps.push(x.clone());
                     }
                 }
             }
@@ -260,7 +357,7 @@ impl DenseNetEncoderConfig {
                 .map(|transition| (transition.conv.init(device), transition.pool.init()))
                 .collect(),
             norm: self.norm.init(last, device),
-            activation: self.activation.init(device),
+            activation: self.last_activation().map(|last| last.init(device)),
             config: self.clone(),
         }
     }
@@ -299,6 +396,14 @@ impl Stage {
 struct Transition {
     conv: ConvNormActConfig,
     pool: PoolConfig,
+}
+
+impl Transition {
+    /// The transition after its norm and activation.
+    fn without_norm(self) -> Self {
+        let conv = self.conv.with_norm(None).with_activation(None);
+        Self { conv, ..self }
+    }
 }
 
 impl<const R: usize> Trace<R> for Transition {

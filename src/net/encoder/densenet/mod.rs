@@ -2,7 +2,7 @@
 
 mod config;
 
-pub use config::DenseNetEncoderConfig;
+pub use config::{DenseNetEncoderConfig, DenseNetMaps};
 
 use alloc::{vec, vec::Vec};
 
@@ -29,7 +29,7 @@ pub type DenseLayer<const R: usize = 4> = SkipConcat<(ConvNormAct<R>, ConvNormAc
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
 /// - features: the stem `[batch, width, spatial / 2...]`, and the blocks, before their transitions, at
-///   1/4, 1/8, 1/16, 1/32; the last after its norm and activation
+///   1/4, 1/8, 1/16, 1/32; the last after its norm and activation. [`DenseNetMaps`] chooses others
 ///
 /// # Example
 /// ```
@@ -56,7 +56,7 @@ pub struct DenseNetEncoder<const R: usize = 4> {
     /// The norm of the last block.
     pub norm: Normalization,
     /// The activation after it.
-    pub activation: Activation,
+    pub activation: Option<Activation>,
     /// The options that the encoder was built with.
     #[module(skip)]
     pub config: DenseNetEncoderConfig,
@@ -71,11 +71,16 @@ impl<const R: usize> Encoder<R> for DenseNetEncoder<R> {
         for (index, block) in self.blocks.iter().enumerate() {
             x = block.forward(x);
             match self.transitions.get(index) {
+                Some((conv, pool)) if self.config.maps.is_normed() => {
+                    x = conv.activation.forward(conv.norm.forward(x));
+                    maps.push(x.clone());
+                    x = pool.forward(conv.conv.forward(x));
+                }
                 Some(transition) => {
                     maps.push(x.clone());
                     x = transition.forward(x);
                 }
-                None => x = Layer::forward(&self.activation, Layer::forward(&self.norm, x)),
+                None => x = self.activation.forward(Layer::forward(&self.norm, x)),
             }
         }
         maps.push(x);
@@ -112,6 +117,19 @@ mod tests {
     use crate::layers::norm::NormConfig;
     use alloc::string::ToString;
     use burn::tensor::Device;
+
+    #[test]
+    fn the_deeper_ones_have_as_many_parameters_as_torchvision() {
+        for (config, parameters) in [
+            (DenseNetEncoderConfig::densenet161(), 28_681_000),
+            (DenseNetEncoderConfig::densenet169(), 14_149_480),
+            (DenseNetEncoderConfig::densenet201(), 20_013_928),
+        ] {
+            let encoder = crate::net::EncoderConfig::DenseNet(config);
+            let plan = crate::net::ClassifierConfig::new(encoder, 1000).plan([1, 3, 64, 64]);
+            assert_eq!(plan.root.total_parameters(), parameters);
+        }
+    }
 
     #[test]
     fn as_many_parameters_as_torchvision() {

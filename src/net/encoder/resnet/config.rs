@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::ResNetEncoder;
+use crate::fuse::gate::{GateConfig, SeConfig};
 use crate::fuse::{Shortcut, SkipAddConfig};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
@@ -63,6 +64,9 @@ impl ResNetBlock {
 /// let config = ResNetEncoderConfig::resnet18().with_in_channels(1).with_width(16);
 /// assert_eq!(config.feature_channels(), [16, 16, 32, 64, 128]);
 /// assert_eq!(config.feature_shapes([1, 1, 64, 64]).unwrap()[4], [1, 128, 2, 2]);
+/// // With scSE in every block.
+/// let gated = config.with_gate(burn_skip::gate::GateConfig::scse(16));
+/// assert_eq!(gated.feature_channels(), [16, 16, 32, 64, 128]);
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -93,6 +97,10 @@ pub struct ResNetEncoderConfig {
     /// The projection at the start of a stage. Default: [`Shortcut::Conv`].
     #[serde(default)]
     pub shortcut: Shortcut,
+    /// A gate of the output of each block, before the sum: squeeze-and-excitation makes an SE-ResNet (arXiv:1709.01507,
+    /// section 3.3). Default: none.
+    #[serde(default)]
+    pub gate: Option<GateConfig>,
     /// The norm after every convolution, or none. Default: [`NormConfig::batch`].
     #[serde(default = "NormConfig::default_norm")]
     pub norm: Option<NormConfig>,
@@ -116,6 +124,7 @@ setters!(
     with_group_width(group_width: usize),
     with_output_stride(output_stride: impl Into<Option<usize>>),
     with_shortcut(shortcut: Shortcut),
+    with_gate(gate: impl Into<Option<GateConfig>>),
     with_norm(norm: impl Into<Option<NormConfig>>),
     with_activation(activation: ActivationConfig),
     with_drop_path(drop_path: f64),
@@ -136,6 +145,7 @@ impl ResNetEncoderConfig {
             group_width: 64,
             output_stride: None,
             shortcut: Shortcut::Conv,
+            gate: None,
             norm: Some(NormConfig::batch()),
             activation: ActivationConfig::Relu,
             drop_path: 0.0,
@@ -181,6 +191,25 @@ impl ResNetEncoderConfig {
     /// Wide ResNet-50-2 (arXiv:1605.07146): bottlenecks of twice the width.
     pub fn wide_resnet50() -> Self {
         Self::resnet50().with_group_width(128)
+    }
+
+    /// timm's `seresnet18`: ResNet-18 with [squeeze-and-excitation](Self::squeeze_excitation).
+    pub fn seresnet18() -> Self {
+        Self::resnet18().with_gate(Self::squeeze_excitation())
+    }
+
+    /// timm's `seresnet50`: ResNet-50 with [squeeze-and-excitation](Self::squeeze_excitation).
+    pub fn seresnet50() -> Self {
+        Self::resnet50().with_gate(Self::squeeze_excitation())
+    }
+
+    /// The gate of SE-ResNet (arXiv:1709.01507): squeeze-and-excitation to a sixteenth of the channels, to a multiple of 8
+    /// as timm rounds them.
+    pub const fn squeeze_excitation() -> GateConfig {
+        GateConfig::Se(SeConfig {
+            divisor: 8,
+            ..SeConfig::new(16)
+        })
     }
 
     fn conv(&self, channels: [usize; 2], kernel: usize, stride: usize) -> ConvNormActConfig {
@@ -256,6 +285,7 @@ impl ResNetEncoderConfig {
         let connection = SkipAddConfig::new([input, output])
             .with_stride(stride)
             .with_shortcut(self.shortcut)
+            .with_gate(self.gate.clone())
             .with_norm(self.norm.clone())
             .with_activation(self.activation)
             .with_drop_path(self.drop_path * before as f64 / last as f64)

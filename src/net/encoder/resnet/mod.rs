@@ -124,6 +124,17 @@ mod tests {
     }
 
     #[test]
+    fn as_many_parameters_as_timm() {
+        let count = |config: ResNetEncoderConfig| {
+            let encoder = crate::net::EncoderConfig::ResNet(config);
+            let plan = crate::net::ClassifierConfig::new(encoder, 1000).plan([1, 3, 64, 64]);
+            plan.root.total_parameters()
+        };
+        assert_eq!(count(ResNetEncoderConfig::seresnet18()), 11_779_624);
+        assert_eq!(count(ResNetEncoderConfig::seresnet50()), 28_088_024);
+    }
+
+    #[test]
     fn dilations_take_the_place_of_strides() {
         let size = |stride| {
             let config = ResNetEncoderConfig::resnet18().with_output_stride(stride);

@@ -1,7 +1,7 @@
 //! DenseNet: torchvision's names, which segmentation_models.pytorch and timm have too.
 
 use super::{EncoderSource, MAX_STAGES};
-use crate::net::{DenseNetEncoderConfig, EncoderConfig};
+use crate::net::{DenseNetEncoderConfig, DenseNetMaps, EncoderConfig};
 use crate::weights::WeightsFile;
 use crate::weights::sources::{Library, Rows, count};
 
@@ -17,16 +17,30 @@ const ROWS: &[(&str, &str)] = &[
         "features.denseblock{b+1}.denselayer{l+1}.conv{c+1}",
     ),
     ("transitions.{t}.0", "features.transition{t+1}"),
-    ("norm", "features.norm5"),
 ];
 
 impl EncoderSource for DenseNetEncoderConfig {
     fn rows(&self, _library: Library) -> Option<Rows> {
-        Some(Rows::of_table(ROWS))
+        let mut rows = Rows::of_table(ROWS);
+        rows.push("norm", norm(self));
+        Some(rows)
     }
 
     fn head(&self, _library: Library) -> Option<&'static str> {
         Some("classifier")
+    }
+
+    fn unread(&self, shortened: &EncoderConfig) -> Option<Vec<String>> {
+        let EncoderConfig::DenseNet(config) = shortened else {
+            return None;
+        };
+        let (after, before) = (config.depths.len(), self.depths.len());
+        let conv = format!("features.transition{after}.conv");
+        let blocks = (after + 1..=before).flat_map(|block| {
+            ["denseblock", "transition"].map(|part| format!("features.{part}{block}"))
+        });
+        let last = "features.norm5".to_string();
+        Some(blocks.chain([conv, last]).collect())
     }
 
     fn description(&self) -> String {
@@ -36,6 +50,16 @@ impl EncoderSource for DenseNetEncoderConfig {
 
     fn assumed(&self) -> &'static str {
         "ReLU, batch norm with epsilon 1e-5, mean pools between the blocks"
+    }
+}
+
+/// The name of the last norm: of fewer blocks it is a transition's.
+fn norm(config: &DenseNetEncoderConfig) -> String {
+    match config.maps {
+        DenseNetMaps::Normed {
+            last_activation: true,
+        } => format!("features.transition{}.norm", config.depths.len()),
+        _ => "features.norm5".into(),
     }
 }
 
@@ -52,10 +76,15 @@ pub(super) fn detect(file: &WeightsFile, library: Library) -> Option<EncoderConf
     };
     let blocks = count(file, 1, &|block| conv(block, 1, 1));
     let depths = (1..=blocks).map(|block| count(file, 1, &|layer| conv(block, layer, 1)));
+    let maps = match library {
+        Library::Torchvision | Library::Timm => DenseNetMaps::Blocks,
+        Library::Smp => DenseNetMaps::smp(),
+    };
     let encoder = DenseNetEncoderConfig::new(depths.collect())
         .with_in_channels(in_channels)
         .with_width(width)
         .with_growth(growth)
-        .with_bottleneck(inner.checked_div(growth)?);
+        .with_bottleneck(inner.checked_div(growth)?)
+        .with_maps(maps);
     (blocks <= MAX_STAGES).then_some(EncoderConfig::DenseNet(encoder))
 }

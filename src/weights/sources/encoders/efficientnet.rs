@@ -1,7 +1,9 @@
 //! EfficientNet: torchvision's names, and timm's, which segmentation_models.pytorch has.
 
 use super::EncoderSource;
-use super::inverted::{gate, stage_rows, timm_project, timm_rows, truncate, widths_and_depths};
+use super::inverted::{
+    stage_rows, timm_project, timm_rows, torchvision_block, torchvision_ends, widths_and_depths,
+};
 use crate::net::{EfficientNetEncoderConfig, EncoderConfig, InvertedStage};
 use crate::weights::WeightsFile;
 use crate::weights::sources::{Library, Rows, count, inputs, outputs};
@@ -21,15 +23,16 @@ impl EncoderSource for EfficientNetEncoderConfig {
         })
     }
 
-    fn shortened(&self, last: usize) -> Option<(EncoderConfig, Vec<String>)> {
-        let mut config = self.clone();
-        let stages = config.stages.len();
-        truncate(&mut config.stages, last)?;
-        let unread = (config.stages.len()..stages).map(|stage| format!("blocks.{stage}"));
-        // (Which segmentation_models.pytorch's encoder has, and does not use.)
-        let never_read = ["conv_head", "bn2"].map(String::from);
-        let unread = unread.chain(never_read).collect();
-        Some((EncoderConfig::EfficientNet(config), unread))
+    fn unread(&self, shortened: &EncoderConfig) -> Option<Vec<String>> {
+        let EncoderConfig::EfficientNet(config) = shortened else {
+            return None;
+        };
+        let stages = config.stages.len()..self.stages.len();
+        Some(stages.map(|stage| format!("blocks.{stage}")).collect())
+    }
+
+    fn never_read(&self) -> &'static [&'static str] {
+        &["conv_head", "bn2"]
     }
 
     fn description(&self) -> String {
@@ -48,29 +51,14 @@ impl EncoderSource for EfficientNetEncoderConfig {
 }
 
 fn torchvision_rows(stages: &[InvertedStage]) -> Rows {
-    let mut rows = Rows::new();
-    for (path, number) in [("stem", 0), ("last", stages.len() + 1)] {
-        rows.block(path, &format!("features.{number}"), ["0", "1"]);
-    }
+    let mut rows = torchvision_ends(stages.len() + 1);
     for (index, stage) in stages.iter().enumerate() {
         stage_rows(&mut rows, index, |rows, path| {
             let name = format!("features.{}.{{b}}.block", index + 1);
-            torchvision_block(rows, path, &name, stage.expansion > 1);
+            torchvision_block(rows, path, &name, stage, true);
         });
     }
     rows
-}
-
-fn torchvision_block(rows: &mut Rows, path: &str, name: &str, expands: bool) {
-    let parts = ["expand", "depthwise", "gate", "project"];
-    let skipped = usize::from(!expands);
-    for (number, part) in parts.into_iter().skip(skipped).enumerate() {
-        let (path, name) = (format!("{path}.{part}"), format!("{name}.{number}"));
-        match part {
-            "gate" => gate(rows, &path, &name, ["fc1", "fc2"]),
-            _ => rows.block(&path, &name, ["0", "1"]),
-        }
-    }
 }
 
 /// EfficientNet-B0 to B4.
@@ -96,9 +84,9 @@ pub(super) fn detect(file: &WeightsFile, library: Library) -> Option<EncoderConf
     let has_stages = |config: &EfficientNetEncoderConfig| {
         let stages = config.scaled_stages().into_iter().enumerate();
         let mut has_stage = stages.map(|(index, stage)| {
-            let [_, gate] = names(index, 0, stage.expansion > 1);
+            let [_, gate] = names(index, 0, stage.expands());
             let project = |block| {
-                let [project, _] = names(index, block, stage.expansion > 1);
+                let [project, _] = names(index, block, stage.expands());
                 project
             };
             file.shape(&gate).is_some()

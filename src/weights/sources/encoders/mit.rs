@@ -32,14 +32,13 @@ impl EncoderSource for MitEncoderConfig {
         Some(rows)
     }
 
-    fn shortened(&self, last: usize) -> Option<(EncoderConfig, Vec<String>)> {
-        let mut config = self.clone();
-        let stages = config.stages.len();
-        config.stages.truncate(last + 1);
-        let unread = (last + 2..=stages).flat_map(|stage| {
-            ["patch_embed", "block", "norm"].map(|part| format!("{part}{stage}"))
-        });
-        Some((EncoderConfig::Mit(config), unread.collect()))
+    fn unread(&self, shortened: &EncoderConfig) -> Option<Vec<String>> {
+        let EncoderConfig::Mit(config) = shortened else {
+            return None;
+        };
+        let stages = config.stages.len() + 1..=self.stages.len();
+        let parts = |stage| ["patch_embed", "block", "norm"].map(|part| format!("{part}{stage}"));
+        Some(stages.flat_map(parts).collect())
     }
 
     fn description(&self) -> String {

@@ -1,7 +1,7 @@
 //! MobileNetV2: torchvision's names, which segmentation_models.pytorch has too, and timm's.
 
 use super::EncoderSource;
-use super::inverted::{stage_rows, timm_project, timm_rows, truncate, widths_and_depths};
+use super::inverted::{stage_rows, timm_project, timm_rows, widths_and_depths};
 use crate::net::{EncoderConfig, InvertedStage, MobileNetV2EncoderConfig};
 use crate::weights::WeightsFile;
 use crate::weights::sources::{Library, Rows, outputs};
@@ -21,18 +21,15 @@ impl EncoderSource for MobileNetV2EncoderConfig {
         })
     }
 
-    fn shortened(&self, last: usize) -> Option<(EncoderConfig, Vec<String>)> {
-        let mut config = self.clone();
-        if last + 1 == config.feature_channels().len() {
-            return Some((EncoderConfig::MobileNetV2(config), Vec::new()));
-        }
-        let blocks = |stages: &[InvertedStage]| stages.iter().map(|stage| stage.depth).sum();
-        let before: usize = blocks(&config.stages);
-        truncate(&mut config.stages, last)?;
-        let after: usize = blocks(&config.stages);
-        let unread = (after + 1..=before + 1).map(|index| format!("features.{index}"));
-        config.last_channels = None;
-        Some((EncoderConfig::MobileNetV2(config), unread.collect()))
+    fn unread(&self, shortened: &EncoderConfig) -> Option<Vec<String>> {
+        let EncoderConfig::MobileNetV2(config) = shortened else {
+            return None;
+        };
+        let blocks =
+            |stages: &[InvertedStage]| -> usize { stages.iter().map(|stage| stage.depth).sum() };
+        let (before, after) = (blocks(&self.stages), blocks(&config.stages));
+        let name = |index| format!("features.{index}");
+        Some((after + 1..=before + 1).map(name).collect())
     }
 
     fn description(&self) -> String {
@@ -60,7 +57,7 @@ fn torchvision_rows(stages: &[InvertedStage]) -> Rows {
                 let (path, name) = (format!("{path}.{part}"), format!("{name}.{number}"));
                 rows.block(&path, &name, ["0", "1"]);
             };
-            let expands = usize::from(stage.expansion > 1);
+            let expands = usize::from(stage.expands());
             if expands > 0 {
                 conv(rows, "expand", 0);
             }
@@ -90,7 +87,7 @@ pub(super) fn detect(file: &WeightsFile, library: Library) -> Option<EncoderConf
         .with_width(width);
     let mut index = 1;
     for (number, stage) in config.stages.iter_mut().enumerate() {
-        let expands = stage.expansion > 1;
+        let expands = stage.expands();
         let project = if expands { 2 } else { 1 };
         let name = match library {
             Library::Timm => timm_project(number, 0, expands),

@@ -7,6 +7,7 @@ mod efficientnet;
 mod inverted;
 mod mit;
 mod mobilenet;
+mod mobilenet_v3;
 mod resnet;
 mod vgg;
 
@@ -22,6 +23,11 @@ const MAX_STAGES: usize = 6;
 
 /// What is known of the files of a family of encoders.
 pub(in crate::weights) trait EncoderSource {
+    /// With what the names of the encoder's tensors begin in a file of the library.
+    fn prefix(&self, library: Library) -> &'static str {
+        library.prefix()
+    }
+
     /// The names of the encoder's tensors in a file of the library, without the prefixes of both sides; `None` where the
     /// library has no such encoder.
     fn rows(&self, library: Library) -> Option<Rows>;
@@ -32,7 +38,7 @@ pub(in crate::weights) trait EncoderSource {
     }
 
     /// The name of the last layer of the library's classifier, where that is the mean and one linear layer, or a norm
-    /// between them.
+    /// between them, or another linear layer.
     fn head(&self, _library: Library) -> Option<&'static str> {
         None
     }
@@ -42,10 +48,29 @@ pub(in crate::weights) trait EncoderSource {
         None
     }
 
-    /// The encoder up to the feature map `last`, which the coarsest is that a decoder of SMP reads, and the names of the
-    /// stages beyond, which the file has all the same; `None` where the stages cannot be left out.
-    fn shortened(&self, _last: usize) -> Option<(EncoderConfig, Vec<String>)> {
+    /// The name of the linear layer before the last one in the library's classifier, if there is one.
+    fn hidden(&self, _library: Library) -> Option<&'static str> {
         None
+    }
+
+    /// The rows of that layer.
+    fn hidden_rows(&self, library: Library) -> Rows {
+        let mut rows = Rows::new();
+        if let Some(name) = self.hidden(library) {
+            rows.push("linear", name);
+        }
+        rows
+    }
+
+    /// The names in SMP of the stages that the encoder has and `shortened` has not, the same with fewer feature maps;
+    /// `None` where they are not known.
+    fn unread(&self, _shortened: &EncoderConfig) -> Option<Vec<String>> {
+        None
+    }
+
+    /// The names of what SMP's encoder has and does not use.
+    fn never_read(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// The encoder, in words.
@@ -69,6 +94,7 @@ pub(in crate::weights) fn source(encoder: &EncoderConfig) -> Option<&dyn Encoder
         EncoderConfig::ConvNext(config) => config,
         EncoderConfig::Vgg(config) => config,
         EncoderConfig::MobileNetV2(config) => config,
+        EncoderConfig::MobileNetV3(config) => config,
         EncoderConfig::EfficientNet(config) => config,
         EncoderConfig::Mit(config) => config,
     })
@@ -84,6 +110,7 @@ const DETECTORS: &[Detector] = &[
     convnext::detect,
     vgg::detect,
     mobilenet::detect,
+    mobilenet_v3::detect,
     efficientnet::detect,
     mit::detect,
 ];
@@ -104,8 +131,12 @@ pub(in crate::weights) fn shortened(
         Coarsest::OfMaps(count) => count.checked_sub(1).filter(|&last| last < maps.len())?,
         Coarsest::WithChannels(channels) => maps.iter().rposition(|found| found == channels)?,
     };
-    if let Some(shortened) = source(&encoder).and_then(|source| source.shortened(last)) {
-        return Some(shortened);
-    }
-    (last + 1 == maps.len()).then(|| (encoder, Vec::new()))
+    let shortened = encoder.clone().with_depth(last + 1).ok()?;
+    let source = source(&encoder)?;
+    let mut unread = match last + 1 == maps.len() {
+        true => Vec::new(),
+        false => source.unread(&shortened)?,
+    };
+    unread.extend(source.never_read().iter().map(|name| name.to_string()));
+    Some((shortened, unread))
 }

@@ -1,6 +1,7 @@
-//! ResNet: torchvision's names, which segmentation_models.pytorch and timm have too.
+//! ResNet: torchvision's names, which segmentation_models.pytorch and timm have too; with squeeze-and-excitation timm's.
 
 use super::{EncoderSource, MAX_STAGES};
+use crate::gate::GateConfig;
 use crate::net::{EncoderConfig, ResNetBlock, ResNetEncoderConfig};
 use crate::weights::WeightsFile;
 use crate::weights::sources::{Library, Rows, count};
@@ -18,23 +19,42 @@ const ROWS: &[(&str, &str)] = &[
         "stages.{s}.{b}.shortcut.1.norm",
         "layer{s+1}.{b}.downsample.1",
     ),
+    ("stages.{s}.{b}.gate.squeeze.conv", "layer{s+1}.{b}.se.fc1"),
+    ("stages.{s}.{b}.gate.excite.conv", "layer{s+1}.{b}.se.fc2"),
 ];
 
 impl EncoderSource for ResNetEncoderConfig {
-    fn rows(&self, _library: Library) -> Option<Rows> {
-        Some(Rows::of_table(ROWS))
+    fn prefix(&self, library: Library) -> &'static str {
+        match self.gate {
+            Some(_) => library.prefix_of_timm(),
+            None => library.prefix(),
+        }
+    }
+
+    fn rows(&self, library: Library) -> Option<Rows> {
+        let has_it = match self.gate {
+            None => true,
+            Some(GateConfig::Se(_)) => library != Library::Torchvision,
+            Some(_) => false,
+        };
+        has_it.then(|| Rows::of_table(ROWS))
     }
 
     fn head(&self, _library: Library) -> Option<&'static str> {
         Some("fc")
     }
 
-    fn shortened(&self, last: usize) -> Option<(EncoderConfig, Vec<String>)> {
-        let mut config = self.clone();
-        let stages = config.depths.len();
-        config.depths.truncate(last);
-        let unread = (last..stages).map(|stage| format!("layer{}", stage + 1));
-        Some((EncoderConfig::ResNet(config), unread.collect()))
+    fn unread(&self, shortened: &EncoderConfig) -> Option<Vec<String>> {
+        let EncoderConfig::ResNet(config) = shortened else {
+            return None;
+        };
+        let wrapper = match config.gate {
+            Some(_) => "model.",
+            None => "",
+        };
+        let stages = config.depths.len()..self.depths.len();
+        let name = |stage| format!("{wrapper}layer{}", stage + 1);
+        Some(stages.map(name).collect())
     }
 
     fn description(&self) -> String {
@@ -42,8 +62,12 @@ impl EncoderSource for ResNetEncoderConfig {
             (1, 64) => String::new(),
             (groups, width) => format!(" in {groups} groups of {width}"),
         };
+        let gate = match self.gate {
+            Some(_) => " with squeeze-and-excitation",
+            None => "",
+        };
         format!(
-            "ResNet of {:?} blocks {:?}{groups}",
+            "ResNet of {:?} blocks {:?}{groups}{gate}",
             self.block, self.depths
         )
     }
@@ -53,8 +77,20 @@ impl EncoderSource for ResNetEncoderConfig {
     }
 }
 
+/// A ResNet, or timm's with squeeze-and-excitation.
 pub(super) fn detect(file: &WeightsFile, library: Library) -> Option<EncoderConfig> {
-    let prefix = library.prefix();
+    let under = |prefix, has_gate: bool| {
+        let found = detect_under(file, prefix)?;
+        (found.gate.is_some() == has_gate).then_some(EncoderConfig::ResNet(found))
+    };
+    let plain = || under(library.prefix(), false);
+    match library {
+        Library::Torchvision => plain(),
+        Library::Timm | Library::Smp => under(library.prefix_of_timm(), true).or_else(plain),
+    }
+}
+
+fn detect_under(file: &WeightsFile, prefix: &str) -> Option<ResNetEncoderConfig> {
     let name = |stage, block, conv| format!("{prefix}layer{stage}.{block}.conv{conv}.weight");
     let &[width, in_channels, _, _] = file.shape(&format!("{prefix}conv1.weight"))? else {
         return None;
@@ -70,6 +106,8 @@ pub(super) fn detect(file: &WeightsFile, library: Library) -> Option<EncoderConf
     let mut encoder = ResNetEncoderConfig::new(block, depths)
         .with_in_channels(in_channels)
         .with_width(width);
+    let has_gate = file.shape(&format!("{prefix}layer1.0.se.fc1.weight"));
+    encoder.gate = has_gate.map(|_| ResNetEncoderConfig::squeeze_excitation());
     if block == ResNetBlock::Bottleneck {
         // Each 3x3 convolution of the first stage: `[groups * group_width, group_width, 3, 3]`, for 64 channels of the
         // stem.
@@ -80,5 +118,5 @@ pub(super) fn detect(file: &WeightsFile, library: Library) -> Option<EncoderConf
         let of_64 = of_group.checked_mul(64)?;
         encoder.group_width = of_64.checked_div(width)?;
     }
-    (stages <= MAX_STAGES).then_some(EncoderConfig::ResNet(encoder))
+    (stages <= MAX_STAGES).then_some(encoder)
 }

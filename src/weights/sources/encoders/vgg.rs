@@ -46,21 +46,14 @@ impl EncoderSource for VggEncoderConfig {
         rows
     }
 
-    fn shortened(&self, last: usize) -> Option<(EncoderConfig, Vec<String>)> {
-        let mut config = self.clone();
-        if last + 1 == config.feature_channels().len() {
-            return Some((EncoderConfig::Vgg(config), Vec::new()));
-        }
-        // (The first stage is no map.)
-        let stages = last + 2;
-        let convs = numbers(&config).into_iter().skip(stages).flatten();
+    fn unread(&self, shortened: &EncoderConfig) -> Option<Vec<String>> {
+        let EncoderConfig::Vgg(config) = shortened else {
+            return None;
+        };
+        let convs = numbers(self).into_iter().skip(config.depths.len());
         let norms = usize::from(config.norm.is_some());
-        let unread = convs.flat_map(|number| number..=number + norms);
-        let unread = unread.map(|number| format!("features.{number}")).collect();
-        config.widths.truncate(stages);
-        config.depths.truncate(stages);
-        config.last_pool = false;
-        Some((EncoderConfig::Vgg(config), unread))
+        let numbers = convs.flatten().flat_map(|number| number..=number + norms);
+        Some(numbers.map(|number| format!("features.{number}")).collect())
     }
 
     fn description(&self) -> String {

@@ -1,4 +1,4 @@
-//! [`InvertedBottleneck`] and [`InvertedResidual`]: the blocks of MobileNetV2 and EfficientNet.
+//! [`InvertedBottleneck`] and [`InvertedResidual`]: the blocks of an [`InvertedEncoder`](super::InvertedEncoder).
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -79,7 +79,7 @@ fn trace_block<const R: usize, C: Trace<R>>(
 
 /// An inverted bottleneck (arXiv:1801.04381, section 3.3): `y = project(gate(depthwise(expand(x))))`, a 1x1 convolution
 /// to more channels, one with a group for each channel, and a 1x1 convolution without an activation to few. EfficientNet
-/// (arXiv:1905.11946) has a gate, squeeze-and-excitation, before the last.
+/// (arXiv:1905.11946) and MobileNetV3 (arXiv:1905.02244) have a gate, squeeze-and-excitation, before the last.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`

@@ -1,13 +1,12 @@
-//! The stages of [inverted bottlenecks](super::InvertedBottleneck) that [`MobileNetV2Encoder`](super::MobileNetV2Encoder)
-//! and [`EfficientNetEncoder`](super::EfficientNetEncoder) are.
+//! The stages of [inverted bottlenecks](super::InvertedBottleneck) of an [`InvertedEncoder`](super::InvertedEncoder), with
+//! their final numbers.
 
 use alloc::{format, vec::Vec};
 
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
-use super::inverted_block::{InvertedConfig, InvertedResidual};
-use super::{check_depths, check_output_stride, dilation_at};
+use super::block::{InvertedConfig, InvertedResidual};
+use super::stage::InvertedStage;
 use crate::fuse::SkipAddConfig;
 use crate::fuse::gate::{GateConfig, SeConfig};
 use crate::graph::window::Padding;
@@ -17,85 +16,9 @@ use crate::layers::activation::ActivationConfig;
 use crate::layers::block::{ConvNormAct, ConvNormActConfig};
 use crate::layers::layer::Layer;
 use crate::layers::norm::NormConfig;
+use crate::net::encoder::{check_depths, check_output_stride, dilation_at};
 use crate::plan::Trace;
-use crate::setters::setters;
-use crate::shape::{ShapeError, check_not_huge, check_positive};
-
-/// One stage of inverted bottlenecks.
-///
-/// # Example
-/// ```
-/// use burn_skip::net::{InvertedStage, MobileNetV2EncoderConfig};
-///
-/// // Two blocks of 24 channels with 6 times as many inside, the first of which halves the map.
-/// let stages = vec![InvertedStage::new(1, 16, 1, 1), InvertedStage::new(6, 24, 2, 2)];
-/// let config = MobileNetV2EncoderConfig::new().with_stages(stages).with_last_channels(None);
-/// assert_eq!(config.feature_shapes([1, 3, 64, 64]).unwrap(), [[1, 16, 32, 32], [1, 24, 16, 16]]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct InvertedStage {
-    /// The size of the kernels of the depthwise convolutions. Default: 3.
-    #[serde(default = "three")]
-    pub kernel_size: usize,
-    /// The channels inside a block, as a multiple of those of its input; blocks of 1 have no first convolution.
-    pub expansion: usize,
-    /// The output channels.
-    pub channels: usize,
-    /// The number of blocks.
-    pub depth: usize,
-    /// The stride of the first block: 1 or 2.
-    pub stride: usize,
-}
-
-const fn three() -> usize {
-    3
-}
-
-setters!(
-    InvertedStage:
-    with_kernel_size(kernel_size: usize),
-);
-
-impl InvertedStage {
-    /// A stage of 3x3 kernels.
-    pub const fn new(expansion: usize, channels: usize, depth: usize, stride: usize) -> Self {
-        Self {
-            kernel_size: 3,
-            expansion,
-            channels,
-            depth,
-            stride,
-        }
-    }
-}
-
-/// `channels` times `multiplier`, to a multiple of 8 that is no less than 9/10 of it, as torchvision's
-/// `_make_divisible`; as they are where the multiplier is 1.
-pub(super) fn scaled_channels(channels: usize, multiplier: f64) -> usize {
-    if multiplier == 1.0 {
-        return channels;
-    }
-    let exact = channels as f64 * multiplier;
-    let rounded = ((exact + 4.0) as usize / 8 * 8).max(8);
-    match (rounded as f64) < 0.9 * exact {
-        true => rounded.saturating_add(8),
-        false => rounded,
-    }
-}
-
-/// Refuses a multiplier that leaves nothing.
-pub(super) fn check_multiplier(layer: &str, what: &str, value: f64) -> Result<(), ShapeError> {
-    if value.is_finite() && value > 0.0 {
-        return Ok(());
-    }
-    Err(ShapeError::new(
-        layer,
-        format!("{what} is {value}"),
-        "Choose a positive number, such as 1",
-    ))
-}
+use crate::shape::{ShapeError, check_positive};
 
 /// Stages of inverted bottlenecks between two convolutions, with their final numbers.
 pub(super) struct InvertedNet {
@@ -117,11 +40,21 @@ pub(super) struct InvertedNet {
 }
 
 impl InvertedNet {
+    /// A convolution outside of the stages.
     fn conv(&self, channels: [usize; 2], kernel: usize) -> ConvNormActConfig {
+        self.conv_with(self.activation, channels, kernel)
+    }
+
+    fn conv_with(
+        &self,
+        activation: ActivationConfig,
+        channels: [usize; 2],
+        kernel: usize,
+    ) -> ConvNormActConfig {
         ConvNormActConfig::new(channels, kernel)
             .with_padding(Padding::explicit(kernel / 2))
             .with_norm(self.norm.clone())
-            .with_activation(self.activation)
+            .with_activation(activation)
     }
 
     fn stem(&self) -> ConvNormActConfig {
@@ -144,12 +77,12 @@ impl InvertedNet {
         let mut stride = 2_usize;
         let mut blocks_before = 0_usize;
         let stem_is_map = self.stem_is_map();
-        let place = |(index, &stage): (usize, &InvertedStage)| {
+        let place = |(index, stage): (usize, &InvertedStage)| {
             let next = self.stages.get(index + 1);
             stride = stride.saturating_mul(stage.stride);
             let dilation = dilation_at(stride, self.output_stride);
             let place = Place {
-                stage,
+                stage: stage.clone(),
                 input,
                 dilation,
                 blocks_before,
@@ -177,9 +110,10 @@ impl InvertedNet {
             0 => (place.input, stage.stride),
             _ => (stage.channels, 1),
         };
-        let wide = input.saturating_mul(stage.expansion);
-        let depthwise = self
-            .conv([wide, wide], stage.kernel_size)
+        let wide = stage.inner(input);
+        let activation = stage.activation.unwrap_or(self.activation);
+        let conv = |channels, kernel| self.conv_with(activation, channels, kernel);
+        let depthwise = conv([wide, wide], stage.kernel_size)
             .with_groups(wide)
             .with_stride(if place.dilation > 1 { 1 } else { stride })
             .with_dilation(place.dilation)
@@ -188,8 +122,9 @@ impl InvertedNet {
             ));
         let gate = |squeeze: usize| {
             // (At least one channel is left.)
-            let reduction = squeeze.saturating_mul(stage.expansion).min(wide);
-            GateConfig::Se(SeConfig::new(reduction).with_activation(self.activation))
+            let reduction = (squeeze as f64 * stage.expansion) as usize;
+            let config = SeConfig::new(reduction.clamp(1, wide.max(1)));
+            GateConfig::Se(config.with_activation(activation))
         };
         let before = place.blocks_before.saturating_add(index);
         let depths = self.stages.iter().map(|stage| stage.depth);
@@ -199,10 +134,10 @@ impl InvertedNet {
             .with_drop_path(self.drop_path * before as f64 / blocks as f64);
         InvertedConfig {
             channels: wide,
-            expand: (stage.expansion > 1).then(|| self.conv([input, wide], 1)),
+            expand: stage.expands().then(|| conv([input, wide], 1)),
             depthwise,
-            gate: self.squeeze.map(gate),
-            project: self.conv([wide, stage.channels], 1).with_activation(None),
+            gate: stage.gate.clone().or_else(|| self.squeeze.map(gate)),
+            project: conv([wide, stage.channels], 1).with_activation(None),
             connection: (stride == 1 && input == stage.channels).then_some(connection),
         }
     }
@@ -231,14 +166,11 @@ impl InvertedNet {
         check_depths(layer, &depths)?;
         for (index, stage) in self.stages.iter().enumerate() {
             let at = |error: ShapeError| error.within(format!("stages.{index}"));
-            check_positive(layer, "kernel_size", stage.kernel_size).map_err(at)?;
-            check_positive(layer, "expansion", stage.expansion).map_err(at)?;
-            check_positive(layer, "channels", stage.channels).map_err(at)?;
-            let wide = stage.channels.saturating_mul(stage.expansion);
-            check_not_huge(layer, "channels times expansion", wide).map_err(at)?;
-            if !(1..=2).contains(&stage.stride) {
-                let problem = format!("stride is {}", stage.stride);
-                return Err(at(ShapeError::new(layer, problem, "Choose 1 or 2")));
+            stage.check(layer).map_err(at)?;
+            if let (Some(_), Some(squeeze)) = (&stage.gate, self.squeeze) {
+                let problem = format!("the stage has a gate, and squeeze is {squeeze}");
+                let remedy = "Leave out one of them";
+                return Err(at(ShapeError::new(layer, problem, remedy)));
             }
         }
         if let Some(squeeze) = self.squeeze {
@@ -350,26 +282,6 @@ struct Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn channels_are_rounded_as_torchvision_rounds_them() {
-        // `_make_divisible(channels * multiplier, 8)`
-        for (channels, multiplier, expected) in [
-            (32, 1.4, 48),
-            (16, 1.1, 16),
-            (24, 1.1, 24),
-            (40, 1.1, 48),  // 44
-            (24, 1.2, 32),  // 28.8
-            (44, 0.25, 16), // 11; 8 would be less than 9/10
-            (16, 0.25, 8),
-            (24, 0.35, 8),
-            (1280, 1.2, 1536),
-            (20, 1.0, 20),
-        ] {
-            let found = scaled_channels(channels, multiplier);
-            assert_eq!(found, expected, "{channels} times {multiplier}");
-        }
-    }
 
     #[test]
     fn the_rank_of_the_map_decides_the_rank_of_the_convolutions() {
