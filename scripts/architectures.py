@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import segmentation_models_pytorch as smp
 import timm
 import torchvision
-from monai.networks.nets import BasicUNet
+from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, SegResNet, UNet, VNet
 from timm.layers import DropPath
 from torch import nn
 
@@ -119,6 +119,47 @@ def _basic_unet(
     )
 
 
+def _monai(
+    build: Callable[..., nn.Module],
+    *shapes: tuple[int, ...],
+    train: tuple[int, ...],
+    lr: float = 0.01,
+    damped: str = "",
+    **options: object,
+) -> Network:
+    """A network of MONAI from one channel to two, over as many axes as its maps have."""
+    return Network(
+        build=lambda: build(
+            spatial_dims=len(train) - 2, in_channels=1, out_channels=2, **options
+        ),
+        classes=2,
+        shapes=shapes,
+        damped=damped,
+        train_shape=train,
+        lr=lr,
+    )
+
+
+def _vnet(**sizes: object) -> nn.Module:
+    """V-Net, whose dropout is not an option everywhere, without dropout."""
+    model = VNet(**sizes)
+    for module in model.modules():
+        if isinstance(module, (nn.Dropout, nn.Dropout2d, nn.Dropout3d)):
+            module.p = 0.0
+    return model
+
+
+def _dynunet(*shapes: tuple[int, ...], **options: object) -> Network:
+    strides = options["strides"]
+
+    def build(**sizes: object) -> nn.Module:
+        model = DynUNet(upsample_kernel_size=strides[1:], **sizes)
+        model.deep_supervision = False  # the heads are there, and the output is one map
+        return model
+
+    return _monai(build, *shapes, **options)
+
+
 NETWORKS: dict[str, Network] = {
     "resnet18": _classifier("resnet18", "bn2.weight", 1e-2),
     "resnet34": _classifier("resnet34", "bn2.weight", 1e-2),
@@ -207,4 +248,69 @@ NETWORKS: dict[str, Network] = {
     "monai_basic_unet": _basic_unet((1, 1, 224, 224), (1, 1, 97, 131)),
     "monai_basic_unet_3d": _basic_unet((1, 1, 32, 40, 33), dims=3, features=(4, 4, 8, 16, 32, 6)),
     "monai_basic_unet_wide": _basic_unet((1, 1, 64, 80), features=(8, 16, 24, 32, 40, 12)),
+    "monai_segresnet": _monai(
+        SegResNet, (1, 1, 64, 96), (1, 1, 40, 56), train=(2, 1, 48, 32), damped="norm2.weight"
+    ),
+    "monai_segresnet_3d": _monai(
+        SegResNet,
+        (1, 1, 16, 24, 20),
+        (1, 1, 12, 8, 16),
+        train=(2, 1, 16, 16, 12),
+        damped="norm2.weight",
+        blocks_down=(1, 1, 2),
+        blocks_up=(1, 2),
+        upsample_mode="deconv",
+    ),
+    "monai_unet": _monai(
+        UNet,
+        (1, 1, 64, 96),
+        (1, 1, 40, 56),
+        train=(2, 1, 48, 32),
+        channels=(8, 16, 32, 64),
+        strides=(2, 2, 2),
+        num_res_units=2,
+    ),
+    "monai_unet_3d": _monai(
+        UNet,
+        (1, 1, 16, 24, 20),
+        (1, 1, 12, 8, 16),
+        train=(2, 1, 16, 16, 12),
+        channels=(4, 8, 16),
+        strides=(2, 2),
+    ),
+    "monai_dynunet": _dynunet(
+        (1, 1, 64, 41),
+        (1, 1, 40, 23),
+        train=(2, 1, 32, 21),
+        kernel_size=(3, 3, (3, 1), 3),
+        strides=(1, (2, 1), (2, 1), (2, 1)),
+        filters=(8, 16, 24, 32),
+        res_block=True,
+        deep_supervision=True,
+        deep_supr_num=2,
+    ),
+    "monai_dynunet_3d": _dynunet(
+        (1, 1, 9, 32, 24),
+        (1, 1, 15, 16, 20),
+        train=(2, 1, 9, 16, 12),
+        kernel_size=((1, 3, 3), (3, 3, 3), (3, 3, 3)),
+        strides=((1, 1, 1), (1, 2, 2), (3, 2, 2)),
+        filters=(4, 8, 16),
+        trans_bias=True,
+    ),
+    "monai_attention_unet": _monai(
+        AttentionUnet,
+        (1, 1, 64, 96),
+        (1, 1, 40, 56),
+        train=(2, 1, 48, 32),
+        channels=(8, 16, 32),
+        strides=(2, 2),
+    ),
+    "monai_vnet": _monai(
+        _vnet,
+        (1, 1, 64, 96),
+        (1, 1, 32, 48),
+        train=(2, 1, 64, 48),
+        damped="conv_block.adn.N.weight",
+    ),
 }

@@ -26,11 +26,25 @@ NAMES_LIMIT = 64_000  # bytes of a file; above it the list of names is left out
 
 
 def set_weights(model: nn.Module, seed: int, damped: str) -> dict[str, Tensor]:
-    """Fills the model by the formula; returns its state dict without the batch counters."""
+    """Fills the model by the formula; returns its state dict without the batch counters.
+
+    A tensor with several names has the values of the first.
+    """
     state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    second = copies(state)
     for name, tensor in state.items():
-        tensor.copy_(torch.from_numpy(formula.weight(name, tuple(tensor.shape), seed, damped)))
+        if name not in second:
+            tensor.copy_(torch.from_numpy(formula.weight(name, tuple(tensor.shape), seed, damped)))
     return state
+
+
+def copies(state: dict[str, Tensor]) -> dict[str, str]:
+    """The first name of each tensor, by its other names: MONAI's DynUNet holds its blocks at two places."""
+    first = {}
+    for name, tensor in state.items():
+        first.setdefault(tensor.data_ptr(), name)
+    pairs = {name: first[tensor.data_ptr()] for name, tensor in state.items()}
+    return {name: original for name, original in pairs.items() if name != original}
 
 
 def data(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -61,8 +75,8 @@ def train(network: Network, seed: int, dtype: torch.dtype = torch.float32) -> Te
     return torch.tensor(losses, dtype=torch.float64)
 
 
-def reference(network: Network, seed: int) -> tuple[dict[str, Tensor], list]:
-    """The tensors of one network's file, and the names and shapes of its weights."""
+def reference(network: Network, seed: int) -> tuple[dict[str, Tensor], list, dict[str, str]]:
+    """The tensors of one network's file, the names and shapes of its weights, and their second names."""
     model = network.build()
     state = set_weights(model, seed, network.damped)
     names = sorted([name, list(tensor.shape)] for name, tensor in state.items())
@@ -80,12 +94,12 @@ def reference(network: Network, seed: int) -> tuple[dict[str, Tensor], list]:
         raise SystemExit(f"losses {losses.tolist()}: lower the learning rate")
     tensors["losses"] = losses.float()
     tensors["losses_error"] = (losses - train(network, seed, torch.float64)).abs().float()
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}, names
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}, names, copies(state)
 
 
 def write(network: Network, name: str, seed: int, path: Path) -> str:
     """Writes the file of one network; returns a line that says what is in it."""
-    tensors, names = reference(network, seed)
+    tensors, names, second = reference(network, seed)
     metadata = {
         "network": name,
         "shapes": json.dumps(network.shapes),
@@ -96,6 +110,8 @@ def write(network: Network, name: str, seed: int, path: Path) -> str:
         "made_with": ", ".join(f"{package} {version(package)}" for package in PACKAGES),
         "names": json.dumps(names, separators=(",", ":")),
     }
+    if second:
+        metadata["copies"] = json.dumps(second, separators=(",", ":"))
     save_file(tensors, path, metadata)
     if path.stat().st_size > NAMES_LIMIT:
         del metadata["names"]

@@ -17,6 +17,8 @@ mod merges;
 mod reference;
 #[path = "support/row.rs"]
 mod row;
+#[path = "contract/stages.rs"]
+mod stages;
 
 use burn::nn::Relu;
 use burn::tensor::Device;
@@ -791,6 +793,7 @@ fn rows() -> Vec<Box<dyn Contract>> {
         networks(),
         decoders::rows(),
         merges::rows(),
+        stages::rows(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -56,6 +56,7 @@ impl Pipeline {
             kernel_size: 5.into(),
             stride: 2.into(),
             padding: TransposedPadding::Valid,
+            bias: true,
         };
         let block = ConvNormActConfig::new([64, 32], 3).with_norm(None);
         Self {
@@ -95,6 +96,7 @@ fn unet(device: &Device) -> Unet {
         kernel_size: 3.into(),
         stride: 2.into(),
         padding: TransposedPadding::Same,
+        bias: true,
     };
     UnetConfig::new(1, 2, vec![4, 8, 16])
         .with_style(style)

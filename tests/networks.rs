@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-const NETWORKS: [&str; 41] = [
+const NETWORKS: [&str; 49] = [
     "resnet18",
     "resnet34",
     "resnet50",
@@ -101,6 +101,14 @@ const NETWORKS: [&str; 41] = [
     "monai_basic_unet",
     "monai_basic_unet_3d",
     "monai_basic_unet_wide",
+    "monai_segresnet",
+    "monai_segresnet_3d",
+    "monai_unet",
+    "monai_unet_3d",
+    "monai_dynunet",
+    "monai_dynunet_3d",
+    "monai_attention_unet",
+    "monai_vnet",
 ];
 
 /// What the source's network gives.
@@ -123,10 +131,16 @@ impl Reference {
     fn weights(&self) -> Vec<u8> {
         let names: Vec<(String, Vec<usize>)> = self.json("names");
         let seed = self.json("seed");
+        // The first names of tensors that have two.
+        let copies: BTreeMap<String, String> = match self.metadata.contains_key("copies") {
+            true => self.json("copies"),
+            false => BTreeMap::new(),
+        };
         let tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = names
             .into_iter()
             .map(|(name, shape)| {
-                let values = formula::weight(&name, &shape, seed, &self.metadata["damped"]);
+                let first = copies.get(&name).unwrap_or(&name);
+                let values = formula::weight(first, &shape, seed, &self.metadata["damped"]);
                 let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 (name, (shape, bytes))
             })
@@ -160,6 +174,18 @@ impl Reference {
                 let config = without_dropout(config.clone());
                 let build = |device: &Device| -> AnySegmentationModel { config.init(device) };
                 run.check(build, with_classes, |y| squares(y, seed))
+            }
+            Architecture::Monai {
+                config, axes: 2, ..
+            } => {
+                let build = |device: &Device| -> AnySegmentationModel { config.init(device) };
+                run.check(build, AnySegmentationModel::forward, |y| squares(y, seed))
+            }
+            Architecture::Monai { config, .. } => {
+                let build = |device: &Device| -> AnySegmentationModel<5> { config.init(device) };
+                run.check(build, AnySegmentationModel::<5>::forward, |y| {
+                    squares(y, seed)
+                })
             }
             Architecture::MonaiBasicUnet { config, axes: 2 } => {
                 let build = |device: &Device| -> Unet { config.init(device) };
@@ -202,7 +228,8 @@ fn without_dropout(mut config: SegmentationConfig) -> SegmentationConfig {
         | DecoderConfig::Pan(_)
         | DecoderConfig::Manet(_)
         | DecoderConfig::UperNet(_)
-        | DecoderConfig::Segformer(_) => {}
+        | DecoderConfig::Segformer(_)
+        | DecoderConfig::Staged(_) => {}
     }
     config
 }

@@ -13,10 +13,13 @@ use burn_skip::net::{
     DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig,
     InvertedStage, LinknetDecoderConfig, ManetDecoderConfig, MitEncoderConfig, MitStage,
     MobileNetV2EncoderConfig, MobileNetV3EncoderConfig, PanDecoderConfig, PlainEncoderConfig,
-    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegformerDecoderConfig, SegmentationConfig,
-    UnetDecoderConfig, UnetPlusPlusDecoderConfig, UperNetDecoderConfig, VggEncoderConfig,
+    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, ResidualStage, SegformerDecoderConfig,
+    SegmentationConfig, StageBlock, StageConfig, StagedDecoderConfig, StagedEncoderConfig,
+    StagedStepConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig, UperNetDecoderConfig,
+    VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
+use burn_skip::up::UpConfig;
 use burn_skip::weights::{Names, WeightsFile, save};
 use burn_skip::{Layer, Trace};
 
@@ -84,7 +87,20 @@ fn encoders() -> Vec<(&'static str, EncoderConfig)> {
                 MitStage::new(12, 1, 3, 1),
             ])),
         ),
+        ("staged", EncoderConfig::Staged(staged())),
     ]
+}
+
+/// Residual blocks whose first convolutions have the strides.
+fn staged() -> StagedEncoderConfig {
+    let stage = |(level, width)| {
+        let stride = if level > 0 { 2 } else { 1 };
+        StageConfig::new(width)
+            .with_stride(stride)
+            .with_block(StageBlock::Residual(ResidualStage::new(1)))
+    };
+    let stages = [4, 8, 8, 12].into_iter().enumerate().map(stage);
+    StagedEncoderConfig::new(3, stages.collect())
 }
 
 /// Few inverted bottlenecks, down to 1/16.
@@ -152,6 +168,13 @@ fn decoders(maps: usize) -> Vec<(&'static str, DecoderConfig)> {
                 .with_rates(vec![2.into()])
                 .into(),
         ),
+        ("staged", {
+            let step = StagedStepConfig::new(4)
+                .with_up(UpConfig::linear())
+                .with_project(true)
+                .with_stage(StageConfig::new(4));
+            StagedDecoderConfig::new(vec![step; maps - 1]).into()
+        }),
     ]
 }
 

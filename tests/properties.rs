@@ -70,6 +70,7 @@ fn ups() -> impl Strategy<Value = UpConfig> {
             kernel_size: (stride * multiple).into(),
             stride: stride.into(),
             padding: TransposedPadding::Solved,
+            bias: true,
         }),
         (1..4usize, any::<bool>()).prop_map(|(scale, blur)| UpConfig::PixelShuffle {
             scale: scale.into(),

@@ -15,8 +15,9 @@ use burn_skip::net::{
     ClassifierConfig, ConvNextEncoderConfig, DeepLabDecoderConfig, DeepLabSkip,
     DenseNetEncoderConfig, EncoderConfig, FpnDecoderConfig, HiddenConfig, LinknetDecoderConfig,
     ManetDecoderConfig, MitEncoderConfig, MitStage, MobileNetV3EncoderConfig, NetConfig,
-    PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetEncoderConfig,
-    SegformerDecoderConfig, SegmentationConfig, UnetConfig, UnetDecoderConfig,
+    PanDecoderConfig, PlainEncoderConfig, PspDecoderConfig, ResNetEncoderConfig, ResidualStage,
+    SegformerDecoderConfig, SegmentationConfig, StageConfig, StagedDecoderConfig,
+    StagedEncoderConfig, StagedStepConfig, UnetConfig, UnetDecoderConfig,
     UnetPlusPlusDecoderConfig, UperNetDecoderConfig,
 };
 use burn_skip::norm::{LayerNormConfig, NormConfig};
@@ -99,6 +100,17 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     );
     assert_short(&GateConfig::se(4), r#"{"Se": {"reduction": 4}}"#);
     assert_short(&UnetDecoderConfig::new(vec![8]), r#"{"widths": [8]}"#);
+    assert_short(&StageConfig::new(8), r#"{"width": 8}"#);
+    assert_short(&ResidualStage::new(2), r#"{"blocks": 2}"#);
+    assert_short(&StagedStepConfig::new(8), r#"{"width": 8}"#);
+    assert_short(
+        &StagedEncoderConfig::new(3, vec![StageConfig::new(8)]),
+        r#"{"in_channels": 3, "stages": [{"width": 8}]}"#,
+    );
+    assert_short(
+        &StagedDecoderConfig::new(vec![StagedStepConfig::new(8)]),
+        r#"{"steps": [{"width": 8}]}"#,
+    );
     assert_short(
         &UnetPlusPlusDecoderConfig::new(vec![8]),
         r#"{"widths": [8]}"#,

@@ -270,6 +270,21 @@ fn the_network_is_found_in_a_checkpoint() {
         ["a"]
     );
     assert_eq!(names_in(&["model.module._orig_mod.a"]), ["a"]);
+    // MONAI's networks whose layers are under `model` themselves, alone and in a checkpoint.
+    let monai = ["model.0.a", "model.1.submodule.a"];
+    assert_eq!(names_in(&monai), monai);
+    assert_eq!(
+        names_in(&[
+            "model.model.0.a",
+            "model.model.1.submodule.a",
+            "optimizer.0"
+        ]),
+        monai
+    );
+    assert_eq!(
+        names_in(&["state_dict.model.0.a", "state_dict.model.1.submodule.a"]),
+        monai
+    );
     // A field of the network that happens to be called so.
     assert_eq!(names_in(&["model.a", "head.b"]), ["head.b", "model.a"]);
     assert_eq!(names_in(&["module.a", "head.b"]), ["head.b", "module.a"]);

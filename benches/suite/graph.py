@@ -159,11 +159,14 @@ def _conv_transpose(numbers: Node, node: Node) -> nn.Module:
     build = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[axes]
     if any(dilation != 1 for dilation in numbers["dilation"]):
         raise NotImplementedError(f"transposed convolution {numbers}")
+    # What is cut less at the end than at the start is PyTorch's output padding.
+    cuts = [(axis["start"], axis["end"]) for axis in numbers["padding"]]
     return build(
         *numbers["channels"],
         numbers["kernel_size"],
         numbers["stride"],
-        symmetric(numbers["padding"]),
+        [start for start, _ in cuts],
+        [start - end for start, end in cuts],
         groups=numbers["groups"],
         bias=numbers["bias"],
     )
@@ -178,7 +181,7 @@ def _norm(kind: Any, node: Node) -> nn.Module:
         return build(channels, eps=eps)
     if name == "Instance":
         build = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[axes]
-        return build(channels, eps=eps, affine=True)
+        return build(channels, eps=eps, affine=bool(node["parameters"]))
     if name == "Layer":
         return LayerNorm(channels, eps=eps)
     return nn.GroupNorm(numbers["groups"], channels, eps=eps)
@@ -189,6 +192,8 @@ def _activation(kind: Any, node: Node, in_place: bool) -> nn.Module:
         (name, numbers), *_ = kind.items()
         if name == "HardSigmoid":
             return nn.Hardsigmoid()  # as MobileNetV3's; it has no options
+        if name == "PRelu":
+            return nn.PReLU(*numbers.values())
         if name != "LeakyRelu":
             raise NotImplementedError(f"activation {kind}")
         return nn.LeakyReLU(*numbers.values(), inplace=in_place)

@@ -12,7 +12,7 @@ use burn_skip::net::{
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::up::UpConfig;
-use burn_skip::{Padding, SkipConcatConfig, UpsampleConcatConfig};
+use burn_skip::{Padding, PerAxis, SkipConcatConfig, UpsampleConcatConfig};
 
 use crate::part::PartConfig;
 use crate::work::{At, Network, Work};
@@ -106,6 +106,11 @@ fn volumes_and_signals() -> Vec<Row> {
     let volume = [1, 1, 64, 64, 64];
     let monai = UnetConfig::monai_basic(1, 2, [32, 32, 64, 128, 256, 32]);
     let signal = UnetConfig::new(1, 2, vec![32, 64, 128, 256]);
+    let (kernels, strides) = ([3; 4].map(PerAxis::from), [1, 2, 2, 2].map(PerAxis::from));
+    let widths = [16, 32, 64, 128];
+    let dynunet = SegmentationConfig::monai_dynunet([1, 2], &kernels, &strides, &widths, false, 0);
+    let up = UpConfig::linear();
+    let segresnet = SegmentationConfig::monai_segresnet([1, 2], 8, &[1, 2, 2, 4], &[1, 1, 1], up);
     vec![
         row("monai_3d", monai, volume, &[1], 1),
         row(
@@ -115,6 +120,8 @@ fn volumes_and_signals() -> Vec<Row> {
             &[1],
             1,
         ),
+        row("dynunet_3d", dynunet, volume, &[1], 1),
+        row("segresnet_3d", segresnet, volume, &[1], 1),
         row("unet_1d", signal, [1, 1, 8192], &[4], 8),
     ]
 }
@@ -129,8 +136,10 @@ fn unets() -> Vec<Row> {
     let transposed = unet().with_up(UpConfig::conv_transpose());
     let gated = unet().with_gate(GateConfig::attention(32));
     let small = UnetConfig::new(3, 2, vec![16, 32, 64]);
+    let residual = SegmentationConfig::monai_unet([1, 2], &[16, 32, 64, 128, 256], &[2; 4], 2);
     vec![
         row("monai_2d", monai, [1, 1, 256, 256], &[1], 4),
+        row("monai_unet_2d", residual, [1, 1, 256, 256], &[1], 4),
         row(
             "unet_group_gelu",
             unet().with_style(group_norm),

@@ -51,7 +51,11 @@ impl<const R: usize> Network<R> for SegmentationConfig {
     }
 }
 
-impl<D: Decoder<R> + 'static, const R: usize> Run<R> for SegmentationModel<AnyEncoder<R>, D, R> {
+impl<D, const R: usize, H> Run<R> for SegmentationModel<AnyEncoder<R>, D, R, H>
+where
+    D: Decoder<R> + 'static,
+    H: Layer<R> + 'static,
+{
     fn run(&self, maps: Vec<Tensor<R>>) -> Tensor<2> {
         Layer::forward(self, only(maps)).flatten(1, R - 1)
     }

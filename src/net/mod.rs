@@ -10,8 +10,10 @@ mod classifier;
 mod config;
 mod decoder;
 mod encoder;
+mod monai;
 mod segmentation;
 mod segmentation_config;
+mod stage;
 mod supervision;
 mod unet;
 mod unet_file;
@@ -24,7 +26,8 @@ pub use decoder::{
     AnyDecoder, Decoder, DecoderConfig, DeepLabDecoder, DeepLabDecoderConfig, DeepLabSkip,
     FpnDecoder, FpnDecoderConfig, LinknetDecoder, LinknetDecoderConfig, LinknetStep, ManetDecoder,
     ManetDecoderConfig, PanDecoder, PanDecoderConfig, PspDecoder, PspDecoderConfig,
-    SegformerDecoder, SegformerDecoderConfig, UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder,
+    SegformerDecoder, SegformerDecoderConfig, StagedDecoder, StagedDecoderConfig, StagedStep,
+    StagedStepConfig, StepOrder, UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder,
     UnetPlusPlusDecoderConfig, UperNetDecoder, UperNetDecoderConfig,
 };
 pub use encoder::{
@@ -35,9 +38,11 @@ pub use encoder::{
     MitEncoderConfig, MitStage, MixFeedForward, MobileNetV2, MobileNetV2Encoder,
     MobileNetV2EncoderConfig, MobileNetV3, MobileNetV3Encoder, MobileNetV3EncoderConfig,
     PlainEncoder, PlainEncoderConfig, PlainLevel, ResNet, ResNetBlock, ResNetEncoder,
-    ResNetEncoderConfig, Residual, VggEncoder, VggEncoderConfig,
+    ResNetEncoderConfig, Residual, StagedEncoder, StagedEncoderConfig, VggEncoder,
+    VggEncoderConfig,
 };
 pub use segmentation::SegmentationModel;
 pub use segmentation_config::{AnySegmentationModel, SegmentationConfig};
+pub use stage::{ResidualActivation, ResidualStage, Stage, StageBlock, StageConfig, StageEntry};
 pub use supervision::{Supervised, TraceSupervised};
 pub use unet::{Unet, UnetConfig};

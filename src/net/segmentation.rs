@@ -72,13 +72,13 @@ pub(super) const MODEL: &str = "SegmentationModel";
 /// net = step(&mut ModuleLrScheduler::new(1e-3).with_group(encoder, 1e-4), net);
 /// ```
 #[derive(Module, Debug)]
-pub struct SegmentationModel<E, D, const R: usize = 4> {
+pub struct SegmentationModel<E, D, const R: usize = 4, H = Conv<R>> {
     /// Computes the feature maps.
     pub encoder: E,
     /// Merges the feature maps into one map.
     pub decoder: D,
-    /// From the channels of that map to those of the output.
-    pub head: Conv<R>,
+    /// From the channels of that map to those of the output: a convolution, or [another layer](Self::with_head).
+    pub head: H,
     /// The same for the coarser [steps](Decoder::forward_steps) of the decoder, the finest first: deep supervision. Only
     /// [`forward_supervised`](Self::forward_supervised) runs them.
     pub supervision_heads: Vec<Conv<R>>,
@@ -100,6 +100,35 @@ impl<E, D, const R: usize> SegmentationModel<E, D, R> {
             supervision_heads: Vec::new(),
             classification_head: None,
             resize: None,
+        }
+    }
+}
+
+impl<E, D, const R: usize, H> SegmentationModel<E, D, R, H> {
+    /// Replaces the head by any layer; `None` of one where the decoder gives the classes.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::Device;
+    /// use burn_skip::{Trace, conv::{Conv, ConvConfig}};
+    /// use burn_skip::net::{Encoder, ResNetEncoderConfig, SegmentationModel, UnetDecoderConfig};
+    ///
+    /// let device = Device::flex();
+    /// let encoder = ResNetEncoderConfig::resnet18().with_width(8).init::<4>(&device);
+    /// let decoder = UnetDecoderConfig::new(vec![4, 8, 8, 16, 32]).init(&encoder.feature_channels(), &device);
+    /// let conv = |channels| -> Conv { ConvConfig::new(channels, 1).init(&device) };
+    /// let net = SegmentationModel::new(encoder, decoder, conv([4, 2]));
+    /// let net = net.with_head((conv([4, 8]), conv([8, 3])));
+    /// assert_eq!(net.output_shape([1, 3, 64, 48]).unwrap(), [1, 3, 64, 48]);
+    /// ```
+    pub fn with_head<L>(self, head: L) -> SegmentationModel<E, D, R, L> {
+        SegmentationModel {
+            encoder: self.encoder,
+            decoder: self.decoder,
+            head,
+            supervision_heads: self.supervision_heads,
+            classification_head: self.classification_head,
+            resize: self.resize,
         }
     }
 
@@ -137,7 +166,7 @@ impl<E, D, const R: usize> SegmentationModel<E, D, R> {
     }
 }
 
-impl<E: Encoder<R>, D: Decoder<R>, const R: usize> SegmentationModel<E, D, R> {
+impl<E: Encoder<R>, D: Decoder<R>, const R: usize, H> SegmentationModel<E, D, R, H> {
     /// The feature maps of the encoder, the finest first.
     ///
     /// # Panics
@@ -185,7 +214,12 @@ pub(super) fn trace_parts<const R: usize>(
     }
 }
 
-impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Trace<R> for SegmentationModel<E, D, R> {
+impl<E, D, const R: usize, H> Trace<R> for SegmentationModel<E, D, R, H>
+where
+    E: Encoder<R>,
+    D: Decoder<R>,
+    H: Trace<R>,
+{
     fn trace(&self, planner: &mut Planner, x: &Map<R>) -> Result<Map<R>, ShapeError> {
         let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
         let decoder = |planner: &mut Planner, maps: &[Map<R>], image: &[usize]| {
@@ -197,7 +231,12 @@ impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Trace<R> for SegmentationMode
     }
 }
 
-impl<E: Encoder<R>, D: Decoder<R>, const R: usize> Layer<R> for SegmentationModel<E, D, R> {
+impl<E, D, const R: usize, H> Layer<R> for SegmentationModel<E, D, R, H>
+where
+    E: Encoder<R>,
+    D: Decoder<R>,
+    H: Layer<R>,
+{
     fn forward(&self, x: Tensor<R>) -> Tensor<R> {
         self.forward_parts(x.into()).into_tensor()
     }

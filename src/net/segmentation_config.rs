@@ -1,6 +1,6 @@
 //! [`SegmentationConfig`]: any encoder with any decoder, as data.
 
-use alloc::{vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::tensor::Device;
@@ -15,7 +15,7 @@ use super::{
     UnetPlusPlusDecoderConfig, UperNetDecoderConfig,
 };
 use crate::graph::{Map, Planner};
-use crate::layers::conv::ConvConfig;
+use crate::layers::conv::{Conv, ConvConfig};
 use crate::layers::resize::ResizeMode;
 use crate::plan::Trace;
 use crate::setters::setters;
@@ -35,7 +35,7 @@ use crate::shape::{PerAxis, ShapeError, check_positive, expect, spatial};
 /// assert_eq!(net.forward(Tensor::zeros([1, 3, 75, 60], &device)).dims(), [1, 2, 75, 60]);
 /// ```
 pub type AnySegmentationModel<const R: usize = 4> =
-    SegmentationModel<AnyEncoder<R>, AnyDecoder<R>, R>;
+    SegmentationModel<AnyEncoder<R>, AnyDecoder<R>, R, Option<Conv<R>>>;
 
 /// Configuration of [`AnySegmentationModel`]: an encoder, a decoder and a head.
 ///
@@ -71,9 +71,9 @@ pub struct SegmentationConfig {
     pub decoder: DecoderConfig,
     /// The channels of the output: one a class.
     pub out_channels: usize,
-    /// The kernel of the last convolution. Default: 1.
-    #[serde(default = "crate::defaults::one")]
-    pub head_kernel_size: PerAxis,
+    /// The kernel of the last convolution; `null` where there is none, since the decoder gives the classes. Default: 1.
+    #[serde(default = "some_one")]
+    pub head_kernel_size: Option<PerAxis>,
     /// How the output is resized to the size of the image; `null` where it has the size that the decoder gives. Default:
     /// linear, corners aligned.
     #[serde(default = "some_aligned")]
@@ -85,6 +85,10 @@ pub struct SegmentationConfig {
     /// The head on the encoder's coarsest map, which tells classes of the image. Default: none.
     #[serde(default)]
     pub classification_head: Option<ClassificationHeadConfig>,
+}
+
+fn some_one() -> Option<PerAxis> {
+    Some(1.into())
 }
 
 fn some_aligned() -> Option<ResizeMode> {
@@ -101,7 +105,6 @@ fn smp_widths(encoder: &EncoderConfig) -> Vec<usize> {
 
 setters!(
     SegmentationConfig:
-    with_head_kernel_size(head_kernel_size: impl Into<PerAxis>),
     with_resize(resize: impl Into<Option<ResizeMode>>),
     with_supervised_steps(supervised_steps: usize),
     with_classification_head(classification_head: impl Into<Option<ClassificationHeadConfig>>),
@@ -115,7 +118,7 @@ impl From<UnetConfig> for SegmentationConfig {
             encoder: unet.encoder,
             decoder: unet.decoder.into(),
             out_channels: unet.out_channels,
-            head_kernel_size: unet.head_kernel_size,
+            head_kernel_size: Some(unet.head_kernel_size),
             resize: None,
             supervised_steps: 0,
             classification_head: None,
@@ -134,7 +137,7 @@ impl SegmentationConfig {
             encoder,
             decoder: decoder.into(),
             out_channels,
-            head_kernel_size: 1.into(),
+            head_kernel_size: some_one(),
             resize: some_aligned(),
             supervised_steps: 0,
             classification_head: None,
@@ -204,9 +207,37 @@ impl SegmentationConfig {
         Self::new(encoder, SegformerDecoderConfig::new(), out_channels)
     }
 
-    fn head(&self) -> ConvConfig {
+    /// Sets the kernel of the last convolution.
+    pub fn with_head_kernel_size(mut self, head_kernel_size: impl Into<PerAxis>) -> Self {
+        self.head_kernel_size = Some(head_kernel_size.into());
+        self
+    }
+
+    /// Removes the last convolution: the decoder gives the classes.
+    pub fn without_head(mut self) -> Self {
+        self.head_kernel_size = None;
+        self
+    }
+
+    fn head(&self) -> Option<ConvConfig> {
+        let kernel_size = self.head_kernel_size.clone()?;
         let width = self.decoder.out_channels(&self.encoder.feature_channels());
-        ConvConfig::new([width, self.out_channels], self.head_kernel_size.clone())
+        Some(ConvConfig::new([width, self.out_channels], kernel_size))
+    }
+
+    /// Refuses a decoder that does not give the classes, where nothing follows it.
+    fn check_classes(&self, decoded: usize) -> Result<(), ShapeError> {
+        if self.head_kernel_size.is_some() || decoded == self.out_channels {
+            return Ok(());
+        }
+        let classes = self.out_channels;
+        Err(ShapeError::new(
+            MODEL,
+            format!(
+                "the decoder gives {decoded} channels, out_channels is {classes}, and there is no head"
+            ),
+            format!("Set head_kernel_size, or let the decoder give {classes} channels"),
+        ))
     }
 
     /// The convolutions of the extra heads.
@@ -249,10 +280,14 @@ impl SegmentationConfig {
         let coarsest = channels.last().copied().unwrap_or(0);
         let classes = self.classification_head.as_ref();
         let extra = expect(self.supervision_heads::<R>());
-        SegmentationModel::new(encoder, decoder, self.head().init(device))
-            .with_resize(self.resize)
-            .with_supervision_heads(extra.iter().map(|head| head.init(device)).collect())
-            .with_classification_head(classes.map(|head| head.init(coarsest, device)))
+        SegmentationModel {
+            encoder,
+            decoder,
+            head: self.head().map(|head| head.init(device)),
+            supervision_heads: extra.iter().map(|head| head.init(device)).collect(),
+            classification_head: classes.map(|head| head.init(coarsest, device)),
+            resize: self.resize,
+        }
     }
 }
 
@@ -262,7 +297,9 @@ impl<const R: usize> Trace<R> for SegmentationConfig {
             check_positive(MODEL, "out_channels", self.out_channels)?;
             let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
             let decoder = |planner: &mut Planner, maps: &[Map<R>], image: &[usize]| {
-                self.decoder.trace(planner, maps, image)
+                let decoded = self.decoder.trace(planner, maps, image)?;
+                self.check_classes(decoded.shape[1])?;
+                Ok(decoded)
             };
             trace_parts(planner, x, encoder, decoder, (&self.head(), self.resize))
         })
@@ -277,9 +314,13 @@ impl<const R: usize> TraceSupervised<R> for SegmentationConfig {
     ) -> Result<Supervised<Map<R>, Map<2>>, ShapeError> {
         let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
         let image = spatial(&x.shape);
-        let decoder = |planner: &mut Planner, maps: &[Map<R>], has_steps: bool| match has_steps {
-            true => self.decoder.trace_steps(planner, maps, image),
-            false => Ok(vec![self.decoder.trace(planner, maps, image)?]),
+        let decoder = |planner: &mut Planner, maps: &[Map<R>], has_steps: bool| {
+            let decoded = match has_steps {
+                true => self.decoder.trace_steps(planner, maps, image)?,
+                false => vec![self.decoder.trace(planner, maps, image)?],
+            };
+            self.check_classes(decoded[0].shape[1])?;
+            Ok(decoded)
         };
         let heads = Heads {
             head: &self.head(),
@@ -304,12 +345,17 @@ impl<const R: usize> TraceSupervised<R> for SegmentationConfig {
 impl<const R: usize> AnySegmentationModel<R> {
     /// The options of the network.
     pub fn config(&self) -> SegmentationConfig {
-        let head = &self.head.config;
+        let encoder = self.encoder.config();
+        let decoder = self.decoder.config();
+        let head = self.head.as_ref().map(|head| &head.config);
         SegmentationConfig {
-            encoder: self.encoder.config(),
-            decoder: self.decoder.config(),
-            out_channels: head.channels[1],
-            head_kernel_size: head.kernel_size.clone(),
+            out_channels: match head {
+                Some(head) => head.channels[1],
+                None => decoder.out_channels(&encoder.feature_channels()),
+            },
+            head_kernel_size: head.map(|head| head.kernel_size.clone()),
+            encoder,
+            decoder,
             resize: self.resize,
             supervised_steps: self.supervision_heads.len(),
             classification_head: self
@@ -354,6 +400,11 @@ mod tests {
         assert_eq!(
             text(SegmentationConfig::smp_fpn(resnet(), 0)),
             "SegmentationModel: out_channels is 0. Set out_channels to 1 or more."
+        );
+        assert_eq!(
+            text(SegmentationConfig::smp_unet(resnet(), 2).without_head()),
+            "SegmentationModel: the decoder gives 16 channels, out_channels is 2, and there is no head. Set \
+             head_kernel_size, or let the decoder give 2 channels."
         );
         let two = ResNetEncoderConfig::new(crate::net::ResNetBlock::Basic, [1, 1].into());
         assert_eq!(

@@ -184,8 +184,11 @@ pub(super) fn check_steps(heads: usize, maps: usize) -> Result<(), ShapeError> {
     ))
 }
 
-impl<E: Encoder<R>, D: Decoder<R>, const R: usize> TraceSupervised<R>
-    for SegmentationModel<E, D, R>
+impl<E, D, const R: usize, H> TraceSupervised<R> for SegmentationModel<E, D, R, H>
+where
+    E: Encoder<R>,
+    D: Decoder<R>,
+    H: Trace<R>,
 {
     fn trace_supervised(
         &self,
@@ -216,7 +219,7 @@ impl<E: Encoder<R>, D: Decoder<R>, const R: usize> TraceSupervised<R>
     }
 }
 
-impl<E: Encoder<R>, D: Decoder<R>, const R: usize> SegmentationModel<E, D, R> {
+impl<E: Encoder<R>, D: Decoder<R>, const R: usize, H: Layer<R>> SegmentationModel<E, D, R, H> {
     /// The output, and what the extra heads and the classification head give. The output is that of
     /// [`forward`](Layer::forward); with a classification head alone it is segmentation_models.pytorch's `forward` with
     /// `aux_params`.
@@ -345,7 +348,7 @@ mod tests {
             let gradient = weight.val().grad(gradients).unwrap();
             gradient.abs().max().into_scalar::<f32>()
         };
-        assert!(largest(&net.head.weight, &gradients) > 0.0);
+        assert!(largest(&net.head.unwrap().weight, &gradients) > 0.0);
         assert!(largest(&net.supervision_heads[0].weight, &gradients) > 0.0);
         let head = net.classification_head.unwrap().linear.weight.val();
         let gradient = head.grad(&gradients).unwrap();

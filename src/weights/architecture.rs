@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::sources::monai::{self, MonaiNetwork};
 use super::sources::{
     CLASSIFICATION_HEAD, Library, SUPERVISION_HEADS, count, decoders, encoders, outputs,
 };
@@ -51,6 +52,15 @@ pub enum Architecture {
         /// The number of spatial axes: 1, 2 or 3.
         axes: usize,
     },
+    /// Another network of MONAI.
+    Monai {
+        /// Which one.
+        network: MonaiNetwork,
+        /// The network.
+        config: SegmentationConfig,
+        /// The number of spatial axes: 1, 2 or 3.
+        axes: usize,
+    },
 }
 
 impl Architecture {
@@ -60,7 +70,7 @@ impl Architecture {
     /// that no tensor depends on cannot be read from a file, and are those of the source's default: see
     /// [`assumed`](Self::assumed).
     pub fn detect(file: &WeightsFile) -> Option<Self> {
-        let detected = [torchvision, timm, smp, monai_basic_unet];
+        let detected = [torchvision, timm, smp, monai_basic_unet, other_monai];
         let found = detected.iter().find_map(|detect| detect(file))?;
         found.fits(file).then_some(found)
     }
@@ -73,6 +83,7 @@ impl Architecture {
             }
             Self::Smp { config, .. } => (NetConfig::Segmentation(config.clone()), 2),
             Self::MonaiBasicUnet { config, axes } => (NetConfig::Unet(config.clone()), *axes),
+            Self::Monai { config, axes, .. } => (NetConfig::Segmentation(config.clone()), *axes),
         }
     }
 
@@ -122,6 +133,7 @@ impl Architecture {
             Self::MonaiBasicUnet { .. } => {
                 "leaky ReLU with slope 0.1, instance norm with epsilon 1e-5, transposed convolutions".into()
             }
+            Self::Monai { network, .. } => network.assumed().into(),
         }
     }
 
@@ -135,6 +147,9 @@ impl Architecture {
                 Names::smp(config).map(|names| unread.iter().fold(names, ignoring))
             }
             Self::MonaiBasicUnet { .. } => Some(Names::monai_basic_unet()),
+            Self::Monai {
+                network, config, ..
+            } => Names::monai(*network, config),
         };
         names.unwrap_or_else(Names::own)
     }
@@ -180,6 +195,17 @@ impl fmt::Display for Architecture {
             Self::MonaiBasicUnet { config, axes } => write!(
                 f,
                 "MONAI BasicUNet over {axes} axes, levels {:?}, {} channels, {} classes",
+                config.encoder.feature_channels(),
+                config.encoder.in_channels(),
+                config.out_channels
+            ),
+            Self::Monai {
+                network,
+                config,
+                axes,
+            } => write!(
+                f,
+                "MONAI {network} over {axes} axes, levels {:?}, {} channels, {} classes",
                 config.encoder.feature_channels(),
                 config.encoder.in_channels(),
                 config.out_channels
@@ -287,6 +313,15 @@ fn monai_basic_unet(file: &WeightsFile) -> Option<Architecture> {
     (1..=3)
         .contains(&axes)
         .then_some(Architecture::MonaiBasicUnet { config, axes })
+}
+
+fn other_monai(file: &WeightsFile) -> Option<Architecture> {
+    let (network, config, axes) = monai::detect(file)?;
+    Some(Architecture::Monai {
+        network,
+        config,
+        axes,
+    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ const OF_TRAINING: [&str; 4] = ["optim", "lr_scheduler", "scheduler", "scaler"];
 /// The prefixes that wrappers of a whole network add: Lightning, `DataParallel`, `torch.compile`.
 const PREFIXES: [&str; 3] = ["model.", "module.", "_orig_mod."];
 
+/// With which names of a network begin whose own layers are under `model`: MONAI's `UNet` and `AttentionUnet`.
+const OF_MODEL: &str = "model.1.submodule.";
+
 /// The state dict among the tensors of a file, without prefixes that all names share.
 pub(super) fn state_dict(
     mut tensors: BTreeMap<String, StoredTensor>,
@@ -23,12 +26,16 @@ pub(super) fn state_dict(
     };
     let is_place = |place: &&&str| {
         let holds_any = tensors.keys().any(|name| name.starts_with(**place));
-        holds_any && (**place != "model." || beside_is_training(place))
+        let has_model = tensors.keys().any(|name| name.starts_with(OF_MODEL));
+        holds_any && (**place != "model." || (!has_model && beside_is_training(place)))
     };
     if let Some(place) = PLACES.iter().find(is_place) {
         tensors = under(tensors, place);
     }
     let before_all = |tensors: &BTreeMap<String, StoredTensor>| {
+        if tensors.keys().any(|name| name.starts_with(OF_MODEL)) {
+            return None;
+        }
         let before = |prefix: &&&str| tensors.keys().all(|name| name.starts_with(**prefix));
         PREFIXES.iter().filter(|_| !tensors.is_empty()).find(before)
     };

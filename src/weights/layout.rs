@@ -40,13 +40,21 @@ impl ModuleAdapter for ToPyTorch {
 
 /// [`ToPyTorch`], and the shapes that a table of names gives the tensors.
 #[derive(Clone)]
-struct ToSource(Names);
+struct ToSource {
+    names: Names,
+    /// Whether the module is a part of what is saved: its name is before the paths of the table.
+    is_part: bool,
+}
 
 impl ModuleAdapter for ToSource {
     fn adapt(&self, tensor: StoredTensor, context: ModuleContext<'_>) -> StoredTensor {
         let mut tensor = ToPyTorch.adapt(tensor, context);
         // (The same numbers in the same order.)
-        let shape = self.0.external_shape(&tensor.name, &tensor.shape);
+        let path = match self.is_part {
+            true => tensor.name.split_once('.').map_or("", |(_, path)| path),
+            false => &tensor.name,
+        };
+        let shape = self.names.external_shape(path, &tensor.shape);
         tensor.shape = shape.into();
         tensor
     }
@@ -148,21 +156,46 @@ pub fn save<M: Module>(
     let mark = "\u{1}";
     settle(module);
     let slots = slots(module, names)?;
-    let rows = slots.iter().map(|slot| {
-        let exactly = ["^", &slot.path.replace('.', r"\."), "$"].concat();
+    let row = |path: &str, name: &str| {
+        let exactly = ["^", &path.replace('.', r"\."), "$"].concat();
         // A dollar would stand for a part of the pattern.
-        (exactly, [mark, &slot.name.replace('$', "$$")].concat())
-    });
+        (exactly, [mark, &name.replace('$', "$$")].concat())
+    };
     let unmark = ([mark].concat(), String::new());
-    let rows: Vec<_> = rows.chain([unmark]).collect();
-    let remapper = KeyRemapper::from_patterns(rows).map_err(|e| unwritable(e.to_string()))?;
-    let mut store = SafetensorsStore::from_file(path)
-        .overwrite(true)
-        .skip_enum_variants(true)
-        .with_to_adapter(ToSource(names.clone()))
-        .remap(remapper)
-        .metadata("format", "pt");
-    module.save_into(&mut store).map_err(|e| {
+    let store = |rows: Vec<(String, String)>| -> Result<SafetensorsStore, WeightsError> {
+        let rows = rows.into_iter().chain([unmark]).collect::<Vec<_>>();
+        let remapper = KeyRemapper::from_patterns(rows).map_err(|e| unwritable(e.to_string()))?;
+        Ok(SafetensorsStore::from_file(path)
+            .overwrite(true)
+            .skip_enum_variants(true)
+            .with_to_adapter(ToSource {
+                names: names.clone(),
+                is_part: names.has_copies(),
+            })
+            .remap(remapper)
+            .metadata("format", "pt"))
+    };
+    let saved = match names.has_copies() {
+        false => {
+            let rows = slots.iter().map(|slot| row(&slot.path, &slot.name));
+            module.save_into(&mut store(rows.collect())?)
+        }
+        true => {
+            // The module twice: as a whole, and what has a second name.
+            let mut rows = Vec::new();
+            for slot in &slots {
+                rows.push((format!("0.{}", slot.path), slot.name.clone()));
+                if let Some(copy) = names.copied_name(&slot.name) {
+                    rows.push((format!("1.{}", slot.path), copy));
+                }
+            }
+            let paths: Vec<_> = rows.iter().map(|(path, _)| path.clone()).collect();
+            let rows = rows.iter().map(|(path, name)| row(path, name));
+            let mut store = store(rows.collect())?.with_full_paths(paths);
+            (module.clone(), module.clone()).save_into(&mut store)
+        }
+    };
+    saved.map_err(|e| {
         unwritable(format!(
             "{e}. Choose a folder that exists and that you may write to"
         ))

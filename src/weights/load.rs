@@ -110,10 +110,16 @@ impl WeightsFile {
     /// The names of the file that are ignored, and the tensors that no other of the module's uses.
     fn others(&self, wanted: &[Slot], names: &Names) -> (Vec<String>, Vec<Mismatch>) {
         let used: BTreeSet<&str> = wanted.iter().map(|slot| slot.name.as_str()).collect();
+        let copies: BTreeSet<String> = wanted
+            .iter()
+            .filter_map(|slot| names.copied_name(&slot.name))
+            .collect();
         let (ignored, unused): (Vec<_>, Vec<_>) = self
             .tensors()
             .filter(|(name, _)| !used.contains(name))
-            .partition(|(name, _)| names.ignores(name) || is_counter(name));
+            .partition(|(name, _)| {
+                names.ignores(name) || is_counter(name) || copies.contains(*name)
+            });
         let ignored = ignored.into_iter().map(|(name, _)| name.to_string());
         let unused = unused.into_iter().map(|(name, shape)| Mismatch::Unused {
             name: name.to_string(),

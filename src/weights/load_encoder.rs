@@ -7,7 +7,7 @@ use super::sources::encoder_names;
 use super::{Mismatch, Names, Report, WeightsError, WeightsFile};
 use crate::net::{AnyEncoder, SegmentationModel};
 
-impl<D, const R: usize> SegmentationModel<AnyEncoder<R>, D, R> {
+impl<D, const R: usize, H> SegmentationModel<AnyEncoder<R>, D, R, H> {
     /// Loads the encoder from a file of a network with the same encoder: torchvision's or timm's classifier, or
     /// segmentation_models.pytorch's network of any decoder. The decoder and the head keep their values.
     ///

@@ -42,3 +42,4 @@ pub use file::WeightsFile;
 pub use layout::save;
 pub use names::Names;
 pub use report::{AdaptedInput, Report};
+pub use sources::monai::MonaiNetwork;

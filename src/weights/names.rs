@@ -24,6 +24,7 @@ pub struct Names {
     ranks: Vec<(String, usize)>,
     ignored: Vec<String>,
     adapts_input: bool,
+    copies: Vec<(String, String)>,
 }
 
 impl Names {
@@ -35,6 +36,7 @@ impl Names {
             ranks: Vec::new(),
             ignored: Vec::new(),
             adapts_input: false,
+            copies: Vec::new(),
         }
     }
 
@@ -101,6 +103,39 @@ impl Names {
     /// Whether the weight of the first convolution may be adapted.
     pub(super) fn adapts_input(&self) -> bool {
         self.adapts_input
+    }
+
+    /// Names tensors a second time: rows of (name in the file, its other name), which apply as the rows of the table do.
+    /// For modules of PyTorch that hold a part at two places: their state dicts have its tensors twice.
+    /// [`save`](super::save) writes both; of a file that is loaded the second is not read, and may be missing.
+    ///
+    /// # Example
+    /// ```
+    /// use burn_skip::weights::Names;
+    ///
+    /// let names = Names::own().with_copies([("down.{n}", "levels.{n+1}.down")]);
+    /// assert_eq!(names.copied_name("down.0.weight").unwrap(), "levels.1.down.weight");
+    /// assert_eq!(names.copied_name("up.0.weight"), None);
+    /// ```
+    pub fn with_copies<A: ToString, B: ToString>(
+        mut self,
+        rows: impl IntoIterator<Item = (A, B)>,
+    ) -> Self {
+        let rows = rows.into_iter();
+        self.copies
+            .extend(rows.map(|(a, b)| (a.to_string(), b.to_string())));
+        self
+    }
+
+    /// The other name in the file of the tensor `name` there, if it has one.
+    pub fn copied_name(&self, name: &str) -> Option<String> {
+        let mut rows = self.copies.iter();
+        rows.find_map(|(pattern, copy)| translate(name, pattern, copy))
+    }
+
+    /// Whether some tensors have two names.
+    pub(super) fn has_copies(&self) -> bool {
+        !self.copies.is_empty()
     }
 
     /// The name in the file of the tensor `path` of a module, if there is a row for it.

@@ -193,7 +193,8 @@ fn architecture(file: &WeightsFile, named: Option<ArchitectureArg>) -> Result<Ar
         (None, None) => Err(format!(
             "{path}: its {count} tensors (such as {}) are of none of the known networks: \
              torchvision's and timm's ResNet, DenseNet, MobileNets, EfficientNet and ConvNeXt, \
-             segmentation_models.pytorch's networks on these (but ConvNeXt), VGG and MiT, MONAI's BasicUNet. Name one with --architecture, or load the file in a program of your own with \
+             segmentation_models.pytorch's networks on these (but ConvNeXt), VGG and MiT, MONAI's BasicUNet, SegResNet, \
+             UNet, DynUNet, AttentionUnet and VNet. Name one with --architecture, or load the file in a program of your own with \
              burn_skip::weights::Names.",
             file.tensors().next().map_or("none", |(name, _)| name)
         )

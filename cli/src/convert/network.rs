@@ -44,6 +44,15 @@ pub struct Prediction {
     pub activation: Option<Vec<f32>>,
 }
 
+/// Why a network that is not one for images is not loaded.
+fn of_other_axes(axes: usize, module: &str) -> String {
+    format!(
+        "the network is one for maps of {axes} axes, and images have 2. Load it in a program of your own with \
+         {module}<{}>.",
+        axes + 2
+    )
+}
+
 impl Network {
     /// The network with initial weights, which are not in memory yet.
     ///
@@ -60,17 +69,18 @@ impl Network {
                 config.validate::<4>()?;
                 Self::Classifier(Box::new(config.init(device)))
             }
-            Architecture::Smp { config, .. } => segmentation(config)?,
+            Architecture::Smp { config, .. }
+            | Architecture::Monai {
+                config, axes: 2, ..
+            } => segmentation(config)?,
             Architecture::MonaiBasicUnet { config, axes: 2 } => {
                 segmentation(&config.clone().into())?
             }
             Architecture::MonaiBasicUnet { axes, .. } => {
-                return Err(format!(
-                    "the network is one for maps of {axes} axes, and images have 2. Load it in a \
-                     program of your own with Unet<{}>.",
-                    axes + 2
-                )
-                .into());
+                return Err(of_other_axes(*axes, "Unet").into());
+            }
+            Architecture::Monai { axes, .. } => {
+                return Err(of_other_axes(*axes, "AnySegmentationModel").into());
             }
         };
         network.check_count(file)?;

@@ -45,7 +45,7 @@ impl Training<'_> {
         let epochs_done = self.epochs_done();
         let (train, valid) = self.loaders(epochs_done, &devices[0]);
         let scores = LastScores::default();
-        let classes = model.net.head.config.channels[1];
+        let classes = model.net.config().out_channels;
         let recording = devices.iter().map(|device| device.clone().autodiff());
         let mut training = SupervisedTraining::new(self.folder.path(), train, valid)
             .num_epochs(options.epochs)

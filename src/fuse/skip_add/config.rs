@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layer_scale::LayerScale;
 use super::pre_activation::PreActivationConfig;
-use super::shortcut::{Path, Shortcut};
+use super::shortcut::{Path, Shortcut, trace_repeat};
 use super::{NAME, SkipAdd};
 use crate::fuse::gate::{GateConfig, trace_part};
 use crate::fuse::merge::{Side, disagreement};
@@ -223,6 +223,10 @@ impl SkipAddConfig {
             let (shortcut, before) = match self.path::<R>()? {
                 Path::Identity => (x.clone(), before(planner)?),
                 Path::Pad(pad) => (pad.trace(planner, x)?, before(planner)?),
+                Path::Repeat(repeats) => {
+                    let repeated = trace_repeat(planner.at("shortcut"), x, repeats)?;
+                    (repeated, before(planner)?)
+                }
                 Path::Project(pool, conv) => {
                     let before = before(planner)?;
                     let projected = (pool, conv).trace(planner.at("shortcut"), &before)?;
@@ -295,7 +299,7 @@ impl SkipAddConfig {
         expect(self.validate::<R>());
         let shortcut = match expect(self.path::<R>()) {
             Path::Project(pool, conv) => Some((pool.map(Pool::new), conv.init(device))),
-            Path::Identity | Path::Pad(_) => None,
+            Path::Identity | Path::Pad(_) | Path::Repeat(_) => None,
         };
         let before = self.pre_activation.as_ref();
         let (gate, scale) = (self.gate.as_ref(), self.layer_scale);

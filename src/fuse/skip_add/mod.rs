@@ -10,6 +10,8 @@ pub use layer_scale::LayerScale;
 pub use pre_activation::{PreActivation, PreActivationConfig};
 pub use shortcut::Shortcut;
 
+use alloc::vec;
+
 use burn::module::{Content, Module, ModuleDisplay, Param};
 use burn::tensor::Tensor;
 
@@ -61,7 +63,7 @@ pub struct SkipAdd<M, const R: usize = 4> {
     pub pre_activation: Option<PreActivation>,
     /// The block that the skip connection bypasses.
     pub block: M,
-    /// The projection, or none where the shortcut is the identity or [`Shortcut::Pad`].
+    /// The projection, or none where the shortcut is the identity, [`Shortcut::Pad`] or [`Shortcut::Repeat`].
     pub shortcut: Option<(Option<Pool>, ConvNormAct<R>)>,
     /// Weighs the block's output.
     pub gate: Option<AnyGate<R>>,
@@ -86,6 +88,10 @@ impl<M, const R: usize> SkipAdd<M, R> {
             }
             None => match expect(self.config.path::<R>()) {
                 Path::Pad(pad) => (pad.forward(x.clone()), self.pre_activation.forward(x)),
+                Path::Repeat(repeats) => {
+                    let repeated = Tensor::cat(vec![x.clone(); repeats], 1);
+                    (repeated, self.pre_activation.forward(x))
+                }
                 Path::Identity | Path::Project(..) => (x.clone(), self.pre_activation.forward(x)),
             },
         }
@@ -129,6 +135,7 @@ impl<M: Module + ModuleDisplay, const R: usize> ModuleDisplay for SkipAdd<M, R> 
             Some(shortcut) => content.add("shortcut", shortcut),
             None => match self.config.path::<R>() {
                 Ok(Path::Pad(_)) => content.add("shortcut", "zero channels"),
+                Ok(Path::Repeat(_)) => content.add("shortcut", "repeated channels"),
                 _ => content.add("shortcut", "identity"),
             },
         };
@@ -154,9 +161,10 @@ impl<M: Module + ModuleDisplay, const R: usize> ModuleDisplay for SkipAdd<M, R> 
 mod tests {
     use super::*;
     use crate::fuse::gate::GateConfig;
+    use crate::layers::block::ConvNormActConfig;
     use alloc::string::ToString;
     use alloc::vec::Vec;
-    use burn::nn::{Identity, pool::MaxPool2dConfig};
+    use burn::nn::{Identity, Initializer, pool::MaxPool2dConfig};
     use burn::tensor::{Device, TensorData};
 
     fn init<M: Layer<4>>(config: &SkipAddConfig, block: M) -> SkipAdd<M> {
@@ -190,7 +198,7 @@ mod tests {
             .with_stride(2)
             .with_shortcut(Shortcut::Pad)
             .with_activation(None);
-        let block = crate::block::ConvNormActConfig::new([1, 2], 1)
+        let block = ConvNormActConfig::new([1, 2], 1)
             .with_stride(2)
             .with_norm(None)
             .init::<3>(&device);
@@ -230,7 +238,7 @@ mod tests {
         y.assert_eq(&TensorData::from([[[[-1.0f32, 4.0]]]]), true);
         // max(-1, 0), read twice.
         let strided = config.with_stride([1, 2]);
-        let block = crate::block::ConvNormActConfig::new([1, 1], 1).with_stride([1, 2]);
+        let block = ConvNormActConfig::new([1, 1], 1).with_stride([1, 2]);
         let block = block
             .with_norm(None)
             .with_bias(false)
@@ -282,6 +290,49 @@ mod tests {
             error.validate::<4>().unwrap_err().to_string(),
             "gate.Gate: reduction 8 leaves none of 4 channels. Choose a reduction of 4 or less."
         );
+    }
+
+    #[test]
+    fn repeated_channels_are_added() {
+        let config = SkipAddConfig::new([1, 2])
+            .with_shortcut(Shortcut::Repeat)
+            .with_activation(None);
+        let block = ConvNormActConfig::new([1, 2], 1)
+            .with_norm(None)
+            .with_activation(None);
+        let style = block.style.clone().with_initializer(Initializer::Zeros);
+        let device = Device::flex();
+        let block = block.with_style(style).init::<4>(&device);
+        let sum = init(&config, block);
+        assert!(sum.shortcut.is_none());
+        assert!(sum.to_string().contains("  shortcut: repeated channels\n"));
+        let x = Tensor::from_floats([[[[3.0, 5.0]]]], &device);
+        let y = sum.forward(x);
+        y.to_data()
+            .assert_eq(&TensorData::from([[[[3.0f32, 5.0]], [[3.0, 5.0]]]]), true);
+        let text = |config: SkipAddConfig| config.validate::<4>().unwrap_err().to_string();
+        assert_eq!(
+            text(SkipAddConfig::new([2, 3]).with_shortcut(Shortcut::Repeat)),
+            "SkipAdd: 2 channels cannot be repeated to 3. Choose a multiple, or another shortcut."
+        );
+        assert_eq!(
+            text(config.with_stride(2)),
+            "SkipAdd: the stride is 2, and Shortcut::Repeat keeps the size. Set the stride to 1, or choose another \
+             shortcut."
+        );
+    }
+
+    #[test]
+    fn a_wide_shortcut_is_pointwise_where_the_block_keeps_the_size() {
+        let wide = Shortcut::WideConv { kernel_size: 3 };
+        let weights = |config: SkipAddConfig| {
+            let config = config.with_shortcut(wide).with_norm(None);
+            let (_, conv) = init(&config, Identity::new()).shortcut.unwrap();
+            conv.conv.weight.val().dims()
+        };
+        assert_eq!(weights(SkipAddConfig::new([4, 6])), [6, 4, 1, 1]);
+        let strided = SkipAddConfig::new([4, 4]).with_stride(2);
+        assert_eq!(weights(strided), [4, 4, 3, 3]);
     }
 
     #[test]

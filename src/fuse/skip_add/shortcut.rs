@@ -1,17 +1,18 @@
 //! [`Shortcut`]: how the input of a residual block gets the shape of its output.
 
-use alloc::format;
+use alloc::{format, vec};
 
-use burn::tensor::{Tensor, ops::PadMode as Padding};
+use burn::tensor::{Tensor, ops::PadMode as PadValue};
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
+use crate::graph::window::Padding;
 use crate::graph::{Map, Op, PadMode, Planner, Record};
 use crate::layers::block::ConvNormActConfig;
 use crate::layers::layer::Layer;
 use crate::layers::pool::{PoolConfig, PoolKind};
 use crate::plan::Trace;
-use crate::shape::{PerAxis, ShapeError, with_channels};
+use crate::shape::{Axis, PerAxis, ShapeError, with_channels};
 
 /// How the input gets the shape of the output where the block changes its channels or its size.
 ///
@@ -42,16 +43,27 @@ pub enum Shortcut {
     /// The positions that the stride meets, and channels of zeros after those of the input (ResNet, option A,
     /// arXiv:1512.03385, section 3.3). It has no parameters, and cannot make channels fewer.
     Pad,
+    /// A convolution with the block's stride and a larger kernel, padded by half of that at both ends, so that every
+    /// position is read; a 1x1 convolution where the block keeps the size. MONAI's `ResidualUnit`.
+    WideConv {
+        /// The size of the kernel on every axis.
+        kernel_size: usize,
+    },
+    /// The input, repeated along the channels until it has those of the output: V-Net (arXiv:1606.04797). It takes no
+    /// stride.
+    Repeat,
 }
 
 /// What a shortcut is for the channels and the stride of its block.
 pub(super) enum Path {
     /// The input as it is.
     Identity,
-    /// A pool or none, and a 1x1 convolution.
+    /// A pool or none, and a convolution.
     Project(Option<PoolConfig>, ConvNormActConfig),
     /// Positions left out, and channels of zeros.
     Pad(ZeroChannels),
+    /// The input, so many times.
+    Repeat(usize),
 }
 
 impl Path {
@@ -72,6 +84,29 @@ impl Path {
                 let pool = PoolConfig::new(PoolKind::Avg, stride.clone()).with_ceil_mode(true);
                 Self::Project(is_strided.then_some(pool), conv())
             }
+            Shortcut::WideConv { kernel_size } => {
+                let mut conv = conv().with_stride(stride.clone());
+                if is_strided && kernel_size != 1 {
+                    conv.kernel_size = kernel_size.into();
+                    conv = conv.with_padding(Padding::explicit(kernel_size / 2));
+                }
+                Self::Project(None, conv)
+            }
+            Shortcut::Repeat if is_strided => {
+                return Err(ShapeError::new(
+                    NAME,
+                    format!("the stride is {stride}, and Shortcut::Repeat keeps the size"),
+                    "Set the stride to 1, or choose another shortcut",
+                ));
+            }
+            Shortcut::Repeat if input == 0 || !output.is_multiple_of(input) => {
+                return Err(ShapeError::new(
+                    NAME,
+                    format!("{input} channels cannot be repeated to {output}"),
+                    "Choose a multiple, or another shortcut",
+                ));
+            }
+            Shortcut::Repeat => Self::Repeat(output / input),
             Shortcut::Pad if output < input => {
                 return Err(ShapeError::new(
                     NAME,
@@ -88,6 +123,21 @@ impl Path {
             }
         })
     }
+}
+
+/// Records `x`, `repeats` times along the channels.
+pub(super) fn trace_repeat<const R: usize>(
+    planner: &mut Planner,
+    x: &Map<R>,
+    repeats: usize,
+) -> Result<Map<R>, ShapeError> {
+    let op = Op::Concat {
+        axis: Axis::Channels,
+        reversed: false,
+    };
+    let output = with_channels(x.shape, x.shape[1].saturating_mul(repeats));
+    let (names, maps) = (vec!["input"; repeats], vec![x; repeats]);
+    planner.merge("Concat", op, &names, &maps, Ok(output))
 }
 
 /// Positions left out, and channels of zeros appended.
@@ -124,6 +174,6 @@ impl ZeroChannels {
         }
         let mut pads = [(0, 0); R];
         pads[1] = (0, self.channels);
-        x.pad(pads, Padding::Constant(0.0))
+        x.pad(pads, PadValue::Constant(0.0))
     }
 }

@@ -57,6 +57,9 @@ pub enum UpConfig {
         /// What is cut of the full output.
         #[serde(default)]
         padding: TransposedPadding,
+        /// Whether a bias is added. Default: true.
+        #[serde(default = "crate::defaults::yes")]
+        bias: bool,
     },
     /// By a 1x1 convolution to `prod(scale)` times the channels and a pixel shuffle
     /// (arXiv:1609.05158), initialised as a nearest upsampling (ICNR, arXiv:1707.02937).
@@ -117,6 +120,7 @@ impl UpConfig {
             kernel_size: 2.into(),
             stride: 2.into(),
             padding: TransposedPadding::Solved,
+            bias: true,
         }
     }
 
@@ -130,6 +134,7 @@ impl UpConfig {
             kernel_size: solved.kernel_size,
             stride: solved.stride,
             padding: solved.padding,
+            bias: solved.bias,
         })
     }
 
@@ -178,12 +183,13 @@ impl UpConfig {
             kernel_size,
             stride,
             padding,
+            bias,
         } = self
         else {
             return None;
         };
         let config = ConvTransposeConfig::new(channels, kernel_size.clone(), stride.clone());
-        Some(config.with_padding(*padding))
+        Some(config.with_padding(*padding).with_bias(*bias))
     }
 
     /// The numbers of the reassembly of maps with `channels` channels, if it is one.
@@ -348,12 +354,14 @@ impl UpConfig {
                     kernel_size,
                     stride,
                     padding,
+                    bias,
                 } => ConvTransposeConfig::new(
                     [channels[0], output],
                     kernel_size.clone(),
                     stride.clone(),
                 )
                 .with_padding(*padding)
+                .with_bias(*bias)
                 .trace_to(planner.at("layer"), x, Some(&target)),
                 Self::Resize { mode, project, .. } => {
                     let conv = project.then(|| ConvConfig::new(channels, 1));

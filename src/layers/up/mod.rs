@@ -196,7 +196,7 @@ mod tests {
         let up: Up = UpConfig::conv_transpose().init([4, 2], &Device::flex());
         let expected = "\
 Up {
-  config: ConvTranspose { kernel_size: All(2), stride: All(2), padding: Solved }
+  config: ConvTranspose { kernel_size: All(2), stride: All(2), padding: Solved, bias: true }
   transpose: ConvTranspose {channels: [4, 2], kernel_size: 2, stride: 2, params: 34}
   params: 34
 }";

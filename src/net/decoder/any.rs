@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Decoder, DeepLabDecoder, DeepLabDecoderConfig, FpnDecoder, FpnDecoderConfig, LinknetDecoder,
     LinknetDecoderConfig, ManetDecoder, ManetDecoderConfig, PanDecoder, PanDecoderConfig,
-    PspDecoder, PspDecoderConfig, SegformerDecoder, SegformerDecoderConfig, UnetDecoder,
-    UnetDecoderConfig, UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig, UperNetDecoder,
-    UperNetDecoderConfig,
+    PspDecoder, PspDecoderConfig, SegformerDecoder, SegformerDecoderConfig, StagedDecoder,
+    StagedDecoderConfig, UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder,
+    UnetPlusPlusDecoderConfig, UperNetDecoder, UperNetDecoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::conv::LazyConcat;
@@ -57,6 +57,8 @@ pub enum DecoderConfig {
     UperNet(UperNetDecoderConfig),
     /// The decoder of SegFormer.
     Segformer(SegformerDecoderConfig),
+    /// Steps that are given one by one.
+    Staged(StagedDecoderConfig),
 }
 
 impl Config for DecoderConfig {}
@@ -83,6 +85,7 @@ from_configs!(
     Manet: ManetDecoderConfig,
     UperNet: UperNetDecoderConfig,
     Segformer: SegformerDecoderConfig,
+    Staged: StagedDecoderConfig,
 );
 
 /// What each configuration of a decoder provides. (Not its construction: a plan of any rank would compile that, too.)
@@ -136,6 +139,7 @@ impl DecoderConfig {
             Self::Manet(config) => config,
             Self::UperNet(config) => config,
             Self::Segformer(config) => config,
+            Self::Staged(config) => config,
         }
     }
 
@@ -243,6 +247,7 @@ impl DecoderConfig {
             Self::Manet(config) => AnyDecoder::Manet(config.init(channels, device)),
             Self::UperNet(config) => AnyDecoder::UperNet(config.init(channels, device)),
             Self::Segformer(config) => AnyDecoder::Segformer(config.init(channels, device)),
+            Self::Staged(config) => AnyDecoder::Staged(config.init(channels, device)),
         }
     }
 }
@@ -283,6 +288,8 @@ pub enum AnyDecoder<const R: usize = 4> {
     UperNet(UperNetDecoder<R>),
     /// The decoder of SegFormer.
     Segformer(SegformerDecoder<R>),
+    /// Steps that are given one by one.
+    Staged(StagedDecoder<R>),
 }
 
 /// The methods of [`Decoder`], callable without knowing the type. (A module has none such.)
@@ -345,6 +352,7 @@ impl<const R: usize> AnyDecoder<R> {
             Self::Manet(decoder) => decoder,
             Self::UperNet(decoder) => decoder,
             Self::Segformer(decoder) => decoder,
+            Self::Staged(decoder) => decoder,
         }
     }
 
@@ -361,6 +369,7 @@ impl<const R: usize> AnyDecoder<R> {
             Self::Manet(decoder) => decoder.config.clone().into(),
             Self::UperNet(decoder) => decoder.config.clone().into(),
             Self::Segformer(decoder) => decoder.config.clone().into(),
+            Self::Staged(decoder) => decoder.config.clone().into(),
         }
     }
 }

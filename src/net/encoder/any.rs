@@ -11,8 +11,8 @@ use super::{
     ConvNextEncoder, ConvNextEncoderConfig, DenseNetEncoder, DenseNetEncoderConfig,
     EfficientNetEncoder, EfficientNetEncoderConfig, Encoder, MitEncoder, MitEncoderConfig,
     MobileNetV2Encoder, MobileNetV2EncoderConfig, MobileNetV3Encoder, MobileNetV3EncoderConfig,
-    PlainEncoder, PlainEncoderConfig, ResNetEncoder, ResNetEncoderConfig, VggEncoder,
-    VggEncoderConfig,
+    PlainEncoder, PlainEncoderConfig, ResNetEncoder, ResNetEncoderConfig, StagedEncoder,
+    StagedEncoderConfig, VggEncoder, VggEncoderConfig,
 };
 use crate::graph::{Map, Planner};
 use crate::layers::block::ConvStyle;
@@ -54,6 +54,8 @@ pub enum EncoderConfig {
     EfficientNet(EfficientNetEncoderConfig),
     /// The Mix Transformer of SegFormer.
     Mit(MitEncoderConfig),
+    /// Levels that are given one by one.
+    Staged(StagedEncoderConfig),
 }
 
 impl Config for EncoderConfig {}
@@ -89,6 +91,7 @@ impl EncoderConfig {
             Self::MobileNetV3(config) => config,
             Self::EfficientNet(config) => config,
             Self::Mit(config) => config,
+            Self::Staged(config) => config,
         }
     }
 
@@ -117,6 +120,7 @@ impl EncoderConfig {
             Self::MobileNetV3(_) => "MobileNetV3",
             Self::EfficientNet(_) => "EfficientNet",
             Self::Mit(_) => "Mit",
+            Self::Staged(_) => "Staged",
         };
         let article = if encoder.starts_with('E') { "an" } else { "a" };
         Err(ShapeError::new(
@@ -142,7 +146,8 @@ impl EncoderConfig {
             | Self::DenseNet(_)
             | Self::ConvNext(_)
             | Self::Vgg(_)
-            | Self::Mit(_) => Err(ShapeError::new(
+            | Self::Mit(_)
+            | Self::Staged(_) => Err(ShapeError::new(
                 "EncoderConfig",
                 "the encoder has no dilations to take the place of its strides",
                 "Choose a ResNet, a MobileNet or an EfficientNet",
@@ -203,6 +208,7 @@ impl EncoderConfig {
             Self::MobileNetV3(config) => AnyEncoder::MobileNetV3(config.init(device)),
             Self::EfficientNet(config) => AnyEncoder::EfficientNet(config.init(device)),
             Self::Mit(config) => AnyEncoder::Mit(config.init(device)),
+            Self::Staged(config) => AnyEncoder::Staged(config.init(device)),
         }
     }
 }
@@ -242,6 +248,8 @@ pub enum AnyEncoder<const R: usize = 4> {
     EfficientNet(EfficientNetEncoder<R>),
     /// The Mix Transformer of SegFormer.
     Mit(MitEncoder<R>),
+    /// Levels that are given one by one.
+    Staged(StagedEncoder<R>),
 }
 
 /// The methods of [`Encoder`], callable without knowing the type. (A module has none such.)
@@ -278,6 +286,7 @@ impl<const R: usize> AnyEncoder<R> {
             Self::MobileNetV3(encoder) => encoder,
             Self::EfficientNet(encoder) => encoder,
             Self::Mit(encoder) => encoder,
+            Self::Staged(encoder) => encoder,
         }
     }
 
@@ -293,6 +302,7 @@ impl<const R: usize> AnyEncoder<R> {
             Self::MobileNetV3(encoder) => EncoderConfig::MobileNetV3(encoder.config.clone()),
             Self::EfficientNet(encoder) => EncoderConfig::EfficientNet(encoder.config.clone()),
             Self::Mit(encoder) => EncoderConfig::Mit(encoder.config.clone()),
+            Self::Staged(encoder) => EncoderConfig::Staged(encoder.config.clone()),
         }
     }
 }

@@ -55,6 +55,7 @@ impl EncoderConfig {
             Self::MobileNetV3(config) => config.truncate(depth),
             Self::EfficientNet(config) => config.truncate(depth),
             Self::Mit(config) => config.stages.truncate(depth),
+            Self::Staged(config) => config.stages.truncate(depth),
         }
         Ok(self)
     }
@@ -66,7 +67,9 @@ impl EncoderConfig {
             Self::MobileNetV2(config) => config.begins_with_stem(),
             Self::MobileNetV3(config) => config.begins_with_stem(),
             Self::EfficientNet(config) => config.begins_with_stem(),
-            Self::Plain(_) | Self::ConvNext(_) | Self::Vgg(_) | Self::Mit(_) => false,
+            Self::Plain(_) | Self::ConvNext(_) | Self::Vgg(_) | Self::Mit(_) | Self::Staged(_) => {
+                false
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod mobilenet_v2;
 mod mobilenet_v3;
 mod plain;
 mod resnet;
+mod staged;
 mod vgg;
 
 pub use any::{AnyEncoder, EncoderConfig};
@@ -26,6 +27,7 @@ pub use mobilenet_v2::{MobileNetV2, MobileNetV2Encoder, MobileNetV2EncoderConfig
 pub use mobilenet_v3::{MobileNetV3, MobileNetV3Encoder, MobileNetV3EncoderConfig};
 pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
 pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual};
+pub use staged::{StagedEncoder, StagedEncoderConfig};
 pub use vgg::{VggEncoder, VggEncoderConfig};
 
 use alloc::{format, vec::Vec};

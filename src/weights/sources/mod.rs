@@ -2,15 +2,16 @@
 
 pub(super) mod decoders;
 pub(super) mod encoders;
+pub(super) mod monai;
 mod rows;
-
-use rows::Rows;
 
 use super::{Names, WeightsFile};
 use crate::net::{
     ClassifierConfig, DecoderConfig, DenseNetEncoderConfig, EncoderConfig, ResNetEncoderConfig,
     SegmentationConfig, UnetDecoderConfig,
 };
+use monai::MonaiNetwork;
+use rows::Rows;
 
 const MONAI_BASIC_UNET: &[(&str, &str)] = &[
     ("encoder.stem.first.conv", "conv_0.conv_0.conv"),
@@ -226,6 +227,23 @@ impl Names {
         let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
         let decoder = DecoderConfig::from(UnetDecoderConfig::new(vec![1; 5]));
         known(Self::smp(&SegmentationConfig::new(encoder, decoder, 1)))
+    }
+
+    /// One of MONAI's networks, for the configuration of its constructor, such as
+    /// [`SegmentationConfig::monai_segresnet`]; `None` for a configuration of another encoder or decoder.
+    ///
+    /// # Example
+    /// ```
+    /// use burn_skip::{net::SegmentationConfig, up::UpConfig};
+    /// use burn_skip::weights::{MonaiNetwork, Names};
+    ///
+    /// let net = SegmentationConfig::monai_segresnet([1, 2], 8, &[1, 2], &[1], UpConfig::linear());
+    /// let names = Names::monai(MonaiNetwork::SegResNet, &net).unwrap();
+    /// let name = names.external_name("encoder.stages.1.blocks.0.block.1.conv.weight").unwrap();
+    /// assert_eq!(name, "down_layers.1.1.conv2.conv.weight");
+    /// ```
+    pub fn monai(network: MonaiNetwork, config: &SegmentationConfig) -> Option<Self> {
+        network.names(config)
     }
 
     /// MONAI's `BasicUNet` of any number of axes, for

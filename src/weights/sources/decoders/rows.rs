@@ -70,6 +70,7 @@ pub(in crate::weights) fn rows(decoder: &DecoderConfig, maps: usize) -> Rows {
             }
             rows.block("fusion", "fuse_stage", ["0", "1"]);
         }
+        DecoderConfig::Staged(_) => {} // (SMP has none such.)
     }
     rows
 }

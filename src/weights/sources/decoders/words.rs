@@ -16,6 +16,7 @@ pub(in crate::weights) fn class(decoder: &DecoderConfig) -> &'static str {
         DecoderConfig::Manet(_) => "MAnet",
         DecoderConfig::UperNet(_) => "UPerNet",
         DecoderConfig::Segformer(_) => "Segformer",
+        DecoderConfig::Staged(_) => "U-Net", // (None of its classes has this decoder.)
     }
 }
 
@@ -46,7 +47,8 @@ pub(in crate::weights) fn assumed(decoder: &DecoderConfig) -> &'static str {
         DecoderConfig::Unet(_)
         | DecoderConfig::UnetPlusPlus(_)
         | DecoderConfig::Linknet(_)
-        | DecoderConfig::Manet(_) => {
+        | DecoderConfig::Manet(_)
+        | DecoderConfig::Staged(_) => {
             "ReLU, batch norm with epsilon 1e-5, nearest upsampling, strides instead of dilations, \
              no activation at the end"
         }

@@ -88,7 +88,7 @@ pub(in crate::weights) trait EncoderSource {
 /// What is known of the files of this encoder's family; `None` for one of no library.
 pub(in crate::weights) fn source(encoder: &EncoderConfig) -> Option<&dyn EncoderSource> {
     Some(match encoder {
-        EncoderConfig::Plain(_) => return None,
+        EncoderConfig::Plain(_) | EncoderConfig::Staged(_) => return None,
         EncoderConfig::ResNet(config) => config,
         EncoderConfig::DenseNet(config) => config,
         EncoderConfig::ConvNext(config) => config,
