@@ -1,5 +1,14 @@
 //! The tests with the usual harness, as one program: a program for each would compile most of the library anew.
 
+#[path = "support/devices.rs"]
+mod devices;
+#[path = "support/formula.rs"]
+#[allow(dead_code)] // whole networks are read by tests/networks.rs
+mod formula;
+#[path = "support/golden.rs"]
+#[allow(dead_code)] // the cases of single layers are read by tests/parity.rs
+mod golden;
+
 mod contract;
 mod fuzz;
 mod keras;

@@ -7,8 +7,6 @@
 
 #[path = "contract/decoders.rs"]
 mod decoders;
-#[path = "support/devices.rs"]
-mod devices;
 #[path = "contract/gates.rs"]
 mod gates;
 #[path = "contract/merges.rs"]
@@ -20,6 +18,7 @@ mod row;
 #[path = "contract/stages.rs"]
 mod stages;
 
+use crate::devices;
 use burn::nn::Relu;
 use burn::tensor::Device;
 use burn_skip::block::{ConvNormAct, ConvNormActConfig, DoubleConv, DoubleConvConfig};

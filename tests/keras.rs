@@ -3,15 +3,9 @@
 //!
 //! The models lie in `tests/golden/keras`; `scripts/generate_keras.py` makes them.
 
-#[path = "support/devices.rs"]
-mod devices;
-#[path = "support/formula.rs"]
-#[allow(dead_code)] // weights come from the exported file
-mod formula;
-#[path = "support/golden.rs"]
-#[allow(dead_code)] // the cases of single layers are read by the other tests
-mod golden;
-
+use crate::devices;
+use crate::formula;
+use crate::golden;
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};

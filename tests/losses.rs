@@ -4,12 +4,8 @@
 //! The references lie in `tests/golden/losses`, or in the folder `losses` of `GOLDEN_DIR`; `scripts/generate_losses.py`
 //! draws them.
 
-#[path = "support/devices.rs"]
-mod devices;
-#[path = "support/golden.rs"]
-#[allow(dead_code)] // the cases of layers are read by tests/parity.rs
-mod golden;
-
+use crate::devices;
+use crate::golden;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use burn_skip::loss::{
     BinaryCrossEntropyLoss, BoundaryLoss, ClDiceLoss, CrossEntropyLoss, DeepSupervision, DiceLoss,

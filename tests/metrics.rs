@@ -1,9 +1,7 @@
 //! Metrics: the numbers of segmentation-models-pytorch, MONAI and scipy for drawn masks
 //! (`scripts/generate_metrics.py`), from `tests/golden` or the folder `GOLDEN_DIR`, and laws over random masks.
 
-#[path = "support/devices.rs"]
-mod devices;
-
+use crate::devices;
 use std::collections::BTreeMap;
 use std::path::Path;
 

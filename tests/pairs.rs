@@ -1,9 +1,7 @@
 //! Every encoder with every decoder, on one, two and three axes: the shape of the output, the plan, the gradient of every
 //! parameter, the file of the configuration and that of the weights.
 
-#[path = "support/devices.rs"]
-mod devices;
-
+use crate::devices;
 use burn::config::{Config, config_to_json};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};

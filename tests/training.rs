@@ -1,8 +1,6 @@
 //! Layers that learn, on every device, through Burn's own optimizer.
 
-#[path = "support/devices.rs"]
-mod devices;
-
+use crate::devices;
 use burn::module::Module;
 use burn::module::ParamGroup;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;

@@ -1,9 +1,6 @@
 //! Files of weights: what is read, what is refused and how, and that a refusal changes nothing.
 
-#[path = "support/golden.rs"]
-#[allow(dead_code)] // the cases of single layers are read by the other tests
-mod golden;
-
+use crate::golden;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;

@@ -287,7 +287,7 @@ impl WeightedSum {
         let mut per_channel = [1; R];
         per_channel[1] = self.config.weights_of_map();
         let weighted = maps.into_iter().enumerate().map(|(index, map)| {
-            let factor = factors.clone().slice([index..index + 1]);
+            let factor = factors.clone().narrow(0, index, 1);
             map * factor.reshape(per_channel)
         });
         Merge::Add.forward(weighted.collect())

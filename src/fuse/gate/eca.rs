@@ -80,7 +80,7 @@ impl EcaConfig {
 
 /// The kernel size for so many channels, with the paper's `gamma = 2` and `b = 1`.
 fn by_rule(channels: usize) -> usize {
-    let half = (channels.max(1).ilog2() as usize + 1) / 2;
+    let half = (channels.max(1).ilog2() as usize).div_ceil(2);
     (half | 1).max(3)
 }
 

@@ -55,6 +55,7 @@ pub enum Shortcut {
 }
 
 /// What a shortcut is for the channels and the stride of its block.
+#[allow(clippy::large_enum_variant)] // there is one at a time
 pub(super) enum Path {
     /// The input as it is.
     Identity,

@@ -35,6 +35,7 @@ const NAME: &str = "Up";
 /// assert_eq!(layer.weight.val().dims(), [8, 4, 2, 2]);
 /// ```
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a step holds one
 pub enum UpLayer<const R: usize = 4> {
     /// A 1x1 convolution before the resize or the shuffle, or nothing.
     Project(Option<Conv<R>>),

@@ -455,7 +455,7 @@ fn vnet_rows(encoder: &StagedEncoderConfig) -> Rows {
         rows.block(&path, &conv, ["conv", "adn.N"]);
     };
     let first = "encoder.stages.0.blocks.0.block.0";
-    rows.block(first, "in_tr.conv_block".into(), ["conv", "adn.N"]);
+    rows.block(first, "in_tr.conv_block", ["conv", "adn.N"]);
     for (level, width) in widths.iter().enumerate().skip(1) {
         let (path, name) = (format!("encoder.stages.{level}"), format!("down_tr{width}"));
         rows.block(&format!("{path}.convs.0"), &name, ["down_conv", "bn1"]);
@@ -469,7 +469,7 @@ fn vnet_rows(encoder: &StagedEncoderConfig) -> Rows {
         residual(&mut rows, &format!("{path}.stage"), &name);
     }
     let last = "decoder.last.convs.0";
-    rows.block(last, "out_tr.conv_block".into(), ["conv", "adn.N"]);
+    rows.block(last, "out_tr.conv_block", ["conv", "adn.N"]);
     rows.push("head", "out_tr.conv2");
     rows
 }
