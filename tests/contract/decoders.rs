@@ -59,7 +59,7 @@ fn pieces() -> Vec<Box<dyn Contract>> {
                 },
                 (
                     [1, 3, 9, 9],
-                    "SelfAttention: channels differ: expected 4, got 3. Build the layer for 4 input channels, or project \
+                    "SelfAttention: channels differ: expected 4, got 3. Build the layer for 3 input channels, or project \
                  the map to 4 with a 1x1 convolution.",
                 ),
             )

@@ -151,7 +151,8 @@ mod tests {
                 let shapes = name.feature_shapes(image).unwrap();
                 assert_eq!(sizes(&shapes), sizes(&whole[..depth]));
                 let plan = name.plan(image);
-                assert!(plan.root.total_parameters() > parameters);
+                // (VGG's last map is a pool of the one before.)
+                assert!(plan.root.total_parameters() >= parameters);
                 parameters = plan.root.total_parameters();
                 let unet = SegmentationConfig::smp_unet(name, 2);
                 let plan = Trace::plan(&unet, image);
