@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::align::Alignment;
 use crate::fuse::fit::{Fit, Target};
 use crate::fuse::merge::Merge;
-use crate::graph::{Elementwise, Map, Op, Planner, Record};
+use crate::graph::{AxisPadding, Elementwise, Map, Op, Planner, Record};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::conv::{Conv, ConvConfig, LazyConcat, Part};
 use crate::layers::layer::Layer;
@@ -158,10 +158,15 @@ impl AsffConfig {
                 .alignment()
                 .trace_fits(planner, &inputs, |_| "".into())?;
             let weights = self.trace_weights(planner, &fitted)?;
-            let weighted = fitted.iter().map(|map| {
+            let weighted = fitted.iter().enumerate().map(|(index, map)| {
                 let one = planner.at("").leaf("Slice", &[&weights], || {
+                    let mut cut = vec![AxisPadding::default(); R - 1];
+                    cut[0] = AxisPadding {
+                        start: index,
+                        end: self.maps - 1 - index,
+                    };
                     let shape = with_channels(weights.shape, 1);
-                    Ok(Record::new(Op::Slice, shape).on_grid_of(&weights))
+                    Ok(Record::new(Op::Slice { cut }, shape).on_grid_of(&weights))
                 })?;
                 let (names, maps) = (["map", "weight"], [map, &one]);
                 let product = Elementwise::Product;

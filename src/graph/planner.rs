@@ -70,7 +70,12 @@ impl fmt::Display for Name {
 enum Mode {
     /// Records every layer. Holds the nodes that are not finished, the outermost first, and whether one of them
     /// has recorded an error.
-    Record { open: Vec<Node>, has_error: bool },
+    Record {
+        open: Vec<Node>,
+        has_error: bool,
+        /// Whether what does nothing at these sizes is recorded.
+        every_fit: bool,
+    },
     /// Computes shapes only.
     Silent,
     /// Checks options where the spatial sizes are not known: every map has [`ANY_SIZE`].
@@ -116,10 +121,33 @@ impl Planner {
 
     /// A planner that records.
     pub(crate) fn recording() -> Self {
+        Self::record(false)
+    }
+
+    /// A planner that records also the fits of maps that have the wanted size already, so that the parts are the same
+    /// for inputs of all sizes.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn recording_every_fit() -> Self {
+        Self::record(true)
+    }
+
+    fn record(every_fit: bool) -> Self {
         Self::new(Mode::Record {
             open: vec![Node::new(String::new(), "", Op::Composite)],
             has_error: false,
+            every_fit,
         })
+    }
+
+    /// Whether a fit that does nothing is recorded.
+    pub(crate) fn records_every_fit(&self) -> bool {
+        matches!(
+            self.mode,
+            Mode::Record {
+                every_fit: true,
+                ..
+            }
+        )
     }
 
     /// The recorded root: the one node, or all in a sequence; none if nothing was recorded.
@@ -354,7 +382,10 @@ impl Planner {
     }
 
     fn close_node(&mut self, outputs: Vec<MapPlan>, error: Option<&ShapeError>) {
-        let Mode::Record { open, has_error } = &mut self.mode else {
+        let Mode::Record {
+            open, has_error, ..
+        } = &mut self.mode
+        else {
             return;
         };
         let Some(mut node) = open.pop() else {
