@@ -177,7 +177,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Command lines, in which `#` is to be replaced by a number and `@` by a file.
-const LINES: [&str; 14] = [
+const LINES: [&str; 16] = [
     "plan net.json --input 1x#x#x#",
     "plan net.json --input #x1x#x# --depth # --columns bytes,kept,stride,field --advice",
     "plan @ --input 1x3x64x64 --format json",
@@ -190,6 +190,8 @@ const LINES: [&str; 14] = [
     "predict --model run --image @ --out out.png --mask mask.png --tile 48",
     "predict --model run --image data/image.png --labels @ --out out.png --mirror",
     "export --model run --out out.safetensors --names monai",
+    "export --model @ --onnx out.onnx --input 1x1x#x#",
+    "export --net net.json --onnx out.onnx --input 1x1x#x# --fixed",
     "convert weights.pth --image @ --resize # --out out.png",
     "convert @ --image data/image.png --out out.png --list --save back.safetensors",
 ];

@@ -9,6 +9,13 @@ pub(super) enum Size {
     Known(usize),
     /// That of an axis of a map, times a number.
     Of { axis: MapAxis, times: usize },
+    /// That of an axis of a map, divided by a number.
+    Divided {
+        axis: MapAxis,
+        by: usize,
+        /// Whether to the next whole number, and not to the one before.
+        rounds_up: bool,
+    },
     /// The larger of two.
     Max([MapAxis; 2]),
     /// The smaller of two.
@@ -58,7 +65,27 @@ impl Dims {
                 times: times(axis)?,
             })
         });
-        scaled.or_else(|| self.extreme(wanted, first.axis))
+        scaled
+            .or_else(|| self.divided(wanted, first.axis))
+            .or_else(|| self.extreme(wanted, first.axis))
+    }
+
+    /// The input of the network divided by a number.
+    fn divided(&self, wanted: &[usize], axis: usize) -> Option<Size> {
+        let (&map, _) = self.maps.first_key_value()?;
+        let axis = MapAxis { map, axis };
+        let largest = self.values(axis).next()? / wanted[0].max(1) + 1;
+        let is = |divide: &dyn Fn(usize) -> usize| {
+            self.values(axis).map(divide).eq(wanted.iter().copied())
+        };
+        (2..=largest).find_map(|by| {
+            let rounds_up = is(&|size| size.div_ceil(by));
+            (rounds_up || is(&|size| size / by)).then_some(Size::Divided {
+                axis,
+                by,
+                rounds_up,
+            })
+        })
     }
 
     /// The larger or the smaller of two maps along the same axis.
@@ -124,7 +151,14 @@ mod tests {
                 times: 2
             })
         );
-        assert_eq!(size(&[16, 17, 23, 25]), None);
+        let divided = |by, rounds_up| Size::Divided {
+            axis: input,
+            by,
+            rounds_up,
+        };
+        assert_eq!(size(&[16, 17, 23, 25]), Some(divided(2, true)));
+        assert_eq!(size(&[10, 11, 15, 16]), Some(divided(3, false)));
+        assert_eq!(size(&[16, 17, 23, 26]), None);
         assert_eq!(size(&[20, 20, 22, 25]), Some(Size::Max([fixed, pooled])));
         assert_eq!(size(&[16, 16, 20, 20]), Some(Size::Min([fixed, pooled])));
     }

@@ -14,7 +14,7 @@ use crate::segmentation::batch::Batch;
 use crate::segmentation::loss::default_loss;
 
 /// Two gigabytes of weights are more likely a typing error than a plan.
-const MAX_PARAMETERS: usize = 500_000_000;
+pub const MAX_PARAMETERS: usize = 500_000_000;
 
 /// A network that can be trained.
 #[derive(Module, Debug)]

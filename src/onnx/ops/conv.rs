@@ -1,6 +1,6 @@
 //! Convolutions, and transposed ones.
 
-use crate::graph::{AxisPadding, ConvOp, Op};
+use crate::graph::{AxisPadding, ConvOp, Op, PadMode};
 
 use super::super::OnnxError;
 use super::super::fold::Parameters;
@@ -61,13 +61,49 @@ impl Pads {
 pub(super) fn conv(lowering: &mut Lowering, leaf: &Leaf, op: &ConvOp) -> Result<String, OnnxError> {
     let x = lowering.input(leaf, 0)?;
     let paddings: Vec<&[AxisPadding]> = ops_of(leaf).map(|op| &op.padding[..]).collect();
-    let pads = Pads::of(leaf, &op.stride, &paddings)?;
+    let mut pads = Pads::of(leaf, &op.stride, &paddings)?;
+    let is_dilated = op.dilation.iter().any(|&dilation| dilation != 1);
+    let x = match (&pads, is_dilated) {
+        // (ONNX Runtime has the rule without dilations.)
+        (Pads::Same, true) => {
+            pads = Pads::Known(vec![AxisPadding::default(); op.stride.len()]);
+            pad_same(lowering, &x, op)
+        }
+        _ => x,
+    };
     let mut inputs = vec![x];
     inputs.extend(parameters(lowering, leaf, (0, 1))?);
     let inputs: Vec<&str> = inputs.iter().map(|input| &input[..]).collect();
     let mut attributes = window(op);
     attributes.push(pads.attribute());
     Ok(lowering.builder.node("Conv", &inputs, attributes))
+}
+
+/// The map padded by TensorFlow's rule: `max((ceil(n / stride) - 1) stride + extent - n, 0)` zeros, the odd one at the end.
+fn pad_same(lowering: &mut Lowering, x: &str, op: &ConvOp) -> String {
+    let axes: Vec<usize> = (2..2 + op.stride.len()).collect();
+    let builder = &mut lowering.builder;
+    let list = |number: &dyn Fn(usize) -> usize| -> Vec<i64> {
+        (0..op.stride.len()).map(|n| number(n) as i64).collect()
+    };
+    let [stride, most, extent] = [
+        list(&|n| op.stride[n]),
+        list(&|n| op.stride[n] - 1),
+        list(&|n| extent(op, n)),
+    ]
+    .map(|numbers| builder.ints(&numbers));
+    let size = builder.shape(x, 2..2 + axes.len());
+    let windows = builder.binary("Add", &size, &most);
+    let windows = builder.binary("Div", &windows, &stride);
+    let reach = builder.binary("Mul", &windows, &stride);
+    let reach = builder.binary("Sub", &reach, &stride);
+    let reach = builder.binary("Add", &reach, &extent);
+    let total = builder.binary("Sub", &reach, &size);
+    let [zero, two] = [0, 2].map(|number| builder.ints(&[number]));
+    let total = builder.binary("Max", &total, &zero);
+    let start = builder.binary("Div", &total, &two);
+    let end = builder.binary("Sub", &total, &start);
+    super::fit::pad(lowering, x, [&start, &end], &axes, PadMode::Zero)
 }
 
 /// `ConvTranspose`. What is cut of the full output is an attribute, if it is the same for all sizes; otherwise the

@@ -80,6 +80,17 @@ impl Lowering<'_> {
                 let (size, times) = (of(self, axis), self.builder.ints(&[times as i64]));
                 self.builder.binary("Mul", &size, &times)
             }
+            Size::Divided {
+                axis,
+                by,
+                rounds_up,
+            } => {
+                let size = of(self, axis);
+                let more = if rounds_up { by as i64 - 1 } else { 0 };
+                let [more, by] = [more, by as i64].map(|number| self.builder.ints(&[number]));
+                let size = self.builder.binary("Add", &size, &more);
+                self.builder.binary("Div", &size, &by)
+            }
             Size::Max(axes) => {
                 let [a, b] = axes.map(|axis| of(self, axis));
                 self.builder.binary("Max", &a, &b)

@@ -215,17 +215,17 @@ fn interpolate(
             AttributeProto::string("coordinate_transformation_mode", coordinates),
         ];
         if sampling == Sampling::Antialias {
+            // As PIL: the weights outside of the map do not count.
             attributes.push(AttributeProto::int("antialias", 1));
+            attributes.push(AttributeProto::int("exclude_outside", 1));
         }
         if mode == "cubic" {
-            // PyTorch's: -3/4, and -1/2 as PIL with antialias, where the weights outside of the map do not count.
-            let antialias = sampling == Sampling::Antialias;
-            let factor = if antialias { -0.5 } else { -0.75 };
+            // PyTorch's factors.
+            let factor = match sampling {
+                Sampling::Antialias => -0.5,
+                Sampling::HalfPixel | Sampling::AlignCorners => -0.75,
+            };
             attributes.push(AttributeProto::float("cubic_coeff_a", factor));
-            attributes.push(AttributeProto::int(
-                "exclude_outside",
-                usize::from(antialias),
-            ));
         }
         let rows = lowering.builder.shape(x, 0..2);
         let sizes = lowering.builder.join(&[&rows, sizes]);
