@@ -181,6 +181,17 @@ impl Builder {
         self.node("Cast", &[x], vec![to])
     }
 
+    /// Adds a node that gives a value a second name.
+    pub fn identity(&mut self, value: &str, name: &str) {
+        self.graph.node.push(NodeProto {
+            input: vec![value.into()],
+            output: vec![name.into()],
+            name: name.into(),
+            op_type: "Identity".into(),
+            attribute: Vec::new(),
+        });
+    }
+
     /// Gives a value another name, where it is written and where it is read.
     pub fn rename(&mut self, from: &str, to: &str) {
         for node in &mut self.graph.node {

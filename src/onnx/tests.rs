@@ -295,3 +295,29 @@ fn a_step_of_a_decoder_pads_by_what_the_skip_has_more() {
     assert_eq!(ints(transposed.unwrap(), "output_padding"), [1, 1]);
     assert!(graph.node.iter().any(|node| node.op_type == "Slice"));
 }
+
+#[test]
+fn outputs_may_be_one_value_and_the_input() {
+    let net = ActivationConfig::Relu.init(&Device::flex());
+    let trace = |planner: &mut Planner, x: &Map<3>| {
+        let y = ActivationConfig::Relu.trace(planner.at("relu"), x)?;
+        Ok(vec![y.clone(), y, x.clone()])
+    };
+    let model = export_traced(&net, [1, 2, 8], &OnnxOptions::new(), trace).unwrap();
+    let shape = "[batch, 2, length]";
+    let wanted =
+        ["input", "output_0", "output_1", "output_2"].map(|name| format!("{name} {shape}"));
+    assert_eq!(model.to_string(), wanted.join(", "));
+    let graph = decoded(model);
+    let values: Vec<_> = graph
+        .node
+        .iter()
+        .map(|n| (&n.input[0][..], &n.output[0][..]))
+        .collect();
+    let wanted = [
+        ("input", "output_0"),
+        ("output_0", "output_1"),
+        ("input", "output_2"),
+    ];
+    assert_eq!(values, wanted);
+}

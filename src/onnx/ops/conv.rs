@@ -3,7 +3,7 @@
 use crate::graph::{AxisPadding, ConvOp, Op, PadMode};
 
 use super::super::OnnxError;
-use super::super::fold::Parameters;
+use super::super::fold::{FoldedNorm, Parameters};
 use super::super::probes::Leaf;
 use super::super::proto::AttributeProto;
 use super::super::weights::path_of;
@@ -58,7 +58,12 @@ impl Pads {
 }
 
 /// `Conv`
-pub(super) fn conv(lowering: &mut Lowering, leaf: &Leaf, op: &ConvOp) -> Result<String, OnnxError> {
+pub(super) fn conv(
+    lowering: &mut Lowering,
+    leaf: &Leaf,
+    op: &ConvOp,
+    norm: Option<FoldedNorm>,
+) -> Result<String, OnnxError> {
     let x = lowering.input(leaf, 0)?;
     let paddings: Vec<&[AxisPadding]> = ops_of(leaf).map(|op| &op.padding[..]).collect();
     let mut pads = Pads::of(leaf, &op.stride, &paddings)?;
@@ -72,7 +77,7 @@ pub(super) fn conv(lowering: &mut Lowering, leaf: &Leaf, op: &ConvOp) -> Result<
         _ => x,
     };
     let mut inputs = vec![x];
-    inputs.extend(parameters(lowering, leaf, (0, 1))?);
+    inputs.extend(parameters(lowering, leaf, (0, 1), norm)?);
     let inputs: Vec<&str> = inputs.iter().map(|input| &input[..]).collect();
     let mut attributes = window(op);
     attributes.push(pads.attribute());
@@ -112,6 +117,7 @@ pub(super) fn transposed(
     lowering: &mut Lowering,
     leaf: &Leaf,
     op: &ConvOp,
+    norm: Option<FoldedNorm>,
 ) -> Result<String, OnnxError> {
     let x = lowering.input(leaf, 0)?;
     let axes = op.stride.len();
@@ -119,7 +125,7 @@ pub(super) fn transposed(
         .map(|n| Cut::of(leaf, op, n))
         .collect::<Result<Vec<_>, _>>()?;
     let mut inputs = vec![x.clone()];
-    inputs.extend(parameters(lowering, leaf, (1, op.groups))?);
+    inputs.extend(parameters(lowering, leaf, (1, op.groups), norm)?);
     let inputs: Vec<&str> = inputs.iter().map(|input| &input[..]).collect();
     let (mut starts, mut ends, mut more) = (vec![0; axes], vec![0; axes], vec![0; axes]);
     for (n, cut) in cuts.iter().enumerate() {
@@ -258,17 +264,18 @@ fn window(op: &ConvOp) -> Vec<AttributeProto> {
     ]
 }
 
-/// The weight and, if there is one, the bias, with the norm that follows folded into them. The output channels are the
+/// The weight and, if there is one, the bias, with the norm that follows, if there is one, folded into them. The output channels are the
 /// axis `axes.0` of the weight, in each of `axes.1` groups.
 fn parameters(
     lowering: &mut Lowering,
     leaf: &Leaf,
     axes: (usize, usize),
+    norm: Option<FoldedNorm>,
 ) -> Result<Vec<String>, OnnxError> {
     let weight = lowering.weights.get(leaf, "weight")?;
     let bias = lowering.weights.find(leaf, "bias")?;
     let bias = bias.map(|bias| &bias.values[..]);
-    let parameters = match lowering.folded.take() {
+    let parameters = match norm {
         Some(norm) => norm.fold(lowering.weights, weight, bias, axes)?,
         None => Parameters {
             weight: weight.values.clone(),

@@ -30,13 +30,11 @@ pub(super) struct Lowering<'a> {
     pub dims: Dims,
     /// The value of each map that has been written.
     pub values: BTreeMap<usize, String>,
-    /// The norm that is folded into the convolution that is being written.
-    pub folded: Option<FoldedNorm<'a>>,
 }
 
 impl Lowering<'_> {
     /// The value of the input `n` of a layer.
-    fn input(&self, leaf: &Leaf, n: usize) -> Result<String, OnnxError> {
+    pub fn input(&self, leaf: &Leaf, n: usize) -> Result<String, OnnxError> {
         let value = self.values.get(&leaf.input(n)).cloned();
         value.ok_or_else(|| leaf.unsupported("it reads a map that no layer before it computes"))
     }
@@ -161,11 +159,12 @@ impl Lowering<'_> {
         self.builder.weight(path, &dims, values)
     }
 
-    /// Writes the operation of a layer, and returns the value of its output.
+    /// Writes the operation of a layer, a convolution with the norm that is folded into it, and returns the value of its
+    /// output.
     ///
     /// # Errors
     /// When the operation cannot be written.
-    pub fn lower(&mut self, leaf: &Leaf) -> Result<String, OnnxError> {
+    pub fn lower(&mut self, leaf: &Leaf, norm: Option<FoldedNorm>) -> Result<String, OnnxError> {
         self.builder.enter(&leaf.path);
         if leaf.node().inputs.is_empty() || leaf.node().outputs.len() != 1 {
             return Err(leaf.unsupported("a layer has an input at least, and one output"));
@@ -175,8 +174,8 @@ impl Lowering<'_> {
                 path: leaf.path.clone(),
                 label: leaf.node().label.clone(),
             }),
-            Op::Conv(op) => conv::conv(self, leaf, op),
-            Op::ConvTranspose(op) => conv::transposed(self, leaf, op),
+            Op::Conv(op) => conv::conv(self, leaf, op, norm),
+            Op::ConvTranspose(op) => conv::transposed(self, leaf, op, norm),
             Op::Norm(kind) => norm::norm(self, leaf, *kind),
             Op::Activation(config) => activation::activation(self, leaf, config),
             Op::Linear { bias, .. } => linear::linear(self, leaf, *bias),
