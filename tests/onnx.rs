@@ -17,7 +17,7 @@ use burn_skip::net::{
 };
 use burn_skip::onnx::{OnnxOptions, export_traced};
 use burn_skip::plan::{Map, Planner};
-use burn_skip::{Layer, ShapeError, Trace};
+use burn_skip::{Layer, ShapeError};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -122,11 +122,7 @@ fn safetensors_of(tensors: &[(String, TensorData)]) -> Vec<u8> {
 }
 
 /// Checks a layer with one output of the same rank.
-fn check_layer<const R: usize>(
-    name: &str,
-    layer: impl Module + Trace<R> + Layer<R>,
-    shapes: &[[usize; R]],
-) {
+fn check_layer<const R: usize>(name: &str, layer: impl Layer<R>, shapes: &[[usize; R]]) {
     check(
         name,
         layer,

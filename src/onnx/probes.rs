@@ -185,7 +185,8 @@ impl<'a> Leaf<'a> {
 /// The layers without parts, with their paths.
 fn leaves(root: &Node) -> Vec<(String, &Node)> {
     let mut leaves = Vec::new();
-    root.walk("", &mut |path, node| {
+    // (A network of one layer may hold that in a field.)
+    root.walk(&root.name, &mut |path, node| {
         if node.children.is_empty() && node.op != Op::Composite {
             leaves.push((path.to_string(), node));
         }
@@ -193,19 +194,31 @@ fn leaves(root: &Node) -> Vec<(String, &Node)> {
     leaves
 }
 
-/// Whether two layers are one at two sizes: they compute the same of the same maps. (A fit pads at one size and cuts at
-/// another.)
+/// Whether two layers are one at two sizes: they compute the same of the same maps.
 fn is_same(a: &Node, b: &Node) -> bool {
     let ids = |maps: &[MapPlan]| maps.iter().map(|map| map.id).collect::<Vec<_>>();
+    is_same_op(&a.op, &b.op)
+        && ids(&a.inputs) == ids(&b.inputs)
+        && ids(&a.outputs) == ids(&b.outputs)
+}
+
+/// Whether two operations differ at most in what follows from the size: a padding. (A fit pads at one size and cuts at
+/// another.)
+fn is_same_op(a: &Op, b: &Op) -> bool {
     let is_fit = |op: &Op| {
         matches!(
             op,
             Op::Pad { .. } | Op::Slice { .. } | Op::PadOrSlice { .. }
         )
     };
-    let is_same_op = core::mem::discriminant(&a.op) == core::mem::discriminant(&b.op);
-    (is_same_op || is_fit(&a.op) && is_fit(&b.op))
-        && ids(&a.inputs) == ids(&b.inputs)
-        && ids(&a.outputs) == ids(&b.outputs)
-        && a.outputs.len() == b.outputs.len()
+    let without_padding = |op: &Op| {
+        let mut op = op.clone();
+        match &mut op {
+            Op::Conv(conv) | Op::ConvTranspose(conv) => conv.padding.clear(),
+            Op::Pool { window, .. } | Op::Blur { window, .. } => window.padding.clear(),
+            _ => {}
+        }
+        op
+    };
+    is_fit(a) && is_fit(b) || without_padding(a) == without_padding(b)
 }

@@ -14,7 +14,7 @@ use burn_skip::norm::NormConfig;
 use burn_skip::plan::{Map, Planner};
 use burn_skip::{
     Axis, BranchConfig, DirectSum, FlattenPadReshape, Fuse, FuseConfig, Layer, ShapeError,
-    SkipAddConfig, Trace,
+    SkipAddConfig,
 };
 
 use super::{check, check_layer};
@@ -185,7 +185,7 @@ fn downs() {
         down(DownConfig::avg()),
         down(DownConfig::blur()),
     );
-    fn of<L: Trace<4> + Layer<4> + Module>(layer: L) {
+    fn of(layer: impl Layer<4>) {
         check_layer("downs", layer, &SHAPES);
     }
     of(stack);

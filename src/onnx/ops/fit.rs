@@ -156,11 +156,11 @@ fn to_size(
 
 /// What the new positions hold, if any are added.
 fn mode(leaf: &Leaf) -> PadMode {
-    let modes = leaf.nodes().iter().filter_map(|node| match &node.op {
+    let mut modes = leaf.nodes().iter().filter_map(|node| match &node.op {
         Op::Pad { mode, .. } | Op::PadOrSlice { mode, .. } => Some(*mode),
         _ => None,
     });
-    modes.last().unwrap_or(PadMode::Zero)
+    modes.next_back().unwrap_or(PadMode::Zero)
 }
 
 /// What is added to an axis at each of the planned sizes.
