@@ -5,7 +5,7 @@ use crate::shape::ShapeError;
 
 use super::{OnnxError, Sizes};
 
-/// How many sizes of the input are planned. An axis of a map is taken for that of another if the two are equal for all.
+/// How many larger sizes of the input are planned, besides those that are multiples of it. An axis of a map is taken for that of another if the two are equal for all.
 const PROBES: usize = 16;
 
 /// What is added to the axes of the input, times a power of two: consecutive axes take numbers five places apart.
@@ -68,6 +68,17 @@ impl Probes {
             });
             let more = shapes.filter_map(|shape| probe(shape).ok());
             probes.extend(more.take(PROBES));
+            // Far larger ones, in which a map of few positions has others.
+            let wide = [[2, 3, 2], [3, 2, 3]].into_iter().flat_map(|factors| {
+                [0, 5].map(|more| {
+                    let mut shape = input;
+                    for (size, factor) in shape[2..].iter_mut().zip(factors) {
+                        *size = *size * factor + more;
+                    }
+                    shape
+                })
+            });
+            probes.extend(wide.filter_map(|shape| probe(shape).ok()));
         }
         let probes = Self(probes);
         probes.check_structure()?;
