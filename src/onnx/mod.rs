@@ -6,7 +6,7 @@
 //!
 //! The sizes of the batch and of the spatial axes stay open: the network is planned for inputs of several sizes, and a size
 //! of a map that differs between them becomes that of another map when the model runs. So one file takes odd sizes,
-//! too, where the network does. With [`Sizes::Fixed`] all sizes are numbers, which some programs ask for.
+//! too, where the network does, from that of the given input up. With [`Sizes::Fixed`] all sizes are numbers, which some programs ask for.
 //!
 //! # Example
 //! ```
@@ -68,8 +68,8 @@ use weights::Weights;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sizes {
-    /// All that the network takes. They are found by planning it for the given input and larger ones: an axis of which
-    /// no other size fits stays as it is.
+    /// All that the network takes, from that of the given input up. They are found by planning it for that and larger
+    /// ones: an axis of which no other size fits stays as it is.
     #[default]
     Dynamic,
     /// That of the given input, with its batch.

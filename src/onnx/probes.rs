@@ -213,8 +213,8 @@ fn is_same(a: &Node, b: &Node) -> bool {
         && ids(&a.outputs) == ids(&b.outputs)
 }
 
-/// Whether two operations differ at most in what follows from the size: a padding. (A fit pads at one size and cuts at
-/// another.)
+/// Whether two operations differ at most in what follows from the size: a padding, the window of a pool on a small map. (A
+/// fit pads at one size and cuts at another.)
 fn is_same_op(a: &Op, b: &Op) -> bool {
     let is_fit = |op: &Op| {
         matches!(
@@ -226,7 +226,12 @@ fn is_same_op(a: &Op, b: &Op) -> bool {
         let mut op = op.clone();
         match &mut op {
             Op::Conv(conv) | Op::ConvTranspose(conv) => conv.padding.clear(),
-            Op::Pool { window, .. } | Op::Blur { window, .. } => window.padding.clear(),
+            Op::Blur { window, .. } => window.padding.clear(),
+            Op::Pool { window, .. } => {
+                window.padding.clear();
+                window.kernel_size.clear();
+                window.stride.clear();
+            }
             _ => {}
         }
         op

@@ -16,15 +16,26 @@ pub(super) fn pool(
     kind: PoolKind,
     window: &WindowOp,
 ) -> Result<String, OnnxError> {
-    let x = lowering.input(leaf, 0)?;
-    let paddings: Vec<&[AxisPadding]> = leaf
-        .nodes()
-        .iter()
+    let mut x = lowering.input(leaf, 0)?;
+    let nodes = leaf.nodes().iter();
+    let windows: Vec<&WindowOp> = nodes
         .filter_map(|node| match &node.op {
-            Op::Pool { window, .. } => Some(&window.padding[..]),
+            Op::Pool { window, .. } => Some(window),
             _ => None,
         })
         .collect();
+    let window = match windows
+        .iter()
+        .all(|other| other.kernel_size == window.kernel_size)
+    {
+        true => window,
+        false => {
+            let largest = largest_window(leaf, kind, &windows)?;
+            x = at_least(lowering, &x, &largest.kernel_size);
+            largest
+        }
+    };
+    let paddings: Vec<&[AxisPadding]> = windows.iter().map(|window| &window.padding[..]).collect();
     let pads = Pads::of(leaf, &window.stride, &paddings)?;
     let ints = |name, values: &[usize]| AttributeProto::ints(name, values.iter().copied());
     let mut attributes = vec![
@@ -48,6 +59,45 @@ pub(super) fn pool(
         }
     };
     Ok(lowering.builder.node(op_type, &[&x], attributes))
+}
+
+/// The window of a max pool whose windows lie side by side and are never larger than the map.
+fn largest_window<'a>(
+    leaf: &Leaf,
+    kind: PoolKind,
+    windows: &[&'a WindowOp],
+) -> Result<&'a WindowOp, OnnxError> {
+    let taps = |window: &WindowOp| window.kernel_size.iter().product::<usize>();
+    let largest = windows.iter().copied().max_by_key(|window| taps(window));
+    let is_cut = |largest: &&WindowOp| {
+        windows
+            .iter()
+            .zip(leaf.input_shapes(0))
+            .all(|(window, shape)| {
+                let sizes = shape[2..].iter().zip(&largest.kernel_size);
+                let cut: Vec<usize> = sizes.map(|(size, kernel)| *size.min(kernel)).collect();
+                window.kernel_size == cut && window.stride == cut
+            })
+    };
+    let is_max = kind == PoolKind::Max;
+    largest.filter(|largest| is_max && is_cut(largest)).ok_or_else(|| {
+        leaf.unsupported(
+            "its window changes with the size of the input by no known rule. Export for one size (Sizes::Fixed, --fixed)",
+        )
+    })
+}
+
+/// The map with the last positions repeated where an axis has fewer than these sizes.
+fn at_least(lowering: &mut Lowering, x: &str, sizes: &[usize]) -> String {
+    let axes: Vec<usize> = (2..2 + sizes.len()).collect();
+    let least: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+    let builder = &mut lowering.builder;
+    let (least, size) = (builder.ints(&least), builder.shape(x, 2..2 + sizes.len()));
+    let more = builder.binary("Sub", &least, &size);
+    let zero = builder.ints(&[0]);
+    let more = builder.binary("Max", &more, &zero);
+    let none = builder.ints(&vec![0; sizes.len()]);
+    fit::pad(lowering, x, [&none, &more], &axes, PadMode::Edge)
 }
 
 /// The mean over all positions, with or without their axes.
