@@ -217,7 +217,11 @@ fn images() {
 fn signals() {
     every_pair(|name, config| {
         let net: AnySegmentationModel<3> = config.init(&Device::flex());
-        check_layer(&format!("1d {name}"), net, &[[1, 3, 64], [2, 3, 77]]);
+        check_layer(
+            &format!("1d {name}"),
+            net,
+            &[[1, 3, 64], [2, 3, 77], [1, 3, 531]],
+        );
     });
 }
 

@@ -69,7 +69,8 @@ impl Probes {
             let more = shapes.filter_map(|shape| probe(shape).ok());
             probes.extend(more.take(PROBES));
             // Far larger ones, in which a map of few positions has others.
-            let wide = [[2, 3, 2], [3, 2, 3]].into_iter().flat_map(|factors| {
+            let wide = [[2, 3, 2], [3, 2, 3], [9, 8, 10], [16, 18, 17]];
+            let wide = wide.into_iter().flat_map(|factors| {
                 [0, 5].map(|more| {
                     let mut shape = input;
                     for (size, factor) in shape[2..].iter_mut().zip(factors) {

@@ -24,17 +24,14 @@ pub(super) fn pool(
             _ => None,
         })
         .collect();
-    let window = match windows
+    let changes = windows
         .iter()
-        .all(|other| other.kernel_size == window.kernel_size)
-    {
-        true => window,
-        false => {
-            let largest = largest_window(leaf, kind, &windows)?;
-            x = at_least(lowering, &x, &largest.kernel_size);
-            largest
-        }
-    };
+        .any(|other| other.kernel_size != window.kernel_size);
+    let mut window = window.clone();
+    if changes {
+        window = largest_window(leaf, kind, &windows)?;
+        x = at_least(lowering, &x, &window.kernel_size);
+    }
     let paddings: Vec<&[AxisPadding]> = windows.iter().map(|window| &window.padding[..]).collect();
     let pads = Pads::of(leaf, &window.stride, &paddings)?;
     let ints = |name, values: &[usize]| AttributeProto::ints(name, values.iter().copied());
@@ -62,29 +59,30 @@ pub(super) fn pool(
 }
 
 /// The window of a max pool whose windows lie side by side and are never larger than the map.
-fn largest_window<'a>(
+fn largest_window(
     leaf: &Leaf,
     kind: PoolKind,
-    windows: &[&'a WindowOp],
-) -> Result<&'a WindowOp, OnnxError> {
-    let taps = |window: &WindowOp| window.kernel_size.iter().product::<usize>();
-    let largest = windows.iter().copied().max_by_key(|window| taps(window));
-    let is_cut = |largest: &&WindowOp| {
-        windows
-            .iter()
-            .zip(leaf.input_shapes(0))
-            .all(|(window, shape)| {
-                let sizes = shape[2..].iter().zip(&largest.kernel_size);
-                let cut: Vec<usize> = sizes.map(|(size, kernel)| *size.min(kernel)).collect();
-                window.kernel_size == cut && window.stride == cut
-            })
-    };
-    let is_max = kind == PoolKind::Max;
-    largest.filter(|largest| is_max && is_cut(largest)).ok_or_else(|| {
-        leaf.unsupported(
+    windows: &[&WindowOp],
+) -> Result<WindowOp, OnnxError> {
+    let mut largest = windows[0].clone();
+    for window in windows {
+        for (size, other) in largest.kernel_size.iter_mut().zip(&window.kernel_size) {
+            *size = (*size).max(*other);
+        }
+    }
+    largest.stride = largest.kernel_size.clone();
+    let mut shapes = windows.iter().zip(leaf.input_shapes(0));
+    let is_cut = shapes.all(|(window, shape)| {
+        let sizes = shape[2..].iter().zip(&largest.kernel_size);
+        let cut: Vec<usize> = sizes.map(|(size, kernel)| *size.min(kernel)).collect();
+        window.kernel_size == cut && window.stride == cut
+    });
+    match is_cut && kind == PoolKind::Max {
+        true => Ok(largest),
+        false => Err(leaf.unsupported(
             "its window changes with the size of the input by no known rule. Export for one size (Sizes::Fixed, --fixed)",
-        )
-    })
+        )),
+    }
 }
 
 /// The map with the last positions repeated where an axis has fewer than these sizes.
