@@ -222,14 +222,7 @@ fn without_dropout(mut config: SegmentationConfig) -> SegmentationConfig {
         DecoderConfig::Fpn(decoder) => decoder.dropout = 0.0,
         DecoderConfig::Psp(decoder) => decoder.dropout = 0.0,
         DecoderConfig::DeepLab(decoder) => decoder.dropout = 0.0,
-        DecoderConfig::Unet(_)
-        | DecoderConfig::UnetPlusPlus(_)
-        | DecoderConfig::Linknet(_)
-        | DecoderConfig::Pan(_)
-        | DecoderConfig::Manet(_)
-        | DecoderConfig::UperNet(_)
-        | DecoderConfig::Segformer(_)
-        | DecoderConfig::Staged(_) => {}
+        _ => {}
     }
     config
 }

@@ -168,7 +168,7 @@ impl AsffConfig {
                 planner.elementwise(product, &names, &maps, Ok(map.shape))
             });
             let weighted = weighted.collect::<Result<Vec<_>, _>>()?;
-            merged(planner, &Merge::Add, &weighted)
+            Merge::Add.trace_named(planner.at(""), NAME, &weighted, map_name)
         })
     }
 
@@ -183,7 +183,9 @@ impl AsffConfig {
         for (index, map) in fitted.iter().enumerate() {
             hidden.push(squeeze.trace(planner.at(format!("squeezes.{index}")), map)?);
         }
-        let concat = planner.dispatched(|planner| merged(planner, &Merge::concat(), &hidden))?;
+        let concat = planner.dispatched(|planner| {
+            Merge::concat().trace_named(planner.at(""), NAME, &hidden, map_name)
+        })?;
         let weights = self.weigh().trace(planner.at("weigh"), &concat)?;
         let op = Op::Softmax {
             channels: self.maps,
@@ -215,16 +217,9 @@ impl AsffConfig {
     }
 }
 
-/// Records a merge of the maps.
-fn merged<const R: usize>(
-    planner: &mut Planner,
-    merge: &Merge,
-    maps: &[Map<R>],
-) -> Result<Map<R>, ShapeError> {
-    let names: Vec<String> = (0..maps.len()).map(|n| format!("map {n}")).collect();
-    let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-    let maps: Vec<&Map<R>> = maps.iter().collect();
-    merge.trace(planner.at(""), NAME, &maps, &names)
+/// What errors call the maps.
+fn map_name(index: usize) -> String {
+    format!("map {index}")
 }
 
 /// Adaptively spatial feature fusion (arXiv:1911.09516, section 3.2): a sum of maps with weights of each position.

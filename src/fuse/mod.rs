@@ -4,6 +4,7 @@ mod align;
 mod asff;
 mod aspp;
 mod branch;
+mod deep_and_skip;
 mod direct_sum;
 pub mod fit;
 mod flatten_pad_reshape;

@@ -11,12 +11,10 @@ use alloc::vec::Vec;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::Decoder;
-use crate::graph::{Map, Planner, check_maps};
+use super::frame::{Built, BuiltDecoder, expect_fit, pop_deepest};
 use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::net::stage::Stage;
-use crate::shape::{ShapeError, expect};
 
 const NAME: &str = "StagedDecoder";
 
@@ -58,11 +56,11 @@ pub struct StagedDecoder<const R: usize = 4> {
 }
 
 impl<const R: usize> StagedDecoder<R> {
-    /// As [`forward`](Decoder::forward), and the outputs of the steps' [heads](StagedStepConfig::head), the finest first:
+    /// As [`forward`](super::Decoder::forward), and the outputs of the steps' [heads](StagedStepConfig::head), the finest first:
     /// for deep supervision (arXiv:1409.5185). Each has the size of its step.
     ///
     /// # Panics
-    /// As [`forward`](Decoder::forward).
+    /// As [`forward`](super::Decoder::forward).
     ///
     /// # Example
     /// ```
@@ -82,8 +80,9 @@ impl<const R: usize> StagedDecoder<R> {
         maps: Vec<Tensor<R>>,
         image: &[usize],
     ) -> (Tensor<R>, Vec<Tensor<R>>) {
+        expect_fit(self, &maps, image);
         let mut outputs = Vec::new();
-        let y = self.run(maps, image, |step, y| match &step.head {
+        let y = self.run_each(maps, image, |step, y| match &step.head {
             Some(head) => {
                 let y = y.into_tensor();
                 outputs.push(head.forward(y.clone()));
@@ -96,17 +95,14 @@ impl<const R: usize> StagedDecoder<R> {
     }
 
     /// Runs the steps; `each` sees the output of each, and hands it on.
-    fn run(
+    fn run_each(
         &self,
         mut maps: Vec<Tensor<R>>,
         image: &[usize],
         mut each: impl FnMut(&StagedStep<R>, LazyConcat<R>) -> LazyConcat<R>,
     ) -> LazyConcat<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let Some(deepest) = maps.pop() else {
-            unreachable!("without maps there is no output shape")
-        };
+        let deepest = pop_deepest(&mut maps);
         let order = self.config.order;
         let steps = self.steps.iter().zip(maps).enumerate().rev();
         let deep = steps.fold(deepest.into(), |deep, (index, (step, skip))| {
@@ -117,26 +113,13 @@ impl<const R: usize> StagedDecoder<R> {
     }
 }
 
-impl<const R: usize> Decoder<R> for StagedDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        self.forward_parts(maps, image).into_tensor()
+impl<const R: usize> BuiltDecoder<R> for StagedDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
-        self.run(maps, image, |_, y| y)
-    }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps, image)
-        })
+    fn run(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+        self.run_each(maps, image, |_, y| y)
     }
 }
 
@@ -148,7 +131,7 @@ mod tests {
     use crate::layers::activation::ActivationConfig;
     use crate::layers::norm::NormConfig;
     use crate::layers::up::UpConfig;
-    use crate::net::{DecoderConfig, StageConfig};
+    use crate::net::{Decoder, DecoderConfig, StageConfig};
     use alloc::{string::ToString, vec};
     use burn::tensor::{Device, TensorData};
 

@@ -1,181 +1,27 @@
 //! [`Classifier`]: an encoder and one linear layer or two, which compute the logits of classes.
 
+mod config;
+mod hidden;
+
+pub use config::ClassifierConfig;
+pub use hidden::{HiddenConfig, HiddenLayer};
+
 use alloc::{vec, vec::Vec};
 
-use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
+use super::Encoder;
 use super::classification_head::{pool_positions, trace_linear, trace_pool};
-use super::{AnyEncoder, ConvNextEncoderConfig, Encoder, EncoderConfig};
 use crate::graph::{Map, NormKind, Op, Planner, Record};
-use crate::layers::activation::{Activation, ActivationConfig};
 use crate::layers::layer::Layer;
 use crate::layers::norm::{LayerNorm, LayerNormConfig};
 use crate::layers::pool::AdaptiveKind;
-use crate::plan::{Plan, Trace};
-use crate::setters::setters;
+use crate::plan::Plan;
 use crate::shape::{ShapeError, check_positive, expect};
 
 const NAME: &str = "Classifier";
-
-/// Configuration of a [`Classifier`] on one of the encoders here.
-///
-/// # Example
-/// ```
-/// use burn_skip::net::{ClassifierConfig, EncoderConfig, ResNetEncoderConfig};
-///
-/// let encoder = EncoderConfig::ResNet(ResNetEncoderConfig::resnet18());
-/// let config = ClassifierConfig::new(encoder, 1000);
-/// assert_eq!(config.output_shape([2, 3, 224, 224]).unwrap(), [2, 1000]);
-/// assert_eq!(config.plan([2, 3, 224, 224]).root.total_parameters(), 11_689_512); // as torchvision
-/// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ClassifierConfig {
-    /// The encoder.
-    pub encoder: EncoderConfig,
-    /// The number of classes.
-    pub classes: usize,
-    /// The epsilon of a layer norm of the means, or none. Default: none; ConvNeXt has 1e-6.
-    #[serde(default)]
-    pub norm: Option<f64>,
-    /// A layer between the means and the logits, or none. Default: none. torchvision's MobileNetV3: 1280 channels with
-    /// hard-swish.
-    #[serde(default)]
-    pub hidden: Option<HiddenConfig>,
-}
-
-setters!(
-    ClassifierConfig:
-    with_norm(norm: impl Into<Option<f64>>),
-    with_hidden(hidden: impl Into<Option<HiddenConfig>>),
-);
-
-impl Config for ClassifierConfig {}
-
-/// Configuration of a [`HiddenLayer`].
-///
-/// # Example
-/// ```
-/// use burn_skip::activation::ActivationConfig;
-/// use burn_skip::net::{ClassifierConfig, EncoderConfig, HiddenConfig, MobileNetV3EncoderConfig};
-///
-/// let encoder = EncoderConfig::MobileNetV3(MobileNetV3EncoderConfig::large());
-/// let hidden = HiddenConfig::new(1280, ActivationConfig::HardSwish);
-/// let config = ClassifierConfig::new(encoder, 1000).with_hidden(hidden);
-/// assert_eq!(config.plan([1, 3, 224, 224]).root.total_parameters(), 5_483_032); // as torchvision
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct HiddenConfig {
-    /// The output channels.
-    pub channels: usize,
-    /// The activation. Default: ReLU.
-    #[serde(default = "ActivationConfig::default_activation")]
-    pub activation: ActivationConfig,
-}
-
-impl HiddenConfig {
-    /// A layer to so many channels.
-    pub const fn new(channels: usize, activation: ActivationConfig) -> Self {
-        Self {
-            channels,
-            activation,
-        }
-    }
-
-    /// Records the layer on the means.
-    fn trace(&self, planner: &mut Planner, x: &Map<2>) -> Result<Map<2>, ShapeError> {
-        planner.node("HiddenLayer", &[x], |planner| {
-            check_positive(NAME, "hidden channels", self.channels)?;
-            let y = trace_linear(planner.at("linear"), x, self.channels)?;
-            self.activation.trace(planner.at("activation"), &y)
-        })
-    }
-}
-
-impl ClassifierConfig {
-    /// A classifier on `encoder`, of one linear layer.
-    pub fn new(encoder: EncoderConfig, classes: usize) -> Self {
-        Self {
-            encoder,
-            classes,
-            norm: None,
-            hidden: None,
-        }
-    }
-
-    /// torchvision's and timm's ConvNeXt, which has a norm before its head.
-    pub fn convnext(encoder: ConvNextEncoderConfig, classes: usize) -> Self {
-        Self::new(EncoderConfig::ConvNext(encoder), classes).with_norm(1e-6)
-    }
-
-    /// Checks the options for maps of rank `R`.
-    ///
-    /// # Errors
-    /// When there are no classes, or the encoder is invalid.
-    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        Planner::check_options(&[self.encoder.in_channels()], |planner, maps: &[Map<R>]| {
-            self.trace(planner, &maps[0])
-        })
-    }
-
-    /// Records the encoder and the head, and returns the logits.
-    ///
-    /// # Errors
-    /// As [`output_shape`](Self::output_shape).
-    pub fn trace<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        x: &Map<R>,
-    ) -> Result<Map<2>, ShapeError> {
-        let encoder = |planner: &mut Planner, x: &Map<R>| self.encoder.trace(planner, x);
-        let head = Head {
-            norm: self.norm,
-            hidden: self.hidden.as_ref(),
-            classes: self.classes,
-        };
-        trace(planner, x, &head, encoder)
-    }
-
-    /// The shape of the logits for an image of shape `input`: `[batch, classes]`.
-    ///
-    /// # Errors
-    /// When such an image does not fit the encoder, or the configuration is invalid.
-    pub fn output_shape<const R: usize>(
-        &self,
-        input: [usize; R],
-    ) -> Result<[usize; 2], ShapeError> {
-        Planner::output_shape(input, |planner, x| self.trace(planner, x))
-    }
-
-    /// The [plan](crate::plan) for an image of shape `input`.
-    pub fn plan<const R: usize>(&self, input: [usize; R]) -> Plan {
-        Plan::new(input, |planner, x| Ok(vec![self.trace(planner, x)?]))
-    }
-
-    /// Builds the network.
-    ///
-    /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message.
-    pub fn init<const R: usize>(&self, device: &Device) -> Classifier<AnyEncoder<R>> {
-        expect(self.validate::<R>());
-        let encoder = self.encoder.init(device);
-        let net = match &self.hidden {
-            Some(hidden) => Classifier::with_hidden(encoder, hidden, self.classes, device),
-            None => Classifier::new(encoder, self.classes, device),
-        };
-        match self.norm {
-            Some(epsilon) => net.with_norm(epsilon),
-            None => net,
-        }
-    }
-}
 
 /// What lies on the means.
 struct Head<'a> {
@@ -237,49 +83,11 @@ fn no_maps() -> ShapeError {
     )
 }
 
-/// A layer between the means and the logits of a [`Classifier`]: `y = act(W x + b)`, as MobileNetV3 has
-/// (arXiv:1905.02244, section 5.1).
-///
-/// # Shapes
-/// - input: `[batch, in_channels]`
-/// - output: `[batch, channels]`
-///
-/// # Example
-/// ```
-/// use burn::tensor::Device;
-/// use burn_skip::activation::ActivationConfig;
-/// use burn_skip::net::{Classifier, HiddenConfig, PlainEncoder, PlainEncoderConfig};
-///
-/// let device = Device::flex();
-/// let encoder: PlainEncoder = PlainEncoderConfig::new(3, vec![4, 8]).init(&device);
-/// let hidden = HiddenConfig::new(16, ActivationConfig::HardSwish);
-/// let net = Classifier::with_hidden(encoder, &hidden, 10, &device);
-/// assert_eq!(net.hidden.unwrap().linear.weight.dims(), [8, 16]);
-/// ```
-#[derive(Module, Debug)]
-pub struct HiddenLayer {
-    /// From the means to the channels.
-    pub linear: Linear,
-    /// The activation after it.
-    pub activation: Activation,
-}
-
-impl HiddenLayer {
-    /// Computes the layer.
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = self.linear.forward(x);
-        // (Activations are of feature maps: this one has one position.)
-        let [batch, channels] = y.dims();
-        let map = self.activation.forward(y.reshape([batch, channels, 1]));
-        map.reshape([batch, channels])
-    }
-}
-
 /// The mean over all positions of an encoder's deepest map, and a linear layer: `y = W mean(x) + b`; or two, with an
 /// activation between them. With a [norm](Self::norm), they read `norm(mean(x))`.
 ///
 /// PyTorch's `AdaptiveAvgPool2d(1)`, `flatten`, `Linear`; Keras's `GlobalAveragePooling2D`, `Dense`.
-/// [`ResNet`](super::ResNet) and [`DenseNet`](super::DenseNet) are classifiers.
+/// [`ResNet`](crate::net::ResNet) and [`DenseNet`](crate::net::DenseNet) are classifiers.
 ///
 /// # Shapes
 /// - input: `[batch, in_channels, spatial...]`
@@ -340,16 +148,11 @@ impl<E> Classifier<E> {
         E: Encoder<R>,
     {
         expect(check_positive(NAME, "classes", classes));
-        expect(check_positive(NAME, "hidden channels", hidden.channels));
-        expect(hidden.activation.validate(hidden.channels));
         let channels = deepest_channels(&encoder);
         Self {
             encoder,
             norm: None,
-            hidden: Some(HiddenLayer {
-                linear: LinearConfig::new(channels, hidden.channels).init(device),
-                activation: hidden.activation.init(device),
-            }),
+            hidden: Some(hidden.init(channels, device)),
             head: LinearConfig::new(hidden.channels, classes).init(device),
         }
     }
@@ -466,7 +269,8 @@ fn deepest_channels<E: Encoder<R>, const R: usize>(encoder: &E) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{PlainEncoder, PlainEncoderConfig};
+    use crate::layers::activation::ActivationConfig;
+    use crate::net::{EncoderConfig, PlainEncoder, PlainEncoderConfig};
     use alloc::string::ToString;
     use burn::module::Param;
 

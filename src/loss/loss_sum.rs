@@ -1,4 +1,4 @@
-//! [`WeightedSum`]: several losses as one.
+//! [`LossSum`]: several losses as one.
 
 use alloc::{format, vec::Vec};
 
@@ -10,7 +10,7 @@ use super::options::check_number;
 use super::{Loss, LossConfig};
 use crate::shape::{ShapeError, expect};
 
-/// A summand of a [`WeightedSum`].
+/// A summand of a [`LossSum`].
 ///
 /// # Example
 /// ```
@@ -53,9 +53,9 @@ impl Config for Term {}
 /// # Example
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use burn_skip::loss::{CrossEntropyLoss, DiceLoss, Loss, LossConfig, Mode, Term, WeightedSum};
+/// use burn_skip::loss::{CrossEntropyLoss, DiceLoss, Loss, LossConfig, Mode, Term, LossSum};
 ///
-/// let sum = WeightedSum(vec![
+/// let sum = LossSum(vec![
 ///     Term::new(1.0, LossConfig::Dice(DiceLoss::new(Mode::MultiClass))),
 ///     Term::new(0.5, LossConfig::CrossEntropy(CrossEntropyLoss::new())),
 /// ]);
@@ -70,18 +70,18 @@ impl Config for Term {}
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct WeightedSum(
+pub struct LossSum(
     /// The summands.
     pub Vec<Term>,
 );
 
-impl Config for WeightedSum {}
+impl Config for LossSum {}
 
-impl<const R: usize> Loss<R> for WeightedSum {
+impl<const R: usize> Loss<R> for LossSum {
     fn check(&self, logits: [usize; R], labels: [usize; R]) -> Result<(), ShapeError> {
         if self.0.is_empty() {
             return Err(ShapeError::new(
-                "WeightedSum",
+                "LossSum",
                 "there is no term",
                 "Give it a loss",
             ));
@@ -117,7 +117,7 @@ mod tests {
     fn errors_say_which_term() {
         let term = |weight, mode| Term::new(weight, LossConfig::Dice(DiceLoss::new(mode)));
         let text = |terms| {
-            let sum = WeightedSum(terms);
+            let sum = LossSum(terms);
             sum.check([1, 1, 4], [1, 1, 4]).unwrap_err().to_string()
         };
         let fits = term(1.0, Mode::Binary);
@@ -130,9 +130,6 @@ mod tests {
             text(vec![fits, term(f64::NAN, Mode::Binary)]),
             "Sum.1.Term: weight is NaN. Choose a finite number."
         );
-        assert_eq!(
-            text(vec![]),
-            "WeightedSum: there is no term. Give it a loss."
-        );
+        assert_eq!(text(vec![]), "LossSum: there is no term. Give it a loss.");
     }
 }
