@@ -47,8 +47,16 @@ enum Whose {
 /// When the network has a tensor that has no such name, or a file is at fault.
 pub fn run(args: &ExportArgs) -> Result<()> {
     ending::check("--out", &args.out, "safetensors")?;
-    let Trained { net, file, .. } = Trained::open(&args.model, &Device::flex())?;
-    distinct::check([file.as_path()], [("--out", args.out.as_path())])?;
+    let trained = Trained::find(&args.model)?;
+    distinct::check([trained.file.as_path()], [("--out", args.out.as_path())])?;
+    match trained.options.axes {
+        3 => write::<5>(args, &trained),
+        _ => write::<4>(args, &trained),
+    }
+}
+
+fn write<const R: usize>(args: &ExportArgs, trained: &Trained) -> Result<()> {
+    let net = trained.load::<R>(&Device::flex())?;
     let names = match args.names {
         Whose::Own => Names::own(),
         Whose::Monai => Names::monai_basic_unet(),
