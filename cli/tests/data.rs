@@ -120,6 +120,7 @@ fn every_format_holds_the_same_numbers() {
     succeed(&words(short, &[&path, "--out", &run, &net(&out, 4)]));
 
     let maps = bands(4, 1);
+    let pages: Vec<_> = maps.iter().map(|map| vec![map.clone()]).collect();
     let (shape, steps) = ([4, 1, 48, 64], [1.0, 1.0, 0.25, 0.5]);
     let values = floats(&maps);
     let images = [
@@ -127,11 +128,7 @@ fn every_format_holds_the_same_numbers() {
         write(&out, "1.npy", npy(&[4, 48, 64], &values)),
         write(&out, "1.nii", nifti(&shape, &steps, &values)),
         // An ImageJ TIFF has a page for each channel; these pages are not said to be channels.
-        write(
-            &out,
-            "pages.tif",
-            tiff(SIZE, &maps.map_pages(), Bands::Planes),
-        ),
+        write(&out, "pages.tif", tiff(SIZE, &pages, Bands::Planes)),
     ];
     let predict = |image: &str, more: &[&str]| {
         [
@@ -186,17 +183,6 @@ fn every_format_holds_the_same_numbers() {
         let text = succeed(&predict(&images[0], &files));
         let scores: Value = serde_json::from_str(&text).expect("one JSON object");
         assert_eq!(scores["iou"], 1.0, "{name}");
-    }
-}
-
-trait MapPages {
-    fn map_pages(&self) -> Vec<Vec<Vec<u16>>>;
-}
-
-impl MapPages for Vec<Vec<u16>> {
-    /// Each map as a page of its own.
-    fn map_pages(&self) -> Vec<Vec<Vec<u16>>> {
-        self.iter().map(|map| vec![map.clone()]).collect()
     }
 }
 
