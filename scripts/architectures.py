@@ -106,6 +106,13 @@ def _with_classes(model: nn.Module) -> nn.Module:
     return model
 
 
+def _with_deep_supervision(model: nn.Module) -> nn.Module:
+    """The model, whose output is the sum of its logits and of its heads', which it has in training alone."""
+    model.register_forward_pre_hook(lambda model, _x: setattr(model, "training", True))
+    model.register_forward_hook(lambda _model, _x, y: y.sum(dim=1))
+    return model
+
+
 def _basic_unet(
     *shapes: tuple[int, ...],
     dims: int = 2,
@@ -154,8 +161,7 @@ def _dynunet(*shapes: tuple[int, ...], **options: object) -> Network:
 
     def build(**sizes: object) -> nn.Module:
         model = DynUNet(upsample_kernel_size=strides[1:], **sizes)
-        model.deep_supervision = False  # the heads are there, and the output is one map
-        return model
+        return _with_deep_supervision(model) if model.deep_supervision else model
 
     return _monai(build, *shapes, **options)
 

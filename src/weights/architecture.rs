@@ -14,6 +14,7 @@ use crate::net::{
     ClassificationHeadConfig, ClassifierConfig, DecoderConfig, EncoderConfig, HiddenConfig,
     NetConfig, SegmentationConfig, TraceSupervised, UnetConfig,
 };
+use crate::plan::{Plan, Trace};
 use crate::resize::ResizeMode;
 
 /// A network of another library, with its sizes.
@@ -96,17 +97,25 @@ impl Architecture {
 
     /// How many parameters the network has.
     fn parameters(&self) -> Result<u64, ShapeError> {
-        let (net, axes) = self.net();
-        let input = [&[1, net.in_channels()], &[PLANNED_SIZE; 3][..axes]].concat();
-        let plan = match self {
-            Self::Smp { config, .. } => {
-                config.plan_supervised([1, net.in_channels(), PLANNED_SIZE, PLANNED_SIZE])
-            }
-            _ => net.plan(&input)?,
+        let plan = match self.net().1 {
+            1 => self.plan::<3>(),
+            2 => self.plan::<4>(),
+            _ => self.plan::<5>(),
         };
         match plan.error() {
             Some(error) => Err(error.clone()),
             None => Ok(plan.root.total_parameters()),
+        }
+    }
+
+    /// The plan of the network with all its heads.
+    fn plan<const R: usize>(&self) -> Plan {
+        let mut input = [PLANNED_SIZE; R];
+        (input[0], input[1]) = (1, self.net().0.in_channels());
+        match self {
+            Self::Torchvision(config) | Self::Timm(config) => config.plan(input),
+            Self::Smp { config, .. } | Self::Monai { config, .. } => config.plan_supervised(input),
+            Self::MonaiBasicUnet { config, .. } => config.plan(input),
         }
     }
 

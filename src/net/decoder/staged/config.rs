@@ -128,21 +128,28 @@ impl StagedDecoderConfig {
         }
     }
 
+    /// Records all steps; the maps that they give, the finest first.
     pub(super) fn trace_parts<const R: usize>(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
+    ) -> Result<Vec<Map<R>>, ShapeError> {
         self.check_maps(maps.len())?;
         let sizes: Vec<_> = maps.iter().map(|map| map.shape).collect();
         let mut deep = maps[maps.len() - 1].clone();
+        let mut coarser = Vec::new();
         for (index, step) in self.steps.iter().enumerate().rev() {
             let target = self.target(&sizes, image, index);
             let planner = planner.at(format!("steps.{index}"));
             deep = step.trace(planner, self.order, [&deep, &maps[index]], target)?;
+            if index > 0 {
+                coarser.push(deep.clone());
+            }
         }
-        self.last.trace(planner.at("last"), &deep)
+        coarser.push(self.last.trace(planner.at("last"), &deep)?);
+        coarser.reverse();
+        Ok(coarser)
     }
 
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
@@ -182,6 +189,19 @@ impl<const R: usize> DecoderSpec<R> for StagedDecoderConfig {
     ) -> Result<Map<R>, ShapeError> {
         let inputs: Vec<&Map<R>> = maps.iter().collect();
         planner.node(NAME, &inputs, |planner| {
+            let mut steps = self.trace_parts(planner, maps, image)?;
+            Ok(steps.swap_remove(0))
+        })
+    }
+
+    fn trace_steps(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+        image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        let inputs: Vec<&Map<R>> = maps.iter().collect();
+        planner.nodes(NAME, &inputs, |planner| {
             self.trace_parts(planner, maps, image)
         })
     }
