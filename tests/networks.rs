@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-const NETWORKS: [&str; 49] = [
+const NETWORKS: [&str; 53] = [
     "resnet18",
     "resnet34",
     "resnet50",
@@ -74,8 +74,11 @@ const NETWORKS: [&str; 49] = [
     "convnext_tiny",
     "timm_mobilenetv2_100",
     "timm_efficientnet_b0",
+    "timm_mobilenetv3_large_100",
     "timm_convnext_tiny",
     "seresnet18",
+    "timm_res2net",
+    "timm_res2next",
     "smp_unet_resnet18",
     "smp_unet_resnet34",
     "smp_unet_resnet50",
@@ -93,6 +96,7 @@ const NETWORKS: [&str; 49] = [
     "smp_pan_resnet18",
     "smp_manet_resnet18",
     "smp_unet_mobilenet_v2",
+    "smp_unet_vgg11",
     "smp_unet_vgg16_bn",
     "smp_unet_timm_efficientnet_b0",
     "smp_unet_densenet121",
