@@ -67,6 +67,7 @@ def _res2net(**blocks: object) -> Network:
     return replace(
         _timm("", "bn3.weight", 1e-4),
         build=lambda: ResNet(block=Bottle2neck, layers=(1, 2, 1, 2), **blocks),
+        shapes=((1, 3, 96, 64), (1, 3, 65, 97)),
     )
 
 
