@@ -212,6 +212,8 @@ fn pairs(input: [usize; 4]) -> Vec<Case> {
     let basic = EncoderConfig::ResNet(resnet(ResNetBlock::Basic));
     let dilated = resnet(ResNetBlock::Bottleneck).with_output_stride(8);
     let dilated = EncoderConfig::ResNet(dilated);
+    let res2net = ResNetEncoderConfig::new(ResNetBlock::Res2 { scale: 4 }, vec![2; 3]);
+    let res2net = EncoderConfig::ResNet(res2net.with_width(24).with_group_width(32));
     let vgg = VggEncoderConfig::new(vec![16, 32, 48, 64], vec![2; 4]);
     let vgg = EncoderConfig::Vgg(vgg.with_norm(NormConfig::batch()));
     let efficientnet = EfficientNetEncoderConfig::new(1.0, 1.0).with_stages(stages());
@@ -219,7 +221,7 @@ fn pairs(input: [usize; 4]) -> Vec<Case> {
     let convnext = ConvNextEncoderConfig::new(vec![24, 32, 48, 64], vec![1; 4]);
     let convnext = EncoderConfig::ConvNext(convnext);
 
-    let linknet = LinknetDecoderConfig::new().into();
+    let linknet = DecoderConfig::from(LinknetDecoderConfig::new());
     let mut fpn = FpnDecoderConfig::new().with_levels(3).with_width(64);
     fpn.pyramid.channels = 64;
     let psp = PspDecoderConfig::new().with_width(64).into();
@@ -233,7 +235,8 @@ fn pairs(input: [usize; 4]) -> Vec<Case> {
         })
     };
     vec![
-        pair("LinkNet on ResNet", basic, linknet),
+        pair("LinkNet on ResNet", basic, linknet.clone()),
+        pair("LinkNet on Res2Net", res2net, linknet),
         pair("DeepLabV3+ on dilated ResNet", dilated, v3_plus),
         pair("DeepLabV3 on VGG", vgg, v3),
         pair("PSP on EfficientNet", efficientnet, psp),

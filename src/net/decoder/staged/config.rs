@@ -169,11 +169,17 @@ impl<const R: usize> DecoderSpec<R> for StagedDecoderConfig {
         self.check_maps(maps.len())?;
         let sizes: Vec<_> = maps.iter().map(|map| map.shape).collect();
         let mut deep = maps[maps.len() - 1].clone();
+        let mut coarser = Vec::new();
         for (index, step) in self.steps.iter().enumerate().rev() {
             let target = self.target(&sizes, image, index);
             let planner = planner.at(format!("steps.{index}"));
             deep = step.trace(planner, self.order, [&deep, &maps[index]], target)?;
+            if index > 0 {
+                coarser.push(deep.clone());
+            }
         }
-        Ok(vec![self.last.trace(planner.at("last"), &deep)?])
+        coarser.push(self.last.trace(planner.at("last"), &deep)?);
+        coarser.reverse();
+        Ok(coarser)
     }
 }
