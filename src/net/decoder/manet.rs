@@ -157,7 +157,7 @@ impl<const R: usize> DecoderSpec<R> for ManetDecoderConfig {
         }
         let deep = [y.shape[1]; 2];
         let y = planner.at("last").node("Sequence", &[&y], |planner| {
-            let up = self.up().trace_to(planner.at(0), deep, &y, Some(image))?;
+            let up = self.up().trace_parts_to(planner.at(0), deep, &y, image)?;
             self.last(&channels).trace(planner.at(1), &up)
         })?;
         Ok(vec![y])

@@ -1,6 +1,7 @@
 //! [`UnetPlusPlusDecoder`]: a U-Net whose skips are dense chains of blocks.
 
 use alloc::{format, string::String, vec::Vec};
+use core::mem;
 
 use burn::config::Config;
 use burn::module::Module;
@@ -12,7 +13,7 @@ use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder};
 use crate::fuse::merge::Merge;
 use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
-use crate::layers::conv::{LazyConcat, Part};
+use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::layers::up::{Up, UpConfig};
 use crate::plan::Trace;
@@ -174,7 +175,7 @@ impl<const R: usize> DecoderSpec<R> for UnetPlusPlusDecoderConfig {
             let deep = [place.deep; 2];
             let up = self
                 .up
-                .trace_to(planner.at(name("0")), deep, coarser, Some(size))?;
+                .trace_parts_to(planner.at(name("0")), deep, coarser, size)?;
             let concat = match skips.is_empty() {
                 true => up,
                 false => planner.dispatched(|planner| {
@@ -230,44 +231,49 @@ pub struct UnetPlusPlusDecoder<const R: usize = 4> {
 }
 
 impl<const R: usize> UnetPlusPlusDecoder<R> {
-    /// The output; and, where `has_steps`, the blocks of the finest size, the last first.
-    fn blocks_of(&self, maps: Vec<Tensor<R>>, image: &[usize], has_steps: bool) -> Vec<Tensor<R>> {
+    /// The output; and, where `has_steps`, the blocks of the finest size, the last first, as tensors.
+    fn blocks_of(
+        &self,
+        maps: Vec<Tensor<R>>,
+        image: &[usize],
+        has_steps: bool,
+    ) -> Vec<LazyConcat<R>> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        let mut last = maps[maps.len() - 1].clone();
-        let mut found: Vec<Vec<Tensor<R>>> = maps.into_iter().map(|map| Vec::from([map])).collect();
-        let mut chain = Vec::new();
+        let coarsest = maps.len() - 1;
+        let found = maps.into_iter().map(|map| Vec::from([map.into()]));
+        let mut found: Vec<Vec<LazyConcat<R>>> = found.collect();
+        let mut outputs = Vec::new();
         let places = self.config.places(&self.channels);
         for (place, (up, block)) in places.iter().zip(&self.blocks) {
             let (coarser, skips, size) = match place.to {
                 Some(to) => {
-                    let skips = found[to].iter().rev().cloned().map(Part::new);
-                    let coarser = found[to + 1][place.from - to - 1].clone();
-                    (coarser, skips.collect(), spatial(&shapes[to]))
+                    // (What is read for the last time is given away, so that it is freed as soon as it was read.)
+                    let coarser = found[to + 1].remove(0);
+                    let skips = match to == 0 && place.from == coarsest && !has_steps {
+                        true => mem::take(&mut found[to]),
+                        false => found[to].clone(),
+                    };
+                    (coarser, skips, spatial(&shapes[to]))
                 }
                 None => {
+                    let mut finest = mem::take(&mut found[0]);
+                    let last = finest[finest.len() - 1].clone();
                     if has_steps {
-                        chain.extend(found[0].drain(1..).rev());
+                        outputs.extend(finest.drain(1..).rev());
                     }
-                    found.clear();
                     (last, Vec::new(), image)
                 }
             };
-            let up = up.forward_parts_to(coarser.into(), size);
-            let parts = match skips.is_empty() {
-                true => up,
-                false => up.then(LazyConcat::new(skips)),
-            };
-            last = block.forward_parts(parts).into_tensor();
-            if let Some(to) = place.to {
-                found[to].push(last.clone());
-                // (Nothing reads the coarser maps again.)
-                if place.from == self.channels.len() - 1 {
-                    found[to + 1].clear();
-                }
+            let up = up.forward_parts_to(coarser, size);
+            let parts = skips.into_iter().rev().fold(up, LazyConcat::then);
+            let y = block.forward_parts(parts);
+            match place.to {
+                Some(0) if has_steps => found[0].push(y.into_tensor().into()),
+                Some(to) => found[to].push(y),
+                None => outputs.insert(0, y),
             }
         }
-        chain.insert(0, last);
-        chain
+        outputs
     }
 }
 
@@ -277,11 +283,12 @@ impl<const R: usize> BuiltDecoder<R> for UnetPlusPlusDecoder<R> {
     }
 
     fn run(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
-        self.blocks_of(maps, image, false).swap_remove(0).into()
+        self.blocks_of(maps, image, false).swap_remove(0)
     }
 
     fn run_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
-        self.blocks_of(maps, image, true)
+        let outputs = self.blocks_of(maps, image, true).into_iter();
+        outputs.map(LazyConcat::into_tensor).collect()
     }
 }
 

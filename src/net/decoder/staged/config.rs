@@ -1,6 +1,6 @@
 //! [`StagedDecoderConfig`]: the options of a decoder whose steps are given one by one.
 
-use alloc::{format, vec, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use burn::config::Config;
 use burn::tensor::Device;

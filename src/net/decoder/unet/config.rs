@@ -287,7 +287,7 @@ impl LastStep {
             self.up.check_asked(self.up_channels[0], self.asked)?;
             let up = self
                 .up
-                .trace_to(planner.at(0), self.up_channels, x, Some(image))?;
+                .trace_parts_to(planner.at(0), self.up_channels, x, image)?;
             self.block.trace(planner.at(1), &up)
         })
     }
