@@ -8,6 +8,8 @@ import timm
 import torchvision
 from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, SegResNet, UNet, VNet
 from timm.layers import DropPath
+from timm.models.res2net import Bottle2neck
+from timm.models.resnet import ResNet
 from torch import nn
 
 
@@ -60,6 +62,15 @@ def _timm(name: str, damped: str, lr: float, side: int = 64) -> Network:
     )
 
 
+def _res2net(**blocks: object) -> Network:
+    """A shallow Res2Net of timm."""
+    return replace(
+        _timm("", "bn3.weight", 1e-4),
+        build=lambda: ResNet(block=Bottle2neck, layers=(1, 2, 1, 2), **blocks),
+        shapes=((1, 3, 96, 64), (1, 3, 65, 97)),
+    )
+
+
 def _smp_unet(encoder: str, damped: str) -> Network:
     return Network(
         build=lambda: smp.Unet(encoder, encoder_weights=None, classes=2),
@@ -103,6 +114,13 @@ def _smp(
 def _with_classes(model: nn.Module) -> nn.Module:
     """The model, whose output is the sum of its logits of each position and those of the image."""
     model.register_forward_hook(lambda _model, _x, y: y[0] + y[1][:, :, None, None])
+    return model
+
+
+def _with_deep_supervision(model: nn.Module) -> nn.Module:
+    """The model, whose output is the sum of its logits and of its heads', which it has in training alone."""
+    model.register_forward_pre_hook(lambda model, _x: setattr(model, "training", True))
+    model.register_forward_hook(lambda _model, _x, y: y.sum(dim=1))
     return model
 
 
@@ -154,8 +172,7 @@ def _dynunet(*shapes: tuple[int, ...], **options: object) -> Network:
 
     def build(**sizes: object) -> nn.Module:
         model = DynUNet(upsample_kernel_size=strides[1:], **sizes)
-        model.deep_supervision = False  # the heads are there, and the output is one map
-        return model
+        return _with_deep_supervision(model) if model.deep_supervision else model
 
     return _monai(build, *shapes, **options)
 
@@ -183,8 +200,11 @@ NETWORKS: dict[str, Network] = {
     "convnext_tiny": _classifier("convnext_tiny", "", 1e-3, stochastic_depth_prob=0.0),
     "timm_mobilenetv2_100": _timm("mobilenetv2_100", "bn3.weight", 1e-5, side=128),
     "timm_efficientnet_b0": _timm("efficientnet_b0", "bn3.weight", 1e-3, side=128),
+    "timm_mobilenetv3_large_100": _timm("mobilenetv3_large_100", "bn3.weight", 1e-5, side=128),
     "timm_convnext_tiny": _timm("convnext_tiny", "", 1e-3),
     "seresnet18": _timm("seresnet18", "bn2.weight", 1e-3),
+    "timm_res2net": _res2net(base_width=26, block_args={"scale": 4}),
+    "timm_res2next": _res2net(base_width=4, cardinality=8, block_args={"scale": 3}),
     "smp_unet_resnet18": _smp_unet("resnet18", "bn2.weight"),
     "smp_unet_resnet34": _smp_unet("resnet34", "bn2.weight"),
     "smp_unet_resnet50": _smp_unet("resnet50", "bn3.weight"),
@@ -218,6 +238,7 @@ NETWORKS: dict[str, Network] = {
     ),
     "smp_manet_resnet18": _smp(smp.MAnet, "resnet18", "bn2.weight"),
     "smp_unet_mobilenet_v2": _smp(smp.Unet, "mobilenet_v2", "conv.3.weight", 1e-5, side=128),
+    "smp_unet_vgg11": _smp(smp.Unet, "vgg11", "", 1e-4, shapes=((1, 3, 96, 64),)),
     "smp_unet_vgg16_bn": _smp(smp.Unet, "vgg16_bn", "", 1e-4),
     "smp_unet_timm_efficientnet_b0": _smp(
         smp.Unet, "timm-efficientnet-b0", "bn3.weight", 1e-4, side=128

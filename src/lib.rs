@@ -1,7 +1,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
-#![deny(unsafe_code)] // allowed in cpu/kernels/raw alone
+#![forbid(unsafe_code)] // the kernels are a crate of their own
 #![doc = include_str!("../docs/tour.md")]
 
 extern crate alloc;
@@ -41,7 +41,7 @@ pub use shape::{Axis, PerAxis, ShapeError};
 #[doc = include_str!("../docs/fused.md")]
 pub mod fused {
     #[cfg(feature = "kernels")]
-    pub use crate::cpu::{buffers::keep_at_most, limit_vectors};
+    pub use crate::cpu::{keep_at_most, limit_vectors};
 }
 
 #[cfg(feature = "weights")]

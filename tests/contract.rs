@@ -7,6 +7,8 @@
 
 #[path = "contract/decoders.rs"]
 mod decoders;
+#[path = "contract/encoders.rs"]
+mod encoders;
 #[path = "contract/gates.rs"]
 mod gates;
 #[path = "contract/merges.rs"]
@@ -30,8 +32,8 @@ use burn_skip::gate::{AnyGate, Gate, GateConfig};
 use burn_skip::merge::{Merge, Order};
 use burn_skip::net::{
     AnyEncoder, Classifier, Decoder, DenseNetEncoder, DenseNetEncoderConfig, Encoder, PlainEncoder,
-    PlainEncoderConfig, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual, Unet,
-    UnetConfig, UnetDecoder, UnetDecoderConfig,
+    PlainEncoderConfig, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, ResNetLayer, Residual,
+    Unet, UnetConfig, UnetDecoder, UnetDecoderConfig,
 };
 use burn_skip::pool::{Pool, PoolConfig, PoolKind};
 use burn_skip::resize::ResizeMode;
@@ -764,10 +766,10 @@ fn resnet<const R: usize>(encoder: &ResNetEncoder<R>, x: &Array) -> Array {
 
 /// A block of convolutions, the last without activation, and the shortcut over it.
 fn residual<const R: usize>(layer: &Residual<R>, x: &Array) -> Array {
-    let y = layer
-        .block
-        .iter()
-        .fold(x.clone(), |x, conv| conv_norm_relu(conv, &x));
+    let y = layer.block.iter().fold(x.clone(), |x, layer| match layer {
+        ResNetLayer::Conv(conv) => conv_norm_relu(conv, &x),
+        ResNetLayer::Res2(layer) => encoders::res2_conv(layer, &x),
+    });
     let shortcut = match &layer.shortcut {
         Some((None, conv)) => conv_norm(conv, x),
         Some((Some(_), _)) => panic!("no pooled shortcut was asked for"),
@@ -790,6 +792,7 @@ fn rows() -> Vec<Box<dyn Contract>> {
         fusions(),
         gates::rows(),
         networks(),
+        encoders::rows(),
         decoders::rows(),
         merges::rows(),
         stages::rows(),

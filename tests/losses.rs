@@ -9,8 +9,8 @@ use crate::golden;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use burn_skip::loss::{
     BinaryCrossEntropyLoss, BoundaryLoss, ClDiceLoss, CrossEntropyLoss, DeepSupervision, DiceLoss,
-    FocalLoss, GeneralizedDiceLoss, JaccardLoss, Loss, LossConfig, LovaszLoss, MccLoss, Mode,
-    Scope, Term, TverskyLoss, WeightedSum,
+    FocalLoss, GeneralizedDiceLoss, JaccardLoss, Loss, LossConfig, LossSum, LovaszLoss, MccLoss,
+    Mode, Scope, Term, TverskyLoss,
 };
 use golden::{Golden, Tensors};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -198,7 +198,7 @@ fn losses(mode: Mode) -> Vec<LossConfig> {
     });
     let terms = [losses[0].clone(), losses[7].clone()];
     let terms = terms.into_iter().map(|loss| Term::new(0.5, loss));
-    losses.push(LossConfig::Sum(WeightedSum(terms.collect())));
+    losses.push(LossConfig::Sum(LossSum(terms.collect())));
     losses
 }
 

@@ -16,8 +16,9 @@ use burn_skip::gate::GateConfig;
 use burn_skip::net::{
     ClassifierConfig, ConvNextEncoderConfig, DecoderConfig, DeepLabDecoderConfig,
     DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig, FpnDecoderConfig,
-    InvertedStage, LinknetDecoderConfig, PspDecoderConfig, ResNetBlock, ResNetEncoderConfig,
-    SegmentationConfig, UnetConfig, VggEncoderConfig,
+    InvertedStage, LinknetDecoderConfig, MobileNetV2EncoderConfig, PlainEncoderConfig,
+    PspDecoderConfig, ResNetBlock, ResNetEncoderConfig, SegmentationConfig, TraceSupervised,
+    UnetConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::plan::{Map, Plan, Planner};
@@ -102,6 +103,22 @@ impl Case {
             build: Box::new(move |device| {
                 let (net, x) = (config.init::<4>(device), Tensor::<4>::zeros(input, device));
                 Box::new(move || net.forward(x.clone()).mean())
+            }),
+        }
+    }
+
+    /// A model with extra heads. The loss is the sum of those of all outputs.
+    fn supervised(name: &str, input: [usize; 4], config: SegmentationConfig) -> Self {
+        Self {
+            name: format!("{name} {input:?}"),
+            plan: config.plan_supervised(input),
+            build: Box::new(move |device| {
+                let (net, x) = (config.init::<4>(device), Tensor::<4>::zeros(input, device));
+                Box::new(move || {
+                    let logits = net.forward_supervised(x.clone()).logits;
+                    let losses = logits.into_iter().map(Tensor::mean);
+                    losses.reduce(|sum, loss| sum + loss).expect("an output")
+                })
             }),
         }
     }
@@ -212,19 +229,30 @@ fn pairs(input: [usize; 4]) -> Vec<Case> {
     let basic = EncoderConfig::ResNet(resnet(ResNetBlock::Basic));
     let dilated = resnet(ResNetBlock::Bottleneck).with_output_stride(8);
     let dilated = EncoderConfig::ResNet(dilated);
+    let res2net = ResNetEncoderConfig::new(ResNetBlock::Res2 { scale: 4 }, vec![2; 3]);
+    let res2net = EncoderConfig::ResNet(res2net.with_width(24).with_group_width(32));
     let vgg = VggEncoderConfig::new(vec![16, 32, 48, 64], vec![2; 4]);
     let vgg = EncoderConfig::Vgg(vgg.with_norm(NormConfig::batch()));
     let efficientnet = EfficientNetEncoderConfig::new(1.0, 1.0).with_stages(stages());
     let efficientnet = EncoderConfig::EfficientNet(efficientnet.with_last_channels(None));
     let convnext = ConvNextEncoderConfig::new(vec![24, 32, 48, 64], vec![1; 4]);
     let convnext = EncoderConfig::ConvNext(convnext);
+    let plain = EncoderConfig::Plain(PlainEncoderConfig::new(3, vec![16, 32, 64]));
+    let mobilenet = MobileNetV2EncoderConfig::new().with_stages(stages());
+    let mobilenet = EncoderConfig::MobileNetV2(mobilenet.with_last_channels(None));
+    let densenet = EncoderConfig::DenseNet(DenseNetEncoderConfig::new(vec![4; 3]));
 
-    let linknet = LinknetDecoderConfig::new().into();
+    let linknet = DecoderConfig::from(LinknetDecoderConfig::new());
     let mut fpn = FpnDecoderConfig::new().with_levels(3).with_width(64);
     fpn.pyramid.channels = 64;
     let psp = PspDecoderConfig::new().with_width(64).into();
     let v3 = DeepLabDecoderConfig::v3().with_channels(32).into();
     let v3_plus = DeepLabDecoderConfig::v3_plus().with_channels(32).into();
+    // (With a step to the size of the image, which has no skip.)
+    let unet = UnetDecoderConfig::new(vec![16, 24, 32, 64]);
+    let supervised = SegmentationConfig::new(basic.clone(), unet.clone(), 2);
+    let supervised = supervised.with_supervised_steps(2);
+    let nested = UnetPlusPlusDecoderConfig::new(vec![16, 32, 64]);
 
     let pair = |name: &str, encoder: EncoderConfig, decoder: DecoderConfig| {
         let config = SegmentationConfig::new(encoder, decoder, 2);
@@ -233,11 +261,16 @@ fn pairs(input: [usize; 4]) -> Vec<Case> {
         })
     };
     vec![
-        pair("LinkNet on ResNet", basic, linknet),
+        pair("LinkNet on ResNet", basic, linknet.clone()),
+        pair("LinkNet on Res2Net", res2net, linknet),
         pair("DeepLabV3+ on dilated ResNet", dilated, v3_plus),
         pair("DeepLabV3 on VGG", vgg, v3),
         pair("PSP on EfficientNet", efficientnet, psp),
-        pair("FPN on ConvNeXt", convnext, fpn.into()),
+        pair("FPN on ConvNeXt", convnext, fpn.clone().into()),
+        pair("FPN on DenseNet", densenet, fpn.into()),
+        pair("U-Net on MobileNetV2", mobilenet, unet.into()),
+        pair("U-Net++ on plain blocks", plain, nested.into()),
+        Case::supervised("pair: U-Net with extra heads", input, supervised),
     ]
 }
 

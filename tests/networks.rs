@@ -25,6 +25,7 @@ use burn_skip::net::{
     AnyEncoder, AnySegmentationModel, Classifier, DecoderConfig, SegmentationConfig, Supervised,
     Unet,
 };
+use burn_skip::resize::{ResizeMode, resize};
 use burn_skip::weights::{Architecture, WeightsFile, save};
 use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::Dtype;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-const NETWORKS: [&str; 49] = [
+const NETWORKS: [&str; 53] = [
     "resnet18",
     "resnet34",
     "resnet50",
@@ -73,8 +74,11 @@ const NETWORKS: [&str; 49] = [
     "convnext_tiny",
     "timm_mobilenetv2_100",
     "timm_efficientnet_b0",
+    "timm_mobilenetv3_large_100",
     "timm_convnext_tiny",
     "seresnet18",
+    "timm_res2net",
+    "timm_res2next",
     "smp_unet_resnet18",
     "smp_unet_resnet34",
     "smp_unet_resnet50",
@@ -92,6 +96,7 @@ const NETWORKS: [&str; 49] = [
     "smp_pan_resnet18",
     "smp_manet_resnet18",
     "smp_unet_mobilenet_v2",
+    "smp_unet_vgg11",
     "smp_unet_vgg16_bn",
     "smp_unet_timm_efficientnet_b0",
     "smp_unet_densenet121",
@@ -173,19 +178,17 @@ impl Reference {
             Architecture::Smp { config, .. } => {
                 let config = without_dropout(config.clone());
                 let build = |device: &Device| -> AnySegmentationModel { config.init(device) };
-                run.check(build, with_classes, |y| squares(y, seed))
+                run.check(build, with_heads::<4>, |y| squares(y, seed))
             }
             Architecture::Monai {
                 config, axes: 2, ..
             } => {
                 let build = |device: &Device| -> AnySegmentationModel { config.init(device) };
-                run.check(build, AnySegmentationModel::forward, |y| squares(y, seed))
+                run.check(build, with_heads::<4>, |y| squares(y, seed))
             }
             Architecture::Monai { config, .. } => {
                 let build = |device: &Device| -> AnySegmentationModel<5> { config.init(device) };
-                run.check(build, AnySegmentationModel::<5>::forward, |y| {
-                    squares(y, seed)
-                })
+                run.check(build, with_heads::<5>, |y| squares(y, seed))
             }
             Architecture::MonaiBasicUnet { config, axes: 2 } => {
                 let build = |device: &Device| -> Unet { config.init(device) };
@@ -199,18 +202,27 @@ impl Reference {
     }
 }
 
-/// The logits of each position; where there are some of the image, the sum of both, as the reference has it.
-fn with_classes(net: &AnySegmentationModel, x: Tensor<4>) -> Tensor<4> {
-    if net.classification_head.is_none() {
+/// The logits of each position; where the network has other heads, the sum of all, as the reference has it.
+fn with_heads<const R: usize>(net: &AnySegmentationModel<R>, x: Tensor<R>) -> Tensor<R> {
+    if net.classification_head.is_none() && net.supervision_heads.is_empty() {
         return net.forward(x);
     }
     let Supervised {
-        mut logits,
+        logits,
         class_logits,
     } = net.forward_supervised(x);
-    let class_logits = class_logits.expect("there is a head");
-    let [batch, classes] = class_logits.dims();
-    logits.remove(0) + class_logits.reshape([batch, classes, 1, 1])
+    let size = logits[0].dims()[2..].to_vec();
+    let resized = |logits| resize(logits, &size, ResizeMode::Nearest);
+    let steps = logits.into_iter().map(resized);
+    let sum = steps.reduce(|sum, step| sum + step).expect("an output");
+    match class_logits {
+        Some(class_logits) => {
+            let mut shape = [1; R];
+            shape[..2].copy_from_slice(&class_logits.dims());
+            sum + class_logits.reshape(shape)
+        }
+        None => sum,
+    }
 }
 
 /// The network without what is drawn at random in training: the references have none either.
@@ -222,14 +234,7 @@ fn without_dropout(mut config: SegmentationConfig) -> SegmentationConfig {
         DecoderConfig::Fpn(decoder) => decoder.dropout = 0.0,
         DecoderConfig::Psp(decoder) => decoder.dropout = 0.0,
         DecoderConfig::DeepLab(decoder) => decoder.dropout = 0.0,
-        DecoderConfig::Unet(_)
-        | DecoderConfig::UnetPlusPlus(_)
-        | DecoderConfig::Linknet(_)
-        | DecoderConfig::Pan(_)
-        | DecoderConfig::Manet(_)
-        | DecoderConfig::UperNet(_)
-        | DecoderConfig::Segformer(_)
-        | DecoderConfig::Staged(_) => {}
+        _ => {}
     }
     config
 }

@@ -37,6 +37,10 @@ pub fn encoders() -> Vec<(&'static str, EncoderConfig)> {
         ),
         ("dilated resnet", EncoderConfig::ResNet(bottlenecks)),
         (
+            "res2net",
+            EncoderConfig::ResNet(resnet(ResNetBlock::Res2 { scale: 3 })),
+        ),
+        (
             "densenet",
             EncoderConfig::DenseNet(
                 DenseNetEncoderConfig::new(vec![1; 3])

@@ -7,7 +7,7 @@ use burn_skip::conv::{ConvConfig, ConvTransposeConfig};
 use burn_skip::down::DownConfig;
 use burn_skip::fuse::{
     AsffConfig, AsppConfig, FpaConfig, GauConfig, MfabConfig, PabConfig, PreActivationConfig,
-    PyramidPoolingConfig, WeightedSumConfig,
+    PyramidPoolingConfig, Res2ConvConfig, WeightedSumConfig,
 };
 use burn_skip::gate::GateConfig;
 use burn_skip::neck::{BiFpnConfig, FpnConfig, HrFuseConfig, PaFpnConfig};
@@ -129,6 +129,7 @@ fn what_a_file_leaves_out_is_what_new_sets() {
     assert_short(&BiFpnConfig::new(64), r#"{"channels": 64}"#);
     assert_short(&HrFuseConfig::new(), "{}");
     assert_short(&AsppConfig::new([4, 2]), r#"{"channels": [4, 2]}"#);
+    assert_short(&Res2ConvConfig::new(8), r#"{"channels": 8}"#);
     assert_short(
         &PyramidPoolingConfig::new(4, 1),
         r#"{"channels": 4, "branch_channels": 1}"#,

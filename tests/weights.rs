@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
-use burn_skip::block::{ConvNormAct, ConvNormActConfig};
+use burn_skip::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use burn_skip::net::{
     AnySegmentationModel, ClassifierConfig, EfficientNetEncoderConfig, EncoderConfig,
     InvertedStage, MobileNetV2EncoderConfig, PlainEncoderConfig, ResNet, ResNetBlock,
-    ResNetEncoderConfig, SegmentationConfig,
+    ResNetEncoderConfig, SegmentationConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use burn_skip::weights::{
@@ -673,6 +673,36 @@ fn the_encoder_of_a_segmentation_network_is_loaded() {
     let Report { ignored, .. } = other.load_encoder(&file).unwrap();
     assert_only_the_encoder_is_loaded(&other, &before, &numbers(&net));
     assert!(ignored.iter().all(|name| !name.starts_with("encoder.")));
+}
+
+#[test]
+fn the_center_of_a_vgg_is_loaded_from_a_unet_alone() {
+    let vgg = || VggEncoderConfig::new(vec![4, 8], vec![1, 1]).with_full_size_map(false);
+    let with_center = || EncoderConfig::Vgg(vgg().with_center(ConvStyle::new()));
+    let center = "encoder.center.first.conv.weight";
+    for (config, has_center) in [
+        (SegmentationConfig::smp_unet(with_center(), 2), true),
+        (
+            SegmentationConfig::smp_linknet(EncoderConfig::Vgg(vgg()), 2),
+            false,
+        ),
+    ] {
+        let net = config.init::<4>(&Device::flex());
+        let path = Scratch::new(&format!("vgg-{has_center}.safetensors"));
+        save(&net, &path.0, &Names::smp(&config).unwrap()).unwrap();
+        let mut other = unet(with_center());
+        let before = numbers(&other);
+        let file = WeightsFile::open(&path.0).unwrap();
+        let report = other.load_encoder(&file).unwrap();
+        assert_eq!(report.kept.contains(&center.to_string()), !has_center);
+        let given = numbers(&net);
+        for ((name, now), (_, before)) in numbers(&other).into_iter().zip(before) {
+            match given.iter().find(|(given, _)| *given == name) {
+                Some((_, given)) if name.starts_with("encoder.") => assert_eq!(now, *given),
+                _ => assert_eq!(now, before, "{name}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -118,7 +118,9 @@ class Suite:
 
     def _built(self) -> str:
         """Builds ours, and tells where it is."""
+        # The dev profile, in which all else is built already, with the layers optimised too.
         command = ["cargo", "build", "-p", "burn-skip-benches", "--bin", "suite"]
+        command += ["--config", "profile.dev.package.burn-skip.opt-level=3"]
         if self.options.system_allocator:
             command += ["--features", "system-allocator"]
         done = subprocess.run(

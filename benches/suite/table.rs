@@ -108,7 +108,7 @@ fn volumes_and_signals() -> Vec<Row> {
     let signal = UnetConfig::new(1, 2, vec![32, 64, 128, 256]);
     let (kernels, strides) = ([3; 4].map(PerAxis::from), [1, 2, 2, 2].map(PerAxis::from));
     let widths = [16, 32, 64, 128];
-    let dynunet = SegmentationConfig::monai_dynunet([1, 2], &kernels, &strides, &widths, false, 0);
+    let dynunet = SegmentationConfig::monai_dynunet([1, 2], &kernels, &strides, &widths, false);
     let up = UpConfig::linear();
     let segresnet = SegmentationConfig::monai_segresnet([1, 2], 8, &[1, 2, 2, 4], &[1, 1, 1], up);
     vec![

@@ -9,12 +9,16 @@ use crate::Result;
 use crate::device::DeviceName;
 use crate::files::limits::ImageLimit;
 use crate::reporter::Reporter;
-use crate::segmentation::data::Data;
+use crate::segmentation::data::{Data, check_axes};
 use crate::segmentation::metrics::{Scores, between, by_class, counts};
 use crate::segmentation::pairs::pairs;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::Trained;
+use crate::segmentation::validation::Split;
 use crate::train::report::images;
+
+/// What messages call the images of a training.
+pub const TRAINED_ON: &str = "the images that the network was trained on";
 
 /// Arguments of `burn-skip eval`.
 #[derive(Args)]
@@ -23,11 +27,13 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 
-    /// Images and masks, as for `burn-skip train` [default: an image that is built in]
+    /// Images and masks, as for `burn-skip train` [default: an image that is built in; with --valid, the data of the
+    /// training]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Use only the last quarter of every image's columns, which `burn-skip train` does not train on
+    /// Use only what `burn-skip train` validates on: the last quarter of every image's columns, or what its
+    /// --validation says
     #[arg(long)]
     valid: bool,
 
@@ -50,13 +56,33 @@ pub struct EvalArgs {
 /// # Errors
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &EvalArgs) -> Result<()> {
+    let trained = Trained::find(&args.model)?;
+    match trained.options.axes {
+        3 => run_on::<5>(args, &trained),
+        _ => run_on::<4>(args, &trained),
+    }
+}
+
+fn run_on<const R: usize>(args: &EvalArgs, trained: &Trained) -> Result<()> {
     let device = args.device.open()?;
-    let Trained { net, task, .. } = Trained::open(&args.model, &device)?;
+    let net = trained.load::<R>(&device)?;
+    let Trained { task, options, .. } = trained;
     let mut all = counts(task.classes);
-    let pairs = pairs(args.data.as_deref())?;
+    let data = args.data.as_deref();
+    let data = data.or(options.data.as_deref().filter(|_| args.valid));
+    let mut pairs = pairs("--data", data)?;
+    let mut of_columns = false;
+    if args.valid {
+        (pairs, of_columns) = match options.validation.split(pairs)? {
+            Split::Columns(pairs) => (pairs, true),
+            Split::Images { valid, .. } => (valid, false),
+        };
+    }
     for pair in &pairs {
         let mut sample = pair.read(task, args.limit)?;
-        if args.valid {
+        check_axes(&sample.image, &pair.image, options.axes, TRAINED_ON)?;
+        task.normalize(&mut sample.image)?;
+        if of_columns {
             (_, sample) = Data::split(&sample, &pair.image)?;
         }
         let bar = args.reporter.shows_progress();

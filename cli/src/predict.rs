@@ -8,12 +8,14 @@ use serde_json::json;
 use crate::Result;
 use crate::device::DeviceName;
 use crate::drawing::prediction::Picture;
+use crate::eval::TRAINED_ON;
 use crate::files::limits::ImageLimit;
 use crate::files::{atomic, distinct, ending};
-use crate::raster::Raster;
+use crate::raster::{Content, Format, Grid, Raster};
 use crate::reporter::Reporter;
-use crate::segmentation::data::{Sample, Task};
+use crate::segmentation::data::{Sample, Task, check_axes};
 use crate::segmentation::metrics::{Scores, between, by_class};
+use crate::segmentation::model;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::Trained;
 
@@ -27,18 +29,24 @@ pub struct PredictArgs {
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
 
-    /// Image to segment: a PNG or JPEG of any size
+    /// Image to segment, of any size: PNG, JPEG, TIFF, NIfTI or NPY
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
 
-    /// Picture to write: a PNG of the image and the prediction, scaled down to 4096 pixels a side
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    /// Picture to write: a PNG of the image and the prediction, scaled down to 4096 pixels a side; of a volume, of the slice
+    /// in its middle
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["mask", "probabilities"])]
+    out: Option<PathBuf>,
 
-    /// Mask to write: a PNG of the image's size, white on the foreground; of several classes, a pixel is the
-    /// number of its class
+    /// Mask to write, of the image's size: each pixel is the number of its class. A .png, whose foreground is white
+    /// where there is one class, .tif, .nii, .nii.gz or .npy. The spacing of the image is kept, and from NIfTI to
+    /// NIfTI its position, too
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
+
+    /// Probabilities to write, a channel for each class: a .tif, .nii, .nii.gz or .npy
+    #[arg(long, value_name = "FILE")]
+    probabilities: Option<PathBuf>,
 
     /// True mask, to compare the prediction with
     #[arg(long, value_name = "FILE")]
@@ -64,52 +72,132 @@ pub struct PredictArgs {
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &PredictArgs) -> Result<()> {
     args.check_files()?;
-    let device = args.device.open()?;
-    let Trained { net, task, .. } = Trained::open(&args.model, &device)?;
-    let (image, truth) = args.read(task)?;
-    let bar = args.reporter.shows_progress();
-    let predicted = args.tiles.predict(&net, &image, &device, bar)?;
-
-    if let Some(mask) = &args.mask {
-        atomic::write(mask, &predicted.mask_png(task.classes)?)?;
+    let trained = Trained::find(&args.model)?;
+    match trained.options.axes {
+        3 => run_on::<5>(args, &trained),
+        _ => run_on::<4>(args, &trained),
     }
-    let step = image.width.max(image.height).div_ceil(MAX_PICTURE_SIDE);
-    let shown_truth = truth.as_ref().map(|truth| truth.every(step));
-    let picture = Picture {
-        image: &image.every(step),
-        truth: shown_truth.as_ref(),
-        predicted: &predicted.every(step),
+}
+
+fn run_on<const R: usize>(args: &PredictArgs, trained: &Trained) -> Result<()> {
+    let device = args.device.open()?;
+    let net = trained.load::<R>(&device)?;
+    let task = &trained.task;
+    let (image, grid, truth) = args.read(task, R - 2)?;
+    let output = |option, path: &Option<PathBuf>, content| -> Result<Option<Output>> {
+        let path = path.clone();
+        Ok(path
+            .map(|path| Output::new(option, path, content, &image))
+            .transpose()?)
+    };
+    let mask = Content::Mask {
         classes: task.classes,
     };
-    atomic::write(&args.out, &picture.png()?)?;
+    let mask = output("--mask", &args.mask, mask)?;
+    let probabilities = output(
+        "--probabilities",
+        &args.probabilities,
+        Content::Probabilities,
+    )?;
+
+    let bar = args.reporter.shows_progress();
+    // Channel by channel, as the rows come.
+    let mut maps = vec![Vec::new(); task.classes];
+    let is_asked = probabilities.is_some();
+    let predicted = args
+        .tiles
+        .predict_with(&net, &image, &device, bar, |logits| {
+            if is_asked {
+                let channels = model::probabilities(logits).split(1, 1);
+                for (map, channel) in maps.iter_mut().zip(channels) {
+                    map.extend(channel.try_into_vec_as::<f32>()?);
+                }
+            }
+            Ok(())
+        })?;
+    if let Some(mask) = mask {
+        mask.write(&predicted, &grid)?;
+    }
+    if let Some(probabilities) = probabilities {
+        let raster = Raster {
+            channels: maps.len(),
+            size: image.size.clone(),
+            values: maps.concat(),
+        };
+        probabilities.write(&raster, &grid)?;
+    }
+    if let Some(out) = &args.out {
+        let [height, width] = image.plane();
+        let (step, slice) = (width.max(height).div_ceil(MAX_PICTURE_SIDE), image.middle());
+        let truth = truth.as_ref().map(|truth| truth.slice(slice, step));
+        let picture = Picture {
+            image: &image.slice(slice, step).for_display(),
+            truth: truth.as_ref(),
+            predicted: &predicted.slice(slice, step),
+            classes: task.classes,
+        };
+        atomic::write(out, &picture.png()?)?;
+    }
     args.report(&predicted, truth.as_ref(), task.classes)
+}
+
+/// A file of numbers that is written, in the format of its name.
+struct Output {
+    path: PathBuf,
+    format: Format,
+    content: Content,
+}
+
+impl Output {
+    fn new(option: &str, path: PathBuf, content: Content, image: &Raster) -> Result<Self, String> {
+        let format = Format::for_writing(option, &path, content, image.size.len())?;
+        Ok(Self {
+            path,
+            format,
+            content,
+        })
+    }
+
+    fn write(&self, raster: &Raster, grid: &Grid) -> Result<()> {
+        let bytes = self.format.encode(raster, self.content, grid)?;
+        Ok(atomic::write(&self.path, &bytes)?)
+    }
 }
 
 impl PredictArgs {
     /// The files that are written, each with its option.
     fn written(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let mask = self.mask.as_deref().map(|mask| ("--mask", mask));
-        mask.into_iter().chain([("--out", self.out.as_path())])
+        let files = [
+            ("--mask", &self.mask),
+            ("--probabilities", &self.probabilities),
+            ("--out", &self.out),
+        ];
+        let files = files.into_iter();
+        files.filter_map(|(option, file)| Some((option, file.as_deref()?)))
     }
 
-    /// Checks that PNG files are written, and over none that is read.
+    /// Checks that the picture is a PNG, and that nothing is written over what is read.
     fn check_files(&self) -> Result<()> {
-        for (option, file) in self.written() {
-            ending::check(option, file, "png")?;
+        if let Some(out) = &self.out {
+            ending::check("--out", out, "png")?;
         }
         let read = [Some(&self.image), self.labels.as_ref(), Some(&self.model)];
         let read = read.into_iter().flatten().map(PathBuf::as_path);
         Ok(distinct::check(read, self.written())?)
     }
 
-    fn read(&self, task: Task) -> Result<(Raster, Option<Raster>)> {
-        let image = Raster::read_image(&self.image, task.channels, task.intensities, self.limit)?;
+    fn read(&self, task: &Task, axes: usize) -> Result<(Raster, Grid, Option<Raster>)> {
+        let image = Format::read(&self.image, task.channels, self.limit)?;
+        let (mut image, grid) = image.image(&self.image, task.channels)?;
+        check_axes(&image, &self.image, axes, TRAINED_ON)?;
+        task.normalize(&mut image)?;
         let Some(labels) = &self.labels else {
-            return Ok((image, None));
+            return Ok((image, grid, None));
         };
-        let mask = Raster::read_mask(labels, task.classes, self.limit)?;
+        let mask = Format::read(labels, 1, self.limit)?;
+        let mask = mask.mask(labels, task.classes)?;
         let sample = Sample::new((image, &self.image), (mask, labels))?;
-        Ok((sample.image, Some(sample.mask)))
+        Ok((sample.image, grid, Some(sample.mask)))
     }
 
     fn report(&self, predicted: &Raster, truth: Option<&Raster>, classes: usize) -> Result<()> {

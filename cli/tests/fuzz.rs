@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use support::images::{Bands, nifti, npy, tiff};
 use support::{NUCLEI, folder, program, succeed, trained};
 
 /// A case that runs longer hangs.
@@ -78,11 +79,18 @@ impl Files {
             png.into_inner()
         };
         let read = |name: &str| fs::read(folder.join(name)).expect("a file");
+        let values: Vec<f32> = (0..3 * 48 * 64).map(|n| (n % 251) as f32).collect();
+        let whole: Vec<u16> = (0..48 * 64).map(|n| n % 251).collect();
+        let pages = vec![vec![whole]; 3];
         let net = succeed(&["plan", "--template", "monai-basic-unet"]);
         let originals = vec![
             ("net.json", net.into_bytes()),
             ("data/image.png", small("image.png")),
             ("data/labels.png", small("labels.png")),
+            ("a.tif", tiff([48, 64], &pages[..1], Bands::Planes)),
+            ("volume.tif", tiff([48, 64], &pages, Bands::BesideEachOther)),
+            ("volume.nii", nifti(&[3, 48, 64], &[1.0; 3], &values)),
+            ("a.npy", npy(&[48, 64], &values[..48 * 64])),
             (
                 "weights.pth",
                 fs::read(nuclei.join("monai_basic_unet.pth")).expect("a file"),
@@ -177,7 +185,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Command lines, in which `#` is to be replaced by a number and `@` by a file.
-const LINES: [&str; 16] = [
+const LINES: [&str; 20] = [
     "plan net.json --input 1x#x#x#",
     "plan net.json --input #x1x#x# --depth # --columns bytes,kept,stride,field --advice",
     "plan @ --input 1x3x64x64 --format json",
@@ -189,6 +197,10 @@ const LINES: [&str; 16] = [
     "eval --model @ --data data",
     "predict --model run --image @ --out out.png --mask mask.png --tile 48",
     "predict --model run --image data/image.png --labels @ --out out.png --mirror",
+    "predict --model run --image a.tif --labels a.npy --mask mask.tif --probabilities p.nii.gz",
+    "predict --model run --image a.npy --labels a.tif --mask mask.npy --tile #x#",
+    "predict --model run --image volume.nii --labels volume.tif --mask mask.nii",
+    "train --data data --validation fraction=0.# --intensities window=#,# --steps # --epochs 1 --out other --overwrite",
     "export --model run --out out.safetensors --names monai",
     "export --model @ --onnx out.onnx --input 1x1x#x#",
     "export --net net.json --onnx out.onnx --input 1x1x#x# --fixed",
@@ -196,10 +208,14 @@ const LINES: [&str; 16] = [
     "convert @ --image data/image.png --out out.png --list --save back.safetensors",
 ];
 
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 16] = [
     "net.json",
     "data/image.png",
     "data/labels.png",
+    "a.tif",
+    "a.npy",
+    "volume.tif",
+    "volume.nii",
     "weights.pth",
     "run",
     "run/model.bpk",

@@ -10,20 +10,12 @@ use alloc::{vec, vec::Vec};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+pub(crate) use burn_skip_kernels::AxisMap;
+
 use super::dispatch;
 
 /// A selection costs about as much as this many multiplications for each of its values.
 const SELECTION_COST: usize = 256;
-
-/// A map from `columns` positions to as many positions as it has rows.
-#[derive(Clone, Debug)]
-pub(crate) struct AxisMap {
-    pub(super) columns: usize,
-    /// The input positions and their weights, those of one output position after those of the other.
-    taps: Vec<(usize, f64)>,
-    /// How many taps each output position has.
-    counts: Vec<usize>,
-}
 
 /// Applies a map along each of the axes, in this order.
 pub(crate) fn map_axes<const R: usize>(x: Tensor<R>, maps: Vec<(usize, AxisMap)>) -> Tensor<R> {
@@ -35,7 +27,7 @@ pub(crate) fn map_axes<const R: usize>(x: Tensor<R>, maps: Vec<(usize, AxisMap)>
             return repeat_all(x, times);
         }
         let maps = maps.into_iter();
-        maps.fold(x, |x, (axis, map)| map.apply(x, axis))
+        maps.fold(x, |x, (axis, map)| apply(&map, x, axis))
     })
 }
 
@@ -66,104 +58,58 @@ fn repeat_all<const R: usize>(x: Tensor<R>, times: [usize; 3]) -> Tensor<R> {
         .reshape(shape)
 }
 
-impl AxisMap {
-    /// The map that is zero everywhere.
-    pub(crate) fn zero(rows: usize, columns: usize) -> Self {
-        Self {
-            columns,
-            taps: Vec::new(),
-            counts: vec![0; rows],
+/// Applies the map along `axis` of `x`, by Burn's operations.
+fn apply<const R: usize>(map: &AxisMap, x: Tensor<R>, axis: usize) -> Tensor<R> {
+    debug_assert_eq!(x.dims()[axis], map.columns);
+    if let Some(indices) = map.selected() {
+        return select(x, axis, &indices);
+    }
+    let taps = map.most_taps();
+    if map.columns > SELECTION_COST * taps {
+        apply_selections(map, x, axis, taps)
+    } else {
+        apply_matrix(map, x, axis)
+    }
+}
+
+fn apply_matrix<const R: usize>(map: &AxisMap, x: Tensor<R>, axis: usize) -> Tensor<R> {
+    let mut shape = x.dims();
+    let [outer, length, inner] = around(&shape, axis);
+    shape[axis] = map.len();
+    let mut weights = vec![0.0; map.len() * map.columns];
+    for (row, taps) in map.rows().enumerate() {
+        for (column, weight) in taps {
+            weights[row * map.columns + column] += weight;
         }
     }
-
-    /// `y[i] = x[indices[i]]`, for `columns` positions.
-    pub(crate) fn selection(indices: &[usize], columns: usize) -> Self {
-        Self {
-            columns,
-            taps: indices.iter().map(|&column| (column, 1.0)).collect(),
-            counts: vec![1; indices.len()],
-        }
+    let data = TensorData::new(weights, [map.len(), map.columns]);
+    let matrix = Tensor::<2>::from_data(data, (&x.device(), x.dtype()));
+    if inner == 1 {
+        let rows = x.reshape([outer, length]);
+        rows.matmul(matrix.transpose()).reshape(shape)
+    } else {
+        let planes = x.reshape([outer, length, inner]);
+        matrix.unsqueeze::<3>().matmul(planes).reshape(shape)
     }
+}
 
-    /// Adds `weight` to the influence of input `column` on output `row`. The rows come in order.
-    pub(crate) fn add(&mut self, row: usize, column: usize, weight: f64) {
-        debug_assert!(self.counts.get(row + 1).is_none_or(|&count| count == 0));
-        self.taps.push((column, weight));
-        self.counts[row] += 1;
-    }
-
-    /// The number of output positions.
-    pub(super) fn len(&self) -> usize {
-        self.counts.len()
-    }
-
-    /// The taps of each output position.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &[(usize, f64)]> {
-        let mut rest = &self.taps[..];
-        self.counts.iter().map(move |&count| {
-            let (row, more) = rest.split_at(count);
-            rest = more;
-            row
-        })
-    }
-
-    /// The position of the input that each position is, if the map is a selection.
-    fn selected(&self) -> Option<Vec<usize>> {
-        let one = |row: &[(usize, f64)]| match *row {
-            [(column, 1.0)] => Some(column),
-            _ => None,
-        };
-        self.rows().map(one).collect()
-    }
-
-    /// Applies the map along `axis` of `x`, by Burn's operations.
-    fn apply<const R: usize>(self, x: Tensor<R>, axis: usize) -> Tensor<R> {
-        debug_assert_eq!(x.dims()[axis], self.columns);
-        if let Some(indices) = self.selected() {
-            return select(x, axis, &indices);
-        }
-        let taps = self.counts.iter().copied().max().unwrap_or(0);
-        if self.columns > SELECTION_COST * taps {
-            self.apply_selections(x, axis, taps)
-        } else {
-            self.apply_matrix(x, axis)
-        }
-    }
-
-    fn apply_matrix<const R: usize>(self, x: Tensor<R>, axis: usize) -> Tensor<R> {
-        let mut shape = x.dims();
-        let [outer, length, inner] = around(&shape, axis);
-        shape[axis] = self.len();
-        let mut weights = vec![0.0; self.len() * self.columns];
-        for (row, taps) in self.rows().enumerate() {
-            for (column, weight) in taps {
-                weights[row * self.columns + column] += weight;
-            }
-        }
-        let data = TensorData::new(weights, [self.len(), self.columns]);
-        let map = Tensor::<2>::from_data(data, (&x.device(), x.dtype()));
-        if inner == 1 {
-            let rows = x.reshape([outer, length]);
-            rows.matmul(map.transpose()).reshape(shape)
-        } else {
-            let planes = x.reshape([outer, length, inner]);
-            map.unsqueeze::<3>().matmul(planes).reshape(shape)
-        }
-    }
-
-    /// The sum over the taps: the n-th tap of every row at once.
-    fn apply_selections<const R: usize>(self, x: Tensor<R>, axis: usize, taps: usize) -> Tensor<R> {
-        let mut along_axis = [1; R];
-        along_axis[axis] = self.len();
-        let tap = |n: usize| {
-            let nth = |row: &[(usize, f64)]| row.get(n).copied().unwrap_or((0, 0.0));
-            let (indices, weights): (Vec<_>, Vec<_>) = self.rows().map(nth).unzip();
-            let data = TensorData::new(weights, along_axis);
-            let weights = Tensor::<R>::from_data(data, (&x.device(), x.dtype()));
-            select(x.clone(), axis, &indices) * weights
-        };
-        (1..taps).fold(tap(0), |sum, n| sum + tap(n))
-    }
+/// The sum over the taps: the n-th tap of every row at once.
+fn apply_selections<const R: usize>(
+    map: &AxisMap,
+    x: Tensor<R>,
+    axis: usize,
+    taps: usize,
+) -> Tensor<R> {
+    let mut along_axis = [1; R];
+    along_axis[axis] = map.len();
+    let tap = |n: usize| {
+        let nth = |row: &[(usize, f64)]| row.get(n).copied().unwrap_or((0, 0.0));
+        let (indices, weights): (Vec<_>, Vec<_>) = map.rows().map(nth).unzip();
+        let data = TensorData::new(weights, along_axis);
+        let weights = Tensor::<R>::from_data(data, (&x.device(), x.dtype()));
+        select(x.clone(), axis, &indices) * weights
+    };
+    (1..taps).fold(tap(0), |sum, n| sum + tap(n))
 }
 
 /// The sizes `[before, of, after]` the axis.
@@ -236,8 +182,8 @@ mod tests {
             map
         };
         let expected = TensorData::from([[[1.0f32, -0.5, 0.0, 8.0], [0.5, 1.75, 0.0, 16.0]]]);
-        let by_matrix = map().apply_matrix(x.clone(), 2).into_data();
-        let by_selections = map().apply_selections(x, 2, 2).into_data();
+        let by_matrix = apply_matrix(&map(), x.clone(), 2).into_data();
+        let by_selections = apply_selections(&map(), x, 2, 2).into_data();
         by_matrix.assert_eq(&expected, true);
         by_selections.assert_eq(&expected, true);
     }
@@ -270,7 +216,7 @@ mod tests {
         let mut map = AxisMap::zero(1, 2);
         map.add(0, 0, 1.0);
         map.add(0, 1, 10.0);
-        let rows = map.clone().apply(x.clone(), 2);
+        let rows = apply(&map, x.clone(), 2);
         map_axes(x.clone(), vec![(2, map)])
             .to_data()
             .assert_eq(&rows.to_data(), true);

@@ -71,8 +71,7 @@ impl<const R: usize> Epilogue<'_, R> {
         let Some(norm) = self.norm else {
             return Part::new(add_and_activate(y, self.residual, &self.activation));
         };
-        if let Some(activation @ FusedActivation::Piecewise(piecewise)) =
-            FusedActivation::of(&self.activation)
+        if let Some(activation @ FusedActivation::Piecewise(piecewise)) = self.activation.fused()
             && policy::defers_norm(self.residual.is_some(), activation)
             && let Some(norm) = dispatch::deferred_norm(norm, &y, piecewise)
         {
@@ -85,7 +84,7 @@ impl<const R: usize> Epilogue<'_, R> {
 
 /// Whether such an activation may be a part of what follows an operation. (Others are an operation of their own.)
 pub(crate) fn fuses_activation(activation: &ActivationConfig) -> bool {
-    FusedActivation::of(activation).is_some()
+    activation.fused().is_some()
 }
 
 /// `activation(y + residual)`

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::align::Alignment;
 use crate::fuse::fit::{Fit, Target};
 use crate::fuse::merge::Merge;
-use crate::graph::{AxisPadding, Elementwise, Map, Op, Planner, Record};
+use crate::graph::{Elementwise, Map, Op, Planner, Record};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::conv::{Conv, ConvConfig, LazyConcat, Part};
 use crate::layers::layer::Layer;
 use crate::layers::resize::ResizeMode;
 use crate::plan::{Plan, Trace};
 use crate::setters::setters;
-use crate::shape::{ShapeError, check_channels, check_positive, expect, with_channels};
+use crate::shape::{ShapeError, check_channels, check_positive, expect};
 
 const NAME: &str = "Asff";
 
@@ -159,21 +159,13 @@ impl AsffConfig {
                 .trace_fits(planner, &inputs, |_| "".into())?;
             let weights = self.trace_weights(planner, &fitted)?;
             let weighted = fitted.iter().enumerate().map(|(index, map)| {
-                let one = planner.at("").leaf("Slice", &[&weights], || {
-                    let mut cut = vec![AxisPadding::default(); R - 1];
-                    cut[0] = AxisPadding {
-                        start: index,
-                        end: self.maps - 1 - index,
-                    };
-                    let shape = with_channels(weights.shape, 1);
-                    Ok(Record::new(Op::Slice { cut }, shape).on_grid_of(&weights))
-                })?;
+                let one = planner.at("").slice_of_channels(&weights, index, 1)?;
                 let (names, maps) = (["map", "weight"], [map, &one]);
                 let product = Elementwise::Product;
                 planner.elementwise(product, &names, &maps, Ok(map.shape))
             });
             let weighted = weighted.collect::<Result<Vec<_>, _>>()?;
-            merged(planner, &Merge::Add, &weighted)
+            Merge::Add.trace_named(planner.at(""), NAME, &weighted, map_name)
         })
     }
 
@@ -188,7 +180,9 @@ impl AsffConfig {
         for (index, map) in fitted.iter().enumerate() {
             hidden.push(squeeze.trace(planner.at(format!("squeezes.{index}")), map)?);
         }
-        let concat = planner.dispatched(|planner| merged(planner, &Merge::concat(), &hidden))?;
+        let concat = planner.dispatched(|planner| {
+            Merge::concat().trace_named(planner.at(""), NAME, &hidden, map_name)
+        })?;
         let weights = self.weigh().trace(planner.at("weigh"), &concat)?;
         let op = Op::Softmax {
             channels: self.maps,
@@ -220,16 +214,9 @@ impl AsffConfig {
     }
 }
 
-/// Records a merge of the maps.
-fn merged<const R: usize>(
-    planner: &mut Planner,
-    merge: &Merge,
-    maps: &[Map<R>],
-) -> Result<Map<R>, ShapeError> {
-    let names: Vec<String> = (0..maps.len()).map(|n| format!("map {n}")).collect();
-    let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-    let maps: Vec<&Map<R>> = maps.iter().collect();
-    merge.trace(planner.at(""), NAME, &maps, &names)
+/// What errors call the maps.
+fn map_name(index: usize) -> String {
+    format!("map {index}")
 }
 
 /// Adaptively spatial feature fusion (arXiv:1911.09516, section 3.2): a sum of maps with weights of each position.

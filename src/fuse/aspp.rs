@@ -147,11 +147,10 @@ impl<const R: usize> Trace<R> for AsppConfig {
                 .trace(planner.at("pool"), &mean)?;
             let fit = Fit::Resize(ResizeMode::Nearest);
             maps.push(fit.trace(planner.at(""), &pooled, spatial(&x.shape))?);
-            let names: Vec<_> = (0..maps.len()).map(|n| format!("branch {n}")).collect();
-            let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-            let maps: Vec<&Map<R>> = maps.iter().collect();
-            let concat = planner
-                .dispatched(|planner| Merge::concat().trace(planner.at(""), NAME, &maps, &names))?;
+            let concat = planner.dispatched(|planner| {
+                let name = |n| format!("branch {n}");
+                Merge::concat().trace_named(planner.at(""), NAME, &maps, name)
+            })?;
             let y = self.project().trace(planner.at("project"), &concat)?;
             let dropout = DropoutConfig::new(self.dropout).init();
             dropout.trace(planner.at("dropout"), &y)

@@ -1,12 +1,13 @@
 //! [`Gau`]: global attention upsample.
 
-use alloc::vec;
+use alloc::vec::Vec;
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::fuse::deep_and_skip::deep_and_skip_methods;
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::Merge;
 use crate::graph::{Elementwise, Map, Planner};
@@ -57,6 +58,8 @@ setters!(
 
 impl Config for GauConfig {}
 
+deep_and_skip_methods!(GauConfig: [channels, skip_channels]);
+
 impl GauConfig {
     /// A skip with `skip_channels` channels is merged into a deep map with `channels`.
     pub fn new(skip_channels: usize, channels: usize) -> Self {
@@ -81,21 +84,10 @@ impl GauConfig {
             .with_activation(ActivationConfig::Sigmoid)
     }
 
-    /// Checks the options for maps of rank `R`.
-    ///
-    /// # Errors
-    /// When a number is zero, or the style is invalid.
-    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        let channels = [self.channels, self.skip_channels];
-        Planner::check_options(&channels, |planner, maps: &[Map<R>]| {
-            self.trace(planner, &maps[0], &maps[1])
-        })
-    }
-
     /// Records the step from `deep` to the size of `skip`.
     ///
     /// # Errors
-    /// When channels or batches differ, an axis is empty, or the options are invalid.
+    /// As [`output_shape`](Self::output_shape).
     pub fn trace<const R: usize>(
         &self,
         planner: &mut Planner,
@@ -116,27 +108,6 @@ impl GauConfig {
             let coarse = fit.trace(planner.at(""), deep, spatial(&skip.shape))?;
             let (names, maps) = (["deep", "skip"], [&coarse, &fine]);
             Merge::Add.trace(planner.at(""), NAME, &maps, &names)
-        })
-    }
-
-    /// The shape of the output for maps of shapes `deep` and `skip`.
-    ///
-    /// # Errors
-    /// As [`trace`](Self::trace).
-    pub fn output_shape<const R: usize>(
-        &self,
-        deep: [usize; R],
-        skip: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        Planner::output_shape_of_maps(&[deep, skip], |planner, maps| {
-            self.trace(planner, &maps[0], &maps[1])
-        })
-    }
-
-    /// The [plan](crate::plan) for maps of shapes `deep` and `skip`.
-    pub fn plan<const R: usize>(&self, deep: [usize; R], skip: [usize; R]) -> Plan {
-        Plan::of_maps(&[deep, skip], |planner, maps| {
-            self.trace(planner, &maps[0], &maps[1]).map(|map| vec![map])
         })
     }
 

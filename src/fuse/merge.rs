@@ -188,6 +188,20 @@ impl Merge {
         planner.merge(label, op, names, maps, output)
     }
 
+    /// As [`trace`](Self::trace), with the name of each map by its position.
+    pub(crate) fn trace_named<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        layer: &str,
+        maps: &[Map<R>],
+        name: impl Fn(usize) -> String,
+    ) -> Result<Map<R>, ShapeError> {
+        let names: Vec<String> = (0..maps.len()).map(name).collect();
+        let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
+        let maps: Vec<&Map<R>> = maps.iter().collect();
+        self.trace(planner, layer, &maps, &names)
+    }
+
     /// Merges the maps.
     ///
     /// # Panics

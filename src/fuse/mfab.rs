@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::fuse::deep_and_skip::deep_and_skip_methods;
 use crate::fuse::fit::Fit;
 use crate::fuse::gate::{Se, SeConfig, channel_weight, trace_channel_weight};
 use crate::fuse::merge::Merge;
@@ -71,6 +72,8 @@ setters!(
 
 impl Config for MfabConfig {}
 
+deep_and_skip_methods!(MfabConfig: [deep_channels, skip_channels]);
+
 impl MfabConfig {
     /// From maps with these channels, and nearest upsampling.
     pub fn new(deep_channels: usize, skip_channels: usize, out_channels: usize) -> Self {
@@ -104,21 +107,10 @@ impl MfabConfig {
         DoubleConvConfig::new([both, self.out_channels]).with_style(self.style.clone())
     }
 
-    /// Checks the options for maps of rank `R`.
-    ///
-    /// # Errors
-    /// When a number is zero, or the style is invalid.
-    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        let channels = [self.deep_channels, self.skip_channels];
-        Planner::check_options(&channels, |planner, maps: &[Map<R>]| {
-            self.trace(planner, &maps[0], &maps[1])
-        })
-    }
-
     /// Records the step from `deep` to the size of `skip`.
     ///
     /// # Errors
-    /// When channels or batches differ, an axis is empty, or the options are invalid.
+    /// As [`output_shape`](Self::output_shape).
     pub fn trace<const R: usize>(
         &self,
         planner: &mut Planner,
@@ -152,27 +144,6 @@ impl MfabConfig {
                 Merge::concat().trace(planner.at(""), NAME, &maps, &names)
             })?;
             self.block().trace(planner.at("block"), &concat)
-        })
-    }
-
-    /// The shape of the output for maps of shapes `deep` and `skip`.
-    ///
-    /// # Errors
-    /// As [`trace`](Self::trace).
-    pub fn output_shape<const R: usize>(
-        &self,
-        deep: [usize; R],
-        skip: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        Planner::output_shape_of_maps(&[deep, skip], |planner, maps| {
-            self.trace(planner, &maps[0], &maps[1])
-        })
-    }
-
-    /// The [plan](crate::plan) for maps of shapes `deep` and `skip`.
-    pub fn plan<const R: usize>(&self, deep: [usize; R], skip: [usize; R]) -> Plan {
-        Plan::of_maps(&[deep, skip], |planner, maps| {
-            self.trace(planner, &maps[0], &maps[1]).map(|map| vec![map])
         })
     }
 

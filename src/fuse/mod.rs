@@ -4,6 +4,7 @@ mod align;
 mod asff;
 mod aspp;
 mod branch;
+mod deep_and_skip;
 mod direct_sum;
 pub mod fit;
 mod flatten_pad_reshape;
@@ -16,6 +17,7 @@ pub mod merge;
 pub(crate) mod mfab;
 pub(crate) mod pab;
 mod pyramid_pooling;
+mod res2_conv;
 mod skip_add;
 mod skip_concat;
 mod upsample_concat;
@@ -32,6 +34,7 @@ pub use gau::{Gau, GauConfig};
 pub use mfab::{Mfab, MfabConfig};
 pub use pab::{Pab, PabConfig};
 pub use pyramid_pooling::{PyramidPooling, PyramidPoolingConfig};
+pub use res2_conv::{Res2Conv, Res2ConvConfig, Res2Links};
 pub use skip_add::{
     LayerScale, PreActivation, PreActivationConfig, Shortcut, SkipAdd, SkipAddConfig,
 };

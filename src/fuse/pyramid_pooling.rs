@@ -164,13 +164,11 @@ impl<const R: usize> Trace<R> for PyramidPoolingConfig {
                 let fit = Fit::Resize(self.resize);
                 maps.push(fit.trace(planner.at(""), &y, spatial(&x.shape))?);
             }
-            let names: Vec<_> = (0..=self.bins.len())
-                .map(|n| format!("branch {n}"))
-                .collect();
-            let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
             maps.insert(self.place_of_map(), x.clone());
-            let maps: Vec<&Map<R>> = maps.iter().collect();
-            planner.dispatched(|planner| Merge::concat().trace(planner.at(""), NAME, &maps, &names))
+            planner.dispatched(|planner| {
+                let name = |n| format!("branch {n}");
+                Merge::concat().trace_named(planner.at(""), NAME, &maps, name)
+            })
         })
     }
 }

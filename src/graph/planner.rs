@@ -8,9 +8,9 @@ use alloc::{
 use core::fmt;
 
 use super::alignment::{merged_grid, misalignments};
-use super::op::{Executor, Op, Parameter};
+use super::op::{AxisPadding, Executor, Op, Parameter};
 use super::{Grid, Map, MapPlan, Node, Record};
-use crate::shape::{ShapeError, with_spatial};
+use crate::shape::{ShapeError, with_channels, with_spatial};
 
 /// The name of a part: a field, an index, or nothing.
 ///
@@ -541,6 +541,26 @@ impl Planner {
         output: Result<[usize; R], ShapeError>,
     ) -> Result<Map<R>, ShapeError> {
         self.merge(op.name(), Op::Elementwise(op), names, maps, output)
+    }
+
+    /// Cuts a map down to `count` of its channels, from `start` on.
+    ///
+    /// # Errors
+    /// None: that the map has them is for the layer to check.
+    pub(crate) fn slice_of_channels<const R: usize>(
+        &mut self,
+        x: &Map<R>,
+        start: usize,
+        count: usize,
+    ) -> Result<Map<R>, ShapeError> {
+        self.leaf("Slice", &[x], || {
+            let mut cut = vec![AxisPadding::default(); R - 1];
+            cut[0] = AxisPadding {
+                start,
+                end: x.shape[1].saturating_sub(start.saturating_add(count)),
+            };
+            Ok(Record::new(Op::Slice { cut }, with_channels(x.shape, count)).on_grid_of(x))
+        })
     }
 
     /// Records what `body` records as run by this crate's dispatch, each operation by itself, unless what is recorded

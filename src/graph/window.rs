@@ -103,7 +103,8 @@ impl Window {
 
     /// How far the window reaches along the axis `n`.
     fn extent(&self, n: usize) -> usize {
-        self.dilation[n] * (self.kernel_size[n] - 1) + 1
+        let taps = self.kernel_size[n].saturating_sub(1);
+        self.dilation[n].saturating_mul(taps).saturating_add(1)
     }
 
     /// How many positions it sees.
@@ -187,7 +188,7 @@ impl Window {
         let mut size = Vec::with_capacity(R - 2);
         for (n, &AxisPadding { start, end }) in pads.iter().enumerate() {
             let (length, stride, extent) = (input[2 + n], self.stride[n], self.extent(n));
-            let padded = length + start + end;
+            let padded = length.saturating_add(start).saturating_add(end);
             if padded < extent && !self.ceil_mode {
                 let axis = axis_name(2 + n, R);
                 return Err(ShapeError::new(
@@ -202,7 +203,8 @@ impl Window {
                     ),
                 ));
             }
-            size.push(self.positions(padded.saturating_sub(extent), stride, length + start));
+            let end_padding = length.saturating_add(start);
+            size.push(self.positions(padded.saturating_sub(extent), stride, end_padding));
         }
         Ok(with_spatial(input, &size))
     }
@@ -211,10 +213,10 @@ impl Window {
     /// hang over, but must not start in the padding at the end (PyTorch's rule).
     fn positions(&self, room: usize, stride: usize, end_padding_starts_at: usize) -> usize {
         if !self.ceil_mode {
-            return room / stride + 1;
+            return (room / stride).saturating_add(1);
         }
-        let positions = room.div_ceil(stride) + 1;
-        if (positions - 1) * stride >= end_padding_starts_at {
+        let positions = room.div_ceil(stride).saturating_add(1);
+        if (positions - 1).saturating_mul(stride) >= end_padding_starts_at {
             positions - 1
         } else {
             positions
@@ -224,7 +226,8 @@ impl Window {
 
 /// The padding that makes the output `ceil(size / stride)` long.
 fn same_pads(size: usize, extent: usize, stride: usize) -> AxisPadding {
-    let needed = (size.div_ceil(stride).max(1) - 1) * stride + extent;
+    let steps = size.div_ceil(stride).max(1) - 1;
+    let needed = steps.saturating_mul(stride).saturating_add(extent);
     let total = needed.saturating_sub(size);
     AxisPadding {
         start: total / 2,

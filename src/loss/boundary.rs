@@ -20,7 +20,7 @@ use crate::shape::{ShapeError, expect};
 ///
 /// arXiv:1812.07032, equation 5; the numbers are those of MONAI's `BoundaryLoss`, whose `include_background=False` is a
 /// class weight of 0. Here it has one spatial axis too. It is negative for a good map, and used beside a loss by
-/// overlap, by a [`WeightedSum`](super::WeightedSum). Ignored positions are background of the labels.
+/// overlap, by a [`LossSum`](super::LossSum). Ignored positions are background of the labels.
 ///
 /// The distances are computed on the host, exactly, in a time proportional to the positions: labels that lie on another
 /// device are read back.

@@ -21,7 +21,7 @@ const NAME: &str = "ClDiceLoss";
 ///
 /// arXiv:2003.07311, algorithm 2; the numbers and the defaults are those of MONAI's `SoftclDiceLoss`, whose
 /// `include_background=False` is a class weight of 0. Here it has one spatial axis too. It is used beside a Dice loss,
-/// by a [`WeightedSum`](super::WeightedSum). Ignored positions are background, of the labels and of the map.
+/// by a [`LossSum`](super::LossSum). Ignored positions are background, of the labels and of the map.
 ///
 /// # Shapes
 /// - `logits`: `[batch, classes, spatial...]`

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BinaryCrossEntropyLoss, BoundaryLoss, ClDiceLoss, CrossEntropyLoss, DiceLoss, FocalLoss,
-    GeneralizedDiceLoss, JaccardLoss, Loss, LovaszLoss, MccLoss, TverskyLoss, WeightedSum,
+    GeneralizedDiceLoss, JaccardLoss, Loss, LossSum, LovaszLoss, MccLoss, TverskyLoss,
 };
 use crate::shape::ShapeError;
 
@@ -60,7 +60,7 @@ pub enum LossConfig {
     /// The boundary loss (arXiv:1812.07032).
     Boundary(BoundaryLoss),
     /// Several losses, each with its weight.
-    Sum(WeightedSum),
+    Sum(LossSum),
 }
 
 impl Config for LossConfig {}

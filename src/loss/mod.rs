@@ -15,7 +15,7 @@
 //! | [`ClDiceLoss`] | the centerline Dice, by soft skeletons | arXiv:2003.07311 |
 //! | [`BoundaryLoss`] | `mean(p distance)`, with the signed distance to the boundary | arXiv:1812.07032 |
 //!
-//! [`WeightedSum`] adds losses, [`DeepSupervision`] compares logits of several sizes with the same labels, and
+//! [`LossSum`] adds losses, [`DeepSupervision`] compares logits of several sizes with the same labels, and
 //! [`LossConfig`] lists all of them as data. A loss of your own implements [`Loss`].
 //!
 //! # Labels
@@ -53,13 +53,13 @@ mod focal;
 mod generalized_dice;
 mod jaccard;
 mod labels;
+mod loss_sum;
 mod lovasz;
 mod mcc;
 mod options;
 mod overlap;
 mod skeleton;
 mod tversky;
-mod weighted_sum;
 
 use burn::tensor::{Int, Tensor};
 
@@ -77,11 +77,11 @@ pub use focal::FocalLoss;
 pub use generalized_dice::{GeneralizedDiceLoss, VolumeWeight};
 pub use jaccard::JaccardLoss;
 pub use labels::Mode;
+pub use loss_sum::{LossSum, Term};
 pub use lovasz::LovaszLoss;
 pub use mcc::MccLoss;
 pub use overlap::AbsentClass;
 pub use tversky::TverskyLoss;
-pub use weighted_sum::{Term, WeightedSum};
 
 /// A loss: one number that says how far logits are from labels. Losses have no parameters.
 ///

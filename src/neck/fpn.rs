@@ -7,10 +7,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{ExtraLevels, Neck};
+use super::ExtraLevels;
+use super::frame::{BuiltNeck, NeckSpec, check_any_map, neck_methods};
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::Merge;
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::layer::Layer;
 use crate::layers::resize::ResizeMode;
@@ -32,38 +33,20 @@ const NAME: &str = "Fpn";
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default = "FpnConfig::default_pyramid", deny_unknown_fields)]
 pub struct FpnConfig {
     /// The channels of all outputs. Default: 256.
-    #[serde(default = "crate::defaults::pyramid_channels")]
     pub channels: usize,
     /// How a coarser map is brought to the size of the finer. Default: nearest.
-    #[serde(default = "nearest")]
     pub resize: ResizeMode,
     /// How both become one: [`Merge::Add`] (the default), [`Merge::Mean`], or another that works value by value.
-    #[serde(default = "sum")]
     pub merge: Merge,
     /// The 1x1 convolutions of the inputs. Default: with bias, without norm and activation.
-    #[serde(default = "ConvStyle::bare")]
     pub lateral: ConvStyle,
     /// The 3x3 convolutions of the outputs, or none. Default: with bias, without norm and activation.
-    #[serde(default = "some_bare")]
     pub output: Option<ConvStyle>,
     /// Levels below the coarsest, or none. Default: none.
-    #[serde(default)]
     pub extra: Option<ExtraLevels>,
-}
-
-fn nearest() -> ResizeMode {
-    ResizeMode::Nearest
-}
-
-fn sum() -> Merge {
-    Merge::Add
-}
-
-fn some_bare() -> Option<ConvStyle> {
-    Some(ConvStyle::bare())
 }
 
 setters!(
@@ -85,7 +68,7 @@ impl FpnConfig {
             resize: ResizeMode::Nearest,
             merge: Merge::Add,
             lateral: ConvStyle::bare(),
-            output: some_bare(),
+            output: Some(ConvStyle::bare()),
             extra: None,
         }
     }
@@ -104,33 +87,9 @@ impl FpnConfig {
         Some(ConvNormActConfig::new([self.channels; 2], 3).with_style(style))
     }
 
-    /// Checks the options for maps of rank `R` with `channels` channels, the finest first.
-    ///
-    /// # Errors
-    /// When there is no map, a number is zero, or the merge is a concatenation.
-    pub fn validate<const R: usize>(&self, channels: &[usize]) -> Result<(), ShapeError> {
-        Planner::check_options(channels, |planner, maps: &[Map<R>]| {
-            self.trace(planner, maps)
-        })
-    }
-
-    /// The shapes of the outputs for maps of shapes `maps`, the finest first.
-    ///
-    /// # Errors
-    /// As [`validate`](Self::validate), and when the maps have different batches.
-    pub fn output_shapes<const R: usize>(
-        &self,
-        maps: &[[usize; R]],
-    ) -> Result<Vec<[usize; R]>, ShapeError> {
-        Planner::output_shapes_of_maps(maps, |planner, maps| self.trace(planner, maps))
-    }
-
     fn check(&self, maps: usize) -> Result<(), ShapeError> {
         check_positive(NAME, "channels", self.channels)?;
-        if maps == 0 {
-            let remedy = "Give the maps of an encoder, the finest first";
-            return Err(ShapeError::new(NAME, "there are no maps", remedy));
-        }
+        check_any_map(NAME, maps)?;
         match self.merge {
             Merge::Concat { .. } => Err(ShapeError::new(
                 NAME,
@@ -141,20 +100,39 @@ impl FpnConfig {
         }
     }
 
-    /// Records the pyramid.
+    /// Builds the neck for maps with `channels` channels, the finest first.
     ///
-    /// # Errors
-    /// As [`output_shapes`](Self::output_shapes).
-    pub fn trace<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| self.trace_levels(planner, maps))
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> Fpn<R> {
+        expect(self.validate::<R>(channels));
+        let laterals = channels.iter();
+        let outputs = self.output().map(|conv| {
+            let convs = channels.iter().map(|_| conv.init(device));
+            convs.collect()
+        });
+        let coarsest = channels[channels.len() - 1];
+        let extra = self.extra.map(|extra| extra.convs(coarsest, self.channels));
+        Fpn {
+            laterals: laterals
+                .map(|&channels| self.lateral(channels).init(device))
+                .collect(),
+            outputs: outputs.unwrap_or_default(),
+            extra: extra
+                .iter()
+                .flatten()
+                .map(|conv| conv.init(device))
+                .collect(),
+            config: self.clone(),
+            channels: channels.to_vec(),
+        }
     }
+}
 
-    fn trace_levels<const R: usize>(
+impl NeckSpec for FpnConfig {
+    const NAME: &'static str = NAME;
+
+    fn trace_parts<const R: usize>(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
@@ -194,35 +172,9 @@ impl FpnConfig {
         }
         Ok(outputs)
     }
-
-    /// Builds the neck for maps with `channels` channels, the finest first.
-    ///
-    /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message.
-    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> Fpn<R> {
-        expect(self.validate::<R>(channels));
-        let laterals = channels.iter();
-        let outputs = self.output().map(|conv| {
-            let convs = channels.iter().map(|_| conv.init(device));
-            convs.collect()
-        });
-        let coarsest = channels[channels.len() - 1];
-        let extra = self.extra.map(|extra| extra.convs(coarsest, self.channels));
-        Fpn {
-            laterals: laterals
-                .map(|&channels| self.lateral(channels).init(device))
-                .collect(),
-            outputs: outputs.unwrap_or_default(),
-            extra: extra
-                .iter()
-                .flatten()
-                .map(|conv| conv.init(device))
-                .collect(),
-            config: self.clone(),
-            channels: channels.to_vec(),
-        }
-    }
 }
+
+neck_methods!(FpnConfig);
 
 /// The feature pyramid network (arXiv:1612.03144): each map is projected to one number of channels and added to the
 /// coarser level, which is enlarged to its size.
@@ -280,10 +232,14 @@ impl<const R: usize> Fpn<R> {
     }
 }
 
-impl<const R: usize> Neck<R> for Fpn<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shapes(&shapes));
+impl<const R: usize> BuiltNeck<R> for Fpn<R> {
+    type Config = FpnConfig;
+
+    fn built(&self) -> (&FpnConfig, &[usize]) {
+        (&self.config, &self.channels)
+    }
+
+    fn run(&self, maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
         let extra = self.config.extra;
         let coarsest = extra.and_then(|extra| extra.input_of(&maps));
         let mut levels: Vec<Tensor<R>> = Vec::with_capacity(maps.len());
@@ -305,19 +261,12 @@ impl<const R: usize> Neck<R> for Fpn<R> {
         }
         outputs
     }
-
-    fn trace(&self, planner: &mut Planner, maps: &[Map<R>]) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_levels(planner, maps)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::neck::Neck;
     use alloc::{string::ToString, vec};
 
     #[test]

@@ -1,17 +1,17 @@
 //! [`HrFuse`]: maps of several resolutions, each of which gets the sum of all.
 
-use alloc::{format, string::String, vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::Neck;
 use super::extra::halving;
+use super::frame::{BuiltNeck, NeckSpec, neck_methods};
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::Merge;
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::activation::{Activation, ActivationConfig};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::layer::Layer;
@@ -34,21 +34,14 @@ const NAME: &str = "HrFuse";
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct HrFuseConfig {
     /// The norm of all convolutions, or none. Default: [`NormConfig::batch`].
-    #[serde(default = "NormConfig::default_norm")]
     pub norm: Option<NormConfig>,
     /// The activation of the sums, and between two convolutions, or none. Default: ReLU.
-    #[serde(default = "ActivationConfig::some_default")]
     pub activation: Option<ActivationConfig>,
     /// How a coarser map is enlarged. Default: nearest.
-    #[serde(default = "nearest")]
     pub resize: ResizeMode,
-}
-
-fn nearest() -> ResizeMode {
-    ResizeMode::Nearest
 }
 
 setters!(
@@ -72,7 +65,7 @@ impl HrFuseConfig {
         Self {
             norm: NormConfig::default_norm(),
             activation: ActivationConfig::some_default(),
-            resize: nearest(),
+            resize: ResizeMode::Nearest,
         }
     }
 
@@ -101,75 +94,6 @@ impl HrFuseConfig {
         }
     }
 
-    /// Checks the options for maps of rank `R` with `channels` channels, the finest first.
-    ///
-    /// # Errors
-    /// When there is no map, or a number is zero.
-    pub fn validate<const R: usize>(&self, channels: &[usize]) -> Result<(), ShapeError> {
-        for &channels in channels {
-            check_positive(NAME, "channels", channels)?;
-        }
-        Planner::check_options(channels, |planner, maps: &[Map<R>]| {
-            self.trace(planner, maps)
-        })
-    }
-
-    /// The shapes of the outputs for maps of shapes `maps`, the finest first: theirs.
-    ///
-    /// # Errors
-    /// As [`validate`](Self::validate), and when the maps have different batches.
-    pub fn output_shapes<const R: usize>(
-        &self,
-        maps: &[[usize; R]],
-    ) -> Result<Vec<[usize; R]>, ShapeError> {
-        Planner::output_shapes_of_maps(maps, |planner, maps| self.trace(planner, maps))
-    }
-
-    /// Records the neck.
-    ///
-    /// # Errors
-    /// As [`output_shapes`](Self::output_shapes).
-    pub fn trace<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| self.trace_sums(planner, maps))
-    }
-
-    fn trace_sums<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        if maps.is_empty() {
-            let remedy = "Give maps of several resolutions, the finest first";
-            return Err(ShapeError::new(NAME, "there are no maps", remedy));
-        }
-        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
-        let names: Vec<String> = (0..maps.len()).map(|n| format!("map {n}")).collect();
-        let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-        let mut sums = Vec::with_capacity(maps.len());
-        for (end, like) in maps.iter().enumerate() {
-            let mut fitted = Vec::with_capacity(maps.len());
-            for (start, map) in maps.iter().enumerate() {
-                let path = self.path(&channels, [start, end]);
-                let mut map = map.clone();
-                if !path.is_empty() {
-                    let at = planner.at(format!("paths.{end}.{start}"));
-                    map = at.sequence(&path, &map, ConvNormActConfig::trace)?;
-                }
-                let fit = self.fit([start, end]);
-                fitted.push(fit.trace(planner.at(""), &map, spatial(&like.shape))?);
-            }
-            let fitted: Vec<&Map<R>> = fitted.iter().collect();
-            let sum = Merge::Add.trace(planner.at(""), NAME, &fitted, &names)?;
-            sums.push(self.activation.trace(planner.at("activation"), &sum)?);
-        }
-        Ok(sums)
-    }
-
     /// Builds the neck for maps with `channels` channels, the finest first.
     ///
     /// # Panics
@@ -190,6 +114,45 @@ impl HrFuseConfig {
         }
     }
 }
+
+impl NeckSpec for HrFuseConfig {
+    const NAME: &'static str = NAME;
+
+    fn trace_parts<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        if maps.is_empty() {
+            let remedy = "Give maps of several resolutions, the finest first";
+            return Err(ShapeError::new(NAME, "there are no maps", remedy));
+        }
+        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+        for &channels in &channels {
+            check_positive(NAME, "channels", channels)?;
+        }
+        let mut sums = Vec::with_capacity(maps.len());
+        for (end, like) in maps.iter().enumerate() {
+            let mut fitted = Vec::with_capacity(maps.len());
+            for (start, map) in maps.iter().enumerate() {
+                let path = self.path(&channels, [start, end]);
+                let mut map = map.clone();
+                if !path.is_empty() {
+                    let at = planner.at(format!("paths.{end}.{start}"));
+                    map = at.sequence(&path, &map, ConvNormActConfig::trace)?;
+                }
+                let fit = self.fit([start, end]);
+                fitted.push(fit.trace(planner.at(""), &map, spatial(&like.shape))?);
+            }
+            let name = |n| format!("map {n}");
+            let sum = Merge::Add.trace_named(planner.at(""), NAME, &fitted, name)?;
+            sums.push(self.activation.trace(planner.at("activation"), &sum)?);
+        }
+        Ok(sums)
+    }
+}
+
+neck_methods!(HrFuseConfig);
 
 /// Maps of several resolutions, each of which gets the sum of all: the fuse layer of HRNet (arXiv:1908.07919,
 /// section 3.2).
@@ -227,10 +190,15 @@ pub struct HrFuse<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Neck<R> for HrFuse<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
+impl<const R: usize> BuiltNeck<R> for HrFuse<R> {
+    type Config = HrFuseConfig;
+
+    fn built(&self) -> (&HrFuseConfig, &[usize]) {
+        (&self.config, &self.channels)
+    }
+
+    fn run(&self, maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shapes(&shapes));
         let sum = |(end, paths): (usize, &Vec<Vec<ConvNormAct<R>>>)| {
             let fitted = maps
                 .iter()
@@ -245,19 +213,12 @@ impl<const R: usize> Neck<R> for HrFuse<R> {
         };
         self.paths.iter().enumerate().map(sum).collect()
     }
-
-    fn trace(&self, planner: &mut Planner, maps: &[Map<R>]) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_sums(planner, maps)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::neck::Neck;
     use alloc::string::ToString;
     use burn::module::Param;
 

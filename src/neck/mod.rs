@@ -3,6 +3,7 @@
 mod bifpn;
 mod extra;
 mod fpn;
+mod frame;
 mod hr_fuse;
 mod pafpn;
 
@@ -21,7 +22,8 @@ use crate::graph::{Map, Planner};
 use crate::plan::Plan;
 use crate::shape::ShapeError;
 
-/// A module that mixes feature maps of several sizes, and gives one for each of them.
+/// A module that mixes feature maps of several sizes, and gives one for each of them: [`Fpn`], [`PaFpn`], [`BiFpn`],
+/// [`HrFuse`], or one of your own.
 ///
 /// A neck of your own implements two methods; shapes and plans follow from [`trace`](Self::trace).
 ///

@@ -8,10 +8,11 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::extra::halving;
+use super::frame::{BuiltNeck, NeckSpec, neck_methods};
 use super::{ExtraLevels, Fpn, FpnConfig, Neck};
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::Merge;
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::layer::Layer;
 use crate::layers::resize::ResizeMode;
@@ -83,41 +84,32 @@ impl PaFpnConfig {
         ConvNormActConfig::new([self.pyramid.channels; 2], 3).with_style(self.style.clone())
     }
 
-    /// Checks the options for maps of rank `R` with `channels` channels, the finest first.
+    /// Builds the neck for maps with `channels` channels, the finest first.
     ///
-    /// # Errors
-    /// As [`FpnConfig::validate`].
-    pub fn validate<const R: usize>(&self, channels: &[usize]) -> Result<(), ShapeError> {
-        Planner::check_options(channels, |planner, maps: &[Map<R>]| {
-            self.trace(planner, maps)
-        })
+    /// # Panics
+    /// When [`validate`](Self::validate) returns an error, with its message.
+    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> PaFpn<R> {
+        expect(self.validate::<R>(channels));
+        let each = |conv: ConvNormActConfig| channels[1..].iter().map(move |_| conv.init(device));
+        let coarsest = channels[channels.len() - 1];
+        let extra = self.pyramid.extra.map_or_else(Vec::new, |extra| {
+            extra.convs(coarsest, self.pyramid.channels)
+        });
+        PaFpn {
+            pyramid: self.first_path().init(channels, device),
+            downs: each(self.down()).collect(),
+            outputs: each(self.output()).collect(),
+            extra: extra.iter().map(|conv| conv.init(device)).collect(),
+            config: self.clone(),
+            channels: channels.to_vec(),
+        }
     }
+}
 
-    /// The shapes of the outputs for maps of shapes `maps`, the finest first.
-    ///
-    /// # Errors
-    /// As [`FpnConfig::output_shapes`].
-    pub fn output_shapes<const R: usize>(
-        &self,
-        maps: &[[usize; R]],
-    ) -> Result<Vec<[usize; R]>, ShapeError> {
-        Planner::output_shapes_of_maps(maps, |planner, maps| self.trace(planner, maps))
-    }
+impl NeckSpec for PaFpnConfig {
+    const NAME: &'static str = NAME;
 
-    /// Records the pyramid.
-    ///
-    /// # Errors
-    /// As [`output_shapes`](Self::output_shapes).
-    pub fn trace<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| self.trace_levels(planner, maps))
-    }
-
-    fn trace_levels<const R: usize>(
+    fn trace_parts<const R: usize>(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
@@ -151,28 +143,9 @@ impl PaFpnConfig {
         }
         Ok(outputs)
     }
-
-    /// Builds the neck for maps with `channels` channels, the finest first.
-    ///
-    /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message.
-    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> PaFpn<R> {
-        expect(self.validate::<R>(channels));
-        let each = |conv: ConvNormActConfig| channels[1..].iter().map(move |_| conv.init(device));
-        let coarsest = channels[channels.len() - 1];
-        let extra = self.pyramid.extra.map_or_else(Vec::new, |extra| {
-            extra.convs(coarsest, self.pyramid.channels)
-        });
-        PaFpn {
-            pyramid: self.first_path().init(channels, device),
-            downs: each(self.down()).collect(),
-            outputs: each(self.output()).collect(),
-            extra: extra.iter().map(|conv| conv.init(device)).collect(),
-            config: self.clone(),
-            channels: channels.to_vec(),
-        }
-    }
 }
+
+neck_methods!(PaFpnConfig);
 
 /// How a map is brought to the size of a coarser one where a stride of two misses it.
 const FIT: Fit = Fit::Resize(ResizeMode::Nearest);
@@ -249,10 +222,14 @@ pub struct PaFpn<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Neck<R> for PaFpn<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shapes(&shapes));
+impl<const R: usize> BuiltNeck<R> for PaFpn<R> {
+    type Config = PaFpnConfig;
+
+    fn built(&self) -> (&PaFpnConfig, &[usize]) {
+        (&self.config, &self.channels)
+    }
+
+    fn run(&self, maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
         let extra = self.config.pyramid.extra;
         let input = extra.and_then(|extra| extra.input_of(&maps));
         let mut levels = self.pyramid.forward(maps).into_iter();
@@ -272,14 +249,6 @@ impl<const R: usize> Neck<R> for PaFpn<R> {
             outputs.extend(extra.forward(&self.extra, input, output));
         }
         outputs
-    }
-
-    fn trace(&self, planner: &mut Planner, maps: &[Map<R>]) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_levels(planner, maps)
-        })
     }
 }
 

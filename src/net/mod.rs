@@ -38,7 +38,7 @@ pub use encoder::{
     MitEncoderConfig, MitStage, MixFeedForward, MobileNetV2, MobileNetV2Encoder,
     MobileNetV2EncoderConfig, MobileNetV3, MobileNetV3Encoder, MobileNetV3EncoderConfig,
     PlainEncoder, PlainEncoderConfig, PlainLevel, ResNet, ResNetBlock, ResNetEncoder,
-    ResNetEncoderConfig, Residual, StagedEncoder, StagedEncoderConfig, VggEncoder,
+    ResNetEncoderConfig, ResNetLayer, Residual, StagedEncoder, StagedEncoderConfig, VggEncoder,
     VggEncoderConfig,
 };
 pub use segmentation::SegmentationModel;

@@ -231,8 +231,8 @@ impl SegmentationConfig {
     ///
     /// `channels` are those of the input and of the output; `kernel_sizes`, `strides` and `widths` (MONAI's `filters`) have
     /// one entry a level, the finest first. With `residual` the levels of the encoder are residual blocks (`res_block`).
-    /// `heads` is the number of heads for deep supervision (`deep_supr_num`), which
-    /// [`StagedDecoder::forward_with_heads`](super::StagedDecoder::forward_with_heads) runs, or 0.
+    /// Its heads for deep supervision are [`supervised_steps`](Self::supervised_steps) (`deep_supr_num`). Each gives the size
+    /// of its step, which MONAI resizes to that of the output.
     ///
     /// # Example
     /// ```
@@ -240,7 +240,7 @@ impl SegmentationConfig {
     ///
     /// let kernels = [[1, 3, 3], [3, 3, 3], [3, 3, 3]].map(PerAxis::from);
     /// let strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2]].map(PerAxis::from);
-    /// let net = SegmentationConfig::monai_dynunet([1, 2], &kernels, &strides, &[8, 16, 32], false, 0);
+    /// let net = SegmentationConfig::monai_dynunet([1, 2], &kernels, &strides, &[8, 16, 32], false);
     /// // The axes that are not halved may be odd.
     /// assert_eq!(net.output_shape([1, 1, 10, 32, 32]).unwrap(), [1, 2, 10, 32, 32]);
     /// ```
@@ -250,7 +250,6 @@ impl SegmentationConfig {
         strides: &[PerAxis],
         widths: &[usize],
         residual: bool,
-        heads: usize,
     ) -> Self {
         let norm = NormConfig::Instance {
             epsilon: 1e-5,
@@ -288,11 +287,9 @@ impl SegmentationConfig {
         });
         let step = |level: usize| {
             let (kernel, stride) = (&kernel_sizes[level + 1], &strides[level + 1]);
-            let has_head = (1..=heads).contains(&level);
             StagedStepConfig::new(widths[level])
                 .with_up(transposed(stride.clone(), stride.clone(), false))
                 .with_stage(stage(widths[level], kernel, &one))
-                .with_head(has_head.then_some(channels[1]))
         };
         let count = kernel_sizes.len().min(strides.len()).min(widths.len());
         let steps = (0..count.saturating_sub(1)).map(step);
@@ -404,6 +401,7 @@ impl SegmentationConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::TraceSupervised;
     use crate::plan::Trace;
 
     fn parameters<const R: usize>(net: &SegmentationConfig, shape: [usize; R]) -> u64 {
@@ -431,18 +429,18 @@ mod tests {
             |convs| SegmentationConfig::monai_unet([1, 2], &[16, 32, 64, 128, 256], &[2; 4], convs);
         assert_eq!(parameters(&unet(0), image), 660_282);
         assert_eq!(parameters(&unet(2), image), 1_625_161);
-        let dynunet = |residual, heads| {
+        let dynunet = |residual| {
             let kernels = [[1, 3, 3], [3, 3, 3], [3, 3, 3]].map(PerAxis::from);
             let strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2]].map(PerAxis::from);
             let widths = [8, 16, 32];
             let channels = [1, 2];
-            SegmentationConfig::monai_dynunet(
-                channels, &kernels, &strides, &widths, residual, heads,
-            )
+            SegmentationConfig::monai_dynunet(channels, &kernels, &strides, &widths, residual)
         };
-        assert_eq!(parameters(&dynunet(false, 0), volume), 83_354);
-        // (The head for deep supervision is not run, and so not planned.)
-        assert_eq!(parameters(&dynunet(true, 1), volume), 84_148 - (16 * 2 + 2));
+        assert_eq!(parameters(&dynunet(false), volume), 83_354);
+        let supervised = dynunet(true)
+            .with_supervised_steps(1)
+            .plan_supervised(volume);
+        assert_eq!(supervised.root.total_parameters(), 84_148);
         let attention = SegmentationConfig::monai_attention_unet([1, 2], &[8, 16, 32], &[2, 2]);
         assert_eq!(parameters(&attention, image), 30_310);
         let vnet = SegmentationConfig::monai_vnet;
@@ -453,8 +451,7 @@ mod tests {
     #[test]
     fn a_stride_of_three_pads_as_monai() {
         let (kernels, strides) = ([3, 3, 3].map(PerAxis::from), [1, 3, 2].map(PerAxis::from));
-        let net =
-            SegmentationConfig::monai_dynunet([1, 2], &kernels, &strides, &[4, 8, 8], false, 0);
+        let net = SegmentationConfig::monai_dynunet([1, 2], &kernels, &strides, &[4, 8, 8], false);
         let EncoderConfig::Staged(encoder) = &net.encoder else {
             unreachable!()
         };

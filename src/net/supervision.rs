@@ -266,8 +266,8 @@ mod tests {
     use crate::layers::resize::resize;
     use crate::net::{
         AnyDecoder, AnySegmentationModel, ClassificationHeadConfig, DecoderConfig, EncoderConfig,
-        FpnDecoderConfig, PlainEncoderConfig, SegmentationConfig, UnetDecoderConfig,
-        UnetPlusPlusDecoderConfig,
+        FpnDecoderConfig, PlainEncoderConfig, SegmentationConfig, StagedDecoderConfig,
+        StagedStepConfig, UnetDecoderConfig, UnetPlusPlusDecoderConfig,
     };
     use alloc::string::ToString;
     use burn::module::{Module, Param};
@@ -291,6 +291,11 @@ mod tests {
             (
                 DecoderConfig::from(UnetPlusPlusDecoderConfig::new(vec![4, 4, 6])),
                 1,
+            ),
+            (
+                StagedDecoderConfig::new(vec![StagedStepConfig::new(4), StagedStepConfig::new(6)])
+                    .into(),
+                2,
             ),
         ] {
             let config = config(decoder);

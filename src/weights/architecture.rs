@@ -14,6 +14,7 @@ use crate::net::{
     ClassificationHeadConfig, ClassifierConfig, DecoderConfig, EncoderConfig, HiddenConfig,
     NetConfig, SegmentationConfig, TraceSupervised, UnetConfig,
 };
+use crate::plan::{Plan, Trace};
 use crate::resize::ResizeMode;
 
 /// A network of another library, with its sizes.
@@ -68,7 +69,8 @@ impl Architecture {
     ///
     /// Names and shapes of some of the tensors decide; [`WeightsFile::load_into`] checks all of them. Options
     /// that no tensor depends on cannot be read from a file, and are those of the source's default: see
-    /// [`assumed`](Self::assumed).
+    /// [`assumed`](Self::assumed). segmentation_models.pytorch's networks with dilations (DeepLab, PAN) on timm's encoders
+    /// (`tu-NAME`) are not among them: timm's dilations are others.
     pub fn detect(file: &WeightsFile) -> Option<Self> {
         let detected = [torchvision, timm, smp, monai_basic_unet, other_monai];
         let found = detected.iter().find_map(|detect| detect(file))?;
@@ -96,17 +98,25 @@ impl Architecture {
 
     /// How many parameters the network has.
     fn parameters(&self) -> Result<u64, ShapeError> {
-        let (net, axes) = self.net();
-        let input = [&[1, net.in_channels()], &[PLANNED_SIZE; 3][..axes]].concat();
-        let plan = match self {
-            Self::Smp { config, .. } => {
-                config.plan_supervised([1, net.in_channels(), PLANNED_SIZE, PLANNED_SIZE])
-            }
-            _ => net.plan(&input)?,
+        let plan = match self.net().1 {
+            1 => self.plan::<3>(),
+            2 => self.plan::<4>(),
+            _ => self.plan::<5>(),
         };
         match plan.error() {
             Some(error) => Err(error.clone()),
             None => Ok(plan.root.total_parameters()),
+        }
+    }
+
+    /// The plan of the network with all its heads.
+    fn plan<const R: usize>(&self) -> Plan {
+        let mut input = [PLANNED_SIZE; R];
+        (input[0], input[1]) = (1, self.net().0.in_channels());
+        match self {
+            Self::Torchvision(config) | Self::Timm(config) => config.plan(input),
+            Self::Smp { config, .. } | Self::Monai { config, .. } => config.plan_supervised(input),
+            Self::MonaiBasicUnet { config, .. } => config.plan(input),
         }
     }
 
@@ -274,6 +284,10 @@ fn smp(file: &WeightsFile) -> Option<Architecture> {
         }
     }
     if let Some(stride) = decoder.output_stride {
+        // (timm dilates the first block of a stage as the stage before it.)
+        if encoders::source(&encoder)?.prefix(Library::Smp) == Library::Smp.prefix_of_timm() {
+            return None;
+        }
         encoder = encoder.with_output_stride(stride).ok()?;
     }
     let ends_at_image = matches!(
@@ -329,20 +343,20 @@ mod tests {
     use super::*;
     use crate::net::{
         EfficientNetEncoderConfig, MitEncoderConfig, MitStage, MobileNetV2EncoderConfig,
-        VggEncoderConfig,
+        MobileNetV3EncoderConfig, ResNetBlock, ResNetEncoderConfig, VggEncoderConfig,
     };
     use crate::norm::NormConfig;
     use crate::weights::save;
+    use burn::module::Module;
     use burn::tensor::Device;
 
     const IMAGE: [usize; 4] = [1, 3, 64, 96];
 
-    /// The file of a network of SMP, with fresh weights.
-    fn file(name: &str, config: &SegmentationConfig) -> WeightsFile {
+    /// The file of a network.
+    fn file(name: &str, net: &impl Module, names: &Names) -> WeightsFile {
         let file = format!("burn-skip-{name}-{}.safetensors", std::process::id());
         let path = std::env::temp_dir().join(file);
-        let net = config.init::<4>(&Device::flex());
-        save(&net, &path, &Names::smp(config).unwrap()).unwrap();
+        save(net, &path, names).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         WeightsFile::from_safetensors(bytes).unwrap()
@@ -360,6 +374,13 @@ mod tests {
             MitStage::new(24, 1, 3, 1),
             MitStage::new(32, 1, 4, 1),
         ]))
+    }
+
+    fn res2net() -> ResNetEncoderConfig {
+        ResNetEncoderConfig::new(ResNetBlock::Res2 { scale: 3 }, vec![1, 2, 1, 1])
+            .with_width(8)
+            .with_groups(2)
+            .with_group_width(26)
     }
 
     fn vgg(norm: Option<NormConfig>) -> VggEncoderConfig {
@@ -396,6 +417,10 @@ mod tests {
                 SegmentationConfig::smp_unet(with_center(Some(NormConfig::batch())), 2),
             ),
             ("vgg-fpn", SegmentationConfig::smp_fpn(without.clone(), 2)),
+            (
+                "res2net",
+                SegmentationConfig::smp_unet(EncoderConfig::ResNet(res2net()), 2),
+            ),
             ("vgg-linknet", SegmentationConfig::smp_linknet(without, 2)),
             (
                 "heads",
@@ -404,7 +429,8 @@ mod tests {
                     .with_classification_head(ClassificationHeadConfig::new(5)),
             ),
         ] {
-            let file = file(name, &config);
+            let names = Names::smp(&config).unwrap();
+            let file = file(name, &config.init::<4>(&Device::flex()), &names);
             let found = Architecture::detect(&file).unwrap();
             let Architecture::Smp {
                 config: detected,
@@ -422,6 +448,75 @@ mod tests {
             let mut net = detected.init::<4>(&Device::flex());
             file.load_into(&mut net, &found.names()).unwrap();
         }
+    }
+
+    #[test]
+    fn classifiers_are_of_their_library() {
+        let gated = ResNetEncoderConfig::new(ResNetBlock::Bottleneck, vec![1, 2]).with_width(16);
+        let gated = gated.with_gate(ResNetEncoderConfig::squeeze_excitation());
+        let hidden = |channels| HiddenConfig::new(channels, ActivationConfig::HardSwish);
+        let small = || MobileNetV3EncoderConfig::small().with_in_channels(1);
+        let of_timm = small().with_norm(NormConfig::batch());
+        let classifier = |encoder| ClassifierConfig::new(encoder, 3);
+        for (name, architecture) in [
+            (
+                "timm-se",
+                Architecture::Timm(classifier(EncoderConfig::ResNet(gated))),
+            ),
+            (
+                "timm-res2net",
+                Architecture::Timm(classifier(EncoderConfig::ResNet(res2net()))),
+            ),
+            (
+                "timm-v3",
+                Architecture::Timm(
+                    classifier(EncoderConfig::MobileNetV3(of_timm)).with_hidden(hidden(8)),
+                ),
+            ),
+            (
+                "torchvision-v3",
+                Architecture::Torchvision(
+                    classifier(EncoderConfig::MobileNetV3(small())).with_hidden(hidden(8)),
+                ),
+            ),
+        ] {
+            let (Architecture::Timm(config) | Architecture::Torchvision(config)) = &architecture
+            else {
+                unreachable!()
+            };
+            let net = config.init::<4>(&Device::flex());
+            let file = file(name, &net, &architecture.names());
+            let found = Architecture::detect(&file).unwrap();
+            assert_eq!(found.to_string(), architecture.to_string());
+            assert_eq!(found.assumed(), architecture.assumed());
+            let (NetConfig::Classifier(detected), _) = found.net() else {
+                panic!("{name}: {found}");
+            };
+            let image = [1, config.encoder.in_channels(), 64, 96];
+            assert_eq!(detected.plan(image).root, config.plan(image).root, "{name}");
+            let mut net = detected.init::<4>(&Device::flex());
+            file.load_into(&mut net, &found.names()).unwrap();
+            if name == "timm-v3" {
+                assert_eq!(file.shape("conv_head.weight").unwrap(), [8, 576, 1, 1]);
+            }
+        }
+        // torchvision has neither.
+        for of_timm in [ResNetEncoderConfig::seresnet18(), res2net()] {
+            let config = classifier(EncoderConfig::ResNet(of_timm));
+            assert!(Names::torchvision(&config).is_none());
+        }
+    }
+
+    /// timm dilates the first block of a stage as the stage before it, which no encoder here does.
+    #[test]
+    fn dilated_encoders_of_timm_are_not_detected() {
+        let encoder = ResNetEncoderConfig::new(ResNetBlock::Basic, vec![1; 4]).with_width(8);
+        let gated = encoder.with_gate(ResNetEncoderConfig::squeeze_excitation());
+        let dilated = EncoderConfig::ResNet(gated.with_output_stride(16));
+        let config = SegmentationConfig::smp_deeplab_v3_plus(dilated, 2);
+        let names = Names::smp(&config).unwrap();
+        let file = file("dilated", &config.init::<4>(&Device::flex()), &names);
+        assert!(Architecture::detect(&file).is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::layout::{Slot, slots};
 use super::sources::encoder_names;
+use super::sources::encoders::CENTER;
 use super::{Mismatch, Names, Report, WeightsError, WeightsFile};
 use crate::net::{AnyEncoder, SegmentationModel};
 
@@ -11,7 +12,8 @@ impl<D, const R: usize, H> SegmentationModel<AnyEncoder<R>, D, R, H> {
     /// Loads the encoder from a file of a network with the same encoder: torchvision's or timm's classifier, or
     /// segmentation_models.pytorch's network of any decoder. The decoder and the head keep their values.
     ///
-    /// The file may have more stages than the encoder. Where its images have another number of channels, the weight of the
+    /// The file may have more stages than the encoder. The [`center`](crate::net::VggEncoderConfig::center) of a VGG, which
+    /// segmentation_models.pytorch's `Unet` has and no other network, keeps its values where the file has none. Where its images have another number of channels, the weight of the
     /// first convolution is [adapted](Names::adapting_input), as segmentation_models.pytorch adapts it. The report says
     /// what was loaded, and lists the tensors of the file that were not read as ignored.
     ///
@@ -56,6 +58,16 @@ impl<D, const R: usize, H> SegmentationModel<AnyEncoder<R>, D, R, H> {
             .max_by_key(found)
             .unwrap_or(Names::new([("", ""); 0]));
         let slots = slots(&self.encoder, &names)?;
+        let center: Vec<_> = slots
+            .iter()
+            .filter(|slot| slot.name.starts_with(CENTER))
+            .collect();
+        let keeps_center =
+            !center.is_empty() && center.iter().all(|slot| file.shape(&slot.name).is_none());
+        let names = match keeps_center {
+            true => names.ignoring(CENTER),
+            false => names,
+        };
         let used: BTreeSet<&str> = slots.iter().map(|slot| slot.name.as_str()).collect();
         let more = more_blocks(&slots, &used, &names, file);
         if !more.is_empty() {
@@ -66,7 +78,8 @@ impl<D, const R: usize, H> SegmentationModel<AnyEncoder<R>, D, R, H> {
         }
         let part = file.part(|name| used.contains(name));
         let mut report = part.load_into(&mut self.encoder, &names.adapting_input())?;
-        for (_, path) in &mut report.loaded {
+        let loaded = report.loaded.iter_mut().map(|(_, path)| path);
+        for path in loaded.chain(&mut report.kept) {
             path.insert_str(0, "encoder.");
         }
         let others = file.tensors().map(|(name, _)| name.to_string());

@@ -50,13 +50,7 @@ fn pieces() -> Vec<Box<dyn Contract>> {
                 },
                 |n| vec![[2, 4, n, n + 1]],
                 (4, [2, 4, 4, 5]),
-                |layer, x| {
-                    let read = layer
-                        .reduce
-                        .as_ref()
-                        .map(|(patches, norm)| layer_norm(norm, &conv_norm(patches, &x[0])));
-                    attention(layer, &x[0], &read.expect("there is a reduction"))
-                },
+                |layer, x| attention(layer, &x[0]),
                 (
                     [1, 3, 9, 9],
                     "SelfAttention: channels differ: expected 4, got 3. Build the layer for 3 input channels, or project \
@@ -493,7 +487,7 @@ fn decoders() -> Vec<Box<dyn Contract>> {
 }
 
 /// The channels of each position, normalised.
-fn layer_norm(norm: &LayerNorm, x: &Array) -> Array {
+pub fn layer_norm(norm: &LayerNorm, x: &Array) -> Array {
     let [gamma, beta] = [&norm.gamma, &norm.beta].map(Array::param);
     let channels = x.shape[1];
     let channel = |i: &[usize], c: usize| {
@@ -509,8 +503,11 @@ fn layer_norm(norm: &LayerNorm, x: &Array) -> Array {
     })
 }
 
-/// The positions of `x` read those of `read`, sum by sum.
-fn attention(layer: &SelfAttention<4>, x: &Array, read: &Array) -> Array {
+/// The positions of `x` read those of the reduced map, or their own, sum by sum.
+pub fn attention(layer: &SelfAttention<4>, x: &Array) -> Array {
+    let reduce = layer.reduce.as_ref();
+    let reduced = reduce.map(|(patches, norm)| layer_norm(norm, &conv_norm(patches, x)));
+    let read = reduced.as_ref().unwrap_or(x);
     let query = conv_norm(&layer.query, x);
     let key_value = conv_norm(&layer.key_value, read);
     let (channels, heads) = (layer.config.channels, layer.config.heads);

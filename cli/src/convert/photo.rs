@@ -7,7 +7,7 @@ use burn_skip::resize::{ResizeMode, Sampling, resize};
 
 use crate::Result;
 use crate::files::limits::ImageLimit;
-use crate::raster::open;
+use crate::raster::open_photo;
 
 /// What torchvision and segmentation_models.pytorch normalise red, green and blue by: the mean and the
 /// standard deviation of ImageNet.
@@ -29,7 +29,7 @@ impl Photo {
     /// # Errors
     /// When the file is missing, neither, or too large.
     pub fn read(path: &Path, limit: ImageLimit) -> Result<Self> {
-        let image = open(path, limit)?;
+        let image = open_photo(path, limit)?;
         Ok(Self {
             width: image.width() as usize,
             height: image.height() as usize,

@@ -46,7 +46,8 @@ impl Picture<'_> {
     pub fn png(&self) -> Result<Vec<u8>> {
         let panels = self.panels()?;
         let zoom = self.zoom(panels.len());
-        let (wide, high) = (self.image.width * zoom, self.image.height * zoom);
+        let [rows, columns] = self.image.plane();
+        let (wide, high) = (columns * zoom, rows * zoom);
         let width = (MARGIN + panels.len() * (wide + MARGIN)).max(MIN_WIDTH);
         let height = TITLE + high + LEGEND;
         let left = |panel: usize| {
@@ -60,7 +61,7 @@ impl Picture<'_> {
         self.write_words(&mut rgb, (width, height), titles)?;
         for (i, panel) in panels.iter().enumerate() {
             for (y, x) in (0..high).flat_map(|y| (0..wide).map(move |x| (y, x))) {
-                let pixel = (y / zoom) * self.image.width + x / zoom;
+                let pixel = (y / zoom) * columns + x / zoom;
                 let RGBColor(r, g, b) = (panel.colour)(pixel);
                 let at = 3 * ((TITLE + y) * width + left(i) + x);
                 rgb[at..at + 3].copy_from_slice(&[r, g, b]);
@@ -119,8 +120,9 @@ impl Picture<'_> {
 
     /// Small images are enlarged, by a whole factor so that a pixel stays a square.
     fn zoom(&self, panels: usize) -> usize {
-        let by_width = 1200 / (panels * self.image.width);
-        let by_height = 1100 / self.image.height;
+        let [height, width] = self.image.plane();
+        let by_width = 1200 / (panels * width);
+        let by_height = 1100 / height;
         by_width.min(by_height).max(1)
     }
 

@@ -44,12 +44,12 @@ pub struct ExportArgs {
     )]
     names: Whose,
 
-    /// ONNX model to write: FILE.onnx
+    /// ONNX model to write: FILE.onnx. Its input has the intensities as the training scaled them, its output is logits
     #[arg(long, value_name = "FILE")]
     onnx: Option<PathBuf>,
 
     /// Shape of an input of the ONNX model, or the smallest one: batch, channels and one to three spatial axes [default:
-    /// an image of 256x256]
+    /// a crop of the training]
     #[arg(long, value_parser = shape, value_name = "1x3x256x256", requires = "onnx")]
     input: Option<Shape>,
 
@@ -91,8 +91,16 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 
 /// Exports a trained network.
 fn of_training(args: &ExportArgs, model: &Path) -> Result<()> {
-    let Trained { net, file, .. } = Trained::open(model, &Device::flex())?;
-    check_files(args, &file)?;
+    let trained = Trained::find(model)?;
+    check_files(args, &trained.file)?;
+    match trained.options.axes {
+        3 => of_trained::<5>(args, &trained),
+        _ => of_trained::<4>(args, &trained),
+    }
+}
+
+fn of_trained<const R: usize>(args: &ExportArgs, trained: &Trained) -> Result<()> {
+    let net = trained.load::<R>(&Device::flex())?;
     let config = net.config();
     // (Both are known before the first is written.)
     let names = match args.names {
@@ -101,10 +109,12 @@ fn of_training(args: &ExportArgs, model: &Path) -> Result<()> {
         Whose::Smp => Names::smp(&config)
             .ok_or("--names smp: segmentation_models.pytorch has no such encoder")?,
     };
-    let image = [1, config.encoder.in_channels(), 256, 256];
     let model = args.onnx.as_ref().map(|_| {
-        let input = args.input.as_ref().map_or(&image[..], |shape| &shape.0);
-        onnx::of_images(&net, input, &options(args))
+        let input = match &args.input {
+            Some(Shape(input)) => input.clone(),
+            None => [&[1, trained.task.channels][..], &trained.options.crop()?].concat(),
+        };
+        onnx::of_trained(&net, &input, &options(args))
     });
     let model = model.transpose()?;
     if let Some(out) = &args.out {

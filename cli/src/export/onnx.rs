@@ -7,19 +7,23 @@ use burn_skip::onnx::{OnnxModel, OnnxOptions, export, export_traced};
 use crate::Result;
 use crate::segmentation::model::MAX_PARAMETERS;
 
-/// A network of images, for inputs of this shape.
+/// A trained network, for inputs of this shape.
 ///
 /// # Errors
-/// When the shape is not that of images, or the network refuses it.
-pub fn of_images(
-    net: &AnySegmentationModel,
+/// When the shape has other axes than what it was trained on, or the network refuses it.
+pub fn of_trained<const R: usize>(
+    net: &AnySegmentationModel<R>,
     input: &[usize],
     options: &OnnxOptions,
 ) -> Result<OnnxModel> {
-    let Ok(input) = <[usize; 4]>::try_from(input) else {
-        let axes = input.len();
+    let Ok(input) = <[usize; R]>::try_from(input) else {
+        let (what, axes) = match R {
+            5 => ("volumes", "depth, height and width"),
+            _ => ("images", "height and width"),
+        };
         return Err(format!(
-            "--input: it has {axes} axes, and the network reads images: give batch, channels, height and width"
+            "--input: it has {} axes, and the network reads {what}: give batch, channels, {axes}",
+            input.len()
         )
         .into());
     };

@@ -1,7 +1,7 @@
 //! How large a file may be: an image or a file of weights that a few kilobytes inflate to gigabytes is refused
 //! before it fills the memory.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use clap::Args;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::Result;
+use crate::raster::shown_size;
 
 /// The images that are read.
 #[derive(Args, Clone, Copy, Debug)]
@@ -19,21 +20,49 @@ pub struct ImageLimit {
 }
 
 impl ImageLimit {
-    /// Checks an image's size.
+    /// Checks the size of an image or a volume. Each four channels count as one more pixel.
     ///
     /// # Errors
     /// When it has too many pixels.
-    pub fn check(self, path: &Path, [width, height]: [u32; 2]) -> Result<()> {
-        let pixels = u64::from(width) * u64::from(height);
+    pub fn check(self, path: &Path, size: &[usize], channels: usize) -> Result<()> {
+        let axes = size
+            .iter()
+            .fold(1, |pixels: u64, &axis| pixels.saturating_mul(axis as u64));
+        let pixels = axes.saturating_mul(channels.div_ceil(4) as u64);
         if pixels <= self.pixels() {
             return Ok(());
         }
+        let of_channels = match channels {
+            0..=4 => String::new(),
+            several => format!(" of {several} channels"),
+        };
         Err(format!(
-            "{} is {width} x {height} (width x height), and the limit is {} million pixels. If the memory holds \
-             more, pass --max-megapixels {}.",
+            "{} is {}{of_channels}, and the limit is {} million pixels. If the memory holds more, pass \
+             --max-megapixels {}.",
             path.display(),
+            shown_size(size),
             self.max_megapixels,
             pixels.div_ceil(1_000_000)
+        )
+        .into())
+    }
+
+    /// Checks the size of a file that is read as a whole.
+    ///
+    /// # Errors
+    /// When it has more bytes than the largest image.
+    pub fn check_bytes(self, path: &Path) -> Result<()> {
+        let unreadable = |e: io::Error| format!("cannot read {}: {e}", path.display());
+        let bytes = fs::metadata(path).map_err(unreadable)?.len();
+        if bytes <= self.decoder_bytes() {
+            return Ok(());
+        }
+        Err(format!(
+            "{} has {bytes} bytes, more than an image of {} million pixels. If the memory holds more, pass \
+             --max-megapixels {}.",
+            path.display(),
+            self.max_megapixels,
+            bytes.div_ceil(32_000_000)
         )
         .into())
     }

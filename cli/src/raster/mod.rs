@@ -1,66 +1,142 @@
-//! Images and masks as numbers on a grid.
+//! Images, volumes and masks as numbers on a grid.
 
-mod normalize;
-mod read;
-mod write;
+mod file;
+mod format;
+mod intensities;
+mod nifti;
+mod npy;
+mod number;
+mod photo;
+mod tiff;
 
-pub use normalize::Intensities;
-pub use read::{decode_bytes, open};
+use std::ops::Range;
 
-/// Numbers on a grid: channel by channel, row by row.
+pub use file::{Bands, Grid, RasterFile, Spacing};
+pub use format::{Content, Format};
+pub use intensities::{Intensities, Scale};
+pub use photo::{of_bytes, open as open_photo};
+
+/// Numbers on a grid: channel by channel, the last axis fastest.
 #[derive(Clone, Debug)]
 pub struct Raster {
     pub channels: usize,
-    pub width: usize,
-    pub height: usize,
+    /// `[height, width]` or `[depth, height, width]`.
+    pub size: Vec<usize>,
     pub values: Vec<f32>,
 }
 
 impl Raster {
-    /// Every `step`-th pixel of every `step`-th row.
-    pub fn every(&self, step: usize) -> Self {
-        let (width, height) = (self.width.div_ceil(step), self.height.div_ceil(step));
-        self.picked(width, height, |y, x| [y * step, x * step])
+    /// How many pixels a channel has.
+    pub fn pixels(&self) -> usize {
+        self.size.iter().product()
     }
 
-    /// The rectangle of `width` x `height` at column `left` and row `top`.
-    pub fn cut(&self, left: usize, top: usize, width: usize, height: usize) -> Self {
-        self.picked(width, height, |y, x| [top + y, left + x])
+    /// `[depth, height, width]`; an image is one slice deep.
+    fn volume(&self) -> [usize; 3] {
+        as_volume(&self.size)
     }
 
-    /// The raster of `width` x `height` whose pixel at `[y, x]` is the one of `self` at `from(y, x)`.
-    pub fn picked(
-        &self,
-        width: usize,
-        height: usize,
-        from: impl Fn(usize, usize) -> [usize; 2],
-    ) -> Self {
-        let mut values = Vec::with_capacity(self.channels * width * height);
-        for plane in self.values.chunks_exact(self.width * self.height) {
-            for y in 0..height {
-                values.extend((0..width).map(|x| {
-                    let [y, x] = from(y, x);
-                    plane[y * self.width + x]
-                }));
+    /// The part of the size `size` that begins at `start` on each axis.
+    pub fn cut(&self, start: &[usize], size: &[usize]) -> Self {
+        let [z, y, x] = match start {
+            [z, y, x] => [*z, *y, *x],
+            start => [0, start[0], start[1]],
+        };
+        self.picked(size, |at| [at[0] + z, at[1] + y, at[2] + x])
+    }
+
+    /// The part from `start` to `end` of the last axis.
+    pub fn columns(&self, start: usize, end: usize) -> Self {
+        let (mut from, mut size) = (vec![0; self.size.len()], self.size.clone());
+        let last = size.len() - 1;
+        (from[last], size[last]) = (start, end - start);
+        self.cut(&from, &size)
+    }
+
+    /// Some positions of the first axis.
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        let (mut from, mut size) = (vec![0; self.size.len()], self.size.clone());
+        (from[0], size[0]) = (rows.start, rows.len());
+        self.cut(&from, &size)
+    }
+
+    /// The raster of another size whose pixel at `[slice, row, column]` is the one of `self` at `from` of it.
+    pub fn picked(&self, size: &[usize], from: impl Fn([usize; 3]) -> [usize; 3]) -> Self {
+        let [depth, height, width] = as_volume(size);
+        let [_, own_height, own_width] = self.volume();
+        let mut values = Vec::with_capacity(self.channels * depth * height * width);
+        for map in self.values.chunks_exact(self.pixels().max(1)) {
+            for z in 0..depth {
+                for y in 0..height {
+                    values.extend((0..width).map(|x| {
+                        let [z, y, x] = from([z, y, x]);
+                        map[(z * own_height + y) * own_width + x]
+                    }));
+                }
             }
         }
         Self {
             channels: self.channels,
-            width,
-            height,
+            size: size.to_vec(),
             values,
         }
     }
 
+    /// One slice of a volume, and of its rows and columns every `step`-th. An image is its only slice.
+    pub fn slice(&self, slice: usize, step: usize) -> Self {
+        let [_, height, width] = self.volume();
+        let size = [height.div_ceil(step), width.div_ceil(step)];
+        self.picked(&size, |[_, y, x]| [slice, y * step, x * step])
+    }
+
+    /// The slice in the middle of a volume.
+    pub fn middle(&self) -> usize {
+        self.volume()[0] / 2
+    }
+
+    /// Height and width.
+    pub fn plane(&self) -> [usize; 2] {
+        let [_, height, width] = self.volume();
+        [height, width]
+    }
+
     /// How bright a pixel is, from 0 to 1.
     pub fn brightness(&self, pixel: usize) -> f32 {
-        let planes = self.values.chunks_exact(self.width * self.height);
-        let sum: f32 = planes.map(|plane| plane[pixel]).sum();
+        let maps = self.values.chunks_exact(self.pixels());
+        let sum: f32 = maps.map(|map| map[pixel]).sum();
         (sum / self.channels as f32).clamp(0.0, 1.0)
     }
 
-    /// "512 x 384", width first.
-    pub fn size(&self) -> String {
-        format!("{} x {}", self.width, self.height)
+    /// "512 x 384 (width x height)"
+    pub fn shown_size(&self) -> String {
+        shown_size(&self.size)
     }
+
+    /// "column 3, row 17" of a pixel, and of a volume its slice.
+    pub fn place(&self, pixel: usize) -> String {
+        let [_, height, width] = self.volume();
+        let (x, y, z) = (
+            pixel % width,
+            pixel / width % height,
+            pixel / width / height,
+        );
+        match self.size.len() {
+            3 => format!("column {x}, row {y}, slice {z}"),
+            _ => format!("column {x}, row {y}"),
+        }
+    }
+}
+
+fn as_volume(size: &[usize]) -> [usize; 3] {
+    match size {
+        [depth, height, width] => [*depth, *height, *width],
+        size => [1, size[0], size[1]],
+    }
+}
+
+/// "57 x 61 x 31 (width x height x depth)"
+pub fn shown_size(size: &[usize]) -> String {
+    let numbers: Vec<String> = size.iter().rev().map(usize::to_string).collect();
+    let names = ["width", "height", "depth"][..size.len().min(3)].join(" x ");
+    format!("{} ({names})", numbers.join(" x "))
 }

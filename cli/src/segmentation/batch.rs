@@ -5,12 +5,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::raster::Raster;
 use crate::segmentation::data::Sample;
+use crate::segmentation::lengths::shape;
 
-/// Images `[batch, channels, height, width]` and masks `[batch, 1, height, width]`.
+/// Images `[batch, channels, spatial...]` and masks `[batch, 1, spatial...]`.
 #[derive(Clone, Debug)]
-pub struct Batch {
-    pub images: Tensor<4>,
-    pub masks: Tensor<4, Int>,
+pub struct Batch<const R: usize> {
+    pub images: Tensor<R>,
+    pub masks: Tensor<R, Int>,
     /// Columns at the left that are context only.
     pub context: usize,
     /// The seed of what is random in the network at this step.
@@ -20,8 +21,8 @@ pub struct Batch {
 /// Stacks samples of one size.
 pub struct Stack;
 
-impl Batcher<Sample, Batch> for Stack {
-    fn batch(&self, samples: Vec<Sample>, device: &Device) -> Batch {
+impl<const R: usize> Batcher<Sample, Batch<R>> for Stack {
+    fn batch(&self, samples: Vec<Sample>, device: &Device) -> Batch<R> {
         let images = samples.iter().map(|sample| tensor(&sample.image, device));
         let masks = samples.iter().map(|sample| labels(&sample.mask, device));
         Batch {
@@ -33,15 +34,15 @@ impl Batcher<Sample, Batch> for Stack {
     }
 }
 
-/// `[1, channels, height, width]`
-pub fn tensor(raster: &Raster, device: &Device) -> Tensor<4> {
-    let shape = [1, raster.channels, raster.height, raster.width];
+/// `[1, channels, spatial...]`
+pub fn tensor<const R: usize>(raster: &Raster, device: &Device) -> Tensor<R> {
+    let shape = shape::<R>(1, raster.channels, &raster.size);
     Tensor::from_data(TensorData::new(raster.values.clone(), shape), device)
 }
 
-/// The class of every pixel, `[1, 1, height, width]`
-fn labels(mask: &Raster, device: &Device) -> Tensor<4, Int> {
+/// The class of every pixel, `[1, 1, spatial...]`
+fn labels<const R: usize>(mask: &Raster, device: &Device) -> Tensor<R, Int> {
     let classes: Vec<i32> = mask.values.iter().map(|&class| class as i32).collect();
-    let shape = [1, 1, mask.height, mask.width];
+    let shape = shape::<R>(1, 1, &mask.size);
     Tensor::from_data(TensorData::new(classes, shape), device)
 }

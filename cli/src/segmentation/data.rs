@@ -4,8 +4,10 @@ use std::path::Path;
 
 use crate::Result;
 use crate::files::limits::ImageLimit;
-use crate::raster::{Intensities, Raster};
+use crate::raster::{Intensities, Raster, Scale};
+use crate::segmentation::lengths;
 use crate::segmentation::pairs::Pair;
+use crate::segmentation::validation::Split;
 
 /// An image and its mask, of one size.
 #[derive(Clone, Debug)]
@@ -20,44 +22,124 @@ pub struct Sample {
 }
 
 /// The input and the output of a network.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Task {
-    /// 1: grey; 3: red, green and blue.
     pub channels: usize,
     /// 1: foreground or not; more: one class a pixel, of which 0 is the background.
     pub classes: usize,
     pub intensities: Intensities,
+    /// What was fitted on the images that are trained on, if that is of them.
+    pub scales: Vec<Scale>,
+}
+
+impl Task {
+    /// Brings an image to the range that the network is trained on.
+    ///
+    /// # Errors
+    /// When the training has no such range.
+    pub fn normalize(&self, image: &mut Raster) -> Result<(), String> {
+        self.intensities.apply(image, &self.scales)
+    }
 }
 
 /// Columns of context beside those that are judged: as far as a U-Net of three levels sees.
 const CONTEXT: usize = 64;
 
-/// The two parts of every image: the first three quarters of its columns, and the last.
+/// What is trained on, and what is validated on.
 pub struct Data {
     pub train: Vec<Sample>,
     pub valid: Vec<Sample>,
+    /// What the intensities of all images were fitted to, if they were.
+    pub scales: Vec<Scale>,
+    /// Of each image that is trained on, what an error calls it.
+    described: Vec<String>,
 }
 
 impl Data {
-    /// Reads images and their masks, and splits each.
+    /// Reads images and their masks, and splits them.
     ///
     /// # Errors
-    /// When a file cannot be read, sizes differ, or an image is smaller than a crop.
-    pub fn load(pairs: &[Pair], task: Task, crop: usize, limit: ImageLimit) -> Result<Self> {
+    /// When a file cannot be read, or sizes or axes differ.
+    pub fn load(split: &Split, task: &Task, limit: ImageLimit) -> Result<Self> {
         let mut data = Self {
             train: Vec::new(),
             valid: Vec::new(),
+            scales: Vec::new(),
+            described: Vec::new(),
         };
-        for pair in pairs {
-            let sample = pair.read(task, limit)?;
-            let (train, valid) = Self::split(&sample, &pair.image)?;
-            if train.image.width < crop || train.image.height < crop {
-                return Err(too_small(&pair.image, &sample.image, train.image.width, crop).into());
+        let is_fitted = task.intensities.is_fitted();
+        let read = |pair: &Pair| -> Result<Sample> {
+            let mut sample = pair.read(task, limit)?;
+            if !is_fitted {
+                task.normalize(&mut sample.image)?;
             }
-            data.train.push(train);
-            data.valid.push(valid);
+            Ok(sample)
+        };
+        let (train, valid) = match split {
+            Split::Columns(pairs) => (pairs, &Vec::new()),
+            Split::Images { train, valid } => (train, valid),
+        };
+        for pair in train {
+            let whole = read(pair)?;
+            let file = pair.image.display();
+            let (sample, of) = match split {
+                Split::Images { .. } => (whole, format!("{file} is too small to train on: it is")),
+                Split::Columns(_) => {
+                    let (sample, valid) = Self::split(&whole, &pair.image)?;
+                    data.valid.push(valid);
+                    let size = whole.image.shown_size();
+                    let of = format!(
+                        "{file} is too small to train on: it is {size}, of which there are for training"
+                    );
+                    (sample, of)
+                }
+            };
+            data.described.push(of);
+            data.train.push(sample);
+        }
+        for pair in valid {
+            data.valid.push(read(pair)?);
+        }
+        data.check_axes(split)?;
+        if is_fitted {
+            data.normalize(&task.intensities)?;
         }
         Ok(data)
+    }
+
+    /// How many axes the images have.
+    pub fn axes(&self) -> usize {
+        self.train
+            .first()
+            .map_or(2, |sample| sample.image.size.len())
+    }
+
+    fn check_axes(&self, split: &Split) -> Result<(), String> {
+        let samples = self.train.iter().chain(&self.valid).zip(split.pairs());
+        for (sample, pair) in samples {
+            check_axes(&sample.image, &pair.image, self.axes(), "the other images")?;
+        }
+        Ok(())
+    }
+
+    /// Checks that crops of a size can be cut out of each image that is trained on.
+    ///
+    /// # Errors
+    /// When one is too small.
+    pub fn check_crop(&self, crop: &[usize]) -> Result<(), String> {
+        let mut images = self.train.iter().zip(&self.described);
+        images.try_for_each(|(sample, described)| {
+            check_crop(&sample.image, crop).map_err(|problem| format!("{described} {problem}"))
+        })
+    }
+
+    fn normalize(&mut self, intensities: &Intensities) -> Result<()> {
+        let images = self.train.iter().map(|sample| &sample.image);
+        self.scales = intensities.fitted(&images.collect::<Vec<_>>());
+        for sample in self.train.iter_mut().chain(&mut self.valid) {
+            intensities.apply(&mut sample.image, &self.scales)?;
+        }
+        Ok(())
     }
 
     /// The columns of a sample that are trained on, and the others: those are judged with the columns beside
@@ -66,19 +148,19 @@ impl Data {
     /// # Errors
     /// When one of the two would be empty.
     pub fn split(sample: &Sample, file: &Path) -> Result<(Sample, Sample)> {
-        let train = sample.training_columns();
-        if train == sample.image.width {
+        let columns = sample.columns();
+        let train = columns - columns / 4;
+        if train == columns {
             return Err(format!(
-                "{} is {} (width x height): that leaves no column for validation. Use images of 4 columns or \
-                 more.",
+                "{} is {}: that leaves no column for validation. Use images of 4 columns or more.",
                 file.display(),
-                sample.image.size()
+                sample.image.shown_size()
             )
             .into());
         }
         let context = train.min(CONTEXT);
-        let valid = sample.columns(train - context, sample.image.width - train + context);
-        Ok((sample.columns(0, train), Sample { context, ..valid }))
+        let valid = sample.columns_of(train - context, columns);
+        Ok((sample.columns_of(0, train), Sample { context, ..valid }))
     }
 }
 
@@ -88,14 +170,13 @@ impl Sample {
     /// # Errors
     /// When their sizes differ.
     pub fn new(image: (Raster, &Path), mask: (Raster, &Path)) -> Result<Self> {
-        if image.0.size() != mask.0.size() {
+        if image.0.size != mask.0.size {
             return Err(format!(
-                "an image and its mask differ in size: {} is {}, {} is {} (width x height). \
-                 A mask has one pixel for each of its image.",
+                "an image and its mask differ in size: {} is {}, {} is {}. A mask has one pixel for each of its image.",
                 image.1.display(),
-                image.0.size(),
+                image.0.shown_size(),
                 mask.1.display(),
-                mask.0.size()
+                mask.0.shown_size()
             )
             .into());
         }
@@ -109,31 +190,52 @@ impl Sample {
 
     /// A raster of this sample's size without the context.
     pub fn judged(&self, raster: &Raster) -> Raster {
-        raster.cut(self.context, 0, raster.width - self.context, raster.height)
+        raster.columns(self.context, self.columns())
     }
 
-    /// How many columns are trained on; the columns after them are for validation.
-    fn training_columns(&self) -> usize {
-        self.image.width - self.image.width / 4
+    /// The length of the last axis.
+    fn columns(&self) -> usize {
+        self.image.size[self.image.size.len() - 1]
     }
 
-    fn columns(&self, left: usize, width: usize) -> Self {
-        let height = self.image.height;
+    fn columns_of(&self, start: usize, end: usize) -> Self {
         Self {
-            image: self.image.cut(left, 0, width, height),
-            mask: self.mask.cut(left, 0, width, height),
+            image: self.image.columns(start, end),
+            mask: self.mask.columns(start, end),
             context: 0,
             seed: 0,
         }
     }
 }
 
-fn too_small(path: &Path, image: &Raster, columns: usize, crop: usize) -> String {
-    format!(
-        "{} is too small to train on: it is {} (width x height), {columns} columns of it are for \
-         training, and a crop is {crop} x {crop}. Use larger images, or pass --crop {}.",
-        path.display(),
-        image.size(),
-        columns.min(image.height).max(1)
-    )
+/// Checks that an image has as many axes as `others`.
+///
+/// # Errors
+/// When it has not.
+pub fn check_axes(image: &Raster, file: &Path, axes: usize, others: &str) -> Result<(), String> {
+    if image.size.len() == axes {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is {}, which are {} axes, and {others} have {axes}. Use images of as many axes.",
+        file.display(),
+        image.shown_size(),
+        image.size.len()
+    ))
+}
+
+fn check_crop(image: &Raster, crop: &[usize]) -> Result<(), String> {
+    let axes = || image.size.iter().zip(crop);
+    if axes().all(|(length, crop)| length >= crop) {
+        return Ok(());
+    }
+    let fits: Vec<usize> = axes()
+        .map(|(&length, &crop)| length.min(crop).max(1))
+        .collect();
+    Err(format!(
+        "{}, and a crop is {}. Use larger images, or pass --crop {}.",
+        image.shown_size(),
+        lengths::shown(crop),
+        lengths::shown(&fits)
+    ))
 }

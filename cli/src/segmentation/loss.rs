@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use burn_skip::loss::{
-    AbsentClass, BinaryCrossEntropyLoss, CrossEntropyLoss, DiceLoss, LossConfig, Mode, Term,
-    WeightedSum,
+    AbsentClass, BinaryCrossEntropyLoss, CrossEntropyLoss, DiceLoss, LossConfig, LossSum, Mode,
+    Term,
 };
 
 use crate::files::json;
@@ -32,7 +32,7 @@ pub fn default_loss(classes: usize) -> LossConfig {
         }
     };
     let terms = [cross_entropy, LossConfig::Dice(dice)].map(|loss| Term::new(1.0, loss));
-    LossConfig::Sum(WeightedSum(terms.into()))
+    LossConfig::Sum(LossSum(terms.into()))
 }
 
 /// A loss on the command line: JSON, or a file of it.

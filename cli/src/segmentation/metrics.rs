@@ -31,7 +31,7 @@ pub fn counts(classes: usize) -> OverlapCounts {
 pub fn between(predicted: &Raster, truth: &Raster, classes: usize) -> Result<OverlapCounts> {
     let map = |raster: &Raster| {
         let labels = raster.values.iter().map(|&class| class as i64).collect();
-        LabelMap::new([raster.height, raster.width], labels)
+        LabelMap::new(raster.size.clone(), labels)
     };
     let mut counts = counts(classes);
     counts.try_add_map(&map(predicted)?, &map(truth)?)?;
@@ -98,12 +98,12 @@ impl LastScores {
 
 /// All scores of an epoch from one count of its pixels, as a metric of Burn's trainer.
 #[derive(Clone)]
-pub struct EpochScores {
-    metric: OverlapMetric<4, 4>,
+pub struct EpochScores<const R: usize> {
+    metric: OverlapMetric<R, R>,
     last: LastScores,
 }
 
-impl EpochScores {
+impl<const R: usize> EpochScores<R> {
     /// Of so many classes; `last` is told of each epoch at its end.
     ///
     /// # Errors
@@ -114,8 +114,8 @@ impl EpochScores {
     }
 }
 
-impl Metric for EpochScores {
-    type Input = OverlapInput<4, 4>;
+impl<const R: usize> Metric for EpochScores<R> {
+    type Input = OverlapInput<R, R>;
 
     fn name(&self) -> MetricName {
         self.metric.name()
@@ -150,8 +150,7 @@ mod tests {
     fn mask(values: [f32; 4]) -> Raster {
         Raster {
             channels: 1,
-            width: 4,
-            height: 1,
+            size: vec![1, 4],
             values: values.into(),
         }
     }

@@ -2,9 +2,11 @@
 
 pub mod batch;
 pub mod data;
+pub mod lengths;
 pub mod loss;
 pub mod metrics;
 pub mod model;
 pub mod pairs;
 pub mod tiled_inference;
 pub mod trained;
+pub mod validation;

@@ -1,6 +1,7 @@
 //! The model: a network that classifies every pixel, and its training and validation steps.
 
 use burn::module::Module;
+use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, ExecutionError, Int, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
@@ -12,42 +13,51 @@ use burn_skip::net::{AnySegmentationModel, SegmentationConfig};
 use crate::Result;
 use crate::segmentation::batch::Batch;
 use crate::segmentation::loss::default_loss;
+use crate::segmentation::tiled_inference::Tiles;
 
 /// Two gigabytes of weights are more likely a typing error than a plan.
 pub const MAX_PARAMETERS: usize = 500_000_000;
 
 /// A network that can be trained.
 #[derive(Module, Debug)]
-pub struct Segmenter {
-    pub net: AnySegmentationModel,
+pub struct Segmenter<const R: usize> {
+    pub net: AnySegmentationModel<R>,
     /// What is minimised.
     #[module(skip)]
     pub loss: LossConfig,
 }
 
 /// What the metrics read of a step.
-pub struct Scored {
+pub struct Scored<const R: usize> {
     loss: Tensor<1>,
-    logits: Tensor<4>,
-    labels: Tensor<4, Int>,
+    logits: Tensor<R>,
+    labels: Tensor<R, Int>,
 }
 
-/// The class of every pixel, `[batch, 1, height, width]`. For a single class, 1 where its logit is 0 or more, that
+/// The class of every pixel, `[batch, 1, spatial...]`. For a single class, 1 where its logit is 0 or more, that
 /// is, its probability a half or more.
-pub fn predicted(logits: Tensor<4>) -> Tensor<4> {
+pub fn predicted<const R: usize>(logits: Tensor<R>) -> Tensor<R> {
     match logits.dims()[1] {
         1 => logits.greater_equal_elem(0.0).float(),
         _ => logits.argmax(1).float(),
     }
 }
 
-impl Segmenter {
+/// The probability of each class, `[batch, classes, spatial...]`; of a single class that of the foreground.
+pub fn probabilities<const R: usize>(logits: Tensor<R>) -> Tensor<R> {
+    match logits.dims()[1] {
+        1 => sigmoid(logits),
+        _ => softmax(logits, 1),
+    }
+}
+
+impl<const R: usize> Segmenter<R> {
     /// A network with initial weights, which are not in memory yet, and the default loss.
     ///
     /// # Errors
     /// When it has more than [`MAX_PARAMETERS`].
     pub fn new(config: &SegmentationConfig, device: &Device) -> Result<Self> {
-        let net: AnySegmentationModel = config.init(device);
+        let net: AnySegmentationModel<R> = config.init(device);
         let parameters = net.num_params();
         if parameters > MAX_PARAMETERS {
             return Err(format!(
@@ -68,11 +78,11 @@ impl Segmenter {
     }
 }
 
-impl TrainStep for Segmenter {
-    type Input = Batch;
-    type Output = Scored;
+impl<const R: usize> TrainStep for Segmenter<R> {
+    type Input = Batch<R>;
+    type Output = Scored<R>;
 
-    fn step(&self, batch: Batch) -> TrainOutput<Scored> {
+    fn step(&self, batch: Batch<R>) -> TrainOutput<Scored<R>> {
         // So that a step depends on its crops alone, also in a training that was broken off and resumed.
         batch.images.device().seed(batch.seed);
         let mut logits = self.net.forward_supervised(batch.images).logits;
@@ -87,24 +97,29 @@ impl TrainStep for Segmenter {
     }
 }
 
-impl InferenceStep for Segmenter {
-    type Input = Batch;
-    type Output = Scored;
+impl<const R: usize> InferenceStep for Segmenter<R> {
+    type Input = Batch<R>;
+    type Output = Scored<R>;
 
-    fn step(&self, batch: Batch) -> Scored {
+    fn step(&self, batch: Batch<R>) -> Scored<R> {
         // What is left of the judged columns is context.
         let left = batch.context;
-        let logits = self.net.forward(batch.images);
-        let columns = logits.dims()[3] - left;
-        let logits = logits.narrow(3, left, columns);
-        let labels = batch.masks.narrow(3, left, columns);
+        // (A large image may not fit into memory as a whole; and so it is predicted later, too.)
+        let tiles = Tiles::default().config(R - 2);
+        let logits = match tiles.count(&batch.images.dims()[2..]) {
+            Ok(1) => self.net.forward(batch.images),
+            _ => tiles.predict(batch.images, |tile| self.net.forward(tile)),
+        };
+        let columns = logits.dims()[R - 1] - left;
+        let logits = logits.narrow(R - 1, left, columns);
+        let labels = batch.masks.narrow(R - 1, left, columns);
         let loss = self.loss.forward(logits.clone(), labels.clone());
         Scored::new(loss, logits, labels)
     }
 }
 
-impl Scored {
-    fn new(loss: Tensor<1>, logits: Tensor<4>, labels: Tensor<4, Int>) -> Self {
+impl<const R: usize> Scored<R> {
+    fn new(loss: Tensor<1>, logits: Tensor<R>, labels: Tensor<R, Int>) -> Self {
         Self {
             loss,
             logits,
@@ -113,7 +128,7 @@ impl Scored {
     }
 }
 
-impl ItemLazy for Scored {
+impl<const R: usize> ItemLazy for Scored<R> {
     /// Detaches the gradients: the metrics run on a thread of their own.
     fn sync(self) -> Result<Self, ExecutionError> {
         self.loss.device().flush()?;
@@ -125,14 +140,14 @@ impl ItemLazy for Scored {
     }
 }
 
-impl Adaptor<LossInput> for Scored {
+impl<const R: usize> Adaptor<LossInput> for Scored<R> {
     fn adapt(&self) -> LossInput {
         LossInput::new(self.loss.clone())
     }
 }
 
-impl Adaptor<OverlapInput<4, 4>> for Scored {
-    fn adapt(&self) -> OverlapInput<4, 4> {
+impl<const R: usize> Adaptor<OverlapInput<R, R>> for Scored<R> {
+    fn adapt(&self) -> OverlapInput<R, R> {
         OverlapInput {
             scores: self.logits.clone(),
             labels: self.labels.clone(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::files::limits::ImageLimit;
-use crate::raster::{Raster, decode_bytes, open};
+use crate::raster::{Format, of_bytes};
 use crate::segmentation::data::{Sample, Task};
 
 /// The image that is built into this program, and its mask.
@@ -22,12 +22,19 @@ pub struct Pair {
 }
 
 impl Pair {
-    fn of_files(image: PathBuf, mask: PathBuf) -> Self {
+    /// The pair of two files.
+    pub fn of_files(image: PathBuf, mask: PathBuf) -> Self {
         Self {
             image,
             mask,
             built_in: None,
         }
+    }
+
+    /// The name of the image, without its ending.
+    pub fn name(&self) -> String {
+        let name = Format::of(&self.image).map(|(_, name)| name);
+        name.unwrap_or_else(|| self.image.display().to_string())
     }
 
     /// The files, if it is one of files.
@@ -37,30 +44,33 @@ impl Pair {
         files.filter(move |_| is_file).map(PathBuf::as_path)
     }
 
-    /// Reads both.
+    /// Reads both, the image as it is stored.
     ///
     /// # Errors
     /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
-    pub fn read(&self, task: Task, limit: ImageLimit) -> Result<Sample> {
+    pub fn read(&self, task: &Task, limit: ImageLimit) -> Result<Sample> {
         let [image, mask] = match self.built_in {
             Some([image, mask]) => [
-                decode_bytes(image, &self.image, limit)?,
-                decode_bytes(mask, &self.mask, limit)?,
+                of_bytes(image, &self.image, limit)?,
+                of_bytes(mask, &self.mask, limit)?,
             ],
-            None => [open(&self.image, limit)?, open(&self.mask, limit)?],
+            None => [
+                Format::read(&self.image, task.channels, limit)?,
+                Format::read(&self.mask, 1, limit)?,
+            ],
         };
-        let image = Raster::of_image(&image, task.channels, task.intensities);
-        let mask = Raster::of_mask(&mask, &self.mask, task.classes)?;
+        let (image, _) = image.image(&self.image, task.channels)?;
+        let mask = mask.mask(&self.mask, task.classes)?;
         Sample::new((image, &self.image), (mask, &self.mask))
     }
 }
 
-/// The pairs of a folder: `image.png` with `labels.png`, or every `images/NAME.png` with its
-/// `masks/NAME.png`. Without a folder, the one that is built in.
+/// The pairs of a folder: an image called `image` with a mask called `labels`, or every image in `images/` with its
+/// mask in `masks/`, which has the same name. Without a folder, the pair that is built in. `option` is for the errors.
 ///
 /// # Errors
-/// When the folder has none, or an image has no mask.
-pub fn pairs(folder: Option<&Path>) -> Result<Vec<Pair>> {
+/// When the folder has none, or an image has no mask, or several.
+pub fn pairs(option: &str, folder: Option<&Path>) -> Result<Vec<Pair>> {
     let Some(folder) = folder else {
         return Ok(vec![Pair {
             image: "nuclei/image.png".into(),
@@ -70,58 +80,77 @@ pub fn pairs(folder: Option<&Path>) -> Result<Vec<Pair>> {
     };
     let at = folder.display();
     if !folder.is_dir() {
-        return Err(format!("--data: there is no folder {at}").into());
+        return Err(format!("{option}: there is no folder {at}").into());
     }
     let (images, masks) = (folder.join("images"), folder.join("masks"));
     if !images.is_dir() {
-        let single = Pair::of_files(folder.join("image.png"), folder.join("labels.png"));
-        if let Some(missing) = single.files().find(|file| !file.is_file()) {
+        let files = Named::files(option, folder)?;
+        let [image, mask] = ["image", "labels"].map(|name| Named::one(&files, name, folder));
+        let (Some(image), Some(mask)) = (image?, mask?) else {
             return Err(format!(
-                "--data: {at} has no images: {} is missing. A data folder holds image.png and \
-                 labels.png, or images/NAME.png and masks/NAME.png for any number of names.",
-                missing.display()
+                "{option}: {at} has no images. A data folder holds an image and its mask, such as image.png and \
+                 labels.png, or images/NAME.png and masks/NAME.png for any number of names; as {}.",
+                Format::READ
             )
             .into());
-        }
-        return Ok(vec![single]);
+        };
+        return Ok(vec![Pair::of_files(image, mask)]);
     }
-    let files = png_files(&images)?;
+    let files = Named::files(option, &images)?;
     if files.is_empty() {
         return Err(format!(
-            "--data: {} holds no PNG files. Put NAME.png there, and its mask in {}.",
+            "{option}: {} holds no files of images ({}). Put NAME.png there, and its mask in {}.",
             images.display(),
+            Format::READ,
             masks.display()
         )
         .into());
     }
-    let pairs = files.into_iter().map(|image| with_mask(image, &masks));
-    pairs.collect()
-}
-
-fn with_mask(image: PathBuf, masks: &Path) -> Result<Pair> {
-    let mask = masks.join(image.file_name().unwrap_or_default());
-    if !mask.is_file() {
-        return Err(format!(
-            "{} has no mask: {} is missing",
-            image.display(),
-            mask.display()
+    let named = Named::files(option, &masks)?;
+    let with_mask = |image: Named| match Named::one(&named, &image.name, &masks)? {
+        Some(mask) => Ok(Pair::of_files(image.path, mask)),
+        None => Err(format!(
+            "{} has no mask: there is no {} in {}",
+            image.path.display(),
+            image.name,
+            masks.display()
         )
-        .into());
-    }
-    Ok(Pair::of_files(image, mask))
+        .into()),
+    };
+    files.into_iter().map(with_mask).collect()
 }
 
-/// In the order of their names, so that every machine trains on the same sequence.
-fn png_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)
-        .map_err(|e| format!("--data: cannot list {}: {e}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| e.eq_ignore_ascii_case("png"))
-        })
-        .collect();
-    files.sort();
-    Ok(files)
+/// A file of an image, and its name without the ending.
+struct Named {
+    name: String,
+    path: PathBuf,
+}
+
+impl Named {
+    /// The files of images in a folder, in the order of their names, so that every machine trains on the same
+    /// sequence.
+    fn files(option: &str, folder: &Path) -> Result<Vec<Self>> {
+        let entries = std::fs::read_dir(folder)
+            .map_err(|e| format!("{option}: cannot list {}: {e}", folder.display()))?;
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let named = |path: PathBuf| Format::of(&path).map(|(_, name)| Self { name, path });
+        let mut files: Vec<Self> = paths.filter_map(named).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
+    }
+
+    /// The file of a name, if there is one.
+    fn one(files: &[Self], name: &str, folder: &Path) -> Result<Option<PathBuf>> {
+        let mut named = files.iter().filter(|file| file.name == name);
+        match (named.next(), named.next()) {
+            (Some(one), Some(other)) => Err(format!(
+                "{} has two files of one name: {} and {}. Remove one of them.",
+                folder.display(),
+                one.path.display(),
+                other.path.display()
+            )
+            .into()),
+            (file, _) => Ok(file.map(|file| file.path.clone())),
+        }
+    }
 }

@@ -1,29 +1,31 @@
 //! The prediction of a network on an image of any size, tile by tile.
 
 use burn::tensor::{Device, Tensor};
-use burn_skip::Layer;
 use burn_skip::net::AnySegmentationModel;
 use burn_skip::tiles::{TilesConfig, mirrored_mean};
+use burn_skip::{Layer, PerAxis};
 use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::Result;
-use crate::raster::Raster;
+use crate::raster::{Raster, shown_size};
 use crate::segmentation::batch::tensor;
+use crate::segmentation::lengths::{self, shape};
 use crate::segmentation::model::predicted;
 
 /// How an image is cut into tiles.
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone)]
 pub struct Tiles {
-    /// Side of a tile; a smaller image is one tile
-    #[arg(long, default_value_t = 1024, value_name = "PIXELS")]
-    tile: usize,
+    /// Sides of a tile: one length, or one for each axis, such as 32x96x96; a smaller image is one tile [default: 1024 of
+    /// an image, 96 of a volume]
+    #[arg(long, value_name = "PIXELS", value_parser = lengths::parse)]
+    tile: Option<PerAxis>,
 
     /// Part of a tile that overlaps the next one
     #[arg(long, default_value_t = 0.25, value_name = "PART")]
     overlap: f64,
 
-    /// Average the predictions of the four mirror images: takes four times as long
+    /// Average the predictions of all mirror images: takes four times as long, of a volume eight times
     #[arg(long)]
     mirror: bool,
 }
@@ -31,7 +33,7 @@ pub struct Tiles {
 impl Default for Tiles {
     fn default() -> Self {
         Self {
-            tile: 1024,
+            tile: None,
             overlap: 0.25,
             mirror: false,
         }
@@ -39,44 +41,72 @@ impl Default for Tiles {
 }
 
 impl Tiles {
+    /// Tiles of so many axes.
+    pub fn config(&self, axes: usize) -> TilesConfig {
+        let default = PerAxis::All(if axes < 3 { 1024 } else { 96 });
+        let tile = self.tile.clone().unwrap_or(default);
+        TilesConfig::new(tile).with_overlap(self.overlap)
+    }
+
     /// Checks that the network takes the tiles of an image.
     ///
     /// # Errors
     /// As [`check_size`].
-    pub fn check(self, net: &AnySegmentationModel, image: &Raster) -> Result<()> {
-        let size = [image.height, image.width];
-        check_size(
-            net,
-            image.channels,
-            size.map(|pixels| pixels.min(self.tile)),
-        )
+    pub fn check<const R: usize>(
+        &self,
+        net: &AnySegmentationModel<R>,
+        image: &Raster,
+    ) -> Result<()> {
+        let axes = R - 2;
+        let tile = lengths::of_axes(&self.config(axes).size, axes, "--tile")?;
+        let tile = image
+            .size
+            .iter()
+            .zip(tile)
+            .map(|(&length, tile)| length.min(tile));
+        check_size(net, image.channels, &tile.collect::<Vec<_>>())
     }
 
     /// The class of every pixel. With `bar`, a progress bar on a terminal.
     ///
     /// # Errors
-    /// When the tiles do not suit the network, or the device fails.
-    pub fn predict(
-        self,
-        net: &AnySegmentationModel,
+    /// As [`predict_with`](Self::predict_with).
+    pub fn predict<const R: usize>(
+        &self,
+        net: &AnySegmentationModel<R>,
         image: &Raster,
         device: &Device,
         bar: bool,
     ) -> Result<Raster> {
-        let size = [image.height, image.width];
-        let tiles = TilesConfig::new(self.tile).with_overlap(self.overlap);
-        let count = tiles.count(&size)?;
+        self.predict_with(net, image, device, bar, |_| Ok(()))
+    }
+
+    /// As [`predict`](Self::predict); `also` is told the logits of some rows after the others.
+    ///
+    /// # Errors
+    /// When the tiles do not suit the network, or the device fails.
+    pub fn predict_with<const R: usize>(
+        &self,
+        net: &AnySegmentationModel<R>,
+        image: &Raster,
+        device: &Device,
+        bar: bool,
+        mut also: impl FnMut(Tensor<R>) -> Result<()>,
+    ) -> Result<Raster> {
+        let size = &image.size;
+        let tiles = self.config(R - 2);
+        let count = tiles.count(size)?;
         self.check(net, image)?;
         let bar = match bar {
             true => ProgressBar::new(count as u64),
             false => ProgressBar::hidden(),
         };
-        let forward = |tile: Tensor<4>| Layer::forward(net, tile);
-        let mut values = Vec::with_capacity(image.width * image.height);
+        let forward = |tile: Tensor<R>| Layer::forward(net, tile);
+        let mut values = Vec::with_capacity(image.pixels());
         let mut failed = None;
         tiles.predict_rows(
-            &size,
-            |rows| tensor(&image.cut(0, rows.start, image.width, rows.len()), device),
+            size,
+            |rows| tensor(&image.rows(rows), device),
             |tile| {
                 bar.inc(1);
                 if self.mirror {
@@ -85,41 +115,44 @@ impl Tiles {
                     forward(tile)
                 }
             },
-            |_, logits| match predicted(logits).try_into_vec_as::<f32>() {
-                Ok(rows) => values.extend(rows),
-                Err(error) => failed = Some(error),
+            |_, logits| {
+                let told = also(logits.clone());
+                let rows = predicted(logits).try_into_vec_as::<f32>();
+                match told.and_then(|()| Ok(rows?)) {
+                    Ok(rows) => values.extend(rows),
+                    Err(error) => failed = Some(error),
+                }
             },
         );
         bar.finish_and_clear();
         match failed {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None => Ok(Raster {
                 channels: 1,
-                width: image.width,
-                height: image.height,
+                size: image.size.clone(),
                 values,
             }),
         }
     }
 }
 
-/// Checks that the network takes an image of this height and width, and has one output for every pixel.
+/// Checks that the network takes an image of this size, and has one output for every pixel.
 ///
 /// # Errors
 /// When the image is too small for the network, or the output has another size.
-pub fn check_size(
-    network: &impl Layer<4>,
+pub fn check_size<const R: usize>(
+    network: &impl Layer<R>,
     channels: usize,
-    [height, width]: [usize; 2],
+    size: &[usize],
 ) -> Result<()> {
-    let input = [1, channels, height, width];
-    let [_, _, out_height, out_width] = network.output_shape(input).map_err(|e| {
-        format!("the network does not suit {width} x {height} pixels (width x height): {e}")
-    })?;
-    if [out_height, out_width] != [height, width] {
+    let shown = shown_size(size);
+    let output = network
+        .output_shape(shape(1, channels, size))
+        .map_err(|e| format!("the network does not suit {shown} pixels: {e}"))?;
+    if output[2..] != *size {
         return Err(format!(
-            "the network makes {out_width} x {out_height} pixels (width x height) of {width} x \
-             {height}; to classify every pixel it must keep the size. Change its config."
+            "the network makes {} pixels of {shown}; to classify every pixel it must keep the size. Change its config.",
+            shown_size(&output[2..])
         )
         .into());
     }

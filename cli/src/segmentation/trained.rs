@@ -7,29 +7,31 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::RecordError;
 use burn::store::burn_pack::Reader;
 use burn::tensor::{Device, Tensor};
-use burn_skip::net::AnySegmentationModel;
+use burn_skip::net::{AnySegmentationModel, SegmentationConfig};
 
 use crate::Result;
 use crate::segmentation::data::Task;
 use crate::segmentation::model::Segmenter;
-use crate::train::options::for_images;
+use crate::train::options::{Options, check_axes, for_images};
 use crate::train::run_folder::RunFolder;
 
-/// A trained network with its task.
+/// What a training left: the network and its weights, and the options.
 pub struct Trained {
-    pub net: AnySegmentationModel,
+    config: SegmentationConfig,
+    /// The options of its training.
+    pub options: Options,
     pub task: Task,
     /// The file of its weights.
     pub file: PathBuf,
 }
 
 impl Trained {
-    /// Builds the network of a training, and loads its weights: those of `path`, if it is a file, such as a
+    /// Finds what a training left in a folder. The weights are those of `path`, if it is a file, such as a
     /// checkpoint, and else the last.
     ///
     /// # Errors
-    /// When a file is missing, damaged, or of another network.
-    pub fn open(path: &Path, device: &Device) -> Result<Self> {
+    /// When a file is missing, or was edited wrongly.
+    pub fn find(path: &Path) -> Result<Self> {
         let path = &std::path::absolute(path)?;
         let mut folder = RunFolder::of_model(path);
         if path.is_file() && !folder.net().is_file() {
@@ -49,9 +51,22 @@ impl Trained {
         }
         let (net, options) = folder.read().map_err(|e| format!("--model: {e}"))?;
         let config = for_images(&net, &folder.net())?;
-        let task = options.task(&config);
-        let Segmenter { net, .. } = load(Segmenter::new(&config, device)?, &file)?;
-        Ok(Self { net, task, file })
+        check_axes(&config, options.axes, &folder.net())?;
+        Ok(Self {
+            task: options.task(&config),
+            config,
+            options,
+            file,
+        })
+    }
+
+    /// The network of the training with its weights. The rank is that of its axes.
+    ///
+    /// # Errors
+    /// When the file of weights is damaged, or of another network.
+    pub fn load<const R: usize>(&self, device: &Device) -> Result<AnySegmentationModel<R>> {
+        let Segmenter { net, .. } = load(Segmenter::new(&self.config, device)?, &self.file)?;
+        Ok(net)
     }
 }
 

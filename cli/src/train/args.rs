@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
+use burn_skip::PerAxis;
 use burn_skip::loss::LossConfig;
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use clap::Args;
@@ -17,7 +18,9 @@ use crate::files::json;
 use crate::files::limits::ImageLimit;
 use crate::raster::Intensities;
 use crate::reporter::Reporter;
+use crate::segmentation::lengths;
 use crate::segmentation::loss;
+use crate::segmentation::validation::Validation;
 
 /// The network that is built in: a U-Net with blur pooling and bilinear upsampling, which keep edges where they
 /// are. On the built-in image its IoU is a little higher than that of one with max pooling and nearest upsampling.
@@ -29,8 +32,8 @@ const NAMES: &str = "--encoder and --decoder";
 /// Arguments of `burn-skip train`.
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Network in JSON, as `burn-skip plan --template unet` writes it: a Unet or a Segmentation whose in_channels are 1 (grey) or
-    /// 3 (colours) and whose out_channels are 1 (foreground or not) or the number of classes
+    /// Network in JSON, as `burn-skip plan --template unet` writes it: a Unet or a Segmentation whose in_channels are those
+    /// of the images and whose out_channels are 1 (foreground or not) or the number of classes
     /// [default: a U-Net that is built in]
     #[arg(value_name = "NET.json")]
     pub net: Option<PathBuf>,
@@ -41,15 +44,25 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub devices: Devices,
 
-    /// Folder with image.png and labels.png, or with images/NAME.png and masks/NAME.png (the same
-    /// names). Images and masks are PNG files of 8 or 16 bits. For one class, every pixel of a mask that is not
-    /// black is foreground; for several, each pixel is the number of its class. The last quarter of every
-    /// image's columns is for validation. [default: an image of cell nuclei that is built in]
+    /// Folder with an image and a mask called image and labels, or with images/ and masks/, which have files of the same
+    /// names. They are PNG, JPEG, TIFF, NIfTI (.nii, .nii.gz) or NPY files, and of as many channels as the network's
+    /// in_channels. For one class, every pixel of a mask that is not black is foreground; for several, each pixel is the
+    /// number of its class. [default: an image of cell nuclei that is built in]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// How pixel values are normalised: log for fluorescence, linear for photographs [default: log]
-    #[arg(long, value_enum, value_name = "KIND")]
+    /// What is validated on, and not trained on: columns, the last quarter of every image's columns; folder=DIR, the
+    /// images of another folder; fraction=0.2, a part of the images; fold=1/5, one of five parts of them; list=FILE, the
+    /// images whose names are in a file, one a line. Parts are chosen by a hash of the names; another seed chooses others:
+    /// fraction=0.2,seed=7 [default: columns]
+    #[arg(long, value_name = "WHAT", value_parser = Validation::parse)]
+    validation: Option<Validation>,
+
+    /// How pixel values are normalised, each channel by itself. Of each image: log for fluorescence, linear for photographs.
+    /// By numbers of all images that are trained on, which are kept with the model: z-score, z-score-nonzero,
+    /// percentiles=LOW,HIGH. By given ones: window=LOW,HIGH for computed tomography. As they are: none. Or JSON:
+    /// '{"ZScore": {"of": "Nonzero", "fit": "Image"}}' [default: log]
+    #[arg(long, value_name = "KIND", value_parser = Intensities::parse)]
     intensities: Option<Intensities>,
 
     /// Folder for the model, the pictures and the checkpoints
@@ -68,9 +81,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = count)]
     batch: Option<usize>,
 
-    /// Height and width of a crop [default: 96]
-    #[arg(long, value_name = "PIXELS", value_parser = count)]
-    crop: Option<usize>,
+    /// Sides of a crop: one length, or one for each axis, such as 16x64x64 [default: 96 of an image, 32 of a volume]
+    #[arg(long, value_name = "PIXELS", value_parser = lengths::parse)]
+    pub crop: Option<PerAxis>,
 
     /// Learning rate of Adam at the start; it falls to 0 along a cosine [default: 0.004]
     #[arg(long, value_name = "RATE", value_parser = rate)]
@@ -131,8 +144,10 @@ impl Start {
             serde_json::to_value(built_in)? == serde_json::to_value(&self.net)?
                 && asked.data == defaults.data
                 && asked.intensities == defaults.intensities
+                && asked.validation == defaults.validation
                 && asked.loss == defaults.loss
-                && (asked.epochs * asked.steps, asked.batch, asked.crop) == (300, 8, 96),
+                && (asked.epochs * asked.steps, asked.batch, &asked.crop)
+                    == (300, 8, &defaults.crop),
         )
     }
 }
@@ -146,14 +161,17 @@ impl TrainArgs {
         let defaults = Options::default();
         let options = Options {
             data: self.data()?,
-            intensities: self.intensities.unwrap_or(defaults.intensities),
+            intensities: self.intensities.clone().unwrap_or(defaults.intensities),
+            scales: Vec::new(),
             epochs: self.epochs.unwrap_or(defaults.epochs),
             steps: self.steps.unwrap_or(defaults.steps),
             batch: self.batch.unwrap_or(defaults.batch),
-            crop: self.crop.unwrap_or(defaults.crop),
+            axes: defaults.axes,
+            crop: self.crop.clone().unwrap_or(defaults.crop),
             learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
             patience: self.patience,
             seed: self.seed.unwrap_or(defaults.seed),
+            validation: self.validation.clone().unwrap_or_default(),
             loss: self.loss.clone(),
         };
         let built_in = Path::new("net.json");
@@ -186,6 +204,8 @@ impl TrainArgs {
         }
         let intensities = self.intensities.as_ref();
         unchanged("--intensities", intensities, &saved.intensities)?;
+        let validation = self.validation.as_ref();
+        unchanged("--validation", validation, &saved.validation)?;
         unchanged("--steps", self.steps.as_ref(), &saved.steps)?;
         unchanged("--batch", self.batch.as_ref(), &saved.batch)?;
         unchanged("--crop", self.crop.as_ref(), &saved.crop)?;

@@ -23,10 +23,10 @@ const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
 ///
 /// # Errors
 /// When there are checkpoints, and none of them can be read.
-pub fn rewind(
+pub fn rewind<const R: usize>(
     folder: &RunFolder,
     history: &mut History,
-    fresh: impl Fn() -> Result<Segmenter>,
+    fresh: impl Fn() -> Result<Segmenter<R>>,
 ) -> Result<Option<String>> {
     let mut damage = None;
     while let Some(epoch) = history.epochs.last().map(|last| last.epoch) {
@@ -48,7 +48,7 @@ pub fn rewind(
 /// Checks that the files of a checkpoint can be read and fit the model.
 ///
 /// Burn's trainer reads them too, and panics where this returns an error.
-fn verify(folder: &RunFolder, epoch: usize, model: Segmenter) -> Result<()> {
+fn verify<const R: usize>(folder: &RunFolder, epoch: usize, model: Segmenter<R>) -> Result<()> {
     let [weights, optimizer, scheduler] =
         PARTS.map(|part| file(&folder.checkpoints(), part, epoch));
     let damaged = |file: &Path, error| format!("{} is damaged: {error}", file.display());

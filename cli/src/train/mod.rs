@@ -18,6 +18,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
+use burn_skip::PerAxis;
 use burn_skip::net::TraceSupervised;
 use burn_skip::plan::Plan;
 
@@ -26,13 +27,15 @@ pub use args::TrainArgs;
 use crate::Result;
 use crate::files::distinct;
 use crate::segmentation::data::Data;
+use crate::segmentation::lengths::{self, shape};
 use crate::segmentation::model::Segmenter;
 use crate::segmentation::pairs::{Pair, pairs};
 use crate::segmentation::tiled_inference::{Tiles, check_size};
 use crate::segmentation::trained;
+use crate::segmentation::validation::Split;
 use args::Start;
 use history::History;
-use options::Options;
+use options::check_axes;
 use run_folder::{RunFolder, save};
 use training::Training;
 
@@ -52,23 +55,64 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         true => args.resumed(&folder)?,
         false => args.fresh()?,
     };
-    let job = Job::prepare(args, &folder, start)?;
+    let (start, data) = read(args, &folder, start)?;
+    // From here the rank of the tensors is known.
+    match start.options.axes {
+        3 => run_on::<5>(args, &folder, lock, start, data),
+        _ => run_on::<4>(args, &folder, lock, start, data),
+    }
+}
+
+/// Reads the data, which tell what the command line does not.
+fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start, Data)> {
+    let options = &mut start.options;
+    let pairs = pairs("--data", options.data.as_deref())?;
+    let split = options.validation.split(pairs)?;
+    check_files(args, folder, &split)?;
+    let data = Data::load(&split, &options.task(&start.model), args.limit)?;
+    if start.history.is_none() {
+        options.axes = data.axes();
+        if options.axes == 3 && args.crop.is_none() {
+            options.crop = PerAxis::All(32);
+        }
+        options.scales.clone_from(&data.scales);
+    } else if options.axes != data.axes() {
+        return Err(format!(
+            "--resume: the images have {} axes, and had {} when the training began. Start anew with --overwrite.",
+            data.axes(),
+            options.axes
+        )
+        .into());
+    }
+    check_axes(&start.model, start.options.axes, &folder.net())?;
+    data.check_crop(&start.options.crop()?)?;
+    Ok((start, data))
+}
+
+fn run_on<const R: usize>(
+    args: &TrainArgs,
+    folder: &RunFolder,
+    lock: Option<File>,
+    start: Start,
+    data: Data,
+) -> Result<()> {
+    let job = Job::<R>::prepare(args, start, data)?;
     report::start(args, &job.start.options, &job.plan, &job.data)?;
     if args.dry_run {
         return Ok(());
     }
     let _lock = match lock {
         Some(lock) => lock,
-        None => lock_fresh(args, &folder, &job.start)?,
+        None => lock_fresh(args, folder, &job.start)?,
     };
-    checkpoints::sweep(&folder)?;
+    checkpoints::sweep(folder)?;
     let history = match &job.start.history {
-        Some(history) => rewound(args, &folder, history.clone(), &job)?,
-        None => begin(&folder, &job.start)?,
+        Some(history) => rewound(args, folder, history.clone(), &job)?,
+        None => begin(folder, &job.start)?,
     };
     save(&folder.options(), &job.start.options)?;
-    let trained = job.trained(args, &folder, history)?;
-    report::write(args, &folder, trained, &job)
+    let trained = job.trained(args, folder, history)?;
+    report::write(args, folder, trained, &job)
 }
 
 /// Locks the folder of a training that starts.
@@ -93,13 +137,13 @@ fn lock_fresh(args: &TrainArgs, folder: &RunFolder, start: &Start) -> Result<Fil
 }
 
 /// The history up to the last checkpoint that can be read.
-fn rewound(
+fn rewound<const R: usize>(
     args: &TrainArgs,
     folder: &RunFolder,
     mut history: History,
-    job: &Job,
+    job: &Job<R>,
 ) -> Result<History> {
-    let fresh = || Segmenter::new(&job.start.model, &job.devices[0]);
+    let fresh = || Segmenter::<R>::new(&job.start.model, &job.devices[0]);
     if let Some(damage) = checkpoints::rewind(folder, &mut history, fresh)? {
         let epoch = history.epochs.len();
         args.reporter
@@ -118,28 +162,26 @@ fn begin(folder: &RunFolder, start: &Start) -> Result<History> {
 }
 
 /// All that a training needs, checked before anything is written.
-struct Job {
+struct Job<const R: usize> {
     start: Start,
     data: Data,
     plan: Plan,
     devices: Vec<Device>,
-    model: Segmenter,
+    model: Segmenter<R>,
 }
 
-impl Job {
-    fn prepare(args: &TrainArgs, folder: &RunFolder, start: Start) -> Result<Self> {
+impl<const R: usize> Job<R> {
+    fn prepare(args: &TrainArgs, start: Start, data: Data) -> Result<Self> {
         let Start {
             options,
             model: net,
             ..
         } = &start;
-        let pairs = pairs(options.data.as_deref())?;
-        check_files(args, folder, &pairs)?;
-        let data = Data::load(&pairs, options.task(net), options.crop, args.limit)?;
-        let (batch, channels, crop) = (options.batch, net.encoder.in_channels(), options.crop);
-        let loss = options.loss(net)?;
-        let plan = net.plan_supervised([batch, channels, crop, crop]);
-        check_memory(&plan, options)?;
+        let crop = options.crop()?;
+        let loss = options.loss::<R>(net)?;
+        let input = shape::<R>(options.batch, net.encoder.in_channels(), &crop);
+        let plan = net.plan_supervised(input);
+        check_memory(&plan, options.batch, &crop)?;
         args.devices.check()?;
         let devices = match args.dry_run {
             true => vec![Device::flex()],
@@ -149,7 +191,7 @@ impl Job {
         let main = devices[0].clone().autodiff();
         main.seed(options.seed);
         let model = Segmenter::new(net, &main)?.with_loss(loss);
-        check_sizes(&model, &data, crop)?;
+        check_sizes(&model, &data, &crop)?;
         Ok(Self {
             start,
             data,
@@ -160,7 +202,12 @@ impl Job {
     }
 
     /// The model after the epochs that are left.
-    fn trained(&self, args: &TrainArgs, folder: &RunFolder, history: History) -> Result<Segmenter> {
+    fn trained(
+        &self,
+        args: &TrainArgs,
+        folder: &RunFolder,
+        history: History,
+    ) -> Result<Segmenter<R>> {
         let options = &self.start.options;
         let epochs = history.epochs.len();
         let is_stuck = options
@@ -193,10 +240,10 @@ impl Job {
 }
 
 /// Checks that the training writes over none of the files that it reads.
-fn check_files(args: &TrainArgs, folder: &RunFolder, pairs: &[Pair]) -> Result<()> {
+fn check_files(args: &TrainArgs, folder: &RunFolder, split: &Split) -> Result<()> {
     let written = folder.files();
     let written = || written.iter().map(|file| ("--out", file.as_path()));
-    distinct::check(pairs.iter().flat_map(Pair::files), written())?;
+    distinct::check(split.pairs().flat_map(Pair::files), written())?;
     // (A network may come from the folder: it stays the same.)
     let net = args.net.as_deref();
     let others = written().filter(|(_, file)| *file != folder.net());
@@ -204,22 +251,21 @@ fn check_files(args: &TrainArgs, folder: &RunFolder, pairs: &[Pair]) -> Result<(
 }
 
 /// Checks that a step fits into memory.
-fn check_memory(plan: &Plan, options: &Options) -> Result<()> {
+fn check_memory(plan: &Plan, batch: usize, crop: &[usize]) -> Result<()> {
     const MAX_BYTES: u64 = 64 << 30;
     if let Some(error) = plan.error() {
         return Err(format!(
-            "the network does not suit crops of {0} x {0}: {error}",
-            options.crop
+            "the network does not suit crops of {}: {error}",
+            lengths::shown(crop)
         )
         .into());
     }
     let bytes = plan.memory.training;
     if bytes > MAX_BYTES {
         return Err(format!(
-            "a step of {} crops of {1} x {1} needs {2:.0} GiB, and this program takes {3} at most. Use a smaller \
-             --batch, --crop or network.",
-            options.batch,
-            options.crop,
+            "a step of {batch} crops of {} needs {:.0} GiB, and this program takes {} at most. Use a smaller --batch, \
+             --crop or network.",
+            lengths::shown(crop),
             bytes as f64 / f64::from(1 << 30),
             MAX_BYTES >> 30
         )
@@ -229,13 +275,9 @@ fn check_memory(plan: &Plan, options: &Options) -> Result<()> {
 }
 
 /// Checks every size that the network will meet, now and not in the middle of the training.
-fn check_sizes(model: &Segmenter, data: &Data, crop: usize) -> Result<()> {
-    check_size(&model.net, data.train[0].image.channels, [crop, crop])?;
-    for sample in &data.valid {
-        let size = [sample.image.height, sample.image.width];
-        check_size(&model.net, sample.image.channels, size)?;
-        // As a picture is made of the first of them at the end.
-        Tiles::default().check(&model.net, &sample.image)?;
-    }
-    Ok(())
+fn check_sizes<const R: usize>(model: &Segmenter<R>, data: &Data, crop: &[usize]) -> Result<()> {
+    check_size(&model.net, data.train[0].image.channels, crop)?;
+    // Validation is by tiles, and so is the picture that is made at the end.
+    let mut valid = data.valid.iter();
+    valid.try_for_each(|sample| Tiles::default().check(&model.net, &sample.image))
 }

@@ -46,6 +46,8 @@ enum Encoder {
     ResNet50,
     #[value(name = "seresnet50")]
     SeResNet50,
+    #[value(name = "res2net50")]
+    Res2Net50,
     #[value(name = "resnext50")]
     ResNext50,
     #[value(name = "densenet121")]
@@ -96,6 +98,7 @@ impl Encoder {
             Self::ResNet34 => resnet(ResNetEncoderConfig::resnet34()),
             Self::ResNet50 => resnet(ResNetEncoderConfig::resnet50()),
             Self::SeResNet50 => resnet(ResNetEncoderConfig::seresnet50()),
+            Self::Res2Net50 => resnet(ResNetEncoderConfig::res2net50()),
             Self::ResNext50 => resnet(ResNetEncoderConfig::resnext50()),
             Self::DenseNet121 => EncoderConfig::DenseNet(
                 DenseNetEncoderConfig::densenet121().with_in_channels(channels),

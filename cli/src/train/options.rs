@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use burn_skip::PerAxis;
 use burn_skip::loss::{Loss, LossConfig};
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::raster::Intensities;
+use crate::raster::{Intensities, Scale};
 use crate::segmentation::data::Task;
+use crate::segmentation::lengths::{self, shape};
 use crate::segmentation::loss::default_loss;
+use crate::segmentation::validation::Validation;
 
 /// The options of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,14 +20,22 @@ use crate::segmentation::loss::default_loss;
 pub struct Options {
     /// The folder of the images; none for the image that is built in.
     pub data: Option<PathBuf>,
+    /// How many axes the images have: 2, or 3 of volumes.
+    #[serde(default = "two")]
+    pub axes: usize,
     pub intensities: Intensities,
+    /// What was fitted on the images that are trained on; of other intensities nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scales: Vec<Scale>,
     pub epochs: usize,
     pub steps: usize,
     pub batch: usize,
-    pub crop: usize,
+    pub crop: PerAxis,
     pub learning_rate: f64,
     pub patience: Option<usize>,
     pub seed: u64,
+    #[serde(default)]
+    pub validation: Validation,
     /// What is minimised; none for cross entropy and Dice.
     #[serde(default)]
     pub loss: Option<LossConfig>,
@@ -34,14 +45,17 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             data: None,
+            axes: 2,
             intensities: Intensities::Log,
+            scales: Vec::new(),
             epochs: 6,
             steps: 50,
             batch: 8,
-            crop: 96,
+            crop: PerAxis::All(96),
             learning_rate: 4e-3,
             patience: None,
             seed: 1,
+            validation: Validation::default(),
             loss: None,
         }
     }
@@ -55,14 +69,28 @@ impl Options {
     pub fn check(&self, file: &Path) -> Result<()> {
         let shown = file.display();
         check_rate(self.learning_rate).map_err(|e| format!("{shown}: learning_rate: {e}"))?;
+        if !matches!(self.axes, 2 | 3) {
+            return Err(format!("{shown}: axes: {} are not 2 or 3", self.axes).into());
+        }
+        let intensities = self.intensities.check();
+        intensities.map_err(|e| format!("{shown}: intensities: {e}"))?;
+        if self.scales.iter().any(|scale| !scale.is_sound()) {
+            return Err(format!("{shown}: scales: a range must be above 0").into());
+        }
+        let validation = self.validation.check();
+        validation.map_err(|e| format!("{shown}: validation: {e}"))?;
         let counts = [
             ("epochs", self.epochs),
             ("steps", self.steps),
             ("batch", self.batch),
-            ("crop", self.crop),
             ("patience", self.patience.unwrap_or(1)),
         ];
-        for (name, count) in counts {
+        let crop = match &self.crop {
+            PerAxis::All(length) => vec![*length],
+            PerAxis::Each(lengths) => lengths.clone(),
+        };
+        let crop = crop.into_iter().map(|length| ("crop", length));
+        for (name, count) in counts.into_iter().chain(crop) {
             check_count(count).map_err(|e| format!("{shown}: {name}: {e}"))?;
         }
         Ok(())
@@ -72,13 +100,22 @@ impl Options {
     ///
     /// # Errors
     /// When it does not suit the network's outputs and masks of one class a pixel.
-    pub fn loss(&self, net: &SegmentationConfig) -> Result<LossConfig> {
+    pub fn loss<const R: usize>(&self, net: &SegmentationConfig) -> Result<LossConfig> {
         let classes = net.out_channels;
         let loss = self.loss.clone().unwrap_or_else(|| default_loss(classes));
-        let shape = |channels| [self.batch, channels, self.crop, self.crop];
+        let crop = self.crop()?;
+        let shape = |channels| shape::<R>(self.batch, channels, &crop);
         loss.check(shape(classes), shape(1))
             .map_err(|e| format!("--loss: {e}"))?;
         Ok(loss)
+    }
+
+    /// The size of a crop.
+    ///
+    /// # Errors
+    /// When it has other axes than the images.
+    pub fn crop(&self) -> Result<Vec<usize>, String> {
+        lengths::of_axes(&self.crop, self.axes, "--crop")
     }
 
     /// The input and the output of the network of a training.
@@ -86,9 +123,14 @@ impl Options {
         Task {
             channels: net.encoder.in_channels(),
             classes: net.out_channels,
-            intensities: self.intensities,
+            intensities: self.intensities.clone(),
+            scales: self.scales.clone(),
         }
     }
+}
+
+fn two() -> usize {
+    2
 }
 
 /// Larger counts are typing errors.
@@ -135,18 +177,27 @@ pub fn for_images(net: &NetConfig, path: &Path) -> Result<SegmentationConfig> {
         )
         .into());
     };
-    net.validate::<4>().map_err(|e| format!("{shown}: {e}"))?;
+    // (Of two axes or of three, the images decide.)
+    net.validate::<4>()
+        .or_else(|error| net.validate::<5>().map_err(|_| error))
+        .map_err(|e| format!("{shown}: {e}"))?;
     if net.classification_head.is_some() {
         return Err(format!(
             "{shown}: there is a classification_head, and masks tell no class of an image. Leave it out"
         )
         .into());
     }
-    match net.encoder.in_channels() {
-        1 | 3 => Ok(net),
-        other => Err(format!(
-            "{shown}: in_channels are {other}; this program reads images of 1 channel (grey) or 3 (colours)"
-        )
-        .into()),
-    }
+    Ok(net)
+}
+
+/// Checks that the options of a network suit images of so many axes.
+///
+/// # Errors
+/// When they do not.
+pub fn check_axes(net: &SegmentationConfig, axes: usize, path: &Path) -> Result<()> {
+    let valid = match axes {
+        3 => net.validate::<5>(),
+        _ => net.validate::<4>(),
+    };
+    Ok(valid.map_err(|e| format!("{}: {e}", path.display()))?)
 }

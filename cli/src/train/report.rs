@@ -12,9 +12,12 @@ use crate::Result;
 use crate::drawing::curves;
 use crate::drawing::prediction::Picture;
 use crate::files::{atomic, json};
+use crate::raster::Raster;
 use crate::segmentation::data::Data;
+use crate::segmentation::lengths;
 use crate::segmentation::model::Segmenter;
 use crate::segmentation::tiled_inference::Tiles;
+use crate::segmentation::validation::Validation;
 
 /// Prints what will be trained.
 ///
@@ -24,23 +27,28 @@ pub fn start(args: &TrainArgs, options: &Options, plan: &Plan, data: &Data) -> R
     let (parameters, mult_adds) = (plan.root.total_parameters(), plan.root.total_mult_adds());
     let devices = args.devices.description();
     args.reporter.line(&format!(
-        "training a {} of {parameters} parameters on {devices}: {} epochs of {} steps of {} crops of {} x {} \
+        "training a {} of {parameters} parameters on {devices}: {} epochs of {} steps of {} crops of {} \
          from {}, {:.2} G mult-adds a step",
         plan.root.label,
         options.epochs,
         options.steps,
         options.batch,
-        options.crop,
-        options.crop,
+        lengths::shown(&options.crop()?),
         images(data.train.len()),
         mult_adds as f64 / 1e9
     ))?;
+    let what = match options.validation {
+        Validation::Columns => "the last quarter of their columns".into(),
+        _ => images(data.valid.len()),
+    };
+    args.reporter.line(&format!("validating on {what}"))?;
     args.reporter.object(&json!({
         "start": options,
         "parameters": parameters,
         "mult_adds": mult_adds,
         "devices": devices,
         "images": data.train.len(),
+        "validation_images": data.valid.len(),
     }))
 }
 
@@ -56,11 +64,11 @@ pub fn images(count: usize) -> String {
 ///
 /// # Errors
 /// When a file cannot be written, or the device fails.
-pub(super) fn write(
+pub(super) fn write<const R: usize>(
     args: &TrainArgs,
     folder: &RunFolder,
-    trained: Segmenter,
-    job: &Job,
+    trained: Segmenter<R>,
+    job: &Job<R>,
 ) -> Result<()> {
     // First what it was all for.
     let model = folder.model();
@@ -70,10 +78,12 @@ pub(super) fn write(
     let (sample, device) = (&job.data.valid[0], &job.devices[0]);
     let bar = args.reporter.shows_progress();
     let predicted = Tiles::default().predict(&trained.net, &sample.image, device, bar)?;
+    // (Of a volume, the slice in the middle.)
+    let shown = |raster: &Raster| sample.judged(raster).slice(raster.middle(), 1);
     let picture = Picture {
-        image: &sample.judged(&sample.image),
-        truth: Some(&sample.judged(&sample.mask)),
-        predicted: &sample.judged(&predicted),
+        image: &shown(&sample.image).for_display(),
+        truth: Some(&shown(&sample.mask)),
+        predicted: &shown(&predicted),
         classes: trained.net.config().out_channels,
     };
     atomic::write(&folder.prediction(), &picture.png()?)?;
@@ -87,7 +97,7 @@ pub(super) fn write(
     outcome(args, &history, job)
 }
 
-fn outcome(args: &TrainArgs, history: &History, job: &Job) -> Result<()> {
+fn outcome<const R: usize>(args: &TrainArgs, history: &History, job: &Job<R>) -> Result<()> {
     let (Some(best), Some(last)) = (history.best(), history.epochs.last()) else {
         return Ok(());
     };

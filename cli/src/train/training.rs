@@ -40,10 +40,14 @@ impl Training<'_> {
     ///
     /// # Errors
     /// When the loss diverges, or a file cannot be written.
-    pub fn launch(self, model: Segmenter, devices: &[Device]) -> Result<Segmenter> {
+    pub fn launch<const R: usize>(
+        self,
+        model: Segmenter<R>,
+        devices: &[Device],
+    ) -> Result<Segmenter<R>> {
         let Self { args, options, .. } = self;
         let epochs_done = self.epochs_done();
-        let (train, valid) = self.loaders(epochs_done, &devices[0]);
+        let [train, valid] = self.loaders(epochs_done, &devices[0])?;
         let scores = LastScores::default();
         let classes = model.net.config().out_channels;
         let recording = devices.iter().map(|device| device.clone().autodiff());
@@ -52,7 +56,7 @@ impl Training<'_> {
             .with_training_strategy(args.devices.strategy(recording.collect()).into())
             .metric_train_numeric(LossMetric::new())
             .metric_valid_numeric(LossMetric::new())
-            .metric_valid(EpochScores::new(classes, scores.clone())?)
+            .metric_valid(EpochScores::<R>::new(classes, scores.clone())?)
             // The history has all of them; Burn's own log files would repeat it.
             .with_metric_logger(InMemoryMetricLogger::new())
             .with_application_logger(None)
@@ -103,15 +107,15 @@ impl Training<'_> {
     }
 
     /// Random crops for training, whole validation columns for validation.
-    fn loaders(
+    fn loaders<const R: usize>(
         &self,
         epochs_done: usize,
         device: &Device,
-    ) -> (Arc<dyn DataLoader<Batch>>, Arc<dyn DataLoader<Batch>>) {
+    ) -> Result<[Arc<dyn DataLoader<Batch<R>>>; 2]> {
         let options = self.options;
         let crops = RandomCrops::new(
             self.data.train.clone(),
-            options.crop,
+            options.crop()?,
             options.seed,
             options.steps * options.batch,
             epochs_done,
@@ -125,6 +129,6 @@ impl Training<'_> {
             .batch_size(1)
             .set_device(device.clone())
             .build(InMemDataset::new(self.data.valid.clone()));
-        (train, valid)
+        Ok([train, valid])
     }
 }

@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+pub mod images;
+
 /// The network that is built into the program.
 pub const NET: &str = include_str!("../../net.json");
 

@@ -20,10 +20,10 @@ use super::{
     ActivationSpec, ConvSpec, KernelBackend, LayerNormSpec, NormSpec, NormalizeSpec, PoolSpec,
     ResampleSpec, Slices, Tensors, TransposedSpec,
 };
-use crate::cpu::buffers;
 use crate::cpu::kernels::norm::{self, ActivationGradient};
 use crate::cpu::kernels::{self, EpilogueValues, GradientTarget, Source, Weight, activation};
 use crate::cpu::policy::{self, FusedActivation, MAX_TENSORS};
+use burn_skip_kernels::buffers;
 
 /// The parents of a node; `None` for inputs that need no gradient.
 type Parents<'a> = &'a [Option<NodeId>];

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 
-use crate::cpu::buffers;
+use burn_skip_kernels::buffers;
 
 /// A backend whose f32 tensors can be read as slices.
 pub trait Slices: Backend {

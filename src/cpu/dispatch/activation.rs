@@ -68,7 +68,7 @@ mod fused {
         config: &ActivationConfig,
         x: &Tensor<R>,
     ) -> Option<FusedActivation> {
-        let fused = FusedActivation::of(config)?;
+        let fused = config.fused()?;
         (has_kernels(x) && !x.dims().contains(&0)).then_some(fused)
     }
 

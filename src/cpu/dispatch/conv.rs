@@ -84,8 +84,7 @@ mod fused {
     };
     use crate::cpu::deferred_norm::{DeferredNorm, NormVectors};
     use crate::cpu::policy::{
-        self, Axes, AxisNumbers, ConvShape, FusedActivation, Geometry, Piecewise, SourceShape,
-        TransposedShape,
+        self, Axes, AxisNumbers, ConvShape, Geometry, Piecewise, SourceShape, TransposedShape,
     };
     use crate::graph::AxisPadding;
     use crate::shape::{spatial, with_channels, with_spatial};
@@ -212,7 +211,7 @@ mod fused {
         }
         tensors.push(convolution.weight.clone().into_dispatch());
         tensors.extend(convolution.bias.clone().map(Tensor::into_dispatch));
-        let fused = FusedActivation::of(&epilogue.activation);
+        let fused = epilogue.activation.fused();
         let fused = fused.filter(|_| policy::fuses_epilogue(recorded));
         if let Some(activation) = fused {
             let device = convolution.weight.device();

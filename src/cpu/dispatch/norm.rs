@@ -48,7 +48,7 @@ pub(crate) fn group_norm<const R: usize>(
 ) -> Outcome<Tensor<R>, Tensor<R>> {
     #[cfg(feature = "kernels")]
     if fused::takes_group_norm(&norm, &x) {
-        return Outcome::Fused(match FusedActivation::of(activation) {
+        return Outcome::Fused(match activation.fused() {
             Some(activation) => fused::group_norm(norm, x, activation),
             None => {
                 let y = fused::group_norm(norm, x, FusedActivation::IDENTITY);
@@ -95,7 +95,8 @@ fn normalize_and_activate<const R: usize>(
     {
         // (For a residual of another type, Burn's addition reports the error.)
         let takes = |residual: &Tensor<R>| residual.dtype() == burn::tensor::DType::F32;
-        let fused = FusedActivation::of(activation)
+        let fused = activation
+            .fused()
             .filter(|fused| fused.is_fused_with_norm(residual.is_some()));
         match (fused, residual.as_ref().is_none_or(takes)) {
             (Some(fused), true) => fused::normalize(x, norm, residual, fused),
@@ -123,7 +124,7 @@ pub(crate) fn read_through_norm<const R: usize>(
     activation: &ActivationConfig,
 ) -> Outcome<LazyConcat<R>, LazyConcat<R>> {
     #[cfg(feature = "kernels")]
-    if let Some(FusedActivation::Piecewise(activation)) = FusedActivation::of(activation)
+    if let Some(FusedActivation::Piecewise(activation)) = activation.fused()
         && parts
             .as_slice()
             .iter()

@@ -1,6 +1,6 @@
 //! [`UpsampleConcatConfig`]: the options of a decoder step, and its trace.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 use burn::config::Config;
 use burn::tensor::Device;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::UpsampleConcat;
 use crate::fuse::align::{Alignment, deep_and_skip};
+use crate::fuse::deep_and_skip::deep_and_skip_methods;
 use crate::fuse::fit::{Fit, Target};
 use crate::fuse::gate::{self, GateConfig, TraceGate};
 use crate::fuse::merge::Order;
@@ -83,6 +84,8 @@ setters!(
 
 impl Config for UpsampleConcatConfig {}
 
+deep_and_skip_methods!(UpsampleConcatConfig: [deep_channels, skip_channels]);
+
 impl UpsampleConcatConfig {
     /// A decoder step with nearest upsampling to the size of the skip.
     pub fn new(deep_channels: usize, skip_channels: usize, out_channels: usize) -> Self {
@@ -124,17 +127,6 @@ impl UpsampleConcatConfig {
     fn block(&self) -> DoubleConvConfig {
         DoubleConvConfig::new([self.merged_channels(), self.out_channels])
             .with_style(self.style.clone())
-    }
-
-    /// Checks the options for maps of rank `R`.
-    ///
-    /// # Errors
-    /// When a number of channels is zero, or a part is invalid.
-    pub fn validate<const R: usize>(&self) -> Result<(), ShapeError> {
-        let channels = [self.deep_channels, self.skip_channels];
-        Planner::check_options(&channels, |planner, maps: &[Map<R>]| {
-            self.trace(planner, &maps[0], &maps[1])
-        })
     }
 
     /// Checks all options but those of the block.
@@ -183,20 +175,6 @@ impl UpsampleConcatConfig {
     ) -> Result<[usize; R], ShapeError> {
         Planner::output_shape_of_maps(&[deep, skip], |planner, maps| {
             self.trace_merge(planner, &maps[0], &maps[1])
-        })
-    }
-
-    /// The shape of the output for maps of shapes `deep` and `skip`.
-    ///
-    /// # Errors
-    /// As [`merged_shape`](Self::merged_shape), and when the configuration is invalid.
-    pub fn output_shape<const R: usize>(
-        &self,
-        deep: [usize; R],
-        skip: [usize; R],
-    ) -> Result<[usize; R], ShapeError> {
-        Planner::output_shape_of_maps(&[deep, skip], |planner, maps| {
-            self.trace(planner, &maps[0], &maps[1])
         })
     }
 
@@ -283,13 +261,6 @@ impl UpsampleConcatConfig {
     ) -> Result<Map<R>, ShapeError> {
         let block = |planner: &mut Planner, x: &Map<R>| self.block().trace(planner, x);
         self.trace_with(planner, deep, skip, self.gate.as_ref(), block)
-    }
-
-    /// The [plan](crate::plan) for maps of shapes `deep` and `skip`.
-    pub fn plan<const R: usize>(&self, deep: [usize; R], skip: [usize; R]) -> Plan {
-        Plan::of_maps(&[deep, skip], |planner, maps| {
-            self.trace(planner, &maps[0], &maps[1]).map(|map| vec![map])
-        })
     }
 
     /// Builds the layer with a [`DoubleConv`](crate::block::DoubleConv).

@@ -329,6 +329,18 @@ impl UpConfig {
         })
     }
 
+    /// Records an enlargement to the spatial size `target` that a convolution reads as it is: a map that is enlarged by
+    /// repeating its positions is not written.
+    pub(crate) fn trace_parts_to<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        channels: [usize; 2],
+        x: &Map<R>,
+        target: &[usize],
+    ) -> Result<Map<R>, ShapeError> {
+        planner.dispatched(|planner| self.trace_to(planner, channels, x, Some(target)))
+    }
+
     /// Records an enlargement to the spatial size `target`, or by its scale.
     pub(crate) fn trace_to<const R: usize>(
         &self,

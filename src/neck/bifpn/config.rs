@@ -15,6 +15,7 @@ use crate::layers::activation::ActivationConfig;
 use crate::layers::block::{ConvNormActConfig, ConvStyle};
 use crate::layers::norm::NormConfig;
 use crate::layers::pool::{PoolConfig, PoolKind};
+use crate::neck::frame::{NeckSpec, check_any_map, neck_methods};
 use crate::plan::Trace;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect, spatial};
@@ -139,34 +140,10 @@ impl BiFpnConfig {
         }
     }
 
-    /// Checks the options for maps of rank `R` with `channels` channels, the finest first.
-    ///
-    /// # Errors
-    /// When there are less than two levels, a number is zero, or the nodes make no pyramid of the levels.
-    pub fn validate<const R: usize>(&self, channels: &[usize]) -> Result<(), ShapeError> {
-        Planner::check_options(channels, |planner, maps: &[Map<R>]| {
-            self.trace(planner, maps)
-        })
-    }
-
-    /// The shapes of the outputs for maps of shapes `maps`, the finest first.
-    ///
-    /// # Errors
-    /// As [`validate`](Self::validate), and when the maps have different batches.
-    pub fn output_shapes<const R: usize>(
-        &self,
-        maps: &[[usize; R]],
-    ) -> Result<Vec<[usize; R]>, ShapeError> {
-        Planner::output_shapes_of_maps(maps, |planner, maps| self.trace(planner, maps))
-    }
-
     fn check(&self, maps: usize) -> Result<(), ShapeError> {
         check_positive(NAME, "channels", self.channels)?;
         check_positive(NAME, "repeats", self.repeats)?;
-        if maps == 0 {
-            let remedy = "Give the maps of an encoder, the finest first";
-            return Err(ShapeError::new(NAME, "there are no maps", remedy));
-        }
+        check_any_map(NAME, maps)?;
         let levels = maps.saturating_add(self.extra);
         if !(2..=MAX_LEVELS).contains(&levels) {
             return Err(ShapeError::new(
@@ -179,50 +156,6 @@ impl BiFpnConfig {
             ));
         }
         check_nodes(levels, &self.nodes_of(levels))
-    }
-
-    /// Records the neck.
-    ///
-    /// # Errors
-    /// As [`output_shapes`](Self::output_shapes).
-    pub fn trace<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| self.trace_levels(planner, maps))
-    }
-
-    pub(super) fn trace_levels<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        self.check(maps.len())?;
-        let mut maps = maps.to_vec();
-        for index in 0..self.extra {
-            let mut map = maps[maps.len() - 1].clone();
-            if index == 0 {
-                map = self
-                    .projection(map.shape[1])
-                    .trace(planner.at("extra"), &map)?;
-            }
-            maps.push(self.pool.trace(planner.at(""), &map)?);
-        }
-        let nodes = self.nodes_of(maps.len());
-        for repeat in 0..self.repeats {
-            let mut found = maps.clone();
-            for (index, node) in nodes.iter().enumerate() {
-                let at = planner.at(format!("cells.{repeat}.{index}"));
-                let map = self.trace_node(at, node, &found, maps.len())?;
-                found.push(map);
-            }
-            for (level, map) in levels_of(maps.len(), &nodes).into_iter().zip(found) {
-                maps[level] = map;
-            }
-        }
-        Ok(maps)
     }
 
     /// Records a node that reads some of the maps `found`, of which the first are those of the levels.
@@ -283,6 +216,43 @@ impl BiFpnConfig {
         }
     }
 }
+
+impl NeckSpec for BiFpnConfig {
+    const NAME: &'static str = NAME;
+
+    fn trace_parts<const R: usize>(
+        &self,
+        planner: &mut Planner,
+        maps: &[Map<R>],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        self.check(maps.len())?;
+        let mut maps = maps.to_vec();
+        for index in 0..self.extra {
+            let mut map = maps[maps.len() - 1].clone();
+            if index == 0 {
+                map = self
+                    .projection(map.shape[1])
+                    .trace(planner.at("extra"), &map)?;
+            }
+            maps.push(self.pool.trace(planner.at(""), &map)?);
+        }
+        let nodes = self.nodes_of(maps.len());
+        for repeat in 0..self.repeats {
+            let mut found = maps.clone();
+            for (index, node) in nodes.iter().enumerate() {
+                let at = planner.at(format!("cells.{repeat}.{index}"));
+                let map = self.trace_node(at, node, &found, maps.len())?;
+                found.push(map);
+            }
+            for (level, map) in levels_of(maps.len(), &nodes).into_iter().zip(found) {
+                maps[level] = map;
+            }
+        }
+        Ok(maps)
+    }
+}
+
+neck_methods!(BiFpnConfig);
 
 /// More levels than maps halve to one position.
 const MAX_LEVELS: usize = 64;

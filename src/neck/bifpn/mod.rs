@@ -11,15 +11,14 @@ use alloc::vec::Vec;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::Neck;
+use super::frame::BuiltNeck;
 use crate::fuse::WeightedSum;
 use crate::fuse::fit::Fit;
-use crate::graph::{Map, Planner, check_maps};
 use crate::layers::activation::Activation;
 use crate::layers::block::ConvNormAct;
 use crate::layers::layer::Layer;
 use crate::layers::resize::ResizeMode;
-use crate::shape::{ShapeError, expect, spatial};
+use crate::shape::spatial;
 use nodes::levels_of;
 
 const NAME: &str = "BiFpn";
@@ -113,10 +112,14 @@ impl<const R: usize> BiFpn<R> {
     }
 }
 
-impl<const R: usize> Neck<R> for BiFpn<R> {
-    fn forward(&self, mut maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shapes(&shapes));
+impl<const R: usize> BuiltNeck<R> for BiFpn<R> {
+    type Config = BiFpnConfig;
+
+    fn built(&self) -> (&BiFpnConfig, &[usize]) {
+        (&self.config, &self.channels)
+    }
+
+    fn run(&self, mut maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
         let pool = self.config.pool.init();
         for index in 0..self.config.extra {
             let mut map = maps[maps.len() - 1].clone();
@@ -145,14 +148,6 @@ impl<const R: usize> Neck<R> for BiFpn<R> {
         }
         maps
     }
-
-    fn trace(&self, planner: &mut Planner, maps: &[Map<R>]) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_levels(planner, maps)
-        })
-    }
 }
 
 #[cfg(test)]
@@ -160,6 +155,7 @@ mod tests {
     use super::*;
     use crate::fuse::Weighting;
     use crate::layers::block::ConvStyle;
+    use crate::neck::Neck;
     use alloc::{string::ToString, vec};
     use burn::module::Param;
     use burn::tensor::Device;

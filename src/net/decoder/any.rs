@@ -1,16 +1,18 @@
 //! [`DecoderConfig`] and [`AnyDecoder`]: the decoders of this crate, as data and as modules.
 //!
-//! A new decoder is a file of its own that implements [`DecoderSpec`] and [`Decoder`], and a variant in each enum here.
+//! A new decoder is a file of its own that implements [`DecoderSpec`] and [`BuiltDecoder`], and here a variant in each
+//! enum and a row of `list_decoders`.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder};
 use super::{
-    Decoder, DeepLabDecoder, DeepLabDecoderConfig, FpnDecoder, FpnDecoderConfig, LinknetDecoder,
+    DeepLabDecoder, DeepLabDecoderConfig, FpnDecoder, FpnDecoderConfig, LinknetDecoder,
     LinknetDecoderConfig, ManetDecoder, ManetDecoderConfig, PanDecoder, PanDecoderConfig,
     PspDecoder, PspDecoderConfig, SegformerDecoder, SegformerDecoderConfig, StagedDecoder,
     StagedDecoderConfig, UnetDecoder, UnetDecoderConfig, UnetPlusPlusDecoder,
@@ -19,7 +21,7 @@ use super::{
 use crate::graph::{Map, Planner};
 use crate::layers::conv::LazyConcat;
 use crate::plan::Plan;
-use crate::shape::{ShapeError, spatial};
+use crate::shape::ShapeError;
 
 /// A decoder of this crate and its options.
 ///
@@ -63,18 +65,55 @@ pub enum DecoderConfig {
 
 impl Config for DecoderConfig {}
 
-/// A configuration becomes its variant.
-macro_rules! from_configs {
-    ($($variant:ident: $config:ident),+ $(,)?) => {$(
-        impl From<$config> for DecoderConfig {
-            fn from(config: $config) -> Self {
-                Self::$variant(config)
+/// What there is of every decoder: a configuration that becomes its variant, and the choices by variant.
+macro_rules! list_decoders {
+    ($($variant:ident: $config:ident),+ $(,)?) => {
+        $(
+            impl From<$config> for DecoderConfig {
+                fn from(config: $config) -> Self {
+                    Self::$variant(config)
+                }
+            }
+        )+
+
+        impl DecoderConfig {
+            /// The configuration of whichever decoder it is.
+            fn spec<const R: usize>(&self) -> &dyn DecoderSpec<R> {
+                match self {
+                    $(Self::$variant(config) => config,)+
+                }
+            }
+
+            /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
+            ///
+            /// # Panics
+            /// When [`validate`](Self::validate) returns an error, with its message.
+            pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> AnyDecoder<R> {
+                match self {
+                    $(Self::$variant(config) => AnyDecoder::$variant(config.init(channels, device)),)+
+                }
             }
         }
-    )+};
+
+        impl<const R: usize> AnyDecoder<R> {
+            /// Whichever decoder it is.
+            fn inner(&self) -> &dyn BuiltDecoder<R> {
+                match self {
+                    $(Self::$variant(decoder) => decoder,)+
+                }
+            }
+
+            /// The options that it was built with.
+            pub fn config(&self) -> DecoderConfig {
+                match self {
+                    $(Self::$variant(decoder) => decoder.config.clone().into(),)+
+                }
+            }
+        }
+    };
 }
 
-from_configs!(
+list_decoders!(
     Unet: UnetDecoderConfig,
     UnetPlusPlus: UnetPlusPlusDecoderConfig,
     Linknet: LinknetDecoderConfig,
@@ -88,61 +127,7 @@ from_configs!(
     Staged: StagedDecoderConfig,
 );
 
-/// What each configuration of a decoder provides. (Not its construction: a plan of any rank would compile that, too.)
-pub(super) trait DecoderSpec<const R: usize> {
-    /// The channels of the output, for maps with `channels` channels.
-    fn out_channels(&self, channels: &[usize]) -> usize;
-    /// Records the decoder.
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError>;
-    /// Records the decoder, with the maps of [`Decoder::forward_steps`].
-    fn trace_steps(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        Ok(vec![self.trace(planner, maps, image)?])
-    }
-}
-
-/// Checks the options of a decoder for maps with `channels` channels and of any size.
-pub(super) fn check_decoder<const R: usize>(
-    decoder: &(impl DecoderSpec<R> + ?Sized),
-    channels: &[usize],
-) -> Result<(), ShapeError> {
-    Planner::check_options::<R, _>(channels, |planner, maps| {
-        decoder.trace(planner, maps, any_image(maps))
-    })
-}
-
-/// The size of the image where options are checked without one: that of the maps.
-fn any_image<const R: usize>(maps: &[Map<R>]) -> &[usize] {
-    maps.first().map_or(&[][..], |map| spatial(&map.shape))
-}
-
 impl DecoderConfig {
-    /// The configuration of whichever decoder it is.
-    fn spec<const R: usize>(&self) -> &dyn DecoderSpec<R> {
-        match self {
-            Self::Unet(config) => config,
-            Self::UnetPlusPlus(config) => config,
-            Self::Linknet(config) => config,
-            Self::Fpn(config) => config,
-            Self::Psp(config) => config,
-            Self::DeepLab(config) => config,
-            Self::Pan(config) => config,
-            Self::Manet(config) => config,
-            Self::UperNet(config) => config,
-            Self::Segformer(config) => config,
-            Self::Staged(config) => config,
-        }
-    }
-
     /// The channels of the output, for the feature maps of an encoder with `channels` channels.
     pub fn out_channels(&self, channels: &[usize]) -> usize {
         self.spec::<4>().out_channels(channels)
@@ -153,7 +138,7 @@ impl DecoderConfig {
     /// # Errors
     /// When there are too few or too many maps, a number is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self, channels: &[usize]) -> Result<(), ShapeError> {
-        check_decoder(self.spec::<R>(), channels)
+        self.step_channels::<R>(channels).map(|_| ())
     }
 
     /// The shape of the output for feature maps of shapes `maps`, the finest first, of an image of the spatial size
@@ -182,7 +167,7 @@ impl DecoderConfig {
         self.spec::<R>().trace(planner, maps, image)
     }
 
-    /// As [`trace`](Self::trace), with the maps of [`Decoder::forward_steps`].
+    /// As [`trace`](Self::trace), with the maps of [`Decoder::forward_steps`](super::Decoder::forward_steps).
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -195,8 +180,9 @@ impl DecoderConfig {
         self.spec::<R>().trace_steps(planner, maps, image)
     }
 
-    /// The channels of the maps of [`Decoder::forward_steps`], for the feature maps of an encoder with `channels`
-    /// channels: those of the output, and of the coarser steps that heads of deep supervision can read.
+    /// The channels of the maps of [`Decoder::forward_steps`](super::Decoder::forward_steps), for the feature maps of an
+    /// encoder with `channels` channels: those of the output, and of the coarser steps that heads of deep supervision can
+    /// read.
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
@@ -214,13 +200,7 @@ impl DecoderConfig {
         &self,
         channels: &[usize],
     ) -> Result<Vec<usize>, ShapeError> {
-        let mut found = Vec::new();
-        Planner::check_options::<R, _>(channels, |planner, maps| {
-            let steps = self.trace_steps(planner, maps, any_image(maps))?;
-            found = steps.iter().map(|map| map.shape[1]).collect();
-            Ok(())
-        })?;
-        Ok(found)
+        check_decoder(self.spec::<R>(), channels)
     }
 
     /// The [plan](crate::plan) for feature maps of shapes `maps`, the finest first.
@@ -229,26 +209,6 @@ impl DecoderConfig {
             let output = self.trace(planner, maps, image)?;
             Ok(Vec::from([output]))
         })
-    }
-
-    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
-    ///
-    /// # Panics
-    /// When [`validate`](Self::validate) returns an error, with its message.
-    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> AnyDecoder<R> {
-        match self {
-            Self::Unet(config) => AnyDecoder::Unet(config.init(channels, device)),
-            Self::UnetPlusPlus(config) => AnyDecoder::UnetPlusPlus(config.init(channels, device)),
-            Self::Linknet(config) => AnyDecoder::Linknet(config.init(channels, device)),
-            Self::Fpn(config) => AnyDecoder::Fpn(config.init(channels, device)),
-            Self::Psp(config) => AnyDecoder::Psp(config.init(channels, device)),
-            Self::DeepLab(config) => AnyDecoder::DeepLab(config.init(channels, device)),
-            Self::Pan(config) => AnyDecoder::Pan(config.init(channels, device)),
-            Self::Manet(config) => AnyDecoder::Manet(config.init(channels, device)),
-            Self::UperNet(config) => AnyDecoder::UperNet(config.init(channels, device)),
-            Self::Segformer(config) => AnyDecoder::Segformer(config.init(channels, device)),
-            Self::Staged(config) => AnyDecoder::Staged(config.init(channels, device)),
-        }
     }
 }
 
@@ -292,116 +252,16 @@ pub enum AnyDecoder<const R: usize = 4> {
     Staged(StagedDecoder<R>),
 }
 
-/// The methods of [`Decoder`], callable without knowing the type. (A module has none such.)
-trait DynDecoder<const R: usize> {
-    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R>;
-    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>>;
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError>;
-    fn trace_steps(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Vec<Map<R>>, ShapeError>;
-}
-
-impl<const R: usize, D: Decoder<R>> DynDecoder<R> for D {
-    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
-        Decoder::forward_parts(self, maps, image)
+impl<const R: usize> BuiltDecoder<R> for AnyDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        self.inner().built()
     }
 
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        Decoder::trace(self, planner, maps, image)
+    fn run(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+        self.inner().run(maps, image)
     }
 
-    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
-        Decoder::forward_steps(self, maps, image)
-    }
-
-    fn trace_steps(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        Decoder::trace_steps(self, planner, maps, image)
-    }
-}
-
-impl<const R: usize> AnyDecoder<R> {
-    /// Whichever decoder it is.
-    fn inner(&self) -> &dyn DynDecoder<R> {
-        match self {
-            Self::Unet(decoder) => decoder,
-            Self::UnetPlusPlus(decoder) => decoder,
-            Self::Linknet(decoder) => decoder,
-            Self::Fpn(decoder) => decoder,
-            Self::Psp(decoder) => decoder,
-            Self::DeepLab(decoder) => decoder,
-            Self::Pan(decoder) => decoder,
-            Self::Manet(decoder) => decoder,
-            Self::UperNet(decoder) => decoder,
-            Self::Segformer(decoder) => decoder,
-            Self::Staged(decoder) => decoder,
-        }
-    }
-
-    /// The options that it was built with.
-    pub fn config(&self) -> DecoderConfig {
-        match self {
-            Self::Unet(decoder) => decoder.config.clone().into(),
-            Self::UnetPlusPlus(decoder) => decoder.config.clone().into(),
-            Self::Linknet(decoder) => decoder.config.clone().into(),
-            Self::Fpn(decoder) => decoder.config.clone().into(),
-            Self::Psp(decoder) => decoder.config.clone().into(),
-            Self::DeepLab(decoder) => decoder.config.clone().into(),
-            Self::Pan(decoder) => decoder.config.clone().into(),
-            Self::Manet(decoder) => decoder.config.clone().into(),
-            Self::UperNet(decoder) => decoder.config.clone().into(),
-            Self::Segformer(decoder) => decoder.config.clone().into(),
-            Self::Staged(decoder) => decoder.config.clone().into(),
-        }
-    }
-}
-
-impl<const R: usize> Decoder<R> for AnyDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        self.inner().forward_parts(maps, image).into_tensor()
-    }
-
-    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
-        self.inner().forward_parts(maps, image)
-    }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        self.inner().trace(planner, maps, image)
-    }
-
-    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
-        self.inner().forward_steps(maps, image)
-    }
-
-    fn trace_steps(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        self.inner().trace_steps(planner, maps, image)
+    fn run_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+        self.inner().run_steps(maps, image)
     }
 }

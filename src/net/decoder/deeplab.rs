@@ -7,12 +7,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::any::DecoderSpec;
-use super::{Decoder, check_decoder};
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder};
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::Merge;
 use crate::fuse::{Aspp, AsppConfig};
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::conv::{LazyConcat, Part};
 use crate::layers::layer::Layer;
@@ -26,29 +25,19 @@ const NAME: &str = "DeepLabDecoder";
 /// The finer map that a [`DeepLabDecoder`] merges in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct DeepLabSkip {
     /// Which map of the encoder it is, the finest 0. Default: 1, at 1/4 of the size of the image for a ResNet.
-    #[serde(default = "skip_map")]
     pub map: usize,
     /// The channels that a 1x1 convolution projects it to. Default: 48.
-    #[serde(default = "skip_channels")]
     pub channels: usize,
-}
-
-const fn skip_map() -> usize {
-    1
-}
-
-const fn skip_channels() -> usize {
-    48
 }
 
 impl Default for DeepLabSkip {
     fn default() -> Self {
         Self {
-            map: skip_map(),
-            channels: skip_channels(),
+            map: 1,
+            channels: 48,
         }
     }
 }
@@ -66,29 +55,22 @@ impl Default for DeepLabSkip {
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default = "DeepLabDecoderConfig::v3", deny_unknown_fields)]
 pub struct DeepLabDecoderConfig {
     /// The channels of all convolutions but that of the skip. Default: 256.
-    #[serde(default = "crate::defaults::pyramid_channels")]
     pub channels: usize,
     /// The dilations of the pyramid. Default: 12, 24 and 36.
-    #[serde(default = "crate::defaults::atrous_rates")]
     pub rates: Vec<PerAxis>,
     /// Whether the dilated convolutions are [separable](ConvNormActConfig::separable). Default: false.
-    #[serde(default)]
     pub separable_pyramid: bool,
     /// The probability that a value of the pyramid's output is dropped in training. Default: 0.5.
-    #[serde(default = "crate::defaults::aspp_dropout")]
     pub dropout: f64,
     /// The finer map that is merged in (DeepLabV3+), or none (DeepLabV3). With one, the 3x3 convolutions are separable.
     /// Default: none.
-    #[serde(default)]
     pub skip: Option<DeepLabSkip>,
     /// How the coarse map is brought to the size of the finer. Default: linear, corners aligned.
-    #[serde(default = "ResizeMode::aligned_linear")]
     pub resize: ResizeMode,
     /// Norm and activation of all convolutions.
-    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
 }
 
@@ -164,36 +146,6 @@ impl DeepLabDecoderConfig {
         ))
     }
 
-    fn trace_parts<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Map<R>, ShapeError> {
-        self.check(maps.len())?;
-        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
-        let deepest = &maps[maps.len() - 1];
-        let y = self
-            .aspp(deepest.shape[1])
-            .trace(planner.at("aspp"), deepest)?;
-        let convs = self.conv(self.channels);
-        let y = planner
-            .at("conv")
-            .sequence(&convs, &y, ConvNormActConfig::trace)?;
-        let (Some(skip), Some((project, merged))) = (&self.skip, self.merging(&channels)) else {
-            return Ok(y);
-        };
-        let fine = &maps[skip.map];
-        let y = Fit::Resize(self.resize).trace(planner.at(""), &y, spatial(&fine.shape))?;
-        let fine = project.trace(planner.at("project"), fine)?;
-        let concat = planner.dispatched(|planner| {
-            let (maps, names) = ([&y, &fine], ["deep", "skip"]);
-            Merge::concat().trace(planner.at(""), NAME, &maps, &names)
-        })?;
-        planner
-            .at("merged")
-            .sequence(&merged, &concat, ConvNormActConfig::trace)
-    }
-
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
     ///
     /// # Panics
@@ -218,18 +170,44 @@ impl DeepLabDecoderConfig {
 }
 
 impl<const R: usize> DecoderSpec<R> for DeepLabDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn out_channels(&self, _channels: &[usize]) -> usize {
         self.channels
     }
 
-    fn trace(
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         _image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| self.trace_parts(planner, maps))
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        self.check(maps.len())?;
+        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+        let deepest = &maps[maps.len() - 1];
+        let y = self
+            .aspp(deepest.shape[1])
+            .trace(planner.at("aspp"), deepest)?;
+        let convs = self.conv(self.channels);
+        let y = planner
+            .at("conv")
+            .sequence(&convs, &y, ConvNormActConfig::trace)?;
+        let (Some(skip), Some((project, merged))) = (&self.skip, self.merging(&channels)) else {
+            return Ok(vec![y]);
+        };
+        let fine = &maps[skip.map];
+        let y = Fit::Resize(self.resize).trace(planner.at(""), &y, spatial(&fine.shape))?;
+        let fine = project.trace(planner.at("project"), fine)?;
+        let concat = planner.dispatched(|planner| {
+            let (maps, names) = ([&y, &fine], ["deep", "skip"]);
+            Merge::concat().trace(planner.at(""), NAME, &maps, &names)
+        })?;
+        let y = planner
+            .at("merged")
+            .sequence(&merged, &concat, ConvNormActConfig::trace)?;
+        Ok(vec![y])
     }
 }
 
@@ -273,14 +251,12 @@ pub struct DeepLabDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Decoder<R> for DeepLabDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        self.forward_parts(maps, image).into_tensor()
+impl<const R: usize> BuiltDecoder<R> for DeepLabDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
+    fn run(&self, maps: Vec<Tensor<R>>, _image: &[usize]) -> LazyConcat<R> {
         let deepest = maps[maps.len() - 1].clone();
         let fine = self.config.skip.as_ref().map(|skip| maps[skip.map].clone());
         drop(maps); // (The others are not read.)
@@ -295,46 +271,26 @@ impl<const R: usize> Decoder<R> for DeepLabDecoder<R> {
         let parts = vec![Part::new(y), Part::new(project.forward(fine))];
         self.merged.forward_parts(LazyConcat::new(parts))
     }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        _image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use crate::net::decoder::frame::testing::{dims, refused};
 
     #[test]
     fn every_rank_at_odd_sizes() {
-        let device = Device::flex();
-        for config in [DeepLabDecoderConfig::v3(), DeepLabDecoderConfig::v3_plus()] {
-            let config = config.with_channels(4).with_rates(vec![2.into()]);
-            let has_skip = config.skip.is_some();
-            let decoder: DeepLabDecoder<3> = config.init(&[2, 3, 5], &device);
-            let maps = [[2, 2, 19], [2, 3, 10], [2, 5, 5]];
-            let maps = maps.map(|shape| Tensor::zeros(shape, &device));
-            let size = if has_skip { 10 } else { 5 };
-            assert_eq!(decoder.forward(maps.into(), &[37]).dims(), [2, 4, size]);
-        }
+        let [v3, v3_plus] = [DeepLabDecoderConfig::v3(), DeepLabDecoderConfig::v3_plus()]
+            .map(|config| config.with_channels(4).with_rates(vec![2.into()]));
+        let maps = [[2, 2, 19], [2, 3, 10], [2, 5, 5]];
+        assert_eq!(dims(v3, &maps, &[37]), [2, 4, 5]);
+        assert_eq!(dims(v3_plus, &maps, &[37]), [2, 4, 10]);
     }
 
     #[test]
     fn a_skip_that_there_is_not_is_refused() {
-        let config = DeepLabDecoderConfig::v3_plus();
-        let error = check_decoder::<4>(&config, &[8]).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            refused(DeepLabDecoderConfig::v3_plus(), &[8]),
             "DeepLabDecoder: the skip is map 1, and the encoder has 1. Choose a map from 0, the finest, on."
         );
     }

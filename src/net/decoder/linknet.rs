@@ -1,6 +1,6 @@
 //! [`LinknetDecoder`]: bottlenecks with a transposed convolution, to which the skips are added.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
@@ -8,12 +8,12 @@ use burn::nn::norm::Normalization;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::any::DecoderSpec;
-use super::{Decoder, check_decoder, check_levels};
-use crate::graph::{Elementwise, Map, Planner, check_maps};
+use super::check_levels;
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder, pop_deepest};
+use crate::graph::{Elementwise, Map, Planner};
 use crate::layers::activation::Activation;
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle, LayerOrder};
-use crate::layers::conv::{ConvTranspose, ConvTransposeConfig};
+use crate::layers::conv::{ConvTranspose, ConvTransposeConfig, LazyConcat};
 use crate::layers::layer::Layer;
 use crate::plan::Trace;
 use crate::setters::setters;
@@ -33,19 +33,13 @@ const NAME: &str = "LinknetDecoder";
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct LinknetDecoderConfig {
     /// The channels of the output. Default: 32.
-    #[serde(default = "width")]
     pub width: usize,
     /// Norm and activation of all convolutions, the transposed ones included. These have a bias unless it says that they
     /// have none.
-    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
-}
-
-const fn width() -> usize {
-    32
 }
 
 setters!(
@@ -66,7 +60,7 @@ impl LinknetDecoderConfig {
     /// segmentation_models.pytorch's decoder with its defaults.
     pub fn new() -> Self {
         Self {
-            width: width(),
+            width: 32,
             style: ConvStyle::new(),
         }
     }
@@ -89,12 +83,38 @@ impl LinknetDecoderConfig {
         }
     }
 
-    fn trace_parts<const R: usize>(
+    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
+    ///
+    /// # Panics
+    /// When an option is invalid, or a map has fewer than four channels.
+    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> LinknetDecoder<R> {
+        expect(check_decoder::<R>(self, channels));
+        let steps = 0..channels.len();
+        LinknetDecoder {
+            steps: steps
+                .map(|index| self.step(channels, index).init(device))
+                .collect(),
+            config: self.clone(),
+            channels: channels.to_vec(),
+        }
+    }
+}
+
+impl<const R: usize> DecoderSpec<R> for LinknetDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn out_channels(&self, _channels: &[usize]) -> usize {
+        self.width
+    }
+
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
+    ) -> Result<Vec<Map<R>>, ShapeError> {
         check_levels(NAME, 1, maps.len())?;
         if self.style.order != LayerOrder::ConvNormAct {
             let problem = format!("the order of the style is {:?}", self.style.order);
@@ -118,41 +138,7 @@ impl LinknetDecoderConfig {
                 y = sum.elementwise(Elementwise::Sum, &names, &maps, Ok(skip.shape))?;
             }
         }
-        Ok(y)
-    }
-
-    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
-    ///
-    /// # Panics
-    /// When an option is invalid, or a map has fewer than four channels.
-    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> LinknetDecoder<R> {
-        expect(check_decoder::<R>(self, channels));
-        let steps = 0..channels.len();
-        LinknetDecoder {
-            steps: steps
-                .map(|index| self.step(channels, index).init(device))
-                .collect(),
-            config: self.clone(),
-            channels: channels.to_vec(),
-        }
-    }
-}
-
-impl<const R: usize> DecoderSpec<R> for LinknetDecoderConfig {
-    fn out_channels(&self, _channels: &[usize]) -> usize {
-        self.width
-    }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            self.trace_parts(planner, maps, image)
-        })
+        Ok(vec![y])
     }
 }
 
@@ -282,51 +268,35 @@ pub struct LinknetDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Decoder<R> for LinknetDecoder<R> {
-    fn forward(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let Some(deepest) = maps.pop() else {
-            unreachable!("without maps there is no output shape")
-        };
-        self.steps
-            .iter()
-            .rev()
-            .fold(deepest, |y, step| match maps.pop() {
-                Some(skip) => step.forward_to(y, spatial(&skip.dims())) + skip,
-                None => step.forward_to(y, image),
-            })
+impl<const R: usize> BuiltDecoder<R> for LinknetDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps, image)
-        })
+    fn run(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+        let deepest = pop_deepest(&mut maps);
+        let steps = self.steps.iter().rev();
+        let y = steps.fold(deepest, |y, step| match maps.pop() {
+            Some(skip) => step.forward_to(y, spatial(&skip.dims())) + skip,
+            None => step.forward_to(y, image),
+        });
+        y.into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::decoder::frame::testing::dims;
     use alloc::string::ToString;
 
     #[test]
     fn every_rank_at_odd_sizes() {
-        let device = Device::flex();
         let config = LinknetDecoderConfig::new().with_width(3);
-        let decoder: LinknetDecoder<3> = config.init(&[4, 8, 12], &device);
         for n in 33..=40_usize {
             let sizes = [n.div_ceil(2), n.div_ceil(4), n.div_ceil(8)];
             let maps = [[1, 4, sizes[0]], [1, 8, sizes[1]], [1, 12, sizes[2]]];
-            let maps = maps.map(|shape| Tensor::zeros(shape, &device));
-            assert_eq!(decoder.forward(maps.into(), &[n]).dims(), [1, 3, n]);
+            assert_eq!(dims(config.clone(), &maps, &[n]), [1, 3, n]);
         }
     }
 

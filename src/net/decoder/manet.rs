@@ -1,16 +1,16 @@
 //! [`ManetDecoder`]: position-wise attention of the coarsest map, and steps that weigh channels by both of their maps.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::any::DecoderSpec;
-use super::{Decoder, check_decoder, check_widths_for};
+use super::check_widths_for;
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder, pop_deepest};
 use crate::fuse::{Mfab, MfabConfig, Pab, PabConfig};
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
 use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
@@ -108,28 +108,6 @@ impl ManetDecoderConfig {
         DoubleConvConfig::new([deep, self.widths[0]]).with_style(self.style.clone())
     }
 
-    fn trace_parts<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        check_widths_for(NAME, &self.widths, maps.len())?;
-        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
-        let (deepest, skips) = (&maps[maps.len() - 1], &maps[..maps.len() - 1]);
-        let center = self.center(deepest.shape[1]);
-        let mut y = center.trace(planner.at("center"), deepest)?;
-        for (index, skip) in skips.iter().enumerate().rev() {
-            let step = self.step(&channels, index);
-            y = step.trace(planner.at(format!("steps.{index}")), &y, skip)?;
-        }
-        let deep = [y.shape[1]; 2];
-        planner.at("last").node("Sequence", &[&y], |planner| {
-            let up = self.up().trace_to(planner.at(0), deep, &y, Some(image))?;
-            self.last(&channels).trace(planner.at(1), &up)
-        })
-    }
-
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
     ///
     /// # Panics
@@ -154,20 +132,35 @@ impl ManetDecoderConfig {
 }
 
 impl<const R: usize> DecoderSpec<R> for ManetDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn out_channels(&self, _channels: &[usize]) -> usize {
         self.widths.first().copied().unwrap_or(0)
     }
 
-    fn trace(
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            self.trace_parts(planner, maps, image)
-        })
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        check_widths_for(NAME, &self.widths, maps.len())?;
+        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+        let (deepest, skips) = (&maps[maps.len() - 1], &maps[..maps.len() - 1]);
+        let center = self.center(deepest.shape[1]);
+        let mut y = center.trace(planner.at("center"), deepest)?;
+        for (index, skip) in skips.iter().enumerate().rev() {
+            let step = self.step(&channels, index);
+            y = step.trace(planner.at(format!("steps.{index}")), &y, skip)?;
+        }
+        let deep = [y.shape[1]; 2];
+        let y = planner.at("last").node("Sequence", &[&y], |planner| {
+            let up = self.up().trace_parts_to(planner.at(0), deep, &y, image)?;
+            self.last(&channels).trace(planner.at(1), &up)
+        })?;
+        Ok(vec![y])
     }
 }
 
@@ -204,65 +197,38 @@ pub struct ManetDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Decoder<R> for ManetDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        self.forward_parts(maps, image).into_tensor()
+impl<const R: usize> BuiltDecoder<R> for ManetDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn forward_parts(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let Some(deepest) = maps.pop() else {
-            unreachable!("without maps there is no output shape")
-        };
+    fn run(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+        let deepest = self.center.forward(pop_deepest(&mut maps));
         let steps = self.steps.iter().zip(maps).rev();
-        let y = steps.fold(self.center.forward(deepest), |y, (step, skip)| {
-            step.forward(y, skip)
-        });
+        let y = steps.fold(deepest, |y, (step, skip)| step.forward(y, skip));
         let (up, block) = &self.last;
         block.forward_parts(up.forward_parts_to(y.into(), image))
-    }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps, image)
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{string::ToString, vec};
+    use crate::net::decoder::frame::testing::{dims, refused};
 
     #[test]
     fn every_rank_at_odd_sizes() {
-        let device = Device::flex();
         let config = ManetDecoderConfig::new(vec![2, 3, 4]).with_attention_channels(2);
-        let decoder: ManetDecoder<3> = config.init(&[2, 3, 4], &device);
-        let maps = [[2, 2, 19], [2, 3, 10], [2, 4, 5]].map(|shape| Tensor::zeros(shape, &device));
-        assert_eq!(decoder.forward(maps.into(), &[37]).dims(), [2, 2, 37]);
-        let decoder: ManetDecoder<5> = config.init(&[2, 3, 4], &device);
-        let maps = [[1, 2, 5, 6, 7], [1, 3, 3, 3, 4], [1, 4, 2, 2, 2]];
-        let maps = maps.map(|shape| Tensor::zeros(shape, &device));
-        let y = decoder.forward(maps.into(), &[9, 11, 13]);
-        assert_eq!(y.dims(), [1, 2, 9, 11, 13]);
+        let signal = [[2, 2, 19], [2, 3, 10], [2, 4, 5]];
+        assert_eq!(dims(config.clone(), &signal, &[37]), [2, 2, 37]);
+        let volume = [[1, 2, 5, 6, 7], [1, 3, 3, 3, 4], [1, 4, 2, 2, 2]];
+        assert_eq!(dims(config, &volume, &[9, 11, 13]), [1, 2, 9, 11, 13]);
     }
 
     #[test]
     fn other_widths_than_maps_are_refused() {
-        let config = ManetDecoderConfig::new(vec![4, 8]);
         assert_eq!(
-            check_decoder::<4>(&config, &[8, 16, 32])
-                .unwrap_err()
-                .to_string(),
+            refused(ManetDecoderConfig::new(vec![4, 8]), &[8, 16, 32]),
             "ManetDecoder: 2 widths [4, 8] for 3 maps. Give 3, the first for the size of the image."
         );
     }

@@ -3,6 +3,7 @@
 mod any;
 mod deeplab;
 mod fpn;
+mod frame;
 mod linknet;
 mod manet;
 mod pan;
@@ -26,8 +27,6 @@ pub use unet::{UnetDecoder, UnetDecoderConfig};
 pub use unet_plus_plus::{UnetPlusPlusDecoder, UnetPlusPlusDecoderConfig};
 pub use upernet::{UperNetDecoder, UperNetDecoderConfig};
 
-use any::check_decoder;
-
 use alloc::{format, vec, vec::Vec};
 
 use burn::module::{Module, ModuleDisplay};
@@ -40,7 +39,7 @@ use crate::plan::Plan;
 use crate::shape::{ShapeError, check_positive};
 
 /// A module that merges the feature maps of an [`Encoder`](super::Encoder) into one map: the second half of a
-/// [`SegmentationModel`](super::SegmentationModel).
+/// [`SegmentationModel`](super::SegmentationModel). [`AnyDecoder`] and all decoders that it lists are of this kind.
 ///
 /// A decoder of your own implements two methods; shapes and plans follow from [`trace`](Self::trace). `image` is
 /// the spatial size of the encoder's input, for decoders that end at that size. Two more,

@@ -1,17 +1,18 @@
 //! [`PanDecoder`]: feature pyramid attention of the coarsest map, into which the finer ones are merged.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::any::DecoderSpec;
-use super::{Decoder, check_decoder, check_levels};
+use super::check_levels;
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder, pop_deepest};
 use crate::fuse::{Fpa, FpaConfig, Gau, GauConfig};
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::block::ConvStyle;
+use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::layers::resize::ResizeMode;
 use crate::plan::Trace;
@@ -33,28 +34,16 @@ const NAME: &str = "PanDecoder";
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct PanDecoderConfig {
     /// How many maps are used, the coarsest. Default: 4, from 1/4 of the size of the image on for a ResNet.
-    #[serde(default = "levels")]
     pub levels: usize,
     /// The channels of the output, and of all steps. Default: 32.
-    #[serde(default = "width")]
     pub width: usize,
     /// How a map is enlarged. Default: linear, corners aligned.
-    #[serde(default = "ResizeMode::aligned_linear")]
     pub resize: ResizeMode,
     /// Norm and activation of all convolutions. Default: batch norm, ReLU, and a bias beside the norm.
-    #[serde(default = "crate::defaults::biased_style")]
     pub style: ConvStyle,
-}
-
-const fn levels() -> usize {
-    4
-}
-
-const fn width() -> usize {
-    32
 }
 
 setters!(
@@ -77,8 +66,8 @@ impl PanDecoderConfig {
     /// segmentation_models.pytorch's decoder with its defaults.
     pub fn new() -> Self {
         Self {
-            levels: levels(),
-            width: width(),
+            levels: 4,
+            width: 32,
             resize: ResizeMode::aligned_linear(),
             style: crate::defaults::biased_style(),
         }
@@ -95,25 +84,6 @@ impl PanDecoderConfig {
         GauConfig::new(channels, self.width)
             .with_resize(self.resize)
             .with_style(self.style.clone())
-    }
-
-    fn trace_parts<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Map<R>, ShapeError> {
-        check_levels(NAME, self.levels, maps.len())?;
-        check_positive(NAME, "width", self.width)?;
-        let used = &maps[maps.len() - self.levels..];
-        let (deepest, skips) = (&used[self.levels - 1], &used[..self.levels - 1]);
-        let mut y = self
-            .fpa(deepest.shape[1])
-            .trace(planner.at("fpa"), deepest)?;
-        for (index, skip) in skips.iter().enumerate().rev() {
-            let step = self.step(skip.shape[1]);
-            y = step.trace(planner.at(format!("steps.{index}")), &y, skip)?;
-        }
-        Ok(y)
     }
 
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
@@ -135,18 +105,32 @@ impl PanDecoderConfig {
 }
 
 impl<const R: usize> DecoderSpec<R> for PanDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn out_channels(&self, _channels: &[usize]) -> usize {
         self.width
     }
 
-    fn trace(
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         _image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| self.trace_parts(planner, maps))
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        check_levels(NAME, self.levels, maps.len())?;
+        check_positive(NAME, "width", self.width)?;
+        let used = &maps[maps.len() - self.levels..];
+        let (deepest, skips) = (&used[self.levels - 1], &used[..self.levels - 1]);
+        let mut y = self
+            .fpa(deepest.shape[1])
+            .trace(planner.at("fpa"), deepest)?;
+        for (index, skip) in skips.iter().enumerate().rev() {
+            let step = self.step(skip.shape[1]);
+            y = step.trace(planner.at(format!("steps.{index}")), &y, skip)?;
+        }
+        Ok(vec![y])
     }
 }
 
@@ -181,59 +165,38 @@ pub struct PanDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Decoder<R> for PanDecoder<R> {
-    fn forward(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let mut used = maps.split_off(maps.len() - self.config.levels);
-        drop(maps); // (The finer ones are not read.)
-        let Some(deepest) = used.pop() else {
-            unreachable!("there is one level at least")
-        };
-        let steps = self.steps.iter().zip(used).rev();
-        steps.fold(self.fpa.forward(deepest), |y, (step, skip)| {
-            step.forward(y, skip)
-        })
+impl<const R: usize> BuiltDecoder<R> for PanDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        _image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps)
-        })
+    fn run(&self, mut maps: Vec<Tensor<R>>, _image: &[usize]) -> LazyConcat<R> {
+        maps.drain(..maps.len() - self.config.levels);
+        let deepest = self.fpa.forward(pop_deepest(&mut maps));
+        let steps = self.steps.iter().zip(maps).rev();
+        let y = steps.fold(deepest, |y, (step, skip)| step.forward(y, skip));
+        y.into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use crate::net::decoder::frame::testing::{dims, refused};
 
     #[test]
     fn every_rank_at_odd_sizes() {
-        let device = Device::flex();
         let config = PanDecoderConfig::new().with_levels(3).with_width(4);
-        let decoder: PanDecoder<3> = config.init(&[2, 3, 4], &device);
-        let maps = [[2, 2, 19], [2, 3, 10], [2, 4, 5]].map(|shape| Tensor::zeros(shape, &device));
-        assert_eq!(decoder.forward(maps.into(), &[37]).dims(), [2, 4, 19]);
-        let decoder: PanDecoder<5> = config.init(&[2, 3, 4], &device);
-        let maps = [[1, 2, 5, 6, 7], [1, 3, 3, 3, 4], [1, 4, 2, 2, 2]];
-        let maps = maps.map(|shape| Tensor::zeros(shape, &device));
-        let y = decoder.forward(maps.into(), &[9, 11, 13]);
-        assert_eq!(y.dims(), [1, 4, 5, 6, 7]);
+        let signal = [[2, 2, 19], [2, 3, 10], [2, 4, 5]];
+        assert_eq!(dims(config.clone(), &signal, &[37]), [2, 4, 19]);
+        let volume = [[1, 2, 5, 6, 7], [1, 3, 3, 3, 4], [1, 4, 2, 2, 2]];
+        assert_eq!(dims(config, &volume, &[9, 11, 13]), [1, 4, 5, 6, 7]);
     }
 
     #[test]
     fn too_few_maps_are_refused() {
-        let error = check_decoder::<4>(&PanDecoderConfig::new(), &[8, 16, 32]).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            refused(PanDecoderConfig::new(), &[8, 16, 32]),
             "PanDecoder: levels is 4, and the encoder has 3 maps. Set levels to 1 to 3, or give the encoder more stages."
         );
     }

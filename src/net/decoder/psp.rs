@@ -1,18 +1,19 @@
 //! [`PspDecoder`]: pyramid pooling of the coarsest map.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::any::DecoderSpec;
-use super::{Decoder, check_decoder, check_levels};
+use super::check_levels;
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder, pop_deepest};
 use crate::fuse::{PyramidPooling, PyramidPoolingConfig};
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::ChannelDropout;
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
+use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::plan::Trace;
 use crate::setters::setters;
@@ -32,28 +33,16 @@ const NAME: &str = "PspDecoder";
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct PspDecoderConfig {
     /// The channels of the output. Default: 512.
-    #[serde(default = "width")]
     pub width: usize,
     /// The number of bins of each mean along every axis; each has as many of the map's channels. Default: 1, 2, 3 and 6.
-    #[serde(default = "bins")]
     pub bins: Vec<usize>,
     /// Norm and activation of all convolutions.
-    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
     /// The probability that a channel of the output is dropped in training. Default: 0.2.
-    #[serde(default = "crate::defaults::decoder_dropout")]
     pub dropout: f64,
-}
-
-const fn width() -> usize {
-    512
-}
-
-fn bins() -> Vec<usize> {
-    alloc::vec![1, 2, 3, 6]
 }
 
 setters!(
@@ -76,8 +65,8 @@ impl PspDecoderConfig {
     /// segmentation_models.pytorch's decoder with its defaults.
     pub fn new() -> Self {
         Self {
-            width: width(),
-            bins: bins(),
+            width: 512,
+            bins: vec![1, 2, 3, 6],
             style: ConvStyle::new(),
             dropout: crate::defaults::decoder_dropout(),
         }
@@ -93,29 +82,6 @@ impl PspDecoderConfig {
     fn conv(&self, channels: usize) -> ConvNormActConfig {
         let pooled = self.pooling(channels).out_channels();
         ConvNormActConfig::new([pooled, self.width], 1).with_style(self.style.clone())
-    }
-
-    fn trace_parts<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-    ) -> Result<Map<R>, ShapeError> {
-        check_levels(NAME, 1, maps.len())?;
-        let deepest = &maps[maps.len() - 1];
-        let channels = deepest.shape[1];
-        if channels < self.bins.len() {
-            let bins = self.bins.len();
-            return Err(ShapeError::new(
-                NAME,
-                format!("the coarsest map has {channels} channels for {bins} means"),
-                "Choose fewer bins, or a wider encoder",
-            ));
-        }
-        let pooled = self
-            .pooling(channels)
-            .trace(planner.at("pooling"), deepest)?;
-        let y = self.conv(channels).trace(planner.at("conv"), &pooled)?;
-        ChannelDropout::trace_with(self.dropout, planner.at("dropout"), &y)
     }
 
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
@@ -136,18 +102,37 @@ impl PspDecoderConfig {
 }
 
 impl<const R: usize> DecoderSpec<R> for PspDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn out_channels(&self, _channels: &[usize]) -> usize {
         self.width
     }
 
-    fn trace(
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         _image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| self.trace_parts(planner, maps))
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        check_levels(NAME, 1, maps.len())?;
+        let deepest = &maps[maps.len() - 1];
+        let channels = deepest.shape[1];
+        if channels < self.bins.len() {
+            let bins = self.bins.len();
+            return Err(ShapeError::new(
+                NAME,
+                format!("the coarsest map has {channels} channels for {bins} means"),
+                "Choose fewer bins, or a wider encoder",
+            ));
+        }
+        let pooled = self
+            .pooling(channels)
+            .trace(planner.at("pooling"), deepest)?;
+        let y = self.conv(channels).trace(planner.at("conv"), &pooled)?;
+        let y = ChannelDropout::trace_with(self.dropout, planner.at("dropout"), &y)?;
+        Ok(vec![y])
     }
 }
 
@@ -184,27 +169,16 @@ pub struct PspDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Decoder<R> for PspDecoder<R> {
-    fn forward(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let deepest = maps.swap_remove(maps.len() - 1);
-        drop(maps); // (The others are not read.)
-        let pooled = self.pooling.forward_parts(deepest.into());
-        self.dropout
-            .forward(self.conv.forward_parts(pooled).into_tensor())
+impl<const R: usize> BuiltDecoder<R> for PspDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        _image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps)
-        })
+    fn run(&self, mut maps: Vec<Tensor<R>>, _image: &[usize]) -> LazyConcat<R> {
+        let deepest = pop_deepest(&mut maps);
+        drop(maps); // (The others are not read.)
+        let pooled = self.pooling.forward_parts(deepest.into());
+        let y = self.conv.forward_parts(pooled).into_tensor();
+        self.dropout.forward(y).into()
     }
 }

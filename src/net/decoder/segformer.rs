@@ -1,17 +1,17 @@
 //! [`SegformerDecoder`]: each map projected to one width, resized to one size, and all fused.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::any::DecoderSpec;
-use super::{Decoder, check_decoder, check_levels};
+use super::check_levels;
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder};
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::Merge;
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::conv::{LazyConcat, Part};
 use crate::layers::layer::Layer;
@@ -34,24 +34,16 @@ const NAME: &str = "SegformerDecoder";
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct SegformerDecoderConfig {
     /// The channels of each map before the merge, and of the output. Default: 256.
-    #[serde(default = "crate::defaults::pyramid_channels")]
     pub width: usize,
     /// By how much the output is smaller than the image along each axis, rounded up. Default: 4.
-    #[serde(default = "stride")]
     pub stride: usize,
     /// Norm and activation of the convolution of all maps. Default: batch norm, ReLU.
-    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
     /// How the maps are resized. Default: linear.
-    #[serde(default = "ResizeMode::linear")]
     pub resize: ResizeMode,
-}
-
-const fn stride() -> usize {
-    4
 }
 
 setters!(
@@ -75,7 +67,7 @@ impl SegformerDecoderConfig {
     pub fn new() -> Self {
         Self {
             width: crate::defaults::pyramid_channels(),
-            stride: stride(),
+            stride: 4,
             style: ConvStyle::new(),
             resize: ResizeMode::linear(),
         }
@@ -94,31 +86,6 @@ impl SegformerDecoderConfig {
     fn size(&self, image: &[usize]) -> Vec<usize> {
         let axes = image.iter();
         axes.map(|size| size.div_ceil(self.stride)).collect()
-    }
-
-    fn trace_parts<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        check_levels(NAME, 1, maps.len())?;
-        check_positive(NAME, "width", self.width)?;
-        check_positive(NAME, "stride", self.stride)?;
-        let size = self.size(image);
-        let mut fitted = Vec::with_capacity(maps.len());
-        for (index, map) in maps.iter().enumerate().rev() {
-            let projection = self.projection(map.shape[1]);
-            let y = projection.trace(planner.at(format!("projections.{index}")), map)?;
-            fitted.push(Fit::Resize(self.resize).trace(planner.at(""), &y, &size)?);
-        }
-        let names: Vec<_> = (0..maps.len()).rev().map(|n| format!("map {n}")).collect();
-        let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-        let fitted: Vec<&Map<R>> = fitted.iter().collect();
-        planner.dispatched(|planner| {
-            let merged = Merge::concat().trace(planner.at(""), NAME, &fitted, &names)?;
-            self.fusion(maps.len()).trace(planner.at("fusion"), &merged)
-        })
     }
 
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
@@ -140,20 +107,36 @@ impl SegformerDecoderConfig {
 }
 
 impl<const R: usize> DecoderSpec<R> for SegformerDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn out_channels(&self, _channels: &[usize]) -> usize {
         self.width
     }
 
-    fn trace(
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            self.trace_parts(planner, maps, image)
-        })
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        check_levels(NAME, 1, maps.len())?;
+        check_positive(NAME, "width", self.width)?;
+        check_positive(NAME, "stride", self.stride)?;
+        let size = self.size(image);
+        let mut fitted = Vec::with_capacity(maps.len());
+        for (index, map) in maps.iter().enumerate().rev() {
+            let projection = self.projection(map.shape[1]);
+            let y = projection.trace(planner.at(format!("projections.{index}")), map)?;
+            fitted.push(Fit::Resize(self.resize).trace(planner.at(""), &y, &size)?);
+        }
+        let y = planner.dispatched(|planner| {
+            let name = |n| format!("map {}", maps.len() - 1 - n);
+            let merged = Merge::concat().trace_named(planner.at(""), NAME, &fitted, name)?;
+            self.fusion(maps.len()).trace(planner.at("fusion"), &merged)
+        })?;
+        Ok(vec![y])
     }
 }
 
@@ -191,68 +174,46 @@ pub struct SegformerDecoder<const R: usize = 4> {
     pub channels: Vec<usize>,
 }
 
-impl<const R: usize> Decoder<R> for SegformerDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
+impl<const R: usize> BuiltDecoder<R> for SegformerDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
+    }
+
+    fn run(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
         let size = self.config.size(image);
         let fit = Fit::Resize(self.config.resize);
         let both = maps.into_iter().zip(&self.projections).rev();
         let parts =
             both.map(|(map, projection)| Part::new(fit.forward(projection.forward(map), &size)));
         let merged = LazyConcat::new(parts.collect());
-        self.fusion.forward_parts(merged).into_tensor()
-    }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps, image)
-        })
+        self.fusion.forward_parts(merged).into_tensor().into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use crate::net::decoder::frame::testing::{dims, refused};
 
     #[test]
     fn every_rank_at_odd_sizes() {
-        let device = Device::flex();
         let config = SegformerDecoderConfig::new().with_width(4);
-        let decoder: SegformerDecoder<3> = config.init(&[2, 3], &device);
-        let maps = [[2, 2, 19], [2, 3, 10]].map(|shape| Tensor::zeros(shape, &device));
-        assert_eq!(decoder.forward(maps.into(), &[37]).dims(), [2, 4, 10]);
-        let decoder: SegformerDecoder<5> = config.with_stride(2).init(&[2, 3], &device);
-        let maps = [[1, 2, 5, 6, 7], [1, 3, 3, 3, 4]];
-        let maps = maps.map(|shape| Tensor::zeros(shape, &device));
-        assert_eq!(
-            decoder.forward(maps.into(), &[9, 11, 13]).dims(),
-            [1, 4, 5, 6, 7]
-        );
+        let signal = [[2, 2, 19], [2, 3, 10]];
+        assert_eq!(dims(config.clone(), &signal, &[37]), [2, 4, 10]);
+        let volume = [[1, 2, 5, 6, 7], [1, 3, 3, 3, 4]];
+        let config = config.with_stride(2);
+        assert_eq!(dims(config, &volume, &[9, 11, 13]), [1, 4, 5, 6, 7]);
     }
 
     #[test]
     fn what_cannot_be_built_is_refused() {
-        let text = |config: SegformerDecoderConfig, channels: &[usize]| {
-            check_decoder::<4>(&config, channels)
-                .unwrap_err()
-                .to_string()
-        };
         let config = SegformerDecoderConfig::new;
         assert_eq!(
-            text(config().with_stride(0), &[8]),
+            refused(config().with_stride(0), &[8]),
             "SegformerDecoder: stride is 0. Set stride to 1 or more."
         );
         assert_eq!(
-            text(config(), &[]),
+            refused(config(), &[]),
             "SegformerDecoder: there are no maps. Give the maps of an encoder, the finest first."
         );
     }

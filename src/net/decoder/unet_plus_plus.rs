@@ -1,18 +1,19 @@
 //! [`UnetPlusPlusDecoder`]: a U-Net whose skips are dense chains of blocks.
 
 use alloc::{format, string::String, vec::Vec};
+use core::mem;
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::any::DecoderSpec;
-use super::{Decoder, check_decoder, check_widths_for};
+use super::check_widths_for;
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder};
 use crate::fuse::merge::Merge;
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConv, DoubleConvConfig};
-use crate::layers::conv::{LazyConcat, Part};
+use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::layers::up::{Up, UpConfig};
 use crate::plan::Trace;
@@ -118,8 +119,38 @@ impl UnetPlusPlusDecoderConfig {
         DoubleConvConfig::new([input, place.width]).with_style(self.style.clone())
     }
 
-    /// Records every block, and returns the output and the blocks of the finest size, the last first.
-    fn trace_parts<const R: usize>(
+    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
+    ///
+    /// # Panics
+    /// When an option is invalid, or there are not as many widths as maps.
+    pub fn init<const R: usize>(
+        &self,
+        channels: &[usize],
+        device: &Device,
+    ) -> UnetPlusPlusDecoder<R> {
+        expect(check_decoder::<R>(self, channels));
+        let block = |place: &Place| {
+            let up = self.up.init([place.deep; 2], device);
+            (up, self.block(place).init(device))
+        };
+        UnetPlusPlusDecoder {
+            blocks: self.places(channels).iter().map(block).collect(),
+            config: self.clone(),
+            channels: channels.to_vec(),
+        }
+    }
+}
+
+impl<const R: usize> DecoderSpec<R> for UnetPlusPlusDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn out_channels(&self, _channels: &[usize]) -> usize {
+        self.widths.first().copied().unwrap_or(0)
+    }
+
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
@@ -144,14 +175,13 @@ impl UnetPlusPlusDecoderConfig {
             let deep = [place.deep; 2];
             let up = self
                 .up
-                .trace_to(planner.at(name("0")), deep, coarser, Some(size))?;
+                .trace_parts_to(planner.at(name("0")), deep, coarser, size)?;
             let concat = match skips.is_empty() {
                 true => up,
                 false => planner.dispatched(|planner| {
-                    let maps: Vec<&Map<R>> = [&up].into_iter().chain(skips).collect();
-                    let names: Vec<String> = (0..maps.len()).map(|n| format!("map {n}")).collect();
-                    let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-                    Merge::concat().trace(planner.at(""), NAME, &maps, &names)
+                    let maps: Vec<Map<R>> = [&up].into_iter().chain(skips).cloned().collect();
+                    let name = |n| format!("map {n}");
+                    Merge::concat().trace_named(planner.at(""), NAME, &maps, name)
                 })?,
             };
             last = self.block(place).trace(planner.at(name("1")), &concat)?;
@@ -161,58 +191,6 @@ impl UnetPlusPlusDecoderConfig {
         }
         let chain = found[0].drain(1..).rev();
         Ok([last].into_iter().chain(chain).collect())
-    }
-
-    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
-    ///
-    /// # Panics
-    /// When an option is invalid, or there are not as many widths as maps.
-    pub fn init<const R: usize>(
-        &self,
-        channels: &[usize],
-        device: &Device,
-    ) -> UnetPlusPlusDecoder<R> {
-        expect(check_decoder::<R>(self, channels));
-        let block = |place: &Place| {
-            let up = self.up.init([place.deep; 2], device);
-            (up, self.block(place).init(device))
-        };
-        UnetPlusPlusDecoder {
-            blocks: self.places(channels).iter().map(block).collect(),
-            config: self.clone(),
-            channels: channels.to_vec(),
-        }
-    }
-}
-
-impl<const R: usize> DecoderSpec<R> for UnetPlusPlusDecoderConfig {
-    fn out_channels(&self, _channels: &[usize]) -> usize {
-        self.widths.first().copied().unwrap_or(0)
-    }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            let mut steps = self.trace_parts(planner, maps, image)?;
-            Ok(steps.swap_remove(0))
-        })
-    }
-
-    fn trace_steps(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| {
-            self.trace_parts(planner, maps, image)
-        })
     }
 }
 
@@ -226,7 +204,7 @@ impl<const R: usize> DecoderSpec<R> for UnetPlusPlusDecoderConfig {
 /// # Shapes
 /// - input: the maps of an encoder, the finest first
 /// - output: `[batch, widths[0], spatial...]`, of the size of the image
-/// - [steps](Decoder::forward_steps): the output, and the blocks of the finest map's size, the last first: the paper's
+/// - [steps](super::Decoder::forward_steps): the output, and the blocks of the finest map's size, the last first: the paper's
 ///   deep supervision (section 3.2), whose maps are all of one size
 ///
 /// # Example
@@ -253,89 +231,73 @@ pub struct UnetPlusPlusDecoder<const R: usize = 4> {
 }
 
 impl<const R: usize> UnetPlusPlusDecoder<R> {
-    /// The output; and, where `has_steps`, the blocks of the finest size, the last first.
-    fn run(&self, maps: Vec<Tensor<R>>, image: &[usize], has_steps: bool) -> Vec<Tensor<R>> {
+    /// The output; and, where `has_steps`, the blocks of the finest size, the last first, as tensors.
+    fn blocks_of(
+        &self,
+        maps: Vec<Tensor<R>>,
+        image: &[usize],
+        has_steps: bool,
+    ) -> Vec<LazyConcat<R>> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let mut last = maps[maps.len() - 1].clone();
-        let mut found: Vec<Vec<Tensor<R>>> = maps.into_iter().map(|map| Vec::from([map])).collect();
-        let mut chain = Vec::new();
+        let coarsest = maps.len() - 1;
+        let found = maps.into_iter().map(|map| Vec::from([map.into()]));
+        let mut found: Vec<Vec<LazyConcat<R>>> = found.collect();
+        let mut outputs = Vec::new();
         let places = self.config.places(&self.channels);
         for (place, (up, block)) in places.iter().zip(&self.blocks) {
             let (coarser, skips, size) = match place.to {
                 Some(to) => {
-                    let skips = found[to].iter().rev().cloned().map(Part::new);
-                    let coarser = found[to + 1][place.from - to - 1].clone();
-                    (coarser, skips.collect(), spatial(&shapes[to]))
+                    // (What is read for the last time is given away, so that it is freed as soon as it was read.)
+                    let coarser = found[to + 1].remove(0);
+                    let skips = match to == 0 && place.from == coarsest && !has_steps {
+                        true => mem::take(&mut found[to]),
+                        false => found[to].clone(),
+                    };
+                    (coarser, skips, spatial(&shapes[to]))
                 }
                 None => {
+                    let mut finest = mem::take(&mut found[0]);
+                    let last = finest[finest.len() - 1].clone();
                     if has_steps {
-                        chain.extend(found[0].drain(1..).rev());
+                        outputs.extend(finest.drain(1..).rev());
                     }
-                    found.clear();
                     (last, Vec::new(), image)
                 }
             };
-            let up = up.forward_parts_to(coarser.into(), size);
-            let parts = match skips.is_empty() {
-                true => up,
-                false => up.then(LazyConcat::new(skips)),
-            };
-            last = block.forward_parts(parts).into_tensor();
-            if let Some(to) = place.to {
-                found[to].push(last.clone());
-                // (Nothing reads the coarser maps again.)
-                if place.from == self.channels.len() - 1 {
-                    found[to + 1].clear();
-                }
+            let up = up.forward_parts_to(coarser, size);
+            let parts = skips.into_iter().rev().fold(up, LazyConcat::then);
+            let y = block.forward_parts(parts);
+            match place.to {
+                Some(0) if has_steps => found[0].push(y.into_tensor().into()),
+                Some(to) => found[to].push(y),
+                None => outputs.insert(0, y),
             }
         }
-        chain.insert(0, last);
-        chain
+        outputs
     }
 }
 
-impl<const R: usize> Decoder<R> for UnetPlusPlusDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        self.run(maps, image, false).swap_remove(0)
+impl<const R: usize> BuiltDecoder<R> for UnetPlusPlusDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
-        self.run(maps, image, true)
+    fn run(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+        self.blocks_of(maps, image, false).swap_remove(0)
     }
 
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            let mut steps = self.config.trace_parts(planner, maps, image)?;
-            Ok(steps.swap_remove(0))
-        })
-    }
-
-    fn trace_steps(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps, image)
-        })
+    fn run_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+        let outputs = self.blocks_of(maps, image, true).into_iter();
+        outputs.map(LazyConcat::into_tensor).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{string::ToString, vec};
+    use crate::net::Decoder;
+    use crate::net::decoder::frame::testing::refused;
+    use alloc::vec;
 
     #[test]
     fn every_rank_at_odd_sizes() {
@@ -352,9 +314,7 @@ mod tests {
     fn widths_must_match_the_maps() {
         let config = UnetPlusPlusDecoderConfig::new(vec![4, 8]);
         assert_eq!(
-            check_decoder::<4>(&config, &[8, 16, 32])
-                .unwrap_err()
-                .to_string(),
+            refused(config, &[8, 16, 32]),
             "UnetPlusPlusDecoder: 2 widths [4, 8] for 3 maps. Give 3, the first for the size of the image."
         );
     }

@@ -1,18 +1,18 @@
 //! [`UperNetDecoder`]: pyramid pooling of the coarsest map, a feature pyramid on it, and all levels fused.
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::any::DecoderSpec;
-use super::{Decoder, check_decoder, check_levels};
+use super::check_levels;
+use super::frame::{Built, BuiltDecoder, DecoderSpec, check_decoder, pop_deepest};
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::Merge;
 use crate::fuse::{PyramidPooling, PyramidPoolingConfig};
-use crate::graph::{Map, Planner, check_maps};
+use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::conv::{LazyConcat, Part};
 use crate::layers::layer::Layer;
@@ -37,38 +37,20 @@ const NAME: &str = "UperNetDecoder";
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct UperNetDecoderConfig {
     /// How many maps are used, the coarsest. Default: 4, from 1/4 of the size of the image on for a ResNet.
-    #[serde(default = "levels")]
     pub levels: usize,
     /// The channels of each level and of the output. Default: 256.
-    #[serde(default = "crate::defaults::pyramid_channels")]
     pub width: usize,
     /// The number of bins of each mean of the coarsest map, along every axis. Default: 1, 2, 3 and 6.
-    #[serde(default = "bins")]
     pub bins: Vec<usize>,
     /// The epsilon of a layer norm of each map, or none, as in the paper. Default: 1e-6.
-    #[serde(default = "some_epsilon")]
     pub map_norm: Option<f64>,
     /// Norm and activation of all convolutions. Default: batch norm, ReLU.
-    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
     /// How means and levels are enlarged. Default: linear.
-    #[serde(default = "ResizeMode::linear")]
     pub resize: ResizeMode,
-}
-
-const fn levels() -> usize {
-    4
-}
-
-fn bins() -> Vec<usize> {
-    alloc::vec![1, 2, 3, 6]
-}
-
-const fn some_epsilon() -> Option<f64> {
-    Some(1e-6)
 }
 
 setters!(
@@ -93,10 +75,10 @@ impl UperNetDecoderConfig {
     /// segmentation_models.pytorch's decoder with its defaults.
     pub fn new() -> Self {
         Self {
-            levels: levels(),
+            levels: 4,
             width: crate::defaults::pyramid_channels(),
-            bins: bins(),
-            map_norm: some_epsilon(),
+            bins: vec![1, 2, 3, 6],
+            map_norm: Some(1e-6),
             style: ConvStyle::new(),
             resize: ResizeMode::linear(),
         }
@@ -126,20 +108,54 @@ impl UperNetDecoderConfig {
         self.conv(self.width.saturating_mul(self.levels), 3)
     }
 
-    /// The index of the finest map that is used.
-    fn first(&self, maps: usize) -> usize {
-        maps - self.levels
+    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
+    ///
+    /// # Panics
+    /// When an option is invalid, or there are fewer maps than [`levels`](Self::levels).
+    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> UperNetDecoder<R> {
+        expect(check_decoder::<R>(self, channels));
+        let used = &channels[channels.len() - self.levels..];
+        let finer = &used[..self.levels - 1];
+        let pooling = self.pooling(used[self.levels - 1]);
+        let norms = used.iter().filter_map(|&channels| self.norm(channels));
+        UperNetDecoder {
+            norms: norms.map(|norm| norm.init(device)).collect(),
+            pooled: self.conv(pooling.out_channels(), 3).init(device),
+            pooling: pooling.init(device),
+            laterals: finer
+                .iter()
+                .map(|&channels| self.conv(channels, 1).init(device))
+                .collect(),
+            outputs: finer
+                .iter()
+                .map(|_| self.conv(self.width, 3).init(device))
+                .collect(),
+            fusion: self.fusion().init(device),
+            config: self.clone(),
+            channels: channels.to_vec(),
+        }
+    }
+}
+
+impl<const R: usize> DecoderSpec<R> for UperNetDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
     }
 
-    fn trace_parts<const R: usize>(
+    fn out_channels(&self, _channels: &[usize]) -> usize {
+        self.width
+    }
+
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
-    ) -> Result<Map<R>, ShapeError> {
+        _image: &[usize],
+    ) -> Result<Vec<Map<R>>, ShapeError> {
         check_levels(NAME, self.levels, maps.len())?;
         check_positive(NAME, "width", self.width)?;
         let mut used = Vec::with_capacity(self.levels);
-        for (index, map) in maps[self.first(maps.len())..].iter().enumerate() {
+        for (index, map) in maps[maps.len() - self.levels..].iter().enumerate() {
             used.push(match self.norm(map.shape[1]) {
                 Some(norm) => norm.trace(planner.at(format!("norms.{index}")), map)?,
                 None => map.clone(),
@@ -177,57 +193,12 @@ impl UperNetDecoderConfig {
                 _ => fit.trace(planner.at(""), &level, spatial(&finest.shape))?,
             });
         }
-        let names: Vec<_> = (0..fitted.len()).map(|n| format!("level {n}")).collect();
-        let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
-        let fitted: Vec<&Map<R>> = fitted.iter().collect();
-        planner.dispatched(|planner| {
-            let merged = Merge::concat().trace(planner.at(""), NAME, &fitted, &names)?;
+        let y = planner.dispatched(|planner| {
+            let name = |n| format!("level {n}");
+            let merged = Merge::concat().trace_named(planner.at(""), NAME, &fitted, name)?;
             self.fusion().trace(planner.at("fusion"), &merged)
-        })
-    }
-
-    /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
-    ///
-    /// # Panics
-    /// When an option is invalid, or there are fewer maps than [`levels`](Self::levels).
-    pub fn init<const R: usize>(&self, channels: &[usize], device: &Device) -> UperNetDecoder<R> {
-        expect(check_decoder::<R>(self, channels));
-        let used = &channels[self.first(channels.len())..];
-        let finer = &used[..self.levels - 1];
-        let pooling = self.pooling(used[self.levels - 1]);
-        let norms = used.iter().filter_map(|&channels| self.norm(channels));
-        UperNetDecoder {
-            norms: norms.map(|norm| norm.init(device)).collect(),
-            pooled: self.conv(pooling.out_channels(), 3).init(device),
-            pooling: pooling.init(device),
-            laterals: finer
-                .iter()
-                .map(|&channels| self.conv(channels, 1).init(device))
-                .collect(),
-            outputs: finer
-                .iter()
-                .map(|_| self.conv(self.width, 3).init(device))
-                .collect(),
-            fusion: self.fusion().init(device),
-            config: self.clone(),
-            channels: channels.to_vec(),
-        }
-    }
-}
-
-impl<const R: usize> DecoderSpec<R> for UperNetDecoderConfig {
-    fn out_channels(&self, _channels: &[usize]) -> usize {
-        self.width
-    }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        _image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| self.trace_parts(planner, maps))
+        })?;
+        Ok(vec![y])
     }
 }
 
@@ -277,7 +248,7 @@ pub struct UperNetDecoder<const R: usize = 4> {
 impl<const R: usize> UperNetDecoder<R> {
     /// The levels of these maps, the finest first, before their own convolutions.
     fn levels(&self, mut maps: Vec<Tensor<R>>) -> Vec<Tensor<R>> {
-        let coarsest = maps.swap_remove(maps.len() - 1);
+        let coarsest = pop_deepest(&mut maps);
         let pooled = self.pooling.forward_parts(coarsest.into());
         let mut levels = Vec::from([self.pooled.forward_parts(pooled).into_tensor()]);
         let fit = Fit::Resize(self.config.resize);
@@ -291,17 +262,18 @@ impl<const R: usize> UperNetDecoder<R> {
     }
 }
 
-impl<const R: usize> Decoder<R> for UperNetDecoder<R> {
-    fn forward(&self, mut maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let mut used = maps.split_off(self.config.first(maps.len()));
-        drop(maps); // (The finer ones are not read.)
+impl<const R: usize> BuiltDecoder<R> for UperNetDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
+    }
+
+    fn run(&self, mut maps: Vec<Tensor<R>>, _image: &[usize]) -> LazyConcat<R> {
+        maps.drain(..maps.len() - self.config.levels);
         if !self.norms.is_empty() {
-            let both = used.into_iter().zip(&self.norms);
-            used = both.map(|(map, norm)| norm.forward(map)).collect();
+            let both = maps.into_iter().zip(&self.norms);
+            maps = both.map(|(map, norm)| norm.forward(map)).collect();
         }
-        let finest = used[0].dims();
+        let finest = maps[0].dims();
         let fit = Fit::Resize(self.config.resize);
         let part = |(index, level): (usize, Tensor<R>)| {
             let level = match self.outputs.get(index) {
@@ -313,62 +285,37 @@ impl<const R: usize> Decoder<R> for UperNetDecoder<R> {
                 _ => fit.forward(level, spatial(&finest)),
             })
         };
-        let parts = self.levels(used).into_iter().enumerate().map(part);
+        let parts = self.levels(maps).into_iter().enumerate().map(part);
         let merged = LazyConcat::new(parts.collect());
-        self.fusion.forward_parts(merged).into_tensor()
-    }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        _image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps)
-        })
+        self.fusion.forward_parts(merged).into_tensor().into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use crate::net::decoder::frame::testing::{dims, refused};
 
     #[test]
     fn every_rank_at_odd_sizes() {
-        let device = Device::flex();
         let config = UperNetDecoderConfig::new().with_levels(3).with_width(4);
-        let decoder: UperNetDecoder<3> = config.init(&[2, 3, 4], &device);
-        let maps = [[2, 2, 19], [2, 3, 10], [2, 4, 5]].map(|shape| Tensor::zeros(shape, &device));
-        assert_eq!(decoder.forward(maps.into(), &[37]).dims(), [2, 4, 19]);
-        let decoder: UperNetDecoder<5> = config.with_map_norm(None).init(&[2, 3, 4], &device);
-        let maps = [[1, 2, 5, 6, 7], [1, 3, 3, 3, 4], [1, 4, 2, 2, 2]];
-        let maps = maps.map(|shape| Tensor::zeros(shape, &device));
-        assert_eq!(
-            decoder.forward(maps.into(), &[9, 11, 13]).dims(),
-            [1, 4, 5, 6, 7]
-        );
+        let signal = [[2, 2, 19], [2, 3, 10], [2, 4, 5]];
+        assert_eq!(dims(config.clone(), &signal, &[37]), [2, 4, 19]);
+        let volume = [[1, 2, 5, 6, 7], [1, 3, 3, 3, 4], [1, 4, 2, 2, 2]];
+        let config = config.with_map_norm(None);
+        assert_eq!(dims(config, &volume, &[9, 11, 13]), [1, 4, 5, 6, 7]);
     }
 
     #[test]
     fn one_level_is_the_pooled_map() {
-        let device = Device::flex();
         let config = UperNetDecoderConfig::new().with_levels(1).with_width(4);
-        let decoder: UperNetDecoder = config.init(&[2, 3], &device);
-        let maps = [[1, 2, 9, 8], [1, 3, 5, 4]].map(|shape| Tensor::zeros(shape, &device));
-        assert_eq!(decoder.forward(maps.into(), &[9, 8]).dims(), [1, 4, 5, 4]);
+        let maps = [[1, 2, 9, 8], [1, 3, 5, 4]];
+        assert_eq!(dims(config, &maps, &[9, 8]), [1, 4, 5, 4]);
     }
 
     #[test]
     fn what_cannot_be_built_is_refused() {
-        let text = |config: UperNetDecoderConfig| {
-            check_decoder::<4>(&config, &[8, 16, 32])
-                .unwrap_err()
-                .to_string()
-        };
+        let text = |config: UperNetDecoderConfig| refused(config, &[8, 16, 32]);
         assert_eq!(
             text(UperNetDecoderConfig::new()),
             "UperNetDecoder: levels is 4, and the encoder has 3 maps. Set levels to 1 to 3, or give the encoder more \

@@ -26,7 +26,7 @@ pub use mit::{MitBlock, MitEncoder, MitEncoderConfig, MitStage, MixFeedForward};
 pub use mobilenet_v2::{MobileNetV2, MobileNetV2Encoder, MobileNetV2EncoderConfig};
 pub use mobilenet_v3::{MobileNetV3, MobileNetV3Encoder, MobileNetV3EncoderConfig};
 pub use plain::{PlainEncoder, PlainEncoderConfig, PlainLevel};
-pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, Residual};
+pub use resnet::{ResNet, ResNetBlock, ResNetEncoder, ResNetEncoderConfig, ResNetLayer, Residual};
 pub use staged::{StagedEncoder, StagedEncoderConfig};
 pub use vgg::{VggEncoder, VggEncoderConfig};
 

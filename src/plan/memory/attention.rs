@@ -2,7 +2,7 @@
 
 use super::burn_conv::threads;
 use super::burn_ops::Binary;
-use super::tape::{BufferId, GradientStorage, Step, Tape};
+use super::tape::{BufferId, Step, Tape};
 use super::{bytes_of, total};
 use crate::graph::MapPlan;
 
@@ -56,7 +56,8 @@ fn positions(map: &MapPlan) -> usize {
     sizes.copied().fold(1, usize::saturating_mul)
 }
 
-/// `softmax(Q K^T / sqrt(d)) V`, operation by operation, with `scores` scores in `rows` rows.
+/// `softmax(Q K^T / sqrt(d)) V`, operation by operation, with `scores` scores in `rows` rows. The scores less the
+/// largest of their row, the exponentials of those, and the weights are saved.
 fn composed(
     tape: &mut Tape,
     [query, key_value]: [BufferId; 2],
@@ -64,26 +65,14 @@ fn composed(
     rows: usize,
     y: &MapPlan,
 ) -> BufferId {
-    let product = |tape: &mut Tape, operands: [BufferId; 2], bytes: u64| {
-        let step = Step::reading(&operands).saving(&operands);
-        tape.push(bytes, step.with_new_gradients())
-    };
-    let raw = product(tape, [query, key_value], bytes_of(scores));
+    let raw = tape.product([query, key_value], bytes_of(scores));
     let scaled = tape.scaled(raw);
-    let largest = tape.moved(scaled, bytes_of(rows));
-    let less = tape.binary(Binary::Add, scaled, largest);
-    // The exponential, whose gradient needs its output.
-    let storage = GradientStorage::InPlace { operand: None };
-    let step = Step::reading(&[less])
-        .in_place()
-        .with_gradient(less, storage);
-    let exponential = tape.push(bytes_of(scores), step);
-    if tape.buffers[exponential].is_tracked
-        && let Some(step) = tape.producer(exponential)
-    {
-        step.saved.push(exponential);
-    }
+    let largest = tape.max_of_rows(scaled, bytes_of(rows));
+    let largest = tape.filled(largest);
+    let less = tape.binary(Binary::Sub, scaled, largest);
+    let exponential = tape.unary(less);
     let sum = tape.moved(exponential, bytes_of(rows));
+    let sum = tape.filled(sum);
     let weights = tape.binary(Binary::Div, exponential, sum);
-    product(tape, [weights, key_value], y.bytes())
+    tape.product([weights, key_value], y.bytes())
 }

@@ -10,8 +10,8 @@ const MASK_SHARE: u64 = 4;
 /// A binary operation. One operand may be smaller: it is broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Binary {
-    /// Also the difference.
     Add,
+    Sub,
     Mul,
     Div,
     /// The larger or the smaller of two values.
@@ -48,6 +48,10 @@ impl Tape {
             Binary::Add => step
                 .with_gradient(a, self.passed_to(a, bytes))
                 .with_gradient(b, self.passed_to(b, bytes)),
+            // (The second gradient is negated before it is summed.)
+            Binary::Sub => step
+                .with_gradient(a, self.passed_to(a, bytes))
+                .with_gradient(b, in_place(None)),
             Binary::Mul => {
                 if is_b {
                     step = step.saving(&[a]);
@@ -109,6 +113,23 @@ impl Tape {
         self.push(bytes, Step::reading(&[x]).with_new_gradients())
     }
 
+    /// A product of matrices. Flex zeroes its memory as bytes, and copies them to where numbers may lie.
+    pub(super) fn product(&mut self, operands: [BufferId; 2], bytes: u64) -> BufferId {
+        let mut step = Step::reading(&operands).saving(&operands);
+        for operand in operands {
+            step = step.with_gradient(operand, GradientStorage::Zeroed);
+        }
+        step.workspace = bytes;
+        self.push(bytes, step)
+    }
+
+    /// The largest value of each row, of `bytes` in all. Its index is saved in 8 bytes.
+    pub(super) fn max_of_rows(&mut self, x: BufferId, bytes: u64) -> BufferId {
+        let mut step = Step::reading(&[x]).with_gradient(x, GradientStorage::Zeroed);
+        step.saved_bytes = bytes.saturating_mul(2);
+        self.push(bytes, step)
+    }
+
     /// A concatenation: the gradients of the operands are views of that of the output.
     pub(super) fn concatenation(&mut self, operands: &[BufferId], bytes: u64) -> BufferId {
         let mut step = Step::reading(operands);
@@ -157,7 +178,7 @@ impl Tape {
     pub(super) fn group_norm(&mut self, x: BufferId, groups: usize, affine: usize) -> BufferId {
         let statistics = bytes_of(groups);
         let mean = self.moved(x, statistics);
-        let centred = self.binary(Binary::Add, x, mean);
+        let centred = self.binary(Binary::Sub, x, mean);
         let square = self.binary(Binary::Mul, centred, centred);
         let variance = self.moved(square, statistics);
         let deviation = self.unary(variance);

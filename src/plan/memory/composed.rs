@@ -123,7 +123,8 @@ fn norm(tape: &mut Tape, node: &Node, kind: NormKind, x: BufferId) -> BufferId {
 
 fn elementwise(tape: &mut Tape, op: Elementwise, inputs: &[BufferId]) -> BufferId {
     let binary = match op {
-        Elementwise::Sum | Elementwise::Mean | Elementwise::Difference => Binary::Add,
+        Elementwise::Sum | Elementwise::Mean => Binary::Add,
+        Elementwise::Difference => Binary::Sub,
         Elementwise::Product => Binary::Mul,
         Elementwise::Max | Elementwise::Min => Binary::Choose,
     };
@@ -199,11 +200,9 @@ fn position_attention(tape: &mut Tape, inputs: &[BufferId], x: &[usize], y: &Map
         false => queries_at_once(x[0], positions).min(positions),
     };
     let pairs = bytes_of_shape(&[x[0], rows, positions]);
-    let step = Step::reading(&[query, key]).saving(&[query, key]);
-    let scores = tape.push(pairs, step.with_new_gradients());
+    let scores = tape.product([query, key], pairs);
     let weights = tape.unary(scores);
-    let step = Step::reading(&[weights, value]).saving(&[weights, value]);
-    tape.push(y.bytes(), step.with_new_gradients())
+    tape.product([weights, value], y.bytes())
 }
 
 /// A mask of the map's size is saved.

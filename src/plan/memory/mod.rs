@@ -20,8 +20,8 @@ use super::Node;
 
 /// What a network holds at most on the CPU, in bytes of f32, as allocated on flex.
 ///
-/// Not counted: the threads' own memory, some 6 MiB each; what the loss itself needs; and an optimizer's state
-/// (Adam's is twice the weights).
+/// Not counted: the threads' own memory, some 6 MiB each; the records of autodiff, some 10 KiB a layer; what the loss
+/// itself needs; and an optimizer's state (Adam's is twice the weights).
 ///
 /// # Example
 /// ```

@@ -10,8 +10,8 @@ use alloc::{vec, vec::Vec};
 use super::tape::{BufferId, Origin, Step, StepKind, Tape};
 use super::{bytes_of, bytes_of_shape, composed, total};
 use crate::cpu::policy::{
-    self, Axes, AxisNumbers, ConvShape, FusedActivation, Geometry, SourceGradient, SourceShape,
-    TransposedShape, WeightUse,
+    self, Axes, AxisNumbers, ConvShape, Geometry, SourceGradient, SourceShape, TransposedShape,
+    WeightUse,
 };
 use crate::graph::{
     ConvOp, Elementwise, Executor, MapPlan, Node, NormKind, Op, PoolKind, ResizeMode,
@@ -225,7 +225,7 @@ impl Recorder {
                 Some(self.written_norm(node, x, y))
             }
             (Op::Activation(activation), [x]) => {
-                Some(self.fused_activation(FusedActivation::of(activation)?, x, y))
+                Some(self.fused_activation(activation.fused()?, x, y))
             }
             (Op::Elementwise(Elementwise::Sum), [block, residual]) => self.sum(block, residual, y),
             (Op::Pool { kind, .. }, [x]) => self.pool(*kind, x, y),
@@ -251,9 +251,7 @@ impl Recorder {
     fn standalone(&mut self, node: &Node, y: &MapPlan) -> Option<Vec<Part>> {
         match (&node.op, &node.inputs[..]) {
             (Op::Norm(_), [x]) => Some(self.written_norm(node, x, y)),
-            (Op::Activation(activation), [x]) => {
-                Some(self.activation(FusedActivation::of(activation)?, x, y))
-            }
+            (Op::Activation(activation), [x]) => Some(self.activation(activation.fused()?, x, y)),
             _ => None,
         }
     }

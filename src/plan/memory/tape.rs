@@ -48,6 +48,8 @@ pub(super) enum StepKind {
 pub(super) enum GradientStorage {
     /// In memory of its own.
     New,
+    /// In memory of its own that flex fills with zeros first: for a moment there are two copies of it.
+    Zeroed,
     /// It is the incoming gradient itself, or a view of it.
     Shared,
     /// In the memory of the incoming gradient, or of a saved operand, if nobody else holds that.

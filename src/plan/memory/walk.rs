@@ -169,6 +169,12 @@ impl<'a> Backward<'a> {
         let bytes = self.tape.bytes(gradient.target);
         let operand = match gradient.storage {
             GradientStorage::New => return self.take(bytes),
+            GradientStorage::Zeroed => {
+                self.level.take(bytes);
+                let gradient = self.take(bytes);
+                self.level.give(bytes);
+                return gradient;
+            }
             GradientStorage::Shared => return self.share(incoming),
             GradientStorage::InPlace { operand } => operand,
         };

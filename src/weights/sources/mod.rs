@@ -121,6 +121,7 @@ pub(super) fn encoder_names(encoder: &EncoderConfig) -> Vec<Names> {
     let names = |library, prefix: &str| {
         let mut rows = Rows::new();
         rows.extend("", prefix, source.rows(library)?);
+        rows.extend("", "", source.center_rows());
         Some(rows.into_names())
     };
     let tables = [
@@ -193,7 +194,8 @@ impl Names {
     /// ```
     pub fn smp(config: &SegmentationConfig) -> Option<Self> {
         let mut rows = encoder_rows(&config.encoder, Library::Smp)?;
-        rows.extend("", "", encoders::source(&config.encoder)?.center_rows());
+        let center = encoders::source(&config.encoder)?.center_rows();
+        rows.extend("encoder.", "", center);
         let maps = config.encoder.feature_channels().len();
         let decoder = decoders::rows(&config.decoder, maps);
         rows.extend("decoder.", "decoder.", decoder);

@@ -12,7 +12,7 @@ use crate::shape::PerAxis;
 use crate::up::UpConfig;
 use crate::weights::{Names, WeightsFile};
 
-use super::{Rows, count, inputs, outputs};
+use super::{Rows, SUPERVISION_HEADS, count, inputs, outputs};
 
 /// The levels of a network: each halves the map.
 const MAX_LEVELS: usize = 12;
@@ -78,7 +78,7 @@ impl MonaiNetwork {
         Some(match self {
             Self::SegResNet => segresnet_rows(decoder).into_names(),
             Self::Unet => unet_rows(encoder, decoder).into_names(),
-            Self::DynUnet => dynunet_names(encoder, decoder),
+            Self::DynUnet => dynunet_names(encoder, decoder, config.supervised_steps),
             Self::AttentionUnet => attention_unet_rows(encoder).into_names(),
             Self::Vnet => vnet_rows(encoder).into_names(),
         })
@@ -275,7 +275,11 @@ fn dynunet_level(level: usize, levels: usize) -> String {
     }
 }
 
-fn dynunet_names(encoder: &StagedEncoderConfig, decoder: &StagedDecoderConfig) -> Names {
+fn dynunet_names(
+    encoder: &StagedEncoderConfig,
+    decoder: &StagedDecoderConfig,
+    heads: usize,
+) -> Names {
     let mut rows = Rows::new();
     let mut copies = Vec::new();
     let levels = encoder.stages.len();
@@ -317,11 +321,14 @@ fn dynunet_names(encoder: &StagedEncoderConfig, decoder: &StagedDecoderConfig) -
             &format!("{name}.conv_block"),
         );
         copies.push((name, format!("{}.upsample", nested(step))));
-        if let Some(head) = step.checked_sub(1) {
-            let name = format!("deep_supervision_heads.{head}");
-            rows.push(format!("{path}.head"), format!("{name}.conv.conv"));
-            copies.push((name, format!("{}.super_head", nested(step))));
-        }
+    }
+    for head in 0..heads {
+        let name = format!("deep_supervision_heads.{head}");
+        rows.push(
+            format!("{SUPERVISION_HEADS}.{head}"),
+            format!("{name}.conv.conv"),
+        );
+        copies.push((name, format!("{}.super_head", nested(head + 1))));
     }
     rows.push("head", "output_block.conv.conv");
     rows.into_names().with_copies(copies)
@@ -373,7 +380,8 @@ fn dynunet(file: &WeightsFile) -> Option<(SegmentationConfig, usize)> {
     let classes = outputs(file, "output_block.conv.conv.weight")?;
     let channels = [input, classes];
     let mut config =
-        SegmentationConfig::monai_dynunet(channels, &kernels, &strides, &widths, residual, heads);
+        SegmentationConfig::monai_dynunet(channels, &kernels, &strides, &widths, residual)
+            .with_supervised_steps(heads);
     if file.shape("upsamples.0.transp_conv.conv.bias").is_some()
         && let DecoderConfig::Staged(decoder) = &mut config.decoder
     {

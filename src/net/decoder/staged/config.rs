@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::step::StagedStepConfig;
 use super::{NAME, StagedDecoder};
 use crate::graph::{Map, Planner};
-use crate::net::decoder::any::DecoderSpec;
-use crate::net::decoder::check_decoder;
+use crate::net::decoder::frame::{DecoderSpec, check_decoder};
 use crate::net::stage::StageConfig;
 use crate::plan::Trace;
 use crate::setters::setters;
@@ -79,7 +78,7 @@ impl StagedDecoderConfig {
     }
 
     /// Refuses maps for which there are no steps, or too many.
-    pub(super) fn check_maps(&self, maps: usize) -> Result<(), ShapeError> {
+    fn check_maps(&self, maps: usize) -> Result<(), ShapeError> {
         let steps = self.steps.len();
         if maps > 0 && steps + 1 == maps {
             return Ok(());
@@ -128,23 +127,6 @@ impl StagedDecoderConfig {
         }
     }
 
-    pub(super) fn trace_parts<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        self.check_maps(maps.len())?;
-        let sizes: Vec<_> = maps.iter().map(|map| map.shape).collect();
-        let mut deep = maps[maps.len() - 1].clone();
-        for (index, step) in self.steps.iter().enumerate().rev() {
-            let target = self.target(&sizes, image, index);
-            let planner = planner.at(format!("steps.{index}"));
-            deep = step.trace(planner, self.order, [&deep, &maps[index]], target)?;
-        }
-        self.last.trace(planner.at("last"), &deep)
-    }
-
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
     ///
     /// # Panics
@@ -167,6 +149,10 @@ impl StagedDecoderConfig {
 }
 
 impl<const R: usize> DecoderSpec<R> for StagedDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn out_channels(&self, channels: &[usize]) -> usize {
         match &self.last {
             Some(last) => last.width,
@@ -174,15 +160,26 @@ impl<const R: usize> DecoderSpec<R> for StagedDecoderConfig {
         }
     }
 
-    fn trace(
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            self.trace_parts(planner, maps, image)
-        })
+    ) -> Result<Vec<Map<R>>, ShapeError> {
+        self.check_maps(maps.len())?;
+        let sizes: Vec<_> = maps.iter().map(|map| map.shape).collect();
+        let mut deep = maps[maps.len() - 1].clone();
+        let mut coarser = Vec::new();
+        for (index, step) in self.steps.iter().enumerate().rev() {
+            let target = self.target(&sizes, image, index);
+            let planner = planner.at(format!("steps.{index}"));
+            deep = step.trace(planner, self.order, [&deep, &maps[index]], target)?;
+            if index > 0 {
+                coarser.push(deep.clone());
+            }
+        }
+        coarser.push(self.last.trace(planner.at("last"), &deep)?);
+        coarser.reverse();
+        Ok(coarser)
     }
 }

@@ -11,12 +11,10 @@ use alloc::vec::Vec;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::Decoder;
-use crate::graph::{Map, Planner, check_maps};
+use super::frame::{Built, BuiltDecoder, pop_deepest};
 use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::net::stage::Stage;
-use crate::shape::{ShapeError, expect};
 
 const NAME: &str = "StagedDecoder";
 
@@ -31,6 +29,7 @@ const NAME: &str = "StagedDecoder";
 /// - input: the maps of an encoder, the finest first
 /// - output: `[batch, channels, spatial...]`, of the size of the finest map, or with [`StepOrder::MergeFirst`] of the
 ///   image
+/// - [steps](super::Decoder::forward_steps): the output, and that of each coarser step, the finest first
 ///
 /// # Example
 /// ```
@@ -58,85 +57,45 @@ pub struct StagedDecoder<const R: usize = 4> {
 }
 
 impl<const R: usize> StagedDecoder<R> {
-    /// As [`forward`](Decoder::forward), and the outputs of the steps' [heads](StagedStepConfig::head), the finest first:
-    /// for deep supervision (arXiv:1409.5185). Each has the size of its step.
-    ///
-    /// # Panics
-    /// As [`forward`](Decoder::forward).
-    ///
-    /// # Example
-    /// ```
-    /// use burn::tensor::{Device, Tensor};
-    /// use burn_skip::net::{StagedDecoder, StagedDecoderConfig, StagedStepConfig};
-    ///
-    /// let device = Device::flex();
-    /// let steps = vec![StagedStepConfig::new(4), StagedStepConfig::new(4).with_head(2)];
-    /// let decoder: StagedDecoder = StagedDecoderConfig::new(steps).init(&[4, 8, 16], &device);
-    /// let maps = [[1, 4, 16, 16], [1, 8, 8, 8], [1, 16, 4, 4]].map(|shape| Tensor::zeros(shape, &device));
-    /// let (y, heads) = decoder.forward_with_heads(maps.into(), &[16, 16]);
-    /// assert_eq!(y.dims(), [1, 8, 16, 16]);
-    /// assert_eq!(heads[0].dims(), [1, 2, 8, 8]);
-    /// ```
-    pub fn forward_with_heads(
-        &self,
-        maps: Vec<Tensor<R>>,
-        image: &[usize],
-    ) -> (Tensor<R>, Vec<Tensor<R>>) {
-        let mut outputs = Vec::new();
-        let y = self.run(maps, image, |step, y| match &step.head {
-            Some(head) => {
-                let y = y.into_tensor();
-                outputs.push(head.forward(y.clone()));
-                y.into()
-            }
-            None => y,
-        });
-        outputs.reverse();
-        (y.into_tensor(), outputs)
-    }
-
-    /// Runs the steps; `each` sees the output of each, and hands it on.
-    fn run(
+    /// Runs all steps; what each but the finest gives goes through `pass`.
+    fn run_each(
         &self,
         mut maps: Vec<Tensor<R>>,
         image: &[usize],
-        mut each: impl FnMut(&StagedStep<R>, LazyConcat<R>) -> LazyConcat<R>,
+        mut pass: impl FnMut(LazyConcat<R>) -> LazyConcat<R>,
     ) -> LazyConcat<R> {
         let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let Some(deepest) = maps.pop() else {
-            unreachable!("without maps there is no output shape")
-        };
+        let deepest = pop_deepest(&mut maps);
         let order = self.config.order;
         let steps = self.steps.iter().zip(maps).enumerate().rev();
         let deep = steps.fold(deepest.into(), |deep, (index, (step, skip))| {
             let target = self.config.target(&shapes, image, index);
-            each(step, step.forward_parts(order, deep, skip, target))
+            let y = step.forward_parts(order, deep, skip, target);
+            if index > 0 { pass(y) } else { y }
         });
         self.last.forward_parts(deep)
     }
 }
 
-impl<const R: usize> Decoder<R> for StagedDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        self.forward_parts(maps, image).into_tensor()
+impl<const R: usize> BuiltDecoder<R> for StagedDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
-        self.run(maps, image, |_, y| y)
+    fn run(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+        self.run_each(maps, image, |map| map)
     }
 
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps, image)
-        })
+    fn run_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+        let mut steps = Vec::new();
+        let output = self.run_each(maps, image, |map| {
+            let map = map.into_tensor();
+            steps.push(map.clone());
+            map.into()
+        });
+        steps.push(output.into_tensor());
+        steps.reverse();
+        steps
     }
 }
 
@@ -148,7 +107,7 @@ mod tests {
     use crate::layers::activation::ActivationConfig;
     use crate::layers::norm::NormConfig;
     use crate::layers::up::UpConfig;
-    use crate::net::{DecoderConfig, StageConfig};
+    use crate::net::{Decoder, DecoderConfig, StageConfig};
     use alloc::{string::ToString, vec};
     use burn::tensor::{Device, TensorData};
 
@@ -213,6 +172,39 @@ mod tests {
     }
 
     #[test]
+    fn the_steps_are_the_output_and_what_leads_to_it() {
+        let device = Device::flex();
+        let step = || {
+            StagedStepConfig::new(1)
+                .with_up(UpConfig::nearest())
+                .with_merge(Merge::Add)
+        };
+        let config = StagedDecoderConfig::new(vec![step(), step()]);
+        let decoder: StagedDecoder<3> = config.init(&[1, 1, 1], &device);
+        let maps = || {
+            let fine = Tensor::from_floats([[[1.0, 2.0, 3.0, 4.0]]], &device);
+            let middle = Tensor::from_floats([[[10.0, 20.0]]], &device);
+            vec![fine, middle, Tensor::from_floats([[[100.0]]], &device)]
+        };
+        let steps = decoder.forward_steps(maps(), &[4]);
+        assert_eq!(steps.len(), 2);
+        let output = TensorData::from([[[111.0f32, 112.0, 123.0, 124.0]]]);
+        steps[0].to_data().assert_eq(&output, true);
+        steps[1]
+            .to_data()
+            .assert_eq(&TensorData::from([[[110.0f32, 120.0]]]), true);
+        // What follows the finest step belongs to the output.
+        let config = config.with_last(StageConfig::new(7));
+        let channels = DecoderConfig::from(config.clone()).step_channels::<3>(&[1, 1, 1]);
+        assert_eq!(channels.unwrap(), [7, 1]);
+        let decoder: StagedDecoder<3> = config.init(&[1, 1, 1], &device);
+        let steps = decoder.forward_steps(maps(), &[4]);
+        assert_eq!(steps[0].dims(), [1, 7, 4]);
+        let output = decoder.forward(maps(), &[4]).to_data();
+        steps[0].to_data().assert_eq(&output, true);
+    }
+
+    #[test]
     fn errors() {
         let steps = || vec![StagedStepConfig::new(4)];
         assert_eq!(
@@ -229,11 +221,6 @@ mod tests {
             text(StagedDecoderConfig::new(add), &[4, 8]),
             "steps.0.StagedStep: channels differ: deep 6, skip 4. Project deep to 4 channels with a 1x1 convolution, or \
              merge by concat."
-        );
-        let head = vec![StagedStepConfig::new(4).with_head(0)];
-        assert_eq!(
-            text(StagedDecoderConfig::new(head), &[4, 8]),
-            "steps.0.StagedStep: head is 0. Set head to 1 or more."
         );
         let merge_first = StagedDecoderConfig::new(steps()).with_order(StepOrder::MergeFirst);
         let error = DecoderConfig::from(merge_first).output_shape(&MAPS, &[17, 15]);

@@ -66,10 +66,6 @@ pub struct StagedStepConfig {
     /// What refines the result, or nothing. Default: nothing.
     #[serde(default)]
     pub stage: Option<StageConfig>,
-    /// The classes of a head of its own on the output of the step, for [deep
-    /// supervision](super::StagedDecoder::forward_with_heads), or none. Default: none.
-    #[serde(default)]
-    pub head: Option<usize>,
 }
 
 setters!(
@@ -81,7 +77,6 @@ setters!(
     with_gate(gate: impl Into<Option<GateConfig>>),
     with_merge(merge: Merge),
     with_stage(stage: impl Into<Option<StageConfig>>),
-    with_head(head: impl Into<Option<usize>>),
 );
 
 impl Config for StagedStepConfig {}
@@ -109,7 +104,6 @@ impl StagedStepConfig {
             gate: None,
             merge: Merge::concat(),
             stage: None,
-            head: None,
         }
     }
 
@@ -213,15 +207,6 @@ impl StagedStepConfig {
         }
     }
 
-    /// Checks what no part of the step checks.
-    fn check(&self) -> Result<(), ShapeError> {
-        check_positive(NAME, "width", self.width)?;
-        if let Some(classes) = self.head {
-            check_positive(NAME, "head", classes)?;
-        }
-        Ok(())
-    }
-
     /// Records the step of a deep map and a skip, which ends at the size `target`.
     pub(super) fn trace<const R: usize>(
         &self,
@@ -231,7 +216,7 @@ impl StagedStepConfig {
         target: &[usize],
     ) -> Result<Map<R>, ShapeError> {
         planner.node(NAME, &[deep, skip], |planner| {
-            self.check()?;
+            check_positive(NAME, "width", self.width)?;
             let y = match order {
                 StepOrder::UpFirst => {
                     let deep = self.trace_enlarge(planner, order, deep, target)?;
@@ -260,10 +245,6 @@ impl StagedStepConfig {
             StepOrder::MergeFirst => channels[0],
         };
         let gate = |gate: &GateConfig| gate.init(channels[1], guide, device);
-        let head = |classes| {
-            let channels = [self.out_channels(order, channels), classes];
-            ConvConfig::new(channels, 1).init(device)
-        };
         StagedStep {
             project: self.projection(input).map(|conv| conv.init(device)),
             up: self.up.init(self.channels_of_up(input), device),
@@ -271,7 +252,6 @@ impl StagedStepConfig {
             activation: self.activation.as_ref().map(|act| act.init(device)),
             gate: self.gate.as_ref().map(gate),
             stage: self.stage.as_ref().map(|stage| stage.init(refined, device)),
-            head: self.head.map(head),
             merge: self.merge,
         }
     }
@@ -303,8 +283,6 @@ pub struct StagedStep<const R: usize = 4> {
     pub gate: Option<AnyGate<R>>,
     /// What refines the result.
     pub stage: Option<Stage<R>>,
-    /// The head for deep supervision.
-    pub head: Option<Conv<R>>,
     /// How the deep map and the skip become one.
     #[module(skip)]
     pub merge: Merge,

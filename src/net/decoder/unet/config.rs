@@ -14,11 +14,11 @@ use crate::fuse::merge::Order;
 use crate::graph::{Map, Planner};
 use crate::layers::block::{ConvStyle, DoubleConvConfig};
 use crate::layers::up::UpConfig;
-use crate::net::decoder::any::DecoderSpec;
+use crate::net::decoder::frame::{DecoderSpec, check_decoder};
 use crate::net::encoder::check_widths;
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{ShapeError, expect, spatial};
+use crate::shape::{ShapeError, expect};
 
 /// Configuration of [`UnetDecoder`]. The channels of the maps come from the encoder.
 ///
@@ -35,34 +35,26 @@ use crate::shape::{ShapeError, expect, spatial};
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct UnetDecoderConfig {
     /// The channels after each step, the finest first. `n` maps take `n - 1` steps to the size of the finest
     /// map; with `n` widths a last step without a skip ends at the size of the image.
-    #[serde(default)]
     pub widths: Vec<usize>,
     /// The channels that the up layers give, one a step of [`widths`](Self::widths), if they change
     /// them: a resize without projection does not, and refuses any other number. Default: those of
     /// the skips, and the width where there is no skip.
-    #[serde(default)]
     pub up_channels: Option<Vec<usize>>,
     /// The convolutions of all blocks. Default: `same` padding, batch norm, ReLU.
-    #[serde(default = "ConvStyle::new")]
     pub style: ConvStyle,
     /// How each step upsamples. Default: nearest, to the size of the skip, so that every size works.
-    #[serde(default = "UpConfig::nearest")]
     pub up: UpConfig,
     /// How maps that still differ in size are fitted. Default: [`Fit::Exact`].
-    #[serde(default)]
     pub fit: Fit,
     /// The size to which the maps of a level are fitted. Default: [`Target::Skip`].
-    #[serde(default = "Target::skip")]
     pub target: Target,
     /// Which map comes first in the concatenations. Default: the deep one.
-    #[serde(default)]
     pub order: Order,
     /// The gate of the skips, or none. Default: none.
-    #[serde(default)]
     pub gate: Option<GateConfig>,
 }
 
@@ -155,10 +147,7 @@ impl UnetDecoderConfig {
     /// # Errors
     /// When there are too few or too many widths, a number is zero, or a part is invalid.
     pub fn validate<const R: usize>(&self, channels: &[usize]) -> Result<(), ShapeError> {
-        Planner::check_options::<R, _>(channels, |planner, maps| {
-            let image = maps.first().map_or(&[][..], |map| spatial(&map.shape));
-            self.trace(planner, maps, image)
-        })
+        check_decoder::<R>(self, channels).map(|_| ())
     }
 
     /// Checks that there is a number for each step.
@@ -214,37 +203,7 @@ impl UnetDecoderConfig {
         maps: &[Map<R>],
         image: &[usize],
     ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            let mut steps = self.trace_parts(planner, maps, image)?;
-            Ok(steps.swap_remove(0))
-        })
-    }
-
-    /// Records every step, and returns what each gives, the finest first.
-    pub(super) fn trace_parts<const R: usize>(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
-        self.check_steps(&channels)?;
-        let mut deep = maps[maps.len() - 1].clone();
-        let mut steps = Vec::new();
-        for index in (0..maps.len() - 1).rev() {
-            let step = self.step(&channels, index);
-            deep = step.trace(planner.at(format!("steps.{index}")), &deep, &maps[index])?;
-            steps.push(deep.clone());
-        }
-        if let Some(last) = self.last_step(&channels) {
-            steps.push(last.trace(planner.at("last"), &deep, image)?);
-        }
-        if steps.is_empty() {
-            steps.push(deep); // the only map of the encoder
-        }
-        steps.reverse();
-        Ok(steps)
+        DecoderSpec::trace(self, planner, maps, image)
     }
 
     /// Builds the decoder for the feature maps of an encoder, with `channels` channels.
@@ -272,30 +231,38 @@ impl UnetDecoderConfig {
 }
 
 impl<const R: usize> DecoderSpec<R> for UnetDecoderConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn out_channels(&self, channels: &[usize]) -> usize {
         let width = self.widths.first().or(channels.first());
         width.copied().unwrap_or(0)
     }
 
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        self.trace(planner, maps, image)
-    }
-
-    fn trace_steps(
+    fn trace_parts(
         &self,
         planner: &mut Planner,
         maps: &[Map<R>],
         image: &[usize],
     ) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| {
-            self.trace_parts(planner, maps, image)
-        })
+        let channels: Vec<usize> = maps.iter().map(|map| map.shape[1]).collect();
+        self.check_steps(&channels)?;
+        let mut deep = maps[maps.len() - 1].clone();
+        let mut steps = Vec::new();
+        for index in (0..maps.len() - 1).rev() {
+            let step = self.step(&channels, index);
+            deep = step.trace(planner.at(format!("steps.{index}")), &deep, &maps[index])?;
+            steps.push(deep.clone());
+        }
+        if let Some(last) = self.last_step(&channels) {
+            steps.push(last.trace(planner.at("last"), &deep, image)?);
+        }
+        if steps.is_empty() {
+            steps.push(deep); // the only map of the encoder
+        }
+        steps.reverse();
+        Ok(steps)
     }
 }
 
@@ -320,7 +287,7 @@ impl LastStep {
             self.up.check_asked(self.up_channels[0], self.asked)?;
             let up = self
                 .up
-                .trace_to(planner.at(0), self.up_channels, x, Some(image))?;
+                .trace_parts_to(planner.at(0), self.up_channels, x, image)?;
             self.block.trace(planner.at(1), &up)
         })
     }

@@ -9,14 +9,12 @@ use alloc::vec::Vec;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::Decoder;
+use super::frame::{Built, BuiltDecoder, pop_deepest};
 use crate::fuse::UpsampleConcat;
-use crate::graph::{Map, Planner, check_maps};
 use crate::layers::block::DoubleConv;
 use crate::layers::conv::LazyConcat;
 use crate::layers::layer::Layer;
 use crate::layers::up::Up;
-use crate::shape::{ShapeError, expect};
 
 const NAME: &str = "UnetDecoder";
 
@@ -27,7 +25,7 @@ const NAME: &str = "UnetDecoder";
 /// # Shapes
 /// - input: the maps of an encoder, the finest first
 /// - output: `[batch, widths[0], spatial...]`, of the size of the finest map or of the image
-/// - [steps](Decoder::forward_steps): the output of each step, the finest first
+/// - [steps](super::Decoder::forward_steps): the output of each step, the finest first
 ///
 /// # Example
 /// ```
@@ -55,17 +53,13 @@ pub struct UnetDecoder<const R: usize = 4> {
 
 impl<const R: usize> UnetDecoder<R> {
     /// Runs all steps; what each gives goes through `pass`.
-    fn run(
+    fn run_each(
         &self,
         mut maps: Vec<Tensor<R>>,
         image: &[usize],
         pass: &mut dyn FnMut(LazyConcat<R>) -> LazyConcat<R>,
     ) -> LazyConcat<R> {
-        let shapes: Vec<_> = maps.iter().map(Tensor::dims).collect();
-        expect(self.output_shape(&shapes, image));
-        let Some(deepest) = maps.pop() else {
-            unreachable!("without maps there is no output shape")
-        };
+        let deepest = pop_deepest(&mut maps);
         let steps = self.steps.iter().zip(maps).rev();
         let deep = steps.fold(deepest.into(), |deep, (step, skip)| {
             pass(step.forward_parts(deep, skip))
@@ -77,18 +71,18 @@ impl<const R: usize> UnetDecoder<R> {
     }
 }
 
-impl<const R: usize> Decoder<R> for UnetDecoder<R> {
-    fn forward(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Tensor<R> {
-        self.forward_parts(maps, image).into_tensor()
+impl<const R: usize> BuiltDecoder<R> for UnetDecoder<R> {
+    fn built(&self) -> Built<'_, R> {
+        Built::new(&self.config, &self.channels)
     }
 
-    fn forward_parts(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
-        self.run(maps, image, &mut |map| map)
+    fn run(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> LazyConcat<R> {
+        self.run_each(maps, image, &mut |map| map)
     }
 
-    fn forward_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
+    fn run_steps(&self, maps: Vec<Tensor<R>>, image: &[usize]) -> Vec<Tensor<R>> {
         let mut steps = Vec::new();
-        let output = self.run(maps, image, &mut |map| {
+        let output = self.run_each(maps, image, &mut |map| {
             let map = map.into_tensor();
             steps.push(map.clone());
             map.into()
@@ -99,38 +93,12 @@ impl<const R: usize> Decoder<R> for UnetDecoder<R> {
         steps.reverse();
         steps
     }
-
-    fn trace(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Map<R>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.node(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            let mut steps = self.config.trace_parts(planner, maps, image)?;
-            Ok(steps.swap_remove(0))
-        })
-    }
-
-    fn trace_steps(
-        &self,
-        planner: &mut Planner,
-        maps: &[Map<R>],
-        image: &[usize],
-    ) -> Result<Vec<Map<R>>, ShapeError> {
-        let inputs: Vec<&Map<R>> = maps.iter().collect();
-        planner.nodes(NAME, &inputs, |planner| {
-            check_maps(NAME, maps, &self.channels)?;
-            self.config.trace_parts(planner, maps, image)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Decoder;
     use alloc::{string::ToString, vec};
     use burn::tensor::Device;
 

@@ -7,13 +7,14 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::ResNetEncoder;
+use super::block::{ResNetBlock, ResNetLayerConfig};
 use crate::fuse::gate::{GateConfig, SeConfig};
-use crate::fuse::{Shortcut, SkipAddConfig};
+use crate::fuse::{Res2ConvConfig, Res2Links, Shortcut, SkipAddConfig};
 use crate::graph::window::Padding;
 use crate::graph::{Map, Planner};
 use crate::layers::DropPath;
 use crate::layers::activation::ActivationConfig;
-use crate::layers::block::ConvNormActConfig;
+use crate::layers::block::{ConvNormActConfig, ConvStyle};
 use crate::layers::norm::NormConfig;
 use crate::net::encoder::any::{EncoderSpec, check_encoder};
 use crate::net::encoder::{check_depths, check_output_stride, dilation_at, stem_pool};
@@ -22,35 +23,6 @@ use crate::setters::setters;
 use crate::shape::{ShapeError, check_not_huge, check_positive, expect};
 
 const NAME: &str = "ResNetEncoder";
-
-/// The convolutions that a residual connection skips.
-///
-/// # Example
-/// ```
-/// use burn_skip::net::{ResNetBlock, ResNetEncoderConfig};
-///
-/// let channels = |block| ResNetEncoderConfig::new(block, vec![2, 2]).feature_channels();
-/// assert_eq!(channels(ResNetBlock::Basic), [64, 64, 128]);
-/// assert_eq!(channels(ResNetBlock::Bottleneck), [64, 256, 512]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum ResNetBlock {
-    /// Two 3x3 convolutions; the first has the stride.
-    Basic,
-    /// 1x1, 3x3 and 1x1, the last to four times the channels; the 3x3 has the stride ("v1.5", as
-    /// torchvision).
-    Bottleneck,
-}
-
-impl ResNetBlock {
-    const fn expansion(self) -> usize {
-        match self {
-            Self::Basic => 1,
-            Self::Bottleneck => 4,
-        }
-    }
-}
 
 /// Configuration of [`ResNetEncoder`].
 ///
@@ -82,7 +54,7 @@ pub struct ResNetEncoderConfig {
     pub block: ResNetBlock,
     /// The number of blocks of each stage.
     pub depths: Vec<usize>,
-    /// The groups of the 3x3 convolutions of bottlenecks (ResNeXt, arXiv:1611.05431). Default: 1.
+    /// The groups of the 3x3 convolutions of bottlenecks (ResNeXt, arXiv:1611.05431; Res2NeXt). Default: 1.
     #[serde(default = "crate::defaults::groups")]
     pub groups: usize,
     /// The channels of each group in the first stage, in bottlenecks. Default: 64.
@@ -178,6 +150,16 @@ impl ResNetEncoderConfig {
         Self::new(ResNetBlock::Bottleneck, vec![3, 8, 36, 3])
     }
 
+    /// Res2Net-50 (arXiv:1904.01169) of four parts of 26 channels, timm's `res2net50_26w_4s`.
+    pub fn res2net50() -> Self {
+        Self::new(ResNetBlock::Res2 { scale: 4 }, vec![3, 4, 6, 3]).with_group_width(26)
+    }
+
+    /// Res2Net-101 of four parts of 26 channels, timm's `res2net101_26w_4s`.
+    pub fn res2net101() -> Self {
+        Self::new(ResNetBlock::Res2 { scale: 4 }, vec![3, 4, 23, 3]).with_group_width(26)
+    }
+
     /// ResNeXt-50 with 32 groups of 4 channels (arXiv:1611.05431).
     pub fn resnext50() -> Self {
         Self::resnet50().with_groups(32).with_group_width(4)
@@ -263,19 +245,43 @@ impl ResNetEncoderConfig {
             _ => (output, 1),
         };
         let bare = |config: ConvNormActConfig| config.with_activation(None);
-        let convs = match self.block {
+        let wide = inner.saturating_mul(self.group_width) / 64;
+        let wide = wide.saturating_mul(self.groups);
+        let conv = ResNetLayerConfig::Conv;
+        let layers = match self.block {
             ResNetBlock::Basic => vec![
-                self.conv3([input, inner], stride, dilation),
-                bare(self.conv3([inner, output], 1, dilation)),
+                conv(self.conv3([input, inner], stride, dilation)),
+                conv(bare(self.conv3([inner, output], 1, dilation))),
             ],
             ResNetBlock::Bottleneck => {
-                let wide = inner.saturating_mul(self.group_width) / 64;
-                let wide = wide.saturating_mul(self.groups);
                 let grouped = self.conv3([wide, wide], stride, dilation);
                 vec![
-                    self.conv([input, wide], 1, 1),
-                    grouped.with_groups(self.groups),
-                    bare(self.conv([wide, output], 1, 1)),
+                    conv(self.conv([input, wide], 1, 1)),
+                    conv(grouped.with_groups(self.groups)),
+                    conv(bare(self.conv([wide, output], 1, 1))),
+                ]
+            }
+            ResNetBlock::Res2 { scale } => {
+                let all = wide.saturating_mul(scale);
+                let links = match index {
+                    0 => Res2Links::Pooled {
+                        stride: stride.into(),
+                    },
+                    _ => Res2Links::Chain,
+                };
+                let style = ConvStyle::new()
+                    .with_norm(self.norm.clone())
+                    .with_activation(self.activation);
+                let scales = Res2ConvConfig::new(all)
+                    .with_scale(scale)
+                    .with_links(links)
+                    .with_dilation(dilation)
+                    .with_groups(self.groups)
+                    .with_style(style);
+                vec![
+                    conv(self.conv([input, all], 1, 1)),
+                    ResNetLayerConfig::Res2(scales),
+                    conv(bare(self.conv([all, output], 1, 1))),
                 ]
             }
         };
@@ -290,7 +296,7 @@ impl ResNetEncoderConfig {
             .with_activation(self.activation)
             .with_drop_path(self.drop_path * before as f64 / last as f64)
             .with_zero_init_last_norm(self.zero_init_last_norm);
-        ResidualConfig { convs, connection }
+        ResidualConfig { layers, connection }
     }
 
     /// The channels of the feature maps: the stem, and each stage.
@@ -360,7 +366,7 @@ impl ResNetEncoderConfig {
                 let name = format!("stages.{index}");
                 x = planner.at(name).sequence(blocks, &x, |block, planner, x| {
                     block.connection.trace_over(planner, x, |planner, x| {
-                        planner.sequence(&block.convs, x, ConvNormActConfig::trace)
+                        planner.sequence(&block.layers, x, ResNetLayerConfig::trace)
                     })
                 })?;
                 maps.push(x.clone());
@@ -376,8 +382,8 @@ impl ResNetEncoderConfig {
     pub fn init<const R: usize>(&self, device: &Device) -> ResNetEncoder<R> {
         expect(self.validate::<R>());
         let block = |block: ResidualConfig| {
-            let convs = block.convs.iter().map(|conv| conv.init(device));
-            block.connection.init(convs.collect(), device)
+            let layers = block.layers.iter().map(|layer| layer.init(device));
+            block.connection.init(layers.collect(), device)
         };
         let stage = |stage: &Stage| {
             let blocks = (0..stage.depth).map(|index| self.block(stage, index));
@@ -410,9 +416,9 @@ struct Stage {
     blocks_before: usize,
 }
 
-/// A residual block: its convolutions, and the connection over them.
+/// A residual block: its layers, and the connection over them.
 struct ResidualConfig {
-    convs: Vec<ConvNormActConfig>,
+    layers: Vec<ResNetLayerConfig>,
     connection: SkipAddConfig,
 }
 

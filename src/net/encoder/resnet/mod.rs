@@ -1,8 +1,10 @@
 //! [`ResNet`] and [`ResNetEncoder`]: stages of [`SkipAdd`].
 
+mod block;
 mod config;
 
-pub use config::{ResNetBlock, ResNetEncoderConfig};
+pub use block::{ResNetBlock, ResNetLayer};
+pub use config::ResNetEncoderConfig;
 
 use alloc::{vec, vec::Vec};
 
@@ -19,7 +21,7 @@ use crate::net::Classifier;
 use crate::shape::{ShapeError, expect};
 
 /// A residual block: convolutions, and the connection over them.
-pub type Residual<const R: usize = 4> = SkipAdd<Vec<ConvNormAct<R>>, R>;
+pub type Residual<const R: usize = 4> = SkipAdd<Vec<ResNetLayer<R>>, R>;
 
 /// A ResNet without its head (arXiv:1512.03385): a strided 7x7 convolution, a max pool, and stages of
 /// residual blocks, each of half the size of the one before it.
@@ -132,6 +134,11 @@ mod tests {
         };
         assert_eq!(count(ResNetEncoderConfig::seresnet18()), 11_779_624);
         assert_eq!(count(ResNetEncoderConfig::seresnet50()), 28_088_024);
+        assert_eq!(count(ResNetEncoderConfig::res2net50()), 25_699_120);
+        let res2next = ResNetEncoderConfig::res2net50()
+            .with_groups(8)
+            .with_group_width(4);
+        assert_eq!(count(res2next), 24_671_464);
     }
 
     #[test]
@@ -144,6 +151,9 @@ mod tests {
         assert_eq!(size(32), [32, 16, 8, 4, 2]);
         assert_eq!(size(16), [32, 16, 8, 4, 4]);
         assert_eq!(size(8), [32, 16, 8, 8, 8]);
+        let res2net = ResNetEncoderConfig::res2net50().with_output_stride(16);
+        let shapes = res2net.feature_shapes([1, 3, 64, 64]).unwrap();
+        assert_eq!(shapes[4], [1, 2048, 4, 4]);
     }
 
     #[test]
@@ -180,6 +190,13 @@ mod tests {
             text(ResNetEncoderConfig::resnet18().with_groups(32)),
             "ResNetEncoder: basic blocks have no groups, and there are 32 of 64 channels. Choose \
              ResNetBlock::Bottleneck, or groups 1 and group_width 64."
+        );
+        assert_eq!(
+            text(ResNetEncoderConfig::new(
+                ResNetBlock::Res2 { scale: 1 },
+                vec![1]
+            )),
+            "stages.0.0.block.1.Res2Conv: scale is 1. Set scale to 2 or more, or use one convolution."
         );
         assert!(text(ResNetEncoderConfig::resnet18().with_width(usize::MAX)).contains("width"));
         assert_eq!(

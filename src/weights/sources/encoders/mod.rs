@@ -32,7 +32,7 @@ pub(in crate::weights) trait EncoderSource {
     /// library has no such encoder.
     fn rows(&self, library: Library) -> Option<Rows>;
 
-    /// The rows of what SMP's decoders have and the encoder has here, with the prefixes of both sides.
+    /// The rows of what SMP's decoders have and the encoder has here, with the prefix of the names.
     fn center_rows(&self) -> Rows {
         Rows::new()
     }

@@ -1,4 +1,5 @@
-//! ResNet: torchvision's names, which segmentation_models.pytorch and timm have too; with squeeze-and-excitation timm's.
+//! ResNet: torchvision's names, which segmentation_models.pytorch and timm have too; with squeeze-and-excitation, and of
+//! Res2Net, timm's.
 
 use super::{EncoderSource, MAX_STAGES};
 use crate::gate::GateConfig;
@@ -12,6 +13,14 @@ const ROWS: &[(&str, &str)] = &[
     ("stages.{s}.{b}.block.{c}.conv", "layer{s+1}.{b}.conv{c+1}"),
     ("stages.{s}.{b}.block.{c}.norm", "layer{s+1}.{b}.bn{c+1}"),
     (
+        "stages.{s}.{b}.block.{c}.convs.{i}.conv",
+        "layer{s+1}.{b}.convs.{i}",
+    ),
+    (
+        "stages.{s}.{b}.block.{c}.convs.{i}.norm",
+        "layer{s+1}.{b}.bns.{i}",
+    ),
+    (
         "stages.{s}.{b}.shortcut.1.conv",
         "layer{s+1}.{b}.downsample.0",
     ),
@@ -23,20 +32,22 @@ const ROWS: &[(&str, &str)] = &[
     ("stages.{s}.{b}.gate.excite.conv", "layer{s+1}.{b}.se.fc2"),
 ];
 
+/// Whether timm alone has it, which segmentation_models.pytorch wraps.
+fn is_of_timm(config: &ResNetEncoderConfig) -> bool {
+    config.gate.is_some() || matches!(config.block, ResNetBlock::Res2 { .. })
+}
+
 impl EncoderSource for ResNetEncoderConfig {
     fn prefix(&self, library: Library) -> &'static str {
-        match self.gate {
-            Some(_) => library.prefix_of_timm(),
-            None => library.prefix(),
+        match is_of_timm(self) {
+            true => library.prefix_of_timm(),
+            false => library.prefix(),
         }
     }
 
     fn rows(&self, library: Library) -> Option<Rows> {
-        let has_it = match self.gate {
-            None => true,
-            Some(GateConfig::Se(_)) => library != Library::Torchvision,
-            Some(_) => false,
-        };
+        let is_known = matches!(self.gate, None | Some(GateConfig::Se(_)));
+        let has_it = is_known && !(is_of_timm(self) && library == Library::Torchvision);
         has_it.then(|| Rows::of_table(ROWS))
     }
 
@@ -48,10 +59,7 @@ impl EncoderSource for ResNetEncoderConfig {
         let EncoderConfig::ResNet(config) = shortened else {
             return None;
         };
-        let wrapper = match config.gate {
-            Some(_) => "model.",
-            None => "",
-        };
+        let wrapper = if is_of_timm(config) { "model." } else { "" };
         let stages = config.depths.len()..self.depths.len();
         let name = |stage| format!("{wrapper}layer{}", stage + 1);
         Some(stages.map(name).collect())
@@ -60,16 +68,18 @@ impl EncoderSource for ResNetEncoderConfig {
     fn description(&self) -> String {
         let groups = match (self.groups, self.group_width) {
             (1, 64) => String::new(),
+            (1, width) => format!(" of width {width}"),
             (groups, width) => format!(" in {groups} groups of {width}"),
         };
         let gate = match self.gate {
             Some(_) => " with squeeze-and-excitation",
             None => "",
         };
-        format!(
-            "ResNet of {:?} blocks {:?}{groups}{gate}",
-            self.block, self.depths
-        )
+        let block = match self.block {
+            ResNetBlock::Basic | ResNetBlock::Bottleneck => format!("ResNet of {:?}", self.block),
+            ResNetBlock::Res2 { scale } => format!("Res2Net of {scale} parts,"),
+        };
+        format!("{block} blocks {:?}{groups}{gate}", self.depths)
     }
 
     fn assumed(&self) -> &'static str {
@@ -77,11 +87,11 @@ impl EncoderSource for ResNetEncoderConfig {
     }
 }
 
-/// A ResNet, or timm's with squeeze-and-excitation.
+/// A ResNet, or timm's with squeeze-and-excitation or Res2Net's blocks.
 pub(super) fn detect(file: &WeightsFile, library: Library) -> Option<EncoderConfig> {
-    let under = |prefix, has_gate: bool| {
+    let under = |prefix, of_timm: bool| {
         let found = detect_under(file, prefix)?;
-        (found.gate.is_some() == has_gate).then_some(EncoderConfig::ResNet(found))
+        (is_of_timm(&found) == of_timm).then_some(EncoderConfig::ResNet(found))
     };
     let plain = || under(library.prefix(), false);
     match library {
@@ -95,9 +105,12 @@ fn detect_under(file: &WeightsFile, prefix: &str) -> Option<ResNetEncoderConfig>
     let &[width, in_channels, _, _] = file.shape(&format!("{prefix}conv1.weight"))? else {
         return None;
     };
-    let block = match file.shape(&name(1, 0, 3)) {
-        Some(_) => ResNetBlock::Bottleneck,
-        None => ResNetBlock::Basic,
+    let has_wide = file.shape(&name(1, 0, 3)).is_some();
+    let convs = |stage: usize, index: usize| format!("{prefix}layer{stage}.0.convs.{index}.weight");
+    let block = match (has_wide, count(file, 0, &|index| convs(1, index))) {
+        (false, _) => ResNetBlock::Basic,
+        (true, 0) => ResNetBlock::Bottleneck,
+        (true, convs) => ResNetBlock::Res2 { scale: convs + 1 },
     };
     let stages = count(file, 1, &|stage| name(stage, 0, 1));
     let depths: Vec<usize> = (1..=stages)
@@ -108,15 +121,26 @@ fn detect_under(file: &WeightsFile, prefix: &str) -> Option<ResNetEncoderConfig>
         .with_width(width);
     let has_gate = file.shape(&format!("{prefix}layer1.0.se.fc1.weight"));
     encoder.gate = has_gate.map(|_| ResNetEncoderConfig::squeeze_excitation());
-    if block == ResNetBlock::Bottleneck {
-        // Each 3x3 convolution of the first stage: `[groups * group_width, group_width, 3, 3]`, for 64 channels of the
-        // stem.
-        let &[wide, of_group, ..] = file.shape(&name(1, 0, 2))? else {
+    let conv3 = match block {
+        ResNetBlock::Basic => None,
+        ResNetBlock::Bottleneck => Some(name(stages, 0, 2)),
+        ResNetBlock::Res2 { .. } => Some(convs(stages, 0)),
+    };
+    if !(1..=MAX_STAGES).contains(&stages) {
+        return None;
+    }
+    if let Some(conv3) = conv3 {
+        // Each 3x3 convolution of a stage: `[groups * of_group, of_group, 3, 3]`, where `of_group` is
+        // `inner * group_width / 64` without its fraction, of which the last stage loses the least.
+        let &[wide, of_group, ..] = file.shape(&conv3)? else {
             return None;
         };
         encoder.groups = wide.checked_div(of_group)?;
-        let of_64 = of_group.checked_mul(64)?;
-        encoder.group_width = of_64.checked_div(width)?;
+        let inner = width.checked_mul(1 << (stages - 1))?;
+        encoder.group_width = match inner {
+            0 => return None,
+            _ => of_group.checked_mul(64)?.div_ceil(inner),
+        };
     }
-    (stages <= MAX_STAGES).then_some(encoder)
+    Some(encoder)
 }

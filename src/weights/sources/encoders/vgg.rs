@@ -39,7 +39,7 @@ impl EncoderSource for VggEncoderConfig {
         let mut rows = Rows::new();
         if self.center.is_some() {
             for (index, part) in ["first", "second"].into_iter().enumerate() {
-                let path = format!("encoder.center.{part}");
+                let path = format!("center.{part}");
                 rows.block(&path, &format!("{CENTER}.{index}"), ["0", "1"]);
             }
         }

@@ -1,0 +1,235 @@
+//! An image of a file: as the network sees it, or as a mask.
+
+use std::path::Path;
+
+use super::{Raster, nifti};
+use crate::Result;
+
+/// What the channels of a file mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bands {
+    Grey,
+    GreyAlpha,
+    Rgb,
+    RgbAlpha,
+    /// Measurements of any kind.
+    Other,
+}
+
+impl Bands {
+    /// How many of the channels are no opacity.
+    fn opaque(self, channels: usize) -> usize {
+        match self {
+            Self::GreyAlpha | Self::RgbAlpha => channels - 1,
+            Self::Grey | Self::Rgb | Self::Other => channels,
+        }
+    }
+}
+
+/// The distance from a pixel to the next, in the order of the axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spacing {
+    pub per_axis: Vec<f64>,
+    /// As the file calls it, such as `mm`; empty where it says none.
+    pub unit: String,
+}
+
+/// Where the pixels of a file lie in the world: kept, so that a prediction lies there too.
+#[derive(Clone, Debug, Default)]
+pub struct Grid {
+    pub spacing: Option<Spacing>,
+    /// Of a NIfTI file, whose header has the position and the orientation as well.
+    pub nifti: Option<nifti::Header>,
+}
+
+/// An image with what else its file says.
+#[derive(Clone, Debug)]
+pub struct RasterFile {
+    pub raster: Raster,
+    pub bands: Bands,
+    pub grid: Grid,
+}
+
+impl RasterFile {
+    /// The image with so many channels: as it is; without its opacity; grey of colours, and colours of grey.
+    ///
+    /// # Errors
+    /// When the file has other channels, or a value that is no number.
+    pub fn image(self, path: &Path, channels: usize) -> Result<(Raster, Grid)> {
+        let Self {
+            mut raster,
+            bands,
+            grid,
+        } = self;
+        check_finite(&raster, path)?;
+        let (pixels, opaque) = (raster.pixels(), bands.opaque(raster.channels));
+        let is_rgb = matches!(bands, Bands::Rgb | Bands::RgbAlpha);
+        match (opaque, channels) {
+            _ if raster.channels == channels => {}
+            (opaque, channels) if opaque == channels => raster.values.truncate(channels * pixels),
+            (3, 1) if is_rgb => raster.values = luma(&raster.values, pixels),
+            (1, 3) => {
+                raster.values.truncate(pixels);
+                raster.values = raster.values.repeat(3);
+            }
+            _ => {
+                return Err(format!(
+                    "{} has {}, and the network's in_channels are {channels}. Use images of as many channels, or set \
+                     in_channels to {}.",
+                    path.display(),
+                    count_of_channels(raster.channels),
+                    raster.channels
+                )
+                .into());
+            }
+        }
+        raster.channels = channels;
+        Ok((raster, grid))
+    }
+
+    /// The mask, one number a pixel: for a single class 1 wherever a channel of the file is not 0, else 0; for
+    /// more, the number of the class.
+    ///
+    /// # Errors
+    /// When a value is none that a class has, with the place, or the file has several channels.
+    pub fn mask(self, path: &Path, classes: usize) -> Result<Raster> {
+        let Self {
+            mut raster, bands, ..
+        } = self;
+        check_finite(&raster, path)?;
+        let (pixels, opaque) = (raster.pixels(), bands.opaque(raster.channels));
+        raster.values.truncate(opaque * pixels);
+        raster.channels = 1;
+        if classes == 1 {
+            let is_marked =
+                |pixel| (0..opaque).any(|map| raster.values[map * pixels + pixel] != 0.0);
+            let marked = (0..pixels).map(|pixel| f32::from(u8::from(is_marked(pixel))));
+            raster.values = marked.collect();
+            return Ok(raster);
+        }
+        let shown = path.display();
+        if opaque > 1 {
+            let what = match bands {
+                Bands::Rgb | Bands::RgbAlpha => "a mask in colours".to_string(),
+                _ => format!("a mask of {}", count_of_channels(opaque)),
+            };
+            return Err(format!(
+                "{shown} is {what}; the masks of {classes} classes are grey, and a pixel is the number of its class"
+            )
+            .into());
+        }
+        let is_class =
+            |&value: &f32| value >= 0.0 && value < classes as f32 && value.fract() == 0.0;
+        match raster.values.iter().position(|value| !is_class(value)) {
+            None => Ok(raster),
+            Some(at) => Err(format!(
+                "{shown}: the pixel at {} is of class {}, and the network has {classes} classes (0 to {}). Correct the \
+                 mask, give the network more out_channels, or, where any pixel that is not black is foreground, a network of \
+                 out_channels 1.",
+                raster.place(at),
+                raster.values[at],
+                classes - 1
+            )
+            .into()),
+        }
+    }
+}
+
+/// "1 channel", "4 channels"
+fn count_of_channels(count: usize) -> String {
+    match count {
+        1 => "1 channel".into(),
+        several => format!("{several} channels"),
+    }
+}
+
+/// How bright red, green and blue are together (ITU-R BT.709).
+fn luma(rgb: &[f32], pixels: usize) -> Vec<f32> {
+    let at = |pixel: usize| {
+        let weights = [0.2126, 0.7152, 0.0722];
+        let maps = weights.iter().enumerate();
+        maps.map(|(map, weight)| weight * rgb[map * pixels + pixel])
+            .sum()
+    };
+    (0..pixels).map(at).collect()
+}
+
+fn check_finite(raster: &Raster, path: &Path) -> Result<()> {
+    let Some(at) = raster.values.iter().position(|value| !value.is_finite()) else {
+        return Ok(());
+    };
+    let pixels = raster.pixels();
+    let channel = match raster.channels {
+        1 => String::new(),
+        _ => format!(" of channel {}", at / pixels),
+    };
+    Err(format!(
+        "{}: the value at {}{channel} is {}, which no network can learn from. Replace it with a number, such as 0.",
+        path.display(),
+        raster.place(at % pixels),
+        raster.values[at]
+    )
+    .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(channels: usize, bands: Bands, values: &[f32]) -> RasterFile {
+        RasterFile {
+            raster: Raster {
+                channels,
+                size: vec![1, values.len() / channels],
+                values: values.to_vec(),
+            },
+            bands,
+            grid: Grid::default(),
+        }
+    }
+
+    #[test]
+    fn an_image_has_the_channels_of_the_network() {
+        let values = |file: RasterFile, channels| {
+            let image = file.image(Path::new("a.tif"), channels);
+            image
+                .map(|(raster, _)| raster.values)
+                .map_err(|e| e.to_string())
+        };
+        let rgba = || file(4, Bands::RgbAlpha, &[10.0, 20.0, 30.0, 255.0]);
+        assert_eq!(values(rgba(), 4).unwrap(), [10.0, 20.0, 30.0, 255.0]);
+        assert_eq!(values(rgba(), 3).unwrap(), [10.0, 20.0, 30.0]);
+        let grey = values(rgba(), 1).unwrap();
+        assert!((grey[0] - 18.596).abs() < 1e-4, "{grey:?}");
+        let grey = || file(2, Bands::GreyAlpha, &[7.0, 0.5]);
+        assert_eq!(values(grey(), 3).unwrap(), [7.0; 3]);
+        let bands = file(3, Bands::Other, &[1.0, 2.0, 3.0]);
+        assert_eq!(
+            values(bands, 1).unwrap_err(),
+            "a.tif has 3 channels, and the network's in_channels are 1. Use images of as many channels, or set \
+             in_channels to 3."
+        );
+        assert_eq!(
+            values(file(1, Bands::Other, &[0.0, f32::NAN]), 1).unwrap_err(),
+            "a.tif: the value at column 1, row 0 is NaN, which no network can learn from. Replace it with a number, \
+             such as 0."
+        );
+    }
+
+    #[test]
+    fn a_mask_has_whole_numbers_of_classes() {
+        let mask = |values: &[f32], classes| {
+            let mask = file(1, Bands::Other, values).mask(Path::new("m.npy"), classes);
+            mask.map(|raster| raster.values).map_err(|e| e.to_string())
+        };
+        assert_eq!(mask(&[0.0, 2.0], 3).unwrap(), [0.0, 2.0]);
+        assert_eq!(mask(&[0.0, 0.1], 1).unwrap(), [0.0, 1.0]);
+        for wrong in [0.5, 3.0, -1.0] {
+            let error = mask(&[0.0, wrong], 3).unwrap_err();
+            let expected = format!("m.npy: the pixel at column 1, row 0 is of class {wrong}, and");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        let rgb = file(3, Bands::Rgb, &[0.0; 3]).mask(Path::new("m.png"), 2);
+        assert!(rgb.unwrap_err().to_string().contains("a mask in colours"));
+    }
+}

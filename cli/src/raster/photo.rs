@@ -1,0 +1,129 @@
+//! PNG and JPEG files.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::path::Path;
+
+use image::codecs::png::PngEncoder;
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageEncoder, ImageReader, Limits};
+
+use super::format::{Content, Format, Stored};
+use super::{Bands, Grid, Raster, RasterFile};
+use crate::Result;
+use crate::files::limits::ImageLimit;
+
+/// Reads an image.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path, limit: ImageLimit) -> Result<RasterFile> {
+    Ok(of_image(&open(path, limit)?))
+}
+
+/// Decodes the bytes of an image; the path is for the errors.
+///
+/// # Errors
+/// As [`open`].
+pub fn of_bytes(bytes: &[u8], path: &Path, limit: ImageLimit) -> Result<RasterFile> {
+    let image = decode(Cursor::new(bytes), Cursor::new(bytes), path, limit)?;
+    Ok(of_image(&image))
+}
+
+/// The values as stored: 0 to 255, or 0 to 65535.
+fn of_image(image: &DynamicImage) -> RasterFile {
+    let color = image.color();
+    let channels = usize::from(color.channel_count());
+    let is_of_bytes = matches!(
+        color,
+        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8
+    );
+    // (PNG and JPEG files have no other types.)
+    let interleaved: Vec<f32> = match is_of_bytes {
+        true => image.as_bytes().iter().map(|&v| f32::from(v)).collect(),
+        false => {
+            let pairs = image.as_bytes().chunks_exact(2);
+            pairs
+                .map(|pair| f32::from(u16::from_ne_bytes([pair[0], pair[1]])))
+                .collect()
+        }
+    };
+    let channel = |channel| interleaved.iter().skip(channel).step_by(channels).copied();
+    RasterFile {
+        raster: Raster {
+            channels,
+            size: vec![image.height() as usize, image.width() as usize],
+            values: (0..channels).flat_map(channel).collect(),
+        },
+        bands: match channels {
+            1 => Bands::Grey,
+            2 => Bands::GreyAlpha,
+            3 => Bands::Rgb,
+            _ => Bands::RgbAlpha,
+        },
+        grid: Grid::default(),
+    }
+}
+
+/// Reads an image file: its size is checked before its pixels are read.
+///
+/// # Errors
+/// When it is missing, no image, damaged or too large.
+pub fn open(path: &Path, limit: ImageLimit) -> Result<DynamicImage> {
+    let file = || -> Result<_> {
+        let file = File::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        Ok(BufReader::new(file))
+    };
+    decode(file()?, file()?, path, limit)
+}
+
+/// Decodes an image from two readers of it: one for the size, and one for the pixels.
+fn decode<R: BufRead + Seek>(
+    header: R,
+    pixels: R,
+    path: &Path,
+    limit: ImageLimit,
+) -> Result<DynamicImage> {
+    let no_image = |e: &dyn fmt::Display| {
+        let formats = match Format::of(path) {
+            Some(_) => "PNG, JPEG",
+            None => "PNG, JPEG; other formats by their ending: .tif, .nii, .nii.gz, .npy",
+        };
+        let shown = path.display();
+        format!("{shown} is not an image that can be read ({formats}): {e}")
+    };
+    let reader = |reader| ImageReader::new(reader).with_guessed_format();
+    let header = reader(header).map_err(|e| no_image(&e))?;
+    let (width, height) = header.into_dimensions().map_err(|e| no_image(&e))?;
+    limit.check(path, &[height as usize, width as usize], 1)?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(limit.decoder_bytes());
+    let mut pixels = reader(pixels).map_err(|e| no_image(&e))?;
+    pixels.limits(limits);
+    Ok(pixels.decode().map_err(|e| no_image(&e))?)
+}
+
+/// A mask as the bytes of a grey PNG file: a single class is white, of several each pixel has the number of
+/// its class.
+///
+/// # Errors
+/// When the encoder fails.
+pub fn mask_png(raster: &Raster, content: Content) -> Result<Vec<u8>> {
+    let [height, width] = raster.plane();
+    let [width, height] = [u32::try_from(width)?, u32::try_from(height)?];
+    let (grey, colour): (Vec<u8>, _) = match (content, Stored::of(&raster.values, content)) {
+        (Content::Mask { classes: 1 }, Stored::U8(classes)) => {
+            let white = classes.into_iter().map(|class| class * 255);
+            (white.collect(), ExtendedColorType::L8)
+        }
+        (_, Stored::U8(classes)) => (classes, ExtendedColorType::L8),
+        (_, Stored::U16(classes)) => {
+            let bytes = classes.into_iter().flat_map(u16::to_ne_bytes);
+            (bytes.collect(), ExtendedColorType::L16)
+        }
+        (_, Stored::F32(_)) => return Err("a PNG holds no floating-point numbers".into()),
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    PngEncoder::new(&mut bytes).write_image(&grey, width, height, colour)?;
+    Ok(bytes.into_inner())
+}

@@ -1,0 +1,213 @@
+//! Volumes: the same commands over three axes.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::images::{Bands, nifti, npy, tiff};
+use support::{fail, folder, shown, succeed, words, write};
+
+const SIZE: [usize; 3] = [12, 24, 40];
+const SPACING: [f32; 3] = [2.0, 0.5, 0.25];
+
+/// Bright boxes on a noisy ground, and where they are.
+fn volume(seed: usize) -> [Vec<f32>; 2] {
+    let [depth, height, width] = SIZE;
+    let places =
+        (0..depth * height * width).map(|n| [n / width / height, n / width % height, n % width]);
+    let mask: Vec<f32> = places
+        .map(|[z, y, x]| {
+            f32::from(u8::from(
+                (z + seed) / 4 % 2 == 0 && (y + x + 3 * seed) / 6 % 3 == 0,
+            ))
+        })
+        .collect();
+    let noise = |n: usize| ((n * 31 + seed * 17) % 50) as f32;
+    let image = mask
+        .iter()
+        .enumerate()
+        .map(|(n, mask)| 400.0 * mask + noise(n));
+    [image.collect(), mask]
+}
+
+fn dataset(folder: &Path, ending: &str, encode: impl Fn(&[f32]) -> Vec<u8>) {
+    for part in ["images", "masks"] {
+        fs::create_dir_all(folder.join(part)).expect("a folder");
+    }
+    for seed in 0..2 {
+        let [image, mask] = volume(seed);
+        write(folder, &format!("images/{seed}.{ending}"), encode(&image));
+        write(folder, &format!("masks/{seed}.{ending}"), encode(&mask));
+    }
+}
+
+fn pages(values: &[f32]) -> Vec<u8> {
+    let pages = values.chunks_exact(SIZE[1] * SIZE[2]);
+    let pages = pages.map(|page| vec![page.iter().map(|&value| value as u16).collect()]);
+    tiff(
+        [SIZE[1] as u32, SIZE[2] as u32],
+        &pages.collect::<Vec<_>>(),
+        Bands::Planes,
+    )
+}
+
+const NET: &str = r#"{"Unet": {"in_channels": 1, "widths": [4, 8], "out_channels": 1}}"#;
+const TRAIN: &str =
+    "train --quiet --epochs 2 --steps 20 --batch 2 --crop 8x16x16 --intensities z-score --data";
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
+}
+
+#[test]
+fn volumes_are_trained_on_evaluated_and_predicted() {
+    let out = folder("volumes");
+    let (data, run) = (out.join("data"), shown(&out, "run"));
+    dataset(&data, "nii", |values| nifti(&SIZE, &SPACING, values));
+    let (net, path) = (write(&out, "net.json", NET), data.display().to_string());
+    succeed(&words(TRAIN, &[&path, "--out", &run, &net]));
+    let training = fs::read_to_string(out.join("run/training.json")).expect("a file");
+    let training: Value = serde_json::from_str(&training).expect("JSON");
+    assert_eq!(
+        (training["axes"].as_u64(), &training["crop"]),
+        (Some(3), &serde_json::json!([8, 16, 16]))
+    );
+    assert!(out.join("run/prediction.png").is_file());
+
+    let text = succeed(&[
+        "eval", "--json", "--valid", "--model", &run, "--data", &path,
+    ]);
+    let iou = json(&text)["iou"].as_f64().expect("an IoU");
+    let trained = support::epochs(&out.join("run"))[1]["iou"]
+        .as_f64()
+        .expect("an IoU");
+    assert!((iou - trained).abs() < 1e-6 && iou > 0.6, "{text}");
+
+    // The prediction lies where the image does.
+    let [image, labels] = ["images/1.nii", "masks/1.nii"].map(|name| shown(&data, name));
+    let predict = |image: &str, more: &[&str]| {
+        let words = [
+            &["predict", "--json", "--model", &run, "--image", image][..],
+            more,
+        ]
+        .concat();
+        words.into_iter().map(String::from).collect::<Vec<_>>()
+    };
+    let [mask, picture] = ["m.nii", "p.png"].map(|name| shown(&out, name));
+    let text = succeed(&predict(
+        &image,
+        &["--labels", &labels, "--mask", &mask, "--out", &picture],
+    ));
+    assert!(json(&text)["iou"].as_f64().expect("an IoU") > 0.6, "{text}");
+    let [read, written] = [&image, &mask].map(|path| fs::read(path).expect("a file"));
+    assert_eq!(written.len(), 352 + SIZE.iter().product::<usize>());
+    for fields in [40..48, 76..108, 123..124, 252..328] {
+        assert_eq!(written[fields.clone()], read[fields]);
+    }
+
+    // The format makes no difference, and tiles nearly none.
+    let [values, _] = volume(1);
+    let tif = write(&out, "1.tif", pages(&values));
+    let array = write(&out, "1.npy", npy(&SIZE, &values));
+    for other in [&tif, &array] {
+        let mask_of_other = shown(&out, "other.tif");
+        let text = succeed(&predict(
+            other,
+            &["--labels", &mask, "--mask", &mask_of_other],
+        ));
+        assert_eq!(json(&text)["iou"], 1.0, "{other}");
+        let text = succeed(&predict(
+            other,
+            &["--labels", &mask_of_other, "--out", &picture],
+        ));
+        assert_eq!(json(&text)["iou"], 1.0, "{other}");
+    }
+    let tiles = [
+        "--labels", &mask, "--tile", "8x16x16", "--mirror", "--out", &picture,
+    ];
+    let text = succeed(&predict(&image, &tiles));
+    assert!(json(&text)["iou"].as_f64().expect("an IoU") > 0.8, "{text}");
+    let spaced = shown(&out, "spaced.tif");
+    succeed(&predict(&image, &["--mask", &spaced]));
+    let bytes = fs::read(&spaced).expect("a file");
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(
+        text.contains("slices=12\nunit=mm\nspacing=2\n"),
+        "no description"
+    );
+
+    let text = fail(&predict(&image, &["--mask", &shown(&out, "m.png")]));
+    assert!(
+        text.contains("a PNG holds no volume. Choose a name that ends in .tif"),
+        "{text}"
+    );
+    let flat = write(
+        &out,
+        "flat.npy",
+        npy(&SIZE[1..], &values[..SIZE[1] * SIZE[2]]),
+    );
+    let text = fail(&predict(&flat, &["--mask", &mask]));
+    assert!(
+        text.contains("flat.npy is 40 x 24 (width x height), which are 2 axes"),
+        "{text}"
+    );
+    let weights = shown(&out, "w.safetensors");
+    let onnx = shown(&out, "w.onnx");
+    let export = ["export", "--model", &run, "--onnx", &onnx];
+    let text = succeed(&[&export[..], &["--out", &weights]].concat());
+    let shapes = "input [batch, 1, depth, height, width], output [batch, 1, depth, height, width]";
+    assert!(text.trim().ends_with(shapes), "{text}");
+    let text = succeed(&[&export[..], &["--fixed"]].concat());
+    assert!(text.contains(": input [1, 1, 8, 16, 16], output"), "{text}");
+    let text = fail(&[&export[..], &["--input", "1x1x32x32"]].concat());
+    assert_eq!(
+        text,
+        "error: --input: it has 4 axes, and the network reads volumes: give batch, channels, depth, height and width"
+    );
+}
+
+#[test]
+fn a_training_on_volumes_goes_on_and_says_what_does_not_fit() {
+    let out = folder("volumes_wrong");
+    let (data, run) = (out.join("data"), shown(&out, "run"));
+    dataset(&data, "tif", pages);
+    let (net, path) = (write(&out, "net.json", NET), data.display().to_string());
+    let train = |more: &[&str]| {
+        let all = [&[&path, "--out", &run, &net][..], more].concat();
+        words("train --quiet --steps 1 --batch 1 --data", &all)
+    };
+    // 32 is the default, and the volumes have 12 slices.
+    let text = fail(&train(&[]));
+    assert!(
+        text.contains(
+            "40 x 24 x 12 (width x height x depth), of which there are for training 30 x 24 x 12"
+        ) && text.ends_with("and a crop is 32x32x32. Use larger images, or pass --crop 12x24x30."),
+        "{text}"
+    );
+    let text = fail(&train(&["--crop", "8x16"]));
+    assert!(
+        text.contains("--crop 8x16 has 2 lengths, and the images have 3 axes"),
+        "{text}"
+    );
+    let crop = ["--crop", "12x24x30"];
+    succeed(&train(&[&crop[..], &["--epochs", "1"]].concat()));
+    succeed(&train(&["--epochs", "2", "--resume"]));
+    assert_eq!(support::epochs(Path::new(&run)).len(), 2);
+    write(
+        &data,
+        "images/0.tif",
+        tiff([24, 40], &[vec![vec![0; 960]]], Bands::Planes),
+    );
+    write(
+        &data,
+        "masks/0.tif",
+        tiff([24, 40], &[vec![vec![0; 960]]], Bands::Planes),
+    );
+    let text = fail(&train(&[&crop[..], &["--overwrite"]].concat()));
+    assert!(
+        text.contains("which are 3 axes, and the other images have 2"),
+        "{text}"
+    );
+}

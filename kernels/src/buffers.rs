@@ -1,0 +1,186 @@
+//! Buffers of maps that are used again.
+//!
+//! An allocator gives large buffers back to the system, and the system clears their pages before it gives them out
+//! again. The maps of a network have the same sizes in every step, so the kernels keep the memory of a map that nobody
+//! else holds for the next map of its size.
+
+use alloc::vec::Vec;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Values of a buffer that is worth keeping: allocators keep smaller ones themselves.
+const MIN: usize = 16 * 1024;
+
+/// What is kept at most, unless the program sets another limit.
+const DEFAULT_LIMIT: usize = 64 << 20;
+
+/// What is kept while buffers of other sizes are allocated: the maps of a small network.
+const SPARE: usize = 16 << 20;
+
+static KEPT: Mutex<Buffers> = Mutex::new(Buffers::new(DEFAULT_LIMIT, SPARE));
+
+/// Limits the memory that the CPU kernels keep for the maps of later calls to `bytes` (64 MiB to begin with), and frees
+/// what they keep beyond that. With 0 they keep nothing.
+///
+/// ```
+/// burn_skip_kernels::buffers::keep_at_most(256 << 20);
+/// ```
+pub fn keep_at_most(bytes: usize) {
+    let dropped = kept().set_limit(bytes);
+    drop(dropped);
+}
+
+/// An empty buffer with room for `len` values.
+pub fn take(len: usize) -> Vec<f32> {
+    let capacity = capacity_for(len);
+    if is_large(len) {
+        let mut kept = kept();
+        if let Some(buffer) = kept.take(len) {
+            return buffer;
+        }
+        // What is kept must not add much to what is in use: beyond a part, as much is freed as is allocated.
+        let dropped = kept.shrink_by(capacity * size_of::<f32>());
+        drop((kept, dropped));
+    }
+    Vec::with_capacity(capacity)
+}
+
+/// Whether a map of so many values has a buffer that is worth keeping.
+pub fn is_large(len: usize) -> bool {
+    len >= MIN
+}
+
+/// Keeps a buffer whose values are not needed any more, if it is one of these. (Those that Burn allocates for its own
+/// operations would only pile up.)
+pub fn give(buffer: Vec<f32>) {
+    if is_large(buffer.capacity()) && is_ours(&buffer) {
+        // (What is freed is freed after the lock.)
+        let dropped = kept().give(buffer);
+        drop(dropped);
+    }
+}
+
+/// Values that the room of a large buffer is a multiple of, but for one value more: the mark by which it is known.
+const UNIT: usize = 256;
+
+fn capacity_for(len: usize) -> usize {
+    match is_large(len) {
+        true => len.next_multiple_of(UNIT) + 1,
+        false => len,
+    }
+}
+
+fn is_ours(buffer: &Vec<f32>) -> bool {
+    buffer.capacity() % UNIT == 1
+}
+
+fn kept() -> MutexGuard<'static, Buffers> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Buffers, the one that was given first in front.
+struct Buffers {
+    buffers: Vec<Vec<f32>>,
+    bytes: usize,
+    limit: usize,
+    spare: usize,
+}
+
+fn bytes_of(buffer: &Vec<f32>) -> usize {
+    buffer.capacity() * size_of::<f32>()
+}
+
+impl Buffers {
+    const fn new(limit: usize, spare: usize) -> Self {
+        Self {
+            buffers: Vec::new(),
+            bytes: 0,
+            limit,
+            spare,
+        }
+    }
+
+    /// The buffer that was given last, and is hence the nearest in the caches, of those that have room for `len` values
+    /// and not much more.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        let fits = |buffer: &Vec<f32>| (len..=len + len / 8).contains(&buffer.capacity());
+        let index = self.buffers.iter().rposition(fits)?;
+        let buffer = self.buffers.remove(index);
+        self.bytes -= bytes_of(&buffer);
+        Some(buffer)
+    }
+
+    /// Keeps a buffer, and returns those that are too many.
+    fn give(&mut self, mut buffer: Vec<f32>) -> Vec<Vec<f32>> {
+        buffer.clear();
+        self.bytes += bytes_of(&buffer);
+        self.buffers.push(buffer);
+        self.shrink_to(self.limit)
+    }
+
+    fn set_limit(&mut self, bytes: usize) -> Vec<Vec<f32>> {
+        self.limit = bytes;
+        self.shrink_to(bytes)
+    }
+
+    fn shrink_by(&mut self, bytes: usize) -> Vec<Vec<f32>> {
+        self.shrink_to(self.bytes.saturating_sub(bytes).max(self.spare))
+    }
+
+    /// Takes out the oldest buffers, until no more than `bytes` are left.
+    fn shrink_to(&mut self, bytes: usize) -> Vec<Vec<f32>> {
+        let mut count = 0;
+        while self.bytes > bytes {
+            self.bytes -= bytes_of(&self.buffers[count]);
+            count += 1;
+        }
+        self.buffers.drain(..count).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(len: usize) -> Vec<f32> {
+        let mut buffer = Vec::with_capacity(len);
+        buffer.push(1.0);
+        buffer
+    }
+
+    #[test]
+    fn a_buffer_is_taken_for_a_length_that_it_nearly_has() {
+        let mut kept = Buffers::new(1000, 0);
+        assert!(kept.give(buffer(90)).is_empty());
+        assert!(kept.take(91).is_none() && kept.take(79).is_none());
+        let found = kept.take(80).unwrap();
+        assert_eq!((found.len(), found.capacity()), (0, 90));
+        assert!(kept.take(80).is_none());
+    }
+
+    #[test]
+    fn only_buffers_of_this_module_are_known() {
+        assert!(is_ours(&take(MIN)) && is_ours(&take(MIN + 300)));
+        assert!(!is_ours(&Vec::with_capacity(MIN)));
+        assert_eq!(take(10).capacity(), 10);
+    }
+
+    #[test]
+    fn the_last_one_is_taken_first_and_the_oldest_are_freed() {
+        let mut kept = Buffers::new(4 * 250, 0);
+        let buffers = [100, 101, 102].map(buffer);
+        let addresses = buffers.each_ref().map(|buffer| buffer.as_ptr());
+        let [a, b, c] = buffers;
+        assert!(kept.give(a).is_empty() && kept.give(b).is_empty());
+        let freed = kept.give(c);
+        assert_eq!(freed.len(), 1);
+        assert_eq!(freed[0].as_ptr(), addresses[0]);
+        let last = kept.take(100).unwrap();
+        assert_eq!(last.as_ptr(), addresses[2]);
+        let bytes = kept.bytes;
+        kept.spare = bytes;
+        assert!(kept.shrink_by(1).is_empty());
+        kept.spare = bytes - 1;
+        assert_eq!(kept.shrink_by(1).len(), 1);
+        assert_eq!(kept.bytes, 0);
+    }
+}

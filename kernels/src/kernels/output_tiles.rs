@@ -1,0 +1,292 @@
+//! The output, split into tiles of rows and channels, one for each task.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::raw::simd::{Ahead, prefetch, prefetch_line};
+use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use crate::policy::FusedActivation;
+
+/// A map that the kernel writes.
+pub(super) struct OutputMap<'a> {
+    /// `[batch, channels, slices, height, width]`
+    pub(super) values: &'a mut UninitBuffer,
+    pub(super) channels: usize,
+}
+
+/// What follows a convolution, as slices: `activation((v - center) scale + shift + residual)`.
+#[derive(Clone, Copy, Default)]
+pub struct EpilogueValues<'a> {
+    /// One number per channel, as for scale and shift.
+    pub center: Option<&'a [f32]>,
+    /// A factor for each channel.
+    pub scale: Option<&'a [f32]>,
+    /// A summand for each channel.
+    pub shift: Option<&'a [f32]>,
+    /// Has the shape of the output.
+    pub residual: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: FusedActivation,
+}
+
+/// What is applied where a map is put back: `activation(v + residual)`.
+#[derive(Clone, Copy)]
+pub(super) struct ResidualSum<'a> {
+    pub(super) residual: &'a [f32],
+    pub(super) activation: FusedActivation,
+}
+
+impl<'a> EpilogueValues<'a> {
+    /// What comes before the residual, and the rest; all, if there is none.
+    pub(super) fn at_residual(self) -> (Self, Option<ResidualSum<'a>>) {
+        let Some(residual) = self.residual else {
+            return (self, None);
+        };
+        let before = Self {
+            residual: None,
+            activation: FusedActivation::IDENTITY,
+            ..self
+        };
+        let activation = self.activation;
+        let after = ResidualSum {
+            residual,
+            activation,
+        };
+        (before, Some(after))
+    }
+}
+
+impl ResidualSum<'_> {
+    /// Applies it to the values from `first` on.
+    #[inline(always)]
+    pub(super) fn apply(&self, first: usize, values: &mut [f32]) {
+        let (piecewise, curved) = self.activation.parts();
+        let residual = &self.residual[first..][..values.len()];
+        for (value, residual) in values.iter_mut().zip(residual) {
+            *value = piecewise.value(*value + residual);
+        }
+        if let Some(curved) = curved {
+            curved.apply(values);
+        }
+    }
+}
+
+/// The output as a whole.
+#[derive(Clone, Copy)]
+pub(super) struct Output<'a> {
+    pub(super) channels: usize,
+    /// Height and width. For a map of one row that is divided into pieces, their number and their length.
+    pub(super) size: [usize; 2],
+    /// The positions of a slice. (The last piece of a row may be shorter.)
+    pub(super) positions: usize,
+    pub(super) slices: usize,
+    pub(super) epilogue: EpilogueValues<'a>,
+}
+
+/// How an output is split.
+#[derive(Clone, Copy)]
+pub(super) struct TileShape {
+    /// Rows of a tile.
+    pub(super) rows: usize,
+    /// Rows that are written side by side.
+    pub(super) step: usize,
+    /// Channels of a tile.
+    pub(super) channels: usize,
+}
+
+/// The part of the output that one thread computes.
+pub(super) struct OutputTile<'a> {
+    /// The map of the batch: one for each slice of each sample.
+    pub(super) batch: usize,
+    sample: usize,
+    slice: usize,
+    pub(super) rows: Range<usize>,
+    pub(super) channels: Range<usize>,
+    /// The rows of each of the channels.
+    planes: Vec<Piece<'a>>,
+}
+
+/// Splits the maps into tiles, for each of the phases of `phases` slices. The channels of all maps are numbered in order.
+pub(super) fn split<'a>(
+    maps: Vec<OutputMap<'a>>,
+    samples: usize,
+    output: &Output,
+    phases: usize,
+    tile: TileShape,
+) -> Vec<Vec<OutputTile<'a>>> {
+    let Output { size, slices, .. } = *output;
+    let TileShape { rows, channels, .. } = tile;
+    let total: usize = maps.iter().map(|map| map.channels).sum();
+    let [blocks, groups] = [size[0].div_ceil(rows), total.div_ceil(channels)];
+    let count = |phase: usize| phase_len(slices, phases, phase);
+    let tiles_of = |phase: usize| {
+        let tiles = 0..samples * count(phase) * blocks * groups;
+        let tile = |index: usize| {
+            let (block, group) = (index / groups % blocks, index % groups);
+            let batch = index / groups / blocks;
+            OutputTile {
+                batch,
+                sample: batch / count(phase),
+                slice: batch % count(phase) * phases + phase,
+                rows: block * rows..((block + 1) * rows).min(size[0]),
+                channels: group * channels..((group + 1) * channels).min(total),
+                planes: Vec::with_capacity(channels),
+            }
+        };
+        tiles.map(tile).collect()
+    };
+    let mut tiles: Vec<Vec<OutputTile>> = (0..phases).map(tiles_of).collect();
+    let mut first = 0;
+    for map in maps {
+        let cuts = Cuts {
+            plane: output.positions,
+            block: rows * size[1],
+            width: size[1],
+            step: tile.step,
+        };
+        for piece in map.values.pieces(cuts) {
+            let (map_plane, slice) = (piece.plane / slices, piece.plane % slices);
+            let (sample, channel) = (map_plane / map.channels, first + map_plane % map.channels);
+            let phase = slice % phases;
+            let batch = sample * count(phase) + slice / phases;
+            let index = (batch * blocks + piece.block) * groups + channel / channels;
+            tiles[phase][index].planes.push(piece.piece);
+        }
+        first += map.channels;
+    }
+    tiles
+}
+
+/// The number of slices at position `phase` modulo `phases`.
+pub(super) fn phase_len(slices: usize, phases: usize, phase: usize) -> usize {
+    slices.saturating_sub(phase).div_ceil(phases)
+}
+
+/// A range `first..last` of the sums of a channel, whose rows start at multiples of `pitch`. Each row of sums holds
+/// `row_phases` rows of the output.
+#[derive(Clone, Copy)]
+pub(super) struct SumRows {
+    pub(super) first: usize,
+    pub(super) last: usize,
+    pub(super) pitch: usize,
+    pub(super) row_phases: usize,
+}
+
+impl OutputTile<'_> {
+    /// The maps that are read and written where the sums from `first` on are, in the first of the rows that they belong
+    /// to.
+    #[inline(always)]
+    pub(super) fn ahead(&self, first: usize, pitch: usize, output: &Output) -> [Ahead; 2] {
+        let start = first / pitch * output.size[1] + first % pitch;
+        let of = |first: *const f32| Ahead::new(first, output.positions * output.slices);
+        // (A map without positions has no planes.)
+        let places = self.planes.first();
+        let places = places.map_or(core::ptr::null(), |plane| plane.place(start));
+        let residual = output.epilogue.residual.map_or(places, |residual| {
+            residual
+                .as_ptr()
+                .wrapping_add(self.residual_start(0, output) + start)
+        });
+        [of(places), of(residual)]
+    }
+
+    /// Prefetches the rows of all channels that some sums belong to.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, sums: SumRows, output: &Output) {
+        let row = |at: usize| at / sums.pitch * sums.row_phases * output.size[1];
+        let places = row(sums.first)..row(sums.last - 1) + sums.row_phases * output.size[1];
+        for (index, plane) in self.planes.iter().enumerate() {
+            let start = self.residual_start(index, output);
+            for at in places.clone().step_by(16) {
+                prefetch_line(plane.place(at));
+                if let Some(residual) = output.epilogue.residual {
+                    prefetch(residual, start + at);
+                }
+            }
+        }
+    }
+
+    /// Where the residual of the channel `index` of the tile starts.
+    #[inline(always)]
+    fn residual_start(&self, index: usize, output: &Output) -> usize {
+        let map = self.sample * output.channels + self.channels.start + index;
+        let plane = map * output.slices + self.slice;
+        plane * output.positions + self.rows.start * output.size[1]
+    }
+
+    /// Writes the sums of the channel `index`. Each sum position holds `N` columns of the output: `of` returns the sums
+    /// of a row phase and a column phase, starting at `sums.first`.
+    #[inline(always)]
+    pub(super) fn write_rows<'b, const N: usize>(
+        &mut self,
+        index: usize,
+        sums: SumRows,
+        of: impl Fn(usize, usize) -> &'b [f32],
+        output: &Output,
+    ) {
+        let SumRows {
+            first,
+            last,
+            pitch,
+            row_phases,
+        } = sums;
+        let width = output.size[1].div_ceil(N);
+        let mut row = first / pitch;
+        while row * pitch < last {
+            let start = first.max(row * pitch);
+            let stop = last.min(row * pitch + width);
+            for row_phase in 0..row_phases {
+                let y = self.rows.start + row * row_phases + row_phase;
+                if start < stop && y < self.rows.end {
+                    let mut columns: [&[f32]; N] = [&[]; N];
+                    for (n, columns) in columns.iter_mut().enumerate() {
+                        *columns = &of(row_phase, n)[start - first..stop - first];
+                    }
+                    self.write(index, y, start - row * pitch, columns, output);
+                }
+            }
+            row += 1;
+        }
+        // (Of many rows at once: the end of a short row would not fill a vector.)
+        if let (_, Some(curved)) = output.epilogue.activation.parts()
+            && let Some(plane) = self.planes.get_mut(index)
+        {
+            curved.apply(plane.take_complete());
+        }
+    }
+
+    /// Writes a part of row `row` of the channel `index` of the tile, starting at column `N first`. The columns are
+    /// interleaved: column `x` of the part is `phases[x % N][x / N]`.
+    #[inline(always)]
+    fn write<const N: usize>(
+        &mut self,
+        index: usize,
+        row: usize,
+        first: usize,
+        phases: [&[f32]; N],
+        output: &Output,
+    ) {
+        let width = output.size[1];
+        let start = N * first;
+        let end = width.min(output.positions - row * width);
+        let end = end.min(start + N * phases[0].len());
+        if start >= end {
+            return;
+        }
+        let channel = self.channels.start + index;
+        let epilogue = &output.epilogue;
+        let of_channel = |numbers: Option<&[f32]>, none| numbers.map_or(none, |n| n[channel]);
+        let center = of_channel(epilogue.center, 0.0);
+        let scale = of_channel(epilogue.scale, 1.0);
+        let shift = of_channel(epilogue.shift, 0.0);
+        let (piecewise, _) = epilogue.activation.parts();
+        let finish =
+            |sum: f32, residual: f32| piecewise.value((sum - center) * scale + shift + residual);
+        let row = row - self.rows.start;
+        let residual = epilogue.residual.map(|residual| {
+            let first = self.residual_start(index, output) + row * width;
+            &residual[first + start..first + end]
+        });
+        self.planes[index].write(row, start..end, phases, residual, finish);
+    }
+}

@@ -1,0 +1,368 @@
+//! Packs rows of the sources with their padding, so that each tap of the kernel reads at one constant offset.
+
+use core::ops::Range;
+
+use pulp::Simd;
+
+use super::raw::simd::prefetch;
+use super::source::{Source, SourceRow, channels_of};
+use crate::policy::{Geometry, pieces_of_line};
+
+/// Channels between the one that is packed and the one that is prefetched.
+const PREFETCH_CHANNELS: usize = 2;
+
+/// Floats between vectors: a cache line.
+const GAP: usize = 16;
+
+/// The window through which the outputs of a convolution read the input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ReadWindow {
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    /// Zeros before the first row and column; negative to skip rows or columns.
+    pub(super) pad: [isize; 2],
+    /// The distance between the starts of two rows in a map of one row that is divided into pieces; each is a row here.
+    pub(super) line: Option<usize>,
+}
+
+impl ReadWindow {
+    pub(super) fn of(geometry: &Geometry) -> Self {
+        Self {
+            kernel: geometry.kernel,
+            stride: geometry.stride,
+            dilation: geometry.dilation,
+            pad: geometry.pad,
+            line: None,
+        }
+    }
+
+    /// A window without dilation.
+    pub(super) fn dense(kernel: [usize; 2], stride: [usize; 2], pad: [isize; 2]) -> Self {
+        Self {
+            kernel,
+            stride,
+            dilation: [1, 1],
+            pad,
+            line: None,
+        }
+    }
+
+    /// Divides a map of one row, with `outputs` outputs, into pieces, and returns their number and their length.
+    pub(super) fn divide(&mut self, outputs: usize) -> [usize; 2] {
+        let [pieces, len] = pieces_of_line(outputs, self.reach());
+        self.line = Some(len * self.stride[1]);
+        [pieces, len]
+    }
+
+    /// How far it reaches along a row, in outputs.
+    pub(super) fn reach(&self) -> usize {
+        (self.kernel[1] - 1) * self.dilation[1] / self.stride[1]
+    }
+}
+
+/// The rows of a map that a tile starts at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) batch: usize,
+    /// The first row of outputs (in steps).
+    pub(super) first_row: usize,
+}
+
+/// One of several equal groups of channels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChannelGroup {
+    pub(super) index: usize,
+    /// The number of groups.
+    pub(super) count: usize,
+}
+
+impl ChannelGroup {
+    /// All channels, as one group.
+    pub(super) const ALL: Self = Self { index: 0, count: 1 };
+
+    /// The channels of a source that are in the group.
+    fn of(self, source: &Source) -> Range<usize> {
+        let seen = source.channels / self.count;
+        self.index * seen..(self.index + 1) * seen
+    }
+}
+
+/// The rows of a matrix of vectors with a row for each channel: some more, so that neighbouring vectors do not map to the
+/// same cache sets.
+pub(super) fn vector_rows<S: Simd>(channels: usize) -> usize {
+    channels + GAP / S::F32_LANES
+}
+
+/// The layout of packed rows: one plane for each position modulo the stride, so that neighbouring outputs read
+/// neighbouring values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packing {
+    window: ReadWindow,
+    rows: usize,
+    /// The distance from one row to the next, in a plane and in the sums computed from it.
+    pub(super) pitch: usize,
+    /// The columns of a row that are read; zeros follow.
+    columns: usize,
+    /// The positions modulo the stride that are read, along rows and columns.
+    phases: [usize; 2],
+}
+
+impl Packing {
+    /// For `rows` rows of outputs, each of `width`.
+    pub(super) fn new(window: ReadWindow, rows: usize, width: usize) -> Self {
+        let more_rows = (window.kernel[0] - 1) * window.dilation[0] / window.stride[0];
+        let columns = width + window.reach();
+        let phases = [0, 1].map(|axis| {
+            let reach = (window.kernel[axis] - 1) * window.dilation[axis];
+            window.stride[axis].min(reach + 1)
+        });
+        Self {
+            phases,
+            window,
+            rows: rows + more_rows,
+            pitch: columns,
+            columns,
+        }
+    }
+
+    /// The same with a given pitch, which must not be shorter than the rows.
+    pub(super) fn with_pitch(window: ReadWindow, rows: usize, width: usize, pitch: usize) -> Self {
+        Self {
+            pitch,
+            ..Self::new(window, rows, width)
+        }
+    }
+
+    fn plane_len(&self) -> usize {
+        self.rows * self.pitch
+    }
+
+    pub(super) fn channel_len(&self) -> usize {
+        self.phases[0] * self.phases[1] * self.plane_len()
+    }
+
+    /// The distance from the value that an output's first tap reads to the value that tap `[row, column]` reads.
+    pub(super) fn offset(&self, tap: [usize; 2]) -> usize {
+        let ReadWindow {
+            stride, dilation, ..
+        } = self.window;
+        let at = [0, 1].map(|a| tap[a] * dilation[a]);
+        let plane = at[0] % stride[0] * self.phases[1] + at[1] % stride[1];
+        plane * self.plane_len() + at[0] / stride[0] * self.pitch + at[1] / stride[1]
+    }
+
+    /// Whether each output reads one position.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.window.kernel == [1, 1]
+    }
+
+    /// Packs what the outputs at `place` read of a group of channels of all sources, one channel after the other.
+    #[inline(always)]
+    pub(super) fn fill_all(
+        &self,
+        sources: &[Source],
+        group: ChannelGroup,
+        place: Place,
+        packed: &mut [f32],
+    ) {
+        self.fill_all_around::<true>(sources, group, place, packed);
+    }
+
+    /// The same where the padding is zero already: into zeros, or over what was packed of other channels at this place.
+    #[inline(always)]
+    pub(super) fn refill_all(
+        &self,
+        sources: &[Source],
+        group: ChannelGroup,
+        place: Place,
+        packed: &mut [f32],
+    ) {
+        self.fill_all_around::<false>(sources, group, place, packed);
+    }
+
+    /// Packs a group of channels of all sources; their padding, too, if `PADS`.
+    #[inline(always)]
+    fn fill_all_around<const PADS: bool>(
+        &self,
+        sources: &[Source],
+        group: ChannelGroup,
+        place: Place,
+        packed: &mut [f32],
+    ) {
+        let mut left = packed.chunks_exact_mut(self.channel_len());
+        for source in sources {
+            for (channel, into) in group.of(source).zip(&mut left) {
+                self.prefetch_next(source, channel, place);
+                self.fill_around::<PADS>(source, channel, place, into);
+            }
+        }
+    }
+
+    /// Packs the same for outputs that read one position each, as `[vector, row, lane]`, of so many
+    /// [rows](vector_rows). `line` holds one channel.
+    #[inline(always)]
+    pub(super) fn fill_vectors<S: Simd>(
+        &self,
+        sources: &[Source],
+        group: ChannelGroup,
+        place: Place,
+        line: &mut [f32],
+        packed: &mut [f32],
+    ) {
+        let rows = vector_rows::<S>(channels_of(sources) / group.count);
+        let mut first = 0;
+        for source in sources {
+            for channel in group.of(source) {
+                self.prefetch_next(source, channel, place);
+                let from = match self.whole_line(source, channel, place, line.len()) {
+                    Some(from) => from,
+                    None => {
+                        self.fill(source, channel, place, &mut line[..self.channel_len()]);
+                        &*line
+                    }
+                };
+                let vectors = S::as_mut_simd_f32s(&mut packed[first * S::F32_LANES..]).0;
+                let from = S::as_simd_f32s(from).0;
+                for (into, from) in vectors.iter_mut().step_by(rows).zip(from) {
+                    *into = *from;
+                }
+                first += 1;
+            }
+        }
+    }
+
+    /// What `fill` would write, and what follows it up to `len` values, if a map holds them in one piece.
+    #[inline(always)]
+    fn whole_line<'a>(
+        &self,
+        source: &'a Source,
+        channel: usize,
+        place: Place,
+        len: usize,
+    ) -> Option<&'a [f32]> {
+        let line = self.window.line?;
+        if source.prologue.is_some() || source.factors != [1, 1] || self.window.stride != [1, 1] {
+            return None;
+        }
+        let start = place.first_row * line;
+        source.plane(place.batch, channel)?.get(start..start + len)
+    }
+
+    /// Prefetches a channel that is packed soon, of this group or the next.
+    #[inline(always)]
+    fn prefetch_next(&self, source: &Source, channel: usize, place: Place) {
+        let next = channel + PREFETCH_CHANNELS;
+        if next < source.channels {
+            self.prefetch(source, next, place);
+        }
+    }
+
+    /// Prefetches what `fill` will read.
+    #[inline(always)]
+    fn prefetch(&self, source: &Source, channel: usize, place: Place) {
+        let Some(plane) = source.plane(place.batch, channel) else {
+            return;
+        };
+        if let Some(line) = self.window.line {
+            let at = |row: usize| (row * line / source.factors[1]).min(plane.len());
+            for place in (at(place.first_row)..at(place.first_row + self.rows)).step_by(16) {
+                prefetch(plane, place);
+            }
+            return;
+        }
+        let first = (place.first_row * self.window.stride[0]) as isize - self.window.pad[0];
+        let rows = (self.rows * self.window.stride[0]) as isize;
+        let at = |row: isize| {
+            let row = row.max(0) as usize / source.factors[0];
+            (row * source.size[1]).min(plane.len())
+        };
+        for place in (at(first)..at(first + rows)).step_by(16) {
+            prefetch(plane, place);
+        }
+    }
+
+    /// Packs what the outputs at `place` read of a channel.
+    #[inline(always)]
+    pub(super) fn fill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
+        self.fill_around::<true>(source, channel, place, packed);
+    }
+
+    /// Packs what the outputs at `place` read of a channel; its padding, too, if `PADS`.
+    #[inline(always)]
+    fn fill_around<const PADS: bool>(
+        &self,
+        source: &Source,
+        channel: usize,
+        place: Place,
+        packed: &mut [f32],
+    ) {
+        let stride = self.window.stride;
+        let Some(plane) = source.plane(place.batch, channel) else {
+            return packed.fill(0.0);
+        };
+        let height = (source.size[0] * source.factors[0]) as isize;
+        let origin = (place.first_row * stride[0]) as isize - self.window.pad[0];
+        let mut rows = packed.chunks_exact_mut(self.pitch);
+        for phase_row in 0..self.phases[0] {
+            for phase_column in 0..self.phases[1] {
+                for row in 0..self.rows {
+                    let Some(into) = rows.next() else { return };
+                    let (into, rest) = into.split_at_mut(self.columns);
+                    if PADS {
+                        rest.fill(0.0);
+                    }
+                    if let Some(line) = self.window.line {
+                        let start = (place.first_row + row) * line;
+                        let first = (start + phase_column) as isize;
+                        self.fill_row::<PADS>(source, channel, plane, first, into);
+                        continue;
+                    }
+                    let y = origin + (row * stride[0] + phase_row) as isize;
+                    if y < 0 || y >= height {
+                        if PADS {
+                            into.fill(0.0);
+                        }
+                        continue;
+                    }
+                    let from =
+                        &plane[y as usize / source.factors[0] * source.size[1]..][..source.size[1]];
+                    self.fill_row::<PADS>(source, channel, from, phase_column as isize, into);
+                }
+            }
+        }
+    }
+
+    /// Packs a row of the map, from `first` on, with the padding at its ends.
+    #[inline(always)]
+    fn fill_row<const PADS: bool>(
+        &self,
+        source: &Source,
+        channel: usize,
+        from: &[f32],
+        first: isize,
+        into: &mut [f32],
+    ) {
+        let x = first - self.window.pad[1];
+        let width = (source.size[1] * source.factors[1]) as isize;
+        let step = self.window.stride[1] as isize;
+        // The columns `start..end` are inside the map.
+        let start = if x < 0 { (-x + step - 1) / step } else { 0 };
+        let start = start.min(into.len() as isize);
+        let end = ((width - x + step - 1) / step).clamp(start, into.len() as isize);
+        let first = (x + start * step) as usize;
+        let (start, end) = (start as usize, end as usize);
+        if PADS {
+            into[..start].fill(0.0);
+            into[end..].fill(0.0);
+        }
+        let inside = &mut into[start..end];
+        let row = SourceRow {
+            values: from,
+            first,
+            step: self.window.stride[1],
+            factor: source.factors[1],
+        };
+        source.read_row(channel, row, inside);
+    }
+}

@@ -1,0 +1,655 @@
+//! The innermost loops, for the instruction set that `pulp` finds when the program runs: AVX-512, AVX2
+//! with FMA, NEON, or one value at a time.
+#![allow(clippy::needless_range_loop)] // indices of registers: unrolled, and clearer so
+
+use alloc::vec::Vec;
+
+use pulp::Simd;
+
+/// Rows that are interleaved in [`Blocks`].
+pub(in super::super) use crate::policy::BLOCK;
+
+/// The offsets at which the steps of a sum read, with their maximum, so that one bounds check covers all loads of a
+/// tile.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Offsets {
+    values: Vec<u32>,
+    /// One more than the largest.
+    end: usize,
+}
+
+impl Offsets {
+    /// From offsets that were [checked](offset).
+    pub(in super::super) fn new(values: Vec<u32>) -> Self {
+        let end = values
+            .iter()
+            .max()
+            .map_or(0, |&most| (most as usize).saturating_add(1));
+        Self { values, end }
+    }
+
+    pub(in super::super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The offsets of `len` rows that are `step` values apart.
+    pub(in super::super) fn even(len: usize, step: usize) -> Self {
+        Self::new((0..len).map(|row| offset(row * step)).collect())
+    }
+}
+
+/// An offset as a `u32`.
+///
+/// # Panics
+/// When it does not fit.
+pub(in super::super) fn offset(place: usize) -> u32 {
+    match u32::try_from(place) {
+        Ok(place) => place,
+        Err(_) => panic!("{place} values are too many for the offsets of a kernel"),
+    }
+}
+
+/// The right matrix of a [`product`].
+pub(in super::super) trait Right: Copy {
+    /// The number of rows, the steps of the sum.
+    fn steps(&self) -> usize;
+
+    /// The values that the [places](Self::place) are in.
+    fn values(&self) -> &[f32];
+
+    /// The place of vector `n` of a row.
+    ///
+    /// # Safety
+    /// `step` is less than [the steps](Self::steps).
+    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize;
+
+    /// One more than the largest place of vector `n` of all rows; 0 without rows.
+    fn end<S: Simd>(&self, n: usize) -> usize;
+
+    /// The matrix from column `first` on, a multiple of the lanes.
+    fn starting_at(self, first: usize) -> Self;
+}
+
+/// A matrix whose rows start at the offsets.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Gathered<'a> {
+    pub(in super::super) values: &'a [f32],
+    pub(in super::super) offsets: &'a Offsets,
+}
+
+impl Right for Gathered<'_> {
+    #[inline(always)]
+    fn steps(&self) -> usize {
+        self.offsets.values.len()
+    }
+
+    #[inline(always)]
+    fn values(&self) -> &[f32] {
+        self.values
+    }
+
+    #[inline(always)]
+    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize {
+        // SAFETY: the caller's promise.
+        let offset = unsafe { *self.offsets.values.get_unchecked(step) };
+        offset as usize + n * S::F32_LANES
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(&self, n: usize) -> usize {
+        self.offsets.end.saturating_add(n * S::F32_LANES)
+    }
+
+    #[inline(always)]
+    fn starting_at(self, first: usize) -> Self {
+        Self {
+            values: &self.values[first..],
+            ..self
+        }
+    }
+}
+
+/// Some rows of a matrix of vectors, `[vector, row, lane]`: what a tile reads follows each other in memory.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Vectors<'a> {
+    pub(in super::super) values: &'a [f32],
+    /// The rows of the whole matrix.
+    pub(in super::super) rows: usize,
+    /// The first row of these, and their number.
+    pub(in super::super) first: usize,
+    pub(in super::super) steps: usize,
+}
+
+impl Right for Vectors<'_> {
+    #[inline(always)]
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    #[inline(always)]
+    fn values(&self) -> &[f32] {
+        self.values
+    }
+
+    #[inline(always)]
+    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize {
+        (n * self.rows + self.first + step) * S::F32_LANES
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(&self, n: usize) -> usize {
+        if self.steps == 0 {
+            return 0;
+        }
+        let rows = n.saturating_mul(self.rows);
+        let last = rows
+            .saturating_add(self.first)
+            .saturating_add(self.steps - 1);
+        last.saturating_mul(S::F32_LANES).saturating_add(1)
+    }
+
+    #[inline(always)]
+    fn starting_at(self, first: usize) -> Self {
+        Self {
+            values: &self.values[first * self.rows..],
+            ..self
+        }
+    }
+}
+
+/// A matrix that is written, stored by rows.
+pub(in super::super) struct RowsMut<'a> {
+    pub(in super::super) values: &'a mut [f32],
+    /// The distance from one row to the next.
+    pub(in super::super) step: usize,
+}
+
+impl RowsMut<'_> {
+    /// The matrix from the value at `start` on.
+    #[inline(always)]
+    fn starting_at(&mut self, start: usize) -> RowsMut<'_> {
+        RowsMut {
+            values: &mut self.values[start..],
+            step: self.step,
+        }
+    }
+}
+
+/// Outputs that are computed at once: the rows of sums that fit into the registers.
+pub(in super::super) const fn rows<S: Simd>() -> usize {
+    if S::F32_LANES >= 16 { 8 } else { 4 }
+}
+
+/// Columns that are computed at once.
+pub(in super::super) const fn panel<S: Simd>() -> usize {
+    if S::F32_LANES >= 16 {
+        3 * S::F32_LANES
+    } else {
+        2 * S::F32_LANES
+    }
+}
+
+/// # Safety
+/// `at + S::F32_LANES <= from.len()`.
+#[inline(always)]
+pub(super) unsafe fn load<S: Simd>(from: &[f32], at: usize) -> S::f32s {
+    debug_assert!(at + S::F32_LANES <= from.len());
+    // SAFETY: the caller has checked the bounds; the read is unaligned.
+    unsafe { from.as_ptr().add(at).cast::<S::f32s>().read_unaligned() }
+}
+
+/// # Safety
+/// `at + S::F32_LANES <= into.len()`.
+#[inline(always)]
+pub(super) unsafe fn store<S: Simd>(into: &mut [f32], at: usize, value: S::f32s) {
+    debug_assert!(at + S::F32_LANES <= into.len());
+    // SAFETY: as for `load`.
+    unsafe {
+        into.as_mut_ptr()
+            .add(at)
+            .cast::<S::f32s>()
+            .write_unaligned(value)
+    }
+}
+
+/// Floats of the left matrix that stay in the second-level cache while all panels use them.
+const NEAR_ROWS: usize = 32 * 1024;
+
+/// Floats between what a product reads of [`Blocks`] and what it prefetches.
+const PREFETCH_DISTANCE: usize = 1024;
+
+/// Prefetches the cache line of the value at `at`, which may be out of bounds.
+#[inline(always)]
+pub(in super::super) fn prefetch(values: &[f32], at: usize) {
+    prefetch_line(values.as_ptr().wrapping_add(at));
+}
+
+/// Prefetches the cache line of a value, which may be anywhere.
+#[inline(always)]
+pub(in super::super) fn prefetch_line(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint that reads nothing; it has no effect if the address is invalid.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// A map that is read or written after a product, where the sums are: while a tile is computed, its part of the map is
+/// prefetched.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Ahead {
+    first: *const f32,
+    /// The distance from one row to the next.
+    step: usize,
+}
+
+impl Ahead {
+    /// A map with its first value at `first`. Nothing is read through the pointer.
+    pub(in super::super) fn new(first: *const f32, step: usize) -> Self {
+        Self { first, step }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, rows: core::ops::Range<usize>, column: usize) {
+        for row in rows {
+            prefetch_line(self.first.wrapping_add(row * self.step + column));
+        }
+    }
+}
+
+/// A matrix in memory, stored by rows.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Rows<'a> {
+    pub(in super::super) values: &'a [f32],
+    /// The distance from one row to the next.
+    pub(in super::super) step: usize,
+}
+
+/// A matrix in memory, `[block, step, BLOCK]`: the values that one tile reads are contiguous.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Blocks<'a> {
+    pub(in super::super) values: &'a [f32],
+    /// The steps of a row.
+    pub(in super::super) len: usize,
+}
+
+/// The left matrix of a [`product`].
+pub(in super::super) trait Left: Copy {
+    /// The values from row `row` on, the first of a tile.
+    fn at_row(&self, row: usize) -> &[f32];
+
+    /// The distance from a row of a tile to the next, and from a step of the sum to the next.
+    fn strides(&self) -> [usize; 2];
+
+    /// Prefetches what is read some time after `step` of a tile of `rows` rows that starts at `values`.
+    #[inline(always)]
+    fn ask(&self, _values: &[f32], _rows: usize, _step: usize) {}
+}
+
+impl Left for Rows<'_> {
+    #[inline(always)]
+    fn at_row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.step..]
+    }
+
+    #[inline(always)]
+    fn strides(&self) -> [usize; 2] {
+        [self.step, 1]
+    }
+}
+
+/// Rows that may be in main memory.
+#[derive(Clone, Copy)]
+pub(in super::super) struct FarRows<'a>(pub(in super::super) Rows<'a>);
+
+impl Left for FarRows<'_> {
+    #[inline(always)]
+    fn at_row(&self, row: usize) -> &[f32] {
+        self.0.at_row(row)
+    }
+
+    #[inline(always)]
+    fn strides(&self) -> [usize; 2] {
+        self.0.strides()
+    }
+
+    #[inline(always)]
+    fn ask(&self, values: &[f32], rows: usize, step: usize) {
+        if step.is_multiple_of(16) {
+            for row in rows..2 * rows {
+                prefetch(values, row * self.0.step + step);
+            }
+        }
+    }
+}
+
+impl Left for Blocks<'_> {
+    #[inline(always)]
+    fn at_row(&self, row: usize) -> &[f32] {
+        &self.values[row / BLOCK * BLOCK * self.len + row % BLOCK..]
+    }
+
+    #[inline(always)]
+    fn strides(&self) -> [usize; 2] {
+        [1, BLOCK]
+    }
+
+    #[inline(always)]
+    fn ask(&self, values: &[f32], _rows: usize, step: usize) {
+        prefetch(values, step * BLOCK + PREFETCH_DISTANCE);
+    }
+}
+
+/// `M` rows and `N` vectors of columns of [`product`].
+#[inline(always)]
+fn product_tile<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    (a, left): (&[f32], impl Left),
+    right: impl Right,
+    add: bool,
+    out: RowsMut,
+) {
+    let b = right.values();
+    let RowsMut {
+        values: out,
+        step: out_step,
+    } = out;
+    let lanes = S::F32_LANES;
+    let steps = right.steps();
+    let [row, next] = left.strides();
+    let last = (M - 1)
+        .saturating_mul(row)
+        .saturating_add(steps.saturating_sub(1).saturating_mul(next));
+    assert!(steps == 0 || last < a.len(), "a tile reads past the weight");
+    assert!(
+        (M - 1).saturating_mul(out_step).saturating_add(N * lanes) <= out.len(),
+        "a tile writes past the sums"
+    );
+    assert!(
+        right.end::<S>(N - 1).saturating_add(lanes) <= b.len().saturating_add(1),
+        "a tile reads past what is packed"
+    );
+    let mut sums = [[simd.splat_f32s(0.0); N]; M];
+    if add {
+        for m in 0..M {
+            for n in 0..N {
+                // SAFETY: `m < M` and `n < N`; the second assertion.
+                sums[m][n] = unsafe { load::<S>(out, m * out_step + n * lanes) };
+            }
+        }
+    }
+    for step in 0..steps {
+        let mut columns = [simd.splat_f32s(0.0); N];
+        for (n, column) in columns.iter_mut().enumerate() {
+            // SAFETY: `step < steps`, and the place is less than `end(N - 1)`, since `n < N`; the third assertion.
+            *column = unsafe { load::<S>(b, right.place::<S>(step, n)) };
+        }
+        left.ask(a, M, step);
+        for m in 0..M {
+            // SAFETY: `m < M` and `step < steps`; the first assertion.
+            let factor = simd.splat_f32s(unsafe { *a.get_unchecked(m * row + step * next) });
+            for n in 0..N {
+                sums[m][n] = simd.mul_add_e_f32s(factor, columns[n], sums[m][n]);
+            }
+        }
+    }
+    for m in 0..M {
+        for n in 0..N {
+            // SAFETY: as for the loads.
+            unsafe { store::<S>(out, m * out_step + n * lanes, sums[m][n]) };
+        }
+    }
+}
+
+#[inline(always)]
+fn product_rows<S: Simd, const M: usize>(
+    simd: S,
+    a: (&[f32], impl Left),
+    b: impl Right,
+    add: bool,
+    out: RowsMut,
+    columns: usize,
+) {
+    match columns / S::F32_LANES {
+        1 => product_tile::<S, M, 1>(simd, a, b, add, out),
+        2 => product_tile::<S, M, 2>(simd, a, b, add, out),
+        3 => product_tile::<S, M, 3>(simd, a, b, add, out),
+        _ => unreachable!("a panel has one to three vectors"),
+    }
+}
+
+/// The one row of a product, by as many vectors as keep all units busy.
+#[inline(always)]
+pub(in super::super) fn single_row<S: Simd>(
+    simd: S,
+    columns: usize,
+    a: impl Left,
+    b: impl Right,
+    add: bool,
+    mut out: RowsMut,
+) {
+    let mut first = 0;
+    while first < columns {
+        let vectors = (columns - first) / S::F32_LANES;
+        let (a, b) = ((a.at_row(0), a), b.starting_at(first));
+        let out = out.starting_at(first);
+        let done = match vectors {
+            8.. => {
+                product_tile::<S, 1, 8>(simd, a, b, add, out);
+                8
+            }
+            4.. => {
+                product_tile::<S, 1, 4>(simd, a, b, add, out);
+                4
+            }
+            2.. => {
+                product_tile::<S, 1, 2>(simd, a, b, add, out);
+                2
+            }
+            _ => {
+                product_tile::<S, 1, 1>(simd, a, b, add, out);
+                1
+            }
+        };
+        first += done * S::F32_LANES;
+    }
+}
+
+/// `out[m][p] = sum_i a[m][i] b[i][p]` for `count` rows and `columns` columns, a multiple of the lanes. If `add`, the
+/// sums are added to `out`.
+#[inline(always)]
+pub(in super::super) fn product<S: Simd>(
+    simd: S,
+    size: [usize; 2],
+    a: impl Left,
+    b: impl Right,
+    add: bool,
+    out: RowsMut,
+) {
+    let into = Target {
+        sums: out,
+        add,
+        ahead: &[],
+    };
+    product_into(simd, size, a, b, into);
+}
+
+/// Where a product goes.
+pub(in super::super) struct Target<'a> {
+    pub(in super::super) sums: RowsMut<'a>,
+    /// Whether the products are added to the sums.
+    pub(in super::super) add: bool,
+    /// Maps that are read or written next, in the places of the sums.
+    pub(in super::super) ahead: &'a [Ahead],
+}
+
+/// The same for a target.
+#[inline(always)]
+pub(in super::super) fn product_into<S: Simd>(
+    simd: S,
+    [count, columns]: [usize; 2],
+    a: impl Left,
+    b: impl Right,
+    into: Target,
+) {
+    let Target {
+        sums: mut out,
+        add,
+        ahead,
+    } = into;
+    if count == 1 {
+        return single_row(simd, columns, a, b, add, out);
+    }
+    // All panels use some rows of the left matrix before the next are read.
+    let near = (NEAR_ROWS / b.steps().max(1))
+        .max(1)
+        .next_multiple_of(BLOCK);
+    let mut start = 0;
+    while start < count {
+        let end = match count - start > 2 * near {
+            true => start + near,
+            false => count,
+        };
+        let mut first = 0;
+        while first < columns {
+            let left = columns - first;
+            // (Two panels of two vectors are faster than three vectors and one.)
+            let width = match left / S::F32_LANES {
+                4 => 2 * S::F32_LANES,
+                _ => panel::<S>().min(left),
+            };
+            // One vector needs more rows to keep all units busy.
+            let most = match width / S::F32_LANES {
+                1 => BLOCK,
+                _ => rows::<S>(),
+            };
+            let b = b.starting_at(first);
+            let mut row = start;
+            while row < end {
+                let a = (a.at_row(row), a);
+                let out = out.starting_at(row * out.step + first);
+                for map in ahead {
+                    map.prefetch(row..row + most.min(end - row), first);
+                }
+                row += match most.min(end - row) {
+                    8.. => {
+                        product_rows::<S, 8>(simd, a, b, add, out, width);
+                        8
+                    }
+                    4.. => {
+                        product_rows::<S, 4>(simd, a, b, add, out, width);
+                        4
+                    }
+                    2.. => {
+                        product_rows::<S, 2>(simd, a, b, add, out, width);
+                        2
+                    }
+                    _ => {
+                        product_rows::<S, 1>(simd, a, b, add, out, width);
+                        1
+                    }
+                };
+            }
+            first += width;
+        }
+        start = end;
+    }
+}
+
+/// `M` rows and `N` offsets of [`inner_products`].
+#[inline(always)]
+fn inner_tile<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    a: Rows,
+    b: &[f32],
+    offsets: [u32; N],
+    len: usize,
+    out: RowsMut,
+) {
+    let lanes = S::F32_LANES;
+    let far = offsets
+        .iter()
+        .fold(0, |far, &offset| far.max(offset as usize));
+    assert!(
+        (M - 1).saturating_mul(a.step).saturating_add(len) <= a.values.len(),
+        "a tile reads past the gradient"
+    );
+    assert!(
+        far.saturating_add(len) <= b.len(),
+        "a tile reads past what is packed"
+    );
+    let mut sums = [[simd.splat_f32s(0.0); N]; M];
+    let mut p = 0;
+    while p + lanes <= len {
+        let mut left = [simd.splat_f32s(0.0); M];
+        for (m, left) in left.iter_mut().enumerate() {
+            // SAFETY: `m < M` and `p + lanes <= len`; the first assertion.
+            *left = unsafe { load::<S>(a.values, m * a.step + p) };
+        }
+        for n in 0..N {
+            // SAFETY: `offset <= far` and `p + lanes <= len`; the second assertion.
+            let right = unsafe { load::<S>(b, offsets[n] as usize + p) };
+            for m in 0..M {
+                sums[m][n] = simd.mul_add_e_f32s(left[m], right, sums[m][n]);
+            }
+        }
+        p += lanes;
+    }
+    for m in 0..M {
+        for n in 0..N {
+            out.values[m * out.step + n] += simd.reduce_sum_f32s(sums[m][n]);
+        }
+    }
+}
+
+#[inline(always)]
+fn inner_rows<S: Simd, const M: usize>(
+    simd: S,
+    a: Rows,
+    (b, offsets): (&[f32], &[u32]),
+    len: usize,
+    mut out: RowsMut,
+) {
+    let mut tiles = offsets.chunks_exact(6);
+    let mut first = 0;
+    for tile in &mut tiles {
+        let offsets = [tile[0], tile[1], tile[2], tile[3], tile[4], tile[5]];
+        inner_tile::<S, M, 6>(simd, a, b, offsets, len, out.starting_at(first));
+        first += 6;
+    }
+    for &offset in tiles.remainder() {
+        inner_tile::<S, M, 1>(simd, a, b, [offset], len, out.starting_at(first));
+        first += 1;
+    }
+}
+
+/// `out[m][i] += sum_p a[m][p] b[offset_i + p]` over `len` values, a multiple of the lanes.
+#[inline(always)]
+pub(in super::super) fn inner_products<S: Simd>(
+    simd: S,
+    count: usize,
+    a: Rows,
+    b: (&[f32], &[u32]),
+    len: usize,
+    mut out: RowsMut,
+) {
+    let mut row = 0;
+    while row < count {
+        let some = if S::F32_LANES >= 16 { 4 } else { 2 }.min(count - row);
+        let a = Rows {
+            values: &a.values[row * a.step..],
+            ..a
+        };
+        let out = out.starting_at(row * out.step);
+        match some {
+            4 => inner_rows::<S, 4>(simd, a, b, len, out),
+            3 => inner_rows::<S, 3>(simd, a, b, len, out),
+            2 => inner_rows::<S, 2>(simd, a, b, len, out),
+            _ => inner_rows::<S, 1>(simd, a, b, len, out),
+        }
+        row += some;
+    }
+}
