@@ -6,7 +6,8 @@
 //!
 //! The sizes of the batch and of the spatial axes stay open: the network is planned for inputs of several sizes, and a size
 //! of a map that differs between them becomes that of another map when the model runs. So one file takes odd sizes,
-//! too, where the network does, from that of the given input up. With [`Sizes::Fixed`] all sizes are numbers, which some programs ask for.
+//! too, where the network does, from that of the given input up. With [`Sizes::Fixed`] all sizes are numbers, which some
+//! programs ask for.
 //!
 //! # Example
 //! ```
@@ -106,7 +107,8 @@ impl OnnxOptions {
 
 /// Writes a network as an ONNX model: for the input `input`, or, with [`Sizes::Dynamic`], for all sizes that it takes.
 ///
-/// The values are those of `forward` in inference, up to rounding.
+/// The values are those of `forward` in inference, up to rounding: of a network for segmentation the logits, without those
+/// of extra heads and of a classification head.
 ///
 /// # Errors
 /// When the network refuses `input`, has a layer of which only the shapes are known, or sizes that follow from that of the

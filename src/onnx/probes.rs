@@ -5,7 +5,8 @@ use crate::shape::ShapeError;
 
 use super::{OnnxError, Sizes};
 
-/// How many larger sizes of the input are planned, besides those that are multiples of it. An axis of a map is taken for that of another if the two are equal for all.
+/// How many larger sizes of the input are planned, besides those that are multiples of it. An axis of a map is taken for
+/// that of another if the two are equal for all.
 const PROBES: usize = 16;
 
 /// What is added to the axes of the input, times a power of two: consecutive axes take numbers five places apart.

@@ -7,7 +7,7 @@ use burn_skip::block::{ConvNormAct, ConvNormActConfig};
 use burn_skip::conv::{Conv, ConvConfig, ConvTransposeConfig, TransposedPadding};
 use burn_skip::down::DownConfig;
 use burn_skip::fit::{Anchor, Fit, PadMode, Target};
-use burn_skip::fuse::PabConfig;
+use burn_skip::fuse::{PabConfig, Res2ConvConfig, Res2Links};
 use burn_skip::gate::GateConfig;
 use burn_skip::norm::{LayerNormConfig, NormConfig};
 use burn_skip::pool::{AdaptiveKind, PoolConfig, PoolKind};
@@ -183,6 +183,10 @@ fn layers_of<const R: usize>(axes: &str, shapes: [[usize; R]; 2]) {
         PabConfig::new(4).with_attention_channels(3).init(&device),
         &shapes,
     );
+    for links in [Res2Links::Chain, Res2Links::Pooled { stride: 2.into() }] {
+        let config = Res2ConvConfig::new(4).with_links(links.clone());
+        check_layer::<R>(&name("res2", &links), config.init(&device), &shapes);
+    }
     for (fit, target) in fits() {
         // Half the size, rounded up, beside the map itself.
         let half: Conv<R> = ConvConfig::new([4, 3], 3).with_stride(2).init(&device);

@@ -264,8 +264,8 @@ fn window(op: &ConvOp) -> Vec<AttributeProto> {
     ]
 }
 
-/// The weight and, if there is one, the bias, with the norm that follows, if there is one, folded into them. The output channels are the
-/// axis `axes.0` of the weight, in each of `axes.1` groups.
+/// The weight and, if there is one, the bias, with the norm that follows, if there is one, folded into them. The output
+/// channels are the axis `axes.0` of the weight, in each of `axes.1` groups.
 fn parameters(
     lowering: &mut Lowering,
     leaf: &Leaf,
