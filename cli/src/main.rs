@@ -20,6 +20,7 @@ mod eval;
 mod export;
 mod files;
 mod plan;
+mod plan_data;
 mod predict;
 mod raster;
 mod reporter;
@@ -55,6 +56,8 @@ struct Cli {
 enum Command {
     /// Show the shapes, the cost and the memory of a network before it runs
     Plan(plan::PlanArgs),
+    /// Look at a folder of images and masks, and propose a network and the options of its training
+    PlanData(plan_data::PlanDataArgs),
     /// Train a network to segment images
     Train(Box<train::TrainArgs>),
     /// Measure how well a trained network segments labelled images
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
 
     let outcome = match Cli::parse().command {
         Command::Plan(args) => plan::run(&args),
+        Command::PlanData(args) => plan_data::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Train(args) => train::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),

@@ -3,6 +3,8 @@
 mod short;
 mod template;
 
+pub use short::short;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -112,7 +114,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode> {
         let net = template.config();
         let file = match args.full {
             true => serde_json::to_value(&net)?,
-            false => short::short(&net)?,
+            false => short(&net)?,
         };
         print(&serde_json::to_string_pretty(&file)?)?;
         return Ok(ExitCode::SUCCESS);
