@@ -5,7 +5,7 @@
 //! burn-skip train net.json --data FOLDER --out run
 //! burn-skip eval --model run --data FOLDER
 //! burn-skip predict --model run --image cells.png --out prediction.png
-//! burn-skip export --model run --out unet.safetensors
+//! burn-skip export --model run --out unet.safetensors --onnx unet.onnx
 //! burn-skip convert resnet50.pth --image cat.png
 //! ```
 //!
@@ -64,7 +64,7 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Segment an image with a trained network, and draw the result
     Predict(predict::PredictArgs),
-    /// Write the weights of a trained network to a file for PyTorch
+    /// Write a network as an ONNX model, or its weights to a file for PyTorch
     Export(export::ExportArgs),
     /// Load weights of PyTorch, run the network on an image, and optionally save the weights
     Convert(convert::ConvertArgs),

@@ -185,7 +185,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Command lines, in which `#` is to be replaced by a number and `@` by a file.
-const LINES: [&str; 18] = [
+const LINES: [&str; 20] = [
     "plan net.json --input 1x#x#x#",
     "plan net.json --input #x1x#x# --depth # --columns bytes,kept,stride,field --advice",
     "plan @ --input 1x3x64x64 --format json",
@@ -202,6 +202,8 @@ const LINES: [&str; 18] = [
     "predict --model run --image volume.nii --labels volume.tif --mask mask.nii",
     "train --data data --validation fraction=0.# --intensities window=#,# --steps # --epochs 1 --out other --overwrite",
     "export --model run --out out.safetensors --names monai",
+    "export --model @ --onnx out.onnx --input 1x1x#x#",
+    "export --net net.json --onnx out.onnx --input 1x1x#x# --fixed",
     "convert weights.pth --image @ --resize # --out out.png",
     "convert @ --image data/image.png --out out.png --list --save back.safetensors",
 ];
