@@ -16,7 +16,7 @@ const IR_VERSION: i64 = 8;
 
 /// A network as an ONNX model. It shows as the shapes of its inputs and outputs.
 ///
-/// See [`export`].
+/// See [`export`](super::export).
 #[derive(Clone, PartialEq)]
 pub struct OnnxModel {
     proto: ModelProto,

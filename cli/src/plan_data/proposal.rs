@@ -158,7 +158,7 @@ fn bytes<const R: usize>(
         return Err(format!("crops of {}: {error}", lengths::shown(crop)).into());
     }
     // The weights, and the two means that Adam keeps of the gradient of each.
-    let kept = plan.root.total_parameters() as u64 * 4 * 3;
+    let kept = plan.root.total_parameters() * 4 * 3;
     Ok(plan.memory.training.saturating_add(kept))
 }
 
