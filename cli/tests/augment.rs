@@ -146,10 +146,7 @@ fn a_file_that_is_no_list_of_transforms_is_refused() {
             r#"[{"probability": 1, "transform": "Transposed"}]"#.into(),
             "Is `Transpose` meant?",
         ),
-        (
-            "{}".into(),
-            "invalid type: map, expected tuple struct AugmentConfig",
-        ),
+        ("{}".into(), "invalid type: map, expected a sequence"),
     ] {
         let file = write(&out, "list.json", text);
         let output = run(&["train", "--dry-run", "--augment", &file]);

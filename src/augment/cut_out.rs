@@ -22,7 +22,7 @@ pub struct CutOut {
     /// How many boxes there are, up to 1000. Default: 1.
     pub count: usize,
     /// The smallest and the largest side of a box, as a share of the crop's side, from 0 to 1. Each box has one share for
-    /// all axes, uniform between them. Default: 0.1 and 0.3.
+    /// all axes, uniform between them, and is a pixel long at least if the share is above 0. Default: 0.1 and 0.3.
     pub side: [f64; 2],
     /// What a box is filled with. Default: the mean of the channel in the crop.
     pub fill: CutOutFill,
@@ -75,8 +75,11 @@ impl CutOut {
         let fills: alloc::vec::Vec<f32> = maps.channels().map(fill).collect();
         for _ in 0..self.count {
             let share = draws.uniform(self.side);
+            if share == 0.0 {
+                continue;
+            }
             let [slices, rows, columns] = size.map(|length| {
-                let side = (share * length as f64 + 0.5) as usize;
+                let side = ((share * length as f64 + 0.5) as usize).max(1);
                 let end = draws.below(length) + side.div_ceil(2);
                 end.saturating_sub(side)..end.min(length)
             });

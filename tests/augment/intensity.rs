@@ -196,6 +196,15 @@ fn holes_are_boxes_of_one_value() {
         }
     }
     assert!(areas.contains(&150) && areas.iter().any(|&area| area < 150));
+    // Of an image, a small box is as deep as the image; of a volume, a pixel at least.
+    for size in [&[20, 30][..], &[3, 20, 30]] {
+        let small = CutOut::default()
+            .with_side([0.1; 2])
+            .with_fill(CutOutFill::Value(7.0));
+        let found = Pair::new(1, size).whole(Transform::CutOut(small), 2).image;
+        let count = found.iter().filter(|x| **x == 7.0).count();
+        assert!((2..=6).contains(&count), "{count}");
+    }
     let found = pair.whole(Transform::CutOut(hole), 1).image;
     for channel in [0..600, 600..1200] {
         let mean = mean(&pair.image[channel.clone()]);
