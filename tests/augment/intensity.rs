@@ -112,8 +112,7 @@ fn noise_has_its_deviation_and_is_white() {
 fn blurred(map: &[f32], size: [usize; 3], axis: usize, deviation: f64) -> Vec<f32> {
     let radius = (4.0 * deviation + 0.5).floor() as i64;
     let at = |[z, y, x]: [usize; 3]| (z * size[1] + y) * size[2] + x;
-    let mut result = map.to_vec();
-    for n in 0..map.len() {
+    let blurred = (0..map.len()).map(|n| {
         let place = [n / size[2] / size[1], n / size[2] % size[1], n % size[2]];
         let (mut sum, mut weights) = (0.0, 0.0);
         for k in -radius..=radius {
@@ -132,9 +131,9 @@ fn blurred(map: &[f32], size: [usize; 3], axis: usize, deviation: f64) -> Vec<f3
             sum += weight * f64::from(map[at(source)]);
             weights += weight;
         }
-        result[n] = (sum / weights) as f32;
-    }
-    result
+        (sum / weights) as f32
+    });
+    blurred.collect()
 }
 
 #[test]
