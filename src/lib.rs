@@ -17,6 +17,8 @@ pub mod loss;
 pub mod metric;
 pub mod neck;
 pub mod net;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod plan;
 mod setters;
 pub mod shape;

@@ -15,6 +15,7 @@ mod fuzz;
 mod keras;
 mod losses;
 mod metrics;
+mod onnx;
 mod pairs;
 mod plans;
 mod properties;

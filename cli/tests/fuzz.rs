@@ -195,7 +195,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Command lines, in which `#` is to be replaced by a number and `@` by a file.
-const LINES: [&str; 19] = [
+const LINES: [&str; 21] = [
     "plan net.json --input 1x#x#x#",
     "plan net.json --input #x1x#x# --depth # --columns bytes,kept,stride,field --advice",
     "plan @ --input 1x3x64x64 --format json",
@@ -213,6 +213,8 @@ const LINES: [&str; 19] = [
     "train --data data --validation fraction=0.# --intensities window=#,# --steps # --epochs 1 --out other --overwrite",
     "train --data data --augment augment.json --show-augmentation crops.png --crop #",
     "export --model run --out out.safetensors --names monai",
+    "export --model @ --onnx out.onnx --input 1x1x#x#",
+    "export --net net.json --onnx out.onnx --input 1x1x#x# --fixed",
     "convert weights.pth --image @ --resize # --out out.png",
     "convert @ --image data/image.png --out out.png --list --save back.safetensors",
 ];

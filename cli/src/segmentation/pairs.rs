@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::files::limits::ImageLimit;
-use crate::raster::{Format, of_bytes};
+use crate::raster::{Format, RasterFile, of_bytes};
 use crate::segmentation::data::{Sample, Task};
 
 /// The image that is built into this program, and its mask.
@@ -44,21 +44,29 @@ impl Pair {
         files.filter(move |_| is_file).map(PathBuf::as_path)
     }
 
-    /// Reads both, the image as it is stored.
+    /// Reads both as they are stored. `channels` is as for [`Format::read`].
     ///
     /// # Errors
-    /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
-    pub fn read(&self, task: &Task, limit: ImageLimit) -> Result<Sample> {
-        let [image, mask] = match self.built_in {
+    /// When one of them cannot be read.
+    pub fn read_files(&self, channels: usize, limit: ImageLimit) -> Result<[RasterFile; 2]> {
+        Ok(match self.built_in {
             Some([image, mask]) => [
                 of_bytes(image, &self.image, limit)?,
                 of_bytes(mask, &self.mask, limit)?,
             ],
             None => [
-                Format::read(&self.image, task.channels, limit)?,
+                Format::read(&self.image, channels, limit)?,
                 Format::read(&self.mask, 1, limit)?,
             ],
-        };
+        })
+    }
+
+    /// Reads both, the image with the channels of a network.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
+    pub fn read(&self, task: &Task, limit: ImageLimit) -> Result<Sample> {
+        let [image, mask] = self.read_files(task.channels, limit)?;
         let (image, _) = image.image(&self.image, task.channels)?;
         let mask = mask.mask(&self.mask, task.classes)?;
         Sample::new((image, &self.image), (mask, &self.mask))
