@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod augment;
 mod cpu;
 mod defaults;
 mod distance_transform;

@@ -9,6 +9,7 @@ mod formula;
 #[allow(dead_code)] // the cases of single layers are read by tests/parity.rs
 mod golden;
 
+mod augment;
 mod contract;
 mod fuzz;
 mod keras;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn_skip::PerAxis;
+use burn_skip::augment::AugmentConfig;
 use burn_skip::loss::{Loss, LossConfig};
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct Options {
     pub validation: Validation,
     /// What is minimised; none for cross entropy and Dice.
     pub loss: Option<LossConfig>,
+    /// How crops are transformed. (A training of a version without this option had flips.)
+    #[serde(default = "AugmentConfig::flips")]
+    pub augment: AugmentConfig,
 }
 
 impl Default for Options {
@@ -54,6 +58,7 @@ impl Default for Options {
             seed: 1,
             validation: Validation::default(),
             loss: None,
+            augment: AugmentConfig::flips(),
         }
     }
 }
@@ -76,6 +81,8 @@ impl Options {
         }
         let validation = self.validation.check();
         validation.map_err(|e| format!("{shown}: validation: {e}"))?;
+        let augment = self.augment.check();
+        augment.map_err(|e| format!("{shown}: augment: {e}"))?;
         let counts = [
             ("epochs", self.epochs),
             ("steps", self.steps),
