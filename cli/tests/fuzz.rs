@@ -185,7 +185,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Command lines, in which `#` is to be replaced by a number and `@` by a file.
-const LINES: [&str; 18] = [
+const LINES: [&str; 21] = [
     "plan net.json --input 1x#x#x#",
     "plan net.json --input #x1x#x# --depth # --columns bytes,kept,stride,field --advice",
     "plan @ --input 1x3x64x64 --format json",
@@ -201,6 +201,9 @@ const LINES: [&str; 18] = [
     "predict --model run --image a.npy --labels a.tif --mask mask.npy --tile #x#",
     "predict --model run --image volume.nii --labels volume.tif --mask mask.nii",
     "train --data data --validation fraction=0.# --intensities window=#,# --steps # --epochs 1 --out other --overwrite",
+    "predict --model run --image a.tif --instances i.tif --split distance --min-distance # --min-size # --threshold 0.#",
+    "predict --model run --model @ --images data --out-dir new --write mask,instances --largest",
+    "eval --model run --data data --instances --min-size # --split none",
     "export --model run --out out.safetensors --names monai",
     "convert weights.pth --image @ --resize # --out out.png",
     "convert @ --image data/image.png --out out.png --list --save back.safetensors",

@@ -138,6 +138,14 @@ fn volumes_are_trained_on_evaluated_and_predicted() {
         "no description"
     );
 
+    // Instances lie there too, in 16 bits.
+    let objects = shown(&out, "i.nii");
+    let text = succeed(&predict(&image, &["--instances", &objects]));
+    assert!(json(&text)["instances"].as_u64() > Some(0), "{text}");
+    let written = fs::read(&objects).expect("a file");
+    assert_eq!(written.len(), 352 + 2 * SIZE.iter().product::<usize>());
+    assert_eq!(written[76..108], read[76..108]);
+
     let text = fail(&predict(&image, &["--mask", &shown(&out, "m.png")]));
     assert!(
         text.contains("a PNG holds no volume. Choose a name that ends in .tif"),

@@ -7,9 +7,7 @@ use burn_skip::PerAxis;
 /// # Errors
 /// When one is no number from 1 to a million, or there are others than one, two or three.
 pub fn parse(text: &str) -> Result<PerAxis, String> {
-    let lengths = text
-        .split('x')
-        .map(|length| crate::train::options::count(length));
+    let lengths = text.split('x').map(crate::train::options::count);
     let lengths: Vec<usize> = lengths.collect::<Result<_, _>>()?;
     match lengths[..] {
         [length] => Ok(PerAxis::All(length)),
