@@ -20,7 +20,7 @@ fn volume(seed: usize) -> [Vec<f32>; 2] {
     let mask: Vec<f32> = places
         .map(|[z, y, x]| {
             f32::from(u8::from(
-                (z + seed) / 4 % 2 == 0 && (y + x + 3 * seed) / 6 % 3 == 0,
+                ((z + seed) / 4).is_multiple_of(2) && ((y + x + 3 * seed) / 6).is_multiple_of(3),
             ))
         })
         .collect();
