@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod augment;
 mod cpu;
 mod defaults;
 mod distance_transform;
@@ -16,6 +17,8 @@ pub mod loss;
 pub mod metric;
 pub mod neck;
 pub mod net;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod plan;
 mod setters;
 pub mod shape;

@@ -9,11 +9,13 @@ mod formula;
 #[allow(dead_code)] // the cases of single layers are read by tests/parity.rs
 mod golden;
 
+mod augment;
 mod contract;
 mod fuzz;
 mod keras;
 mod losses;
 mod metrics;
+mod onnx;
 mod pairs;
 mod plans;
 mod properties;

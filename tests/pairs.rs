@@ -22,7 +22,7 @@ use burn_skip::weights::{Names, WeightsFile, save};
 use burn_skip::{Layer, Trace};
 
 /// Encoders of four maps, with few channels.
-fn encoders() -> Vec<(&'static str, EncoderConfig)> {
+pub fn encoders() -> Vec<(&'static str, EncoderConfig)> {
     let resnet = |block| ResNetEncoderConfig::new(block, vec![1; 3]).with_width(8);
     let bottlenecks = resnet(ResNetBlock::Bottleneck).with_output_stride(8);
     vec![
@@ -194,7 +194,7 @@ fn makes_sense(encoder: &str, decoder: &str) -> bool {
         .contains(&encoder)
 }
 
-fn every_pair(check: impl Fn(&str, SegmentationConfig)) {
+pub fn every_pair(check: impl Fn(&str, SegmentationConfig)) {
     for (encoder_name, encoder) in encoders() {
         let maps = encoder.feature_channels().len();
         for (decoder_name, decoder) in decoders(maps) {

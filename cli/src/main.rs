@@ -5,7 +5,7 @@
 //! burn-skip train net.json --data FOLDER --out run
 //! burn-skip eval --model run --data FOLDER
 //! burn-skip predict --model run --image cells.png --out prediction.png
-//! burn-skip export --model run --out unet.safetensors
+//! burn-skip export --model run --out unet.safetensors --onnx unet.onnx
 //! burn-skip convert resnet50.pth --image cat.png
 //! ```
 //!
@@ -21,6 +21,7 @@ mod export;
 mod files;
 mod instances;
 mod plan;
+mod plan_data;
 mod predict;
 mod raster;
 mod reporter;
@@ -56,13 +57,15 @@ struct Cli {
 enum Command {
     /// Show the shapes, the cost and the memory of a network before it runs
     Plan(plan::PlanArgs),
+    /// Look at a folder of images and masks, and propose a network and the options of its training
+    PlanData(plan_data::PlanDataArgs),
     /// Train a network to segment images
     Train(Box<train::TrainArgs>),
     /// Measure how well a trained network segments labelled images
     Eval(eval::EvalArgs),
     /// Segment an image with a trained network, and draw the result
     Predict(predict::PredictArgs),
-    /// Write the weights of a trained network to a file for PyTorch
+    /// Write a network as an ONNX model, or its weights to a file for PyTorch
     Export(export::ExportArgs),
     /// Load weights of PyTorch, run the network on an image, and optionally save the weights
     Convert(convert::ConvertArgs),
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
 
     let outcome = match Cli::parse().command {
         Command::Plan(args) => plan::run(&args),
+        Command::PlanData(args) => plan_data::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Train(args) => train::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),

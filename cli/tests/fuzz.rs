@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use burn_skip::augment::{AugmentConfig, AugmentStep, CutOut, Elastic, Transform};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use support::images::{Bands, nifti, npy, tiff};
@@ -82,11 +83,20 @@ impl Files {
         let values: Vec<f32> = (0..3 * 48 * 64).map(|n| (n % 251) as f32).collect();
         let whole: Vec<u16> = (0..48 * 64).map(|n| n % 251).collect();
         let pages = vec![vec![whole]; 3];
+        let mut augment = AugmentConfig::standard();
+        for transform in [
+            Transform::Elastic(Elastic::default()),
+            Transform::CutOut(CutOut::default()),
+        ] {
+            augment.0.push(AugmentStep::new(0.5, transform));
+        }
+        let augment = serde_json::to_string(&augment).expect("JSON");
         let net = succeed(&["plan", "--template", "monai-basic-unet"]);
         let originals = vec![
             ("net.json", net.into_bytes()),
             ("data/image.png", small("image.png")),
             ("data/labels.png", small("labels.png")),
+            ("augment.json", augment.into_bytes()),
             ("a.tif", tiff([48, 64], &pages[..1], Bands::Planes)),
             ("volume.tif", tiff([48, 64], &pages, Bands::BesideEachOther)),
             ("volume.nii", nifti(&[3, 48, 64], &[1.0; 3], &values)),
@@ -185,7 +195,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Command lines, in which `#` is to be replaced by a number and `@` by a file.
-const LINES: [&str; 21] = [
+const LINES: [&str; 24] = [
     "plan net.json --input 1x#x#x#",
     "plan net.json --input #x1x#x# --depth # --columns bytes,kept,stride,field --advice",
     "plan @ --input 1x3x64x64 --format json",
@@ -204,7 +214,10 @@ const LINES: [&str; 21] = [
     "predict --model run --image a.tif --instances i.tif --split distance --min-distance # --min-size # --threshold 0.#",
     "predict --model run --model @ --images data --out-dir new --write mask,instances --largest",
     "eval --model run --data data --instances --min-size # --split none",
+    "train --data data --augment augment.json --show-augmentation crops.png --crop #",
     "export --model run --out out.safetensors --names monai",
+    "export --model @ --onnx out.onnx --input 1x1x#x#",
+    "export --net net.json --onnx out.onnx --input 1x1x#x# --fixed",
     "convert weights.pth --image @ --resize # --out out.png",
     "convert @ --image data/image.png --out out.png --list --save back.safetensors",
 ];

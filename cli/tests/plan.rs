@@ -16,6 +16,12 @@ const TEMPLATES: [&str; 7] = [
 ];
 
 #[test]
+fn the_templates_are_listed() {
+    let text = succeed(&["plan", "--list-templates"]);
+    assert_eq!(text.lines().collect::<Vec<_>>(), TEMPLATES);
+}
+
+#[test]
 fn every_template_can_be_planned() {
     let out = folder("plan");
     for template in TEMPLATES {

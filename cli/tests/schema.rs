@@ -5,6 +5,7 @@ mod json_schema;
 
 use burn::nn::Initializer;
 use burn_skip::activation::ActivationConfig;
+use burn_skip::augment::AugmentConfig;
 use burn_skip::block::ConvStyle;
 use burn_skip::gate::GateConfig;
 use burn_skip::net::{
@@ -83,4 +84,40 @@ fn the_schema_takes_what_the_reader_takes_and_nothing_else() {
         file["Unet"]["widths"][0] = wrong;
         assert!(!takes(&schema, &file));
     }
+}
+
+#[test]
+fn the_schema_of_augmentation_takes_what_the_reader_takes_and_nothing_else() {
+    let schema = serde_json::to_value(schemars::schema_for!(AugmentConfig)).unwrap();
+    let sets = [
+        AugmentConfig::none(),
+        AugmentConfig::flips(),
+        AugmentConfig::standard(),
+    ];
+    for set in sets {
+        let file = serde_json::to_value(&set).unwrap();
+        assert_eq!(json_schema::check(&schema, &schema, &file), Ok(()));
+    }
+    let step = |transform: Value| json!([{"probability": 0.5, "transform": transform}]);
+    for right in [
+        json!("QuarterTurn"),
+        json!({"Rotate": {"degrees": [0, 90]}}),
+        json!({"CutOut": {"fill": {"Value": 0.5}}}),
+        json!({"Elastic": {}}),
+    ] {
+        let file = step(right);
+        assert!(takes(&schema, &file), "{file}");
+        serde_json::from_value::<AugmentConfig>(file).unwrap();
+    }
+    for wrong in [
+        json!("Rotate"),
+        json!({"Rotate": {"degrees": [0]}}),
+        json!({"Rotate": {"degree": [0, 90]}}),
+        json!({"Flip": {"axes": ["Column"]}}),
+    ] {
+        let file = step(wrong);
+        assert!(!takes(&schema, &file), "{file}");
+        assert!(serde_json::from_value::<AugmentConfig>(file).is_err());
+    }
+    assert!(!takes(&schema, &json!([{"transform": "QuarterTurn"}])));
 }

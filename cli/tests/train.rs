@@ -298,6 +298,73 @@ fn a_trained_network_is_evaluated_applied_and_exported() {
     let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
     let head = tensors.tensor("head.weight").expect("a head");
     assert_eq!(head.shape(), [1, 16, 1, 1]);
+
+    let onnx = shown(&out, "u.onnx");
+    let export = ["export", "--model", &model, "--onnx", &onnx];
+    let text = succeed(&export);
+    let shapes = "input [batch, 1, height, width], output [batch, 1, height, width]";
+    assert_eq!(text.trim(), format!("wrote {onnx}: {shapes}"));
+    let text = fail(&[&export[..], &["--input", "1x1x64"]].concat());
+    assert_eq!(
+        text,
+        "error: --input: it has 3 axes, and the network reads images: give batch, channels, height and width"
+    );
+    let text = fail(&[&export[..], &["--input", "1x3x64x64"]].concat());
+    assert!(
+        text.starts_with("error: --input: encoder.stem.first.conv.Conv: channels differ"),
+        "{text}"
+    );
+    let text = fail(&["export", "--model", &model, "--onnx", &shown(&out, "u.pb")]);
+    assert!(
+        text.ends_with("u.pb should end in .onnx, the format that is written."),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_network_of_a_file_is_exported_with_new_weights() {
+    let out = folder("export_net");
+    let onnx = shown(&out, "net.onnx");
+    let classifier = succeed(&["plan", "--template", "resnet18"]);
+    let cases = [
+        (
+            NET.to_string(),
+            "1x1x32",
+            "--json",
+            "input [batch, 1, length]",
+        ),
+        (
+            NET.to_string(),
+            "1x1x16x16x16",
+            "--fixed",
+            "input [1, 1, 16, 16, 16]",
+        ),
+        (classifier, "1x3x64x64", "--fixed", "output [1, 1000]"),
+    ];
+    for (net, input, option, shapes) in cases {
+        let net = write(&out, "net.json", net);
+        let text = succeed(&[
+            "export", "--net", &net, "--onnx", &onnx, "--input", input, option,
+        ]);
+        match option {
+            "--json" => assert_eq!(text.trim(), format!(r#"{{"onnx":"{onnx}"}}"#)),
+            _ => assert!(text.contains(shapes), "{text}"),
+        }
+    }
+    let net = write(&out, "net.json", NET);
+    let text = fail(&[
+        "export",
+        "--net",
+        &net,
+        "--onnx",
+        &onnx,
+        "--input",
+        "1x2x32x32",
+    ]);
+    assert!(
+        text.contains("net.json: encoder.stem.first.conv.Conv: channels differ: expected 1, got 2"),
+        "{text}"
+    );
 }
 
 #[test]

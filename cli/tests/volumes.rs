@@ -162,7 +162,18 @@ fn volumes_are_trained_on_evaluated_and_predicted() {
         "{text}"
     );
     let weights = shown(&out, "w.safetensors");
-    succeed(&["export", "--model", &run, "--out", &weights]);
+    let onnx = shown(&out, "w.onnx");
+    let export = ["export", "--model", &run, "--onnx", &onnx];
+    let text = succeed(&[&export[..], &["--out", &weights]].concat());
+    let shapes = "input [batch, 1, depth, height, width], output [batch, 1, depth, height, width]";
+    assert!(text.trim().ends_with(shapes), "{text}");
+    let text = succeed(&[&export[..], &["--fixed"]].concat());
+    assert!(text.contains(": input [1, 1, 8, 16, 16], output"), "{text}");
+    let text = fail(&[&export[..], &["--input", "1x1x32x32"]].concat());
+    assert_eq!(
+        text,
+        "error: --input: it has 4 axes, and the network reads volumes: give batch, channels, depth, height and width"
+    );
 }
 
 #[test]

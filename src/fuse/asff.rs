@@ -18,7 +18,7 @@ use crate::layers::layer::Layer;
 use crate::layers::resize::ResizeMode;
 use crate::plan::{Plan, Trace};
 use crate::setters::setters;
-use crate::shape::{ShapeError, check_channels, check_positive, expect, with_channels};
+use crate::shape::{ShapeError, check_channels, check_positive, expect};
 
 const NAME: &str = "Asff";
 
@@ -158,11 +158,8 @@ impl AsffConfig {
                 .alignment()
                 .trace_fits(planner, &inputs, |_| "".into())?;
             let weights = self.trace_weights(planner, &fitted)?;
-            let weighted = fitted.iter().map(|map| {
-                let one = planner.at("").leaf("Slice", &[&weights], || {
-                    let shape = with_channels(weights.shape, 1);
-                    Ok(Record::new(Op::Slice, shape).on_grid_of(&weights))
-                })?;
+            let weighted = fitted.iter().enumerate().map(|(index, map)| {
+                let one = planner.at("").slice_of_channels(&weights, index, 1)?;
                 let (names, maps) = (["map", "weight"], [map, &one]);
                 let product = Elementwise::Product;
                 planner.elementwise(product, &names, &maps, Ok(map.shape))

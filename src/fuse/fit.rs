@@ -154,7 +154,9 @@ impl Fit {
         x: &Map<R>,
         target: &[usize],
     ) -> Result<Map<R>, ShapeError> {
-        if planner.is_any_size() || spatial(&x.shape) == target {
+        let has_size = spatial(&x.shape) == target && !planner.records_every_fit();
+        if planner.is_any_size() || has_size || *self == Self::Exact && spatial(&x.shape) == target
+        {
             return Ok(x.clone());
         }
         planner.leaf(NAME, &[x], || {
@@ -168,13 +170,35 @@ impl Fit {
     fn op(&self, from: &[usize], to: &[usize]) -> Op {
         let grows = from.iter().zip(to).any(|(from, to)| from < to);
         let shrinks = from.iter().zip(to).any(|(from, to)| from > to);
+        // (All axes after the batch, of which the first is the channels.)
+        let on_axes = |anchor: Anchor, more: &[usize], less: &[usize]| -> Vec<AxisPadding> {
+            let axes = more.iter().zip(less);
+            let split = axes.map(|(more, less)| anchor.split(more.saturating_sub(*less)));
+            core::iter::once(AxisPadding::default())
+                .chain(split)
+                .collect()
+        };
+        let added = |anchor| on_axes(anchor, to, from);
+        let cut = |anchor| on_axes(anchor, from, to);
         match *self {
             Self::Resize(mode) => Op::Resize(mode),
             Self::Pool(kind) => Op::AdaptivePool(kind),
-            Self::PadOrCrop { .. } if grows && shrinks => Op::PadOrSlice,
-            Self::Pad { mode, .. } => Op::Pad(mode),
-            Self::PadOrCrop { mode, .. } if grows => Op::Pad(mode),
-            Self::PadOrCrop { .. } | Self::Crop { .. } => Op::Slice,
+            Self::PadOrCrop { mode, anchor } if grows && shrinks => Op::PadOrSlice {
+                mode,
+                added: added(anchor),
+                cut: cut(anchor),
+            },
+            Self::Pad { mode, anchor } => Op::Pad {
+                mode,
+                added: added(anchor),
+            },
+            Self::PadOrCrop { mode, anchor } if grows => Op::Pad {
+                mode,
+                added: added(anchor),
+            },
+            Self::PadOrCrop { anchor, .. } | Self::Crop { anchor } => {
+                Op::Slice { cut: cut(anchor) }
+            }
             // It does nothing, and is never recorded: the sizes are equal.
             Self::Exact => Op::Reshape,
         }

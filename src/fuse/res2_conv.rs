@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::fuse::merge::Merge;
 use crate::graph::window::Padding;
-use crate::graph::{Elementwise, Map, Op, Planner, Record};
+use crate::graph::{Elementwise, Map, Planner};
 use crate::layers::block::{ConvNormAct, ConvNormActConfig, ConvStyle};
 use crate::layers::conv::{LazyConcat, Part};
 use crate::layers::layer::Layer;
 use crate::layers::pool::{Pool, PoolConfig, PoolKind};
 use crate::plan::Trace;
 use crate::setters::setters;
-use crate::shape::{PerAxis, ShapeError, check_channels, check_positive, expect, with_channels};
+use crate::shape::{PerAxis, ShapeError, check_channels, check_positive, expect};
 
 const NAME: &str = "Res2Conv";
 
@@ -188,16 +188,15 @@ impl<const R: usize> Trace<R> for Res2ConvConfig {
         planner.node(NAME, &[x], |planner| {
             self.check_numbers()?;
             check_channels(NAME, x.shape, self.channels)?;
-            let part = |planner: &mut Planner| {
-                planner.at("").leaf("Slice", &[x], || {
-                    let shape = with_channels(x.shape, self.width());
-                    Ok(Record::new(Op::Slice, shape).on_grid_of(x))
-                })
+            let width = self.width();
+            let part = |planner: &mut Planner, index: usize| {
+                let start = index.saturating_mul(width);
+                planner.at("").slice_of_channels(x, start, width)
             };
             let conv = self.conv();
             let mut maps: Vec<Map<R>> = Vec::with_capacity(self.scale);
             for index in 0..self.scale - 1 {
-                let mut read = part(planner)?;
+                let mut read = part(planner, index)?;
                 if let (Res2Links::Chain, Some(before)) = (&self.links, maps.last()) {
                     let (names, maps) = (["part", "before"], [&read, before]);
                     let (sum, shape) = (Elementwise::Sum, read.shape);
@@ -205,7 +204,7 @@ impl<const R: usize> Trace<R> for Res2ConvConfig {
                 }
                 maps.push(conv.trace(planner.at(format!("convs.{index}")), &read)?);
             }
-            let last = part(planner)?;
+            let last = part(planner, self.scale - 1)?;
             maps.push(self.pool().trace(planner.at("pool"), &last)?);
             let names = vec!["part"; maps.len()];
             let maps: Vec<&Map<R>> = maps.iter().collect();

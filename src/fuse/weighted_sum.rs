@@ -12,67 +12,13 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::fuse::merge::Merge;
+pub use crate::graph::Weighting;
 use crate::graph::{Map, Op, Planner, Record};
 use crate::plan::Plan;
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_channels, check_positive, expect};
 
 const NAME: &str = "WeightedSum";
-
-/// What becomes of the learned numbers `w` before the maps are multiplied with them.
-///
-/// # Example
-/// ```
-/// use burn::tensor::Device;
-/// use burn_skip::fuse::{WeightedSumConfig, Weighting};
-///
-/// // The numbers start at one, here those of three maps.
-/// let factors = |weighting| {
-///     let sum = WeightedSumConfig::new(3).with_weighting(weighting).init(&Device::flex());
-///     sum.factors().to_data().try_to_vec::<f32>().unwrap()
-/// };
-/// assert_eq!(factors(Weighting::Unbounded), [1.0; 3]);
-/// assert_eq!(factors(Weighting::Softmax), [1.0 / 3.0; 3]);
-/// assert_eq!(factors(Weighting::fast()), [1.0 / 3.0001; 3]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub enum Weighting {
-    /// `w_i`, as it is.
-    Unbounded,
-    /// `exp(w_i) / sum_j exp(w_j)`: the factors are positive and sum to one.
-    Softmax,
-    /// `relu(w_i) / (epsilon + sum_j relu(w_j))`: nearly the same, without an exponential. A number that has
-    /// become negative has no gradient any more.
-    Fast {
-        /// Added to the sum. Default: 1e-4, as effdet.
-        #[serde(default = "crate::defaults::fusion_epsilon")]
-        epsilon: f64,
-    },
-}
-
-impl Weighting {
-    /// [`Fast`](Self::Fast) with 1e-4.
-    pub const fn fast() -> Self {
-        Self::Fast {
-            epsilon: crate::defaults::fusion_epsilon(),
-        }
-    }
-
-    fn check(self) -> Result<(), ShapeError> {
-        match self {
-            Self::Fast { epsilon } if !(epsilon > 0.0 && epsilon.is_finite()) => {
-                Err(ShapeError::new(
-                    NAME,
-                    format!("epsilon is {epsilon}"),
-                    "Choose a positive number, such as 1e-4",
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 /// Configuration of [`WeightedSum`].
 ///
@@ -128,7 +74,16 @@ impl WeightedSumConfig {
     pub fn validate(&self) -> Result<(), ShapeError> {
         check_positive(NAME, "maps", self.maps)?;
         check_positive(NAME, "channels", self.weights_of_map())?;
-        self.weighting.check()
+        match self.weighting {
+            Weighting::Fast { epsilon } if !(epsilon > 0.0 && epsilon.is_finite()) => {
+                Err(ShapeError::new(
+                    NAME,
+                    format!("epsilon is {epsilon}"),
+                    "Choose a positive number, such as 1e-4",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The shape of the output for maps of the given shapes: theirs.
@@ -173,7 +128,7 @@ impl WeightedSumConfig {
         let names: Vec<String> = (0..maps.len()).map(|n| format!("map {n}")).collect();
         let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
         planner.merge_recorded(NAME, &names, maps, || {
-            let record = Record::new(Op::WeightedSum, self.output_shape(&shapes)?);
+            let record = Record::new(Op::WeightedSum(self.weighting), self.output_shape(&shapes)?);
             let weights = self.maps.saturating_mul(self.weights_of_map());
             Ok(record.with_parameter("weights", weights))
         })

@@ -3,6 +3,7 @@
 
 pub(crate) mod activation;
 mod alignment;
+mod block_order;
 mod grid;
 mod map;
 mod node;
@@ -13,9 +14,11 @@ mod pool_kind;
 mod record;
 mod resize_mode;
 mod transposed_window;
+mod weighting;
 pub(crate) mod window;
 
 pub use alignment::Misalignment;
+pub use block_order::BlockOrder;
 pub use grid::Grid;
 pub use map::{Map, MapPlan};
 pub use node::Node;
@@ -26,6 +29,7 @@ pub use pool_kind::{AdaptiveKind, PoolKind};
 pub use record::Record;
 pub use resize_mode::{ResizeMode, Sampling};
 pub use transposed_window::TransposedPadding;
+pub use weighting::Weighting;
 
 pub(crate) use map::check_maps;
 pub(crate) use op::queries_at_once;

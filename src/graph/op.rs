@@ -5,9 +5,11 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 use super::activation::ActivationConfig;
+use super::block_order::BlockOrder;
 use super::pad_mode::PadMode;
 use super::pool_kind::{AdaptiveKind, PoolKind};
 use super::resize_mode::ResizeMode;
+use super::weighting::Weighting;
 use crate::shape::Axis;
 
 /// What a node of a plan computes. Everything that reads a plan (the summary, the memory, the diagram, the
@@ -66,8 +68,13 @@ pub enum Op {
     GlobalMean,
     /// The mean or the largest of all channels at each position.
     ChannelPool(AdaptiveKind),
-    /// A fixed low-pass filter, a depthwise convolution without parameters.
-    Blur(WindowOp),
+    /// A fixed low-pass filter, a depthwise convolution without parameters: its taps are binomial coefficients.
+    Blur {
+        /// The window.
+        window: WindowOp,
+        /// What the padding of the window holds.
+        padding: PadMode,
+    },
     /// The values of all positions (the third input), weighed for each by the softmax over the products of all queries (the
     /// first) and keys (the second); see [`Pab`](crate::fuse::Pab).
     PositionAttention,
@@ -75,11 +82,15 @@ pub enum Op {
     PixelShuffle {
         /// By how much each spatial axis grows.
         scale: Vec<usize>,
+        /// Which channels become one cell.
+        order: BlockOrder,
     },
     /// Positions become channels.
     PixelUnshuffle {
         /// By how much each spatial axis shrinks.
         scale: Vec<usize>,
+        /// Which channels a cell becomes.
+        order: BlockOrder,
     },
     /// Each position becomes weighted sums of its neighbourhood: the second map holds a weight for each neighbour and
     /// sum, and the sums of a channel are channels.
@@ -102,7 +113,7 @@ pub enum Op {
     /// Maps of one shape become one, value by value.
     Elementwise(Elementwise),
     /// Maps of one shape become their sum, each times learned weights: one, or one for each channel.
-    WeightedSum,
+    WeightedSum(Weighting),
     /// A factor for each channel, or one for all.
     Scale,
     /// Values are dropped in training.
@@ -112,12 +123,28 @@ pub enum Op {
     /// Whole samples are dropped in training.
     DropPath,
     /// Positions are added around the map, or channels behind its channels.
-    Pad(PadMode),
-    /// Positions are cut off.
-    Slice,
+    Pad {
+        /// What they hold.
+        mode: PadMode,
+        /// How many of them on each axis after the batch: the channels and the spatial axes.
+        added: Vec<AxisPadding>,
+    },
+    /// Channels or positions are cut off.
+    Slice {
+        /// How many of them on each axis after the batch: the channels and the spatial axes.
+        cut: Vec<AxisPadding>,
+    },
     /// Positions are added on some axes and cut off on others.
-    PadOrSlice,
-    /// The same values in another shape.
+    PadOrSlice {
+        /// What the new positions hold.
+        mode: PadMode,
+        /// How many are added on each axis after the batch: the channels and the spatial axes.
+        added: Vec<AxisPadding>,
+        /// How many are cut off.
+        cut: Vec<AxisPadding>,
+    },
+    /// The same values in another shape. Of several maps: the positions of one after those of the other, and zeros where
+    /// the output has more.
     Reshape,
     /// Each map in its own block of a map of zeros.
     DirectSum,

@@ -8,9 +8,9 @@ use alloc::{
 use core::fmt;
 
 use super::alignment::{merged_grid, misalignments};
-use super::op::{Executor, Op, Parameter};
+use super::op::{AxisPadding, Executor, Op, Parameter};
 use super::{Grid, Map, MapPlan, Node, Record};
-use crate::shape::{ShapeError, with_spatial};
+use crate::shape::{ShapeError, with_channels, with_spatial};
 
 /// The name of a part: a field, an index, or nothing.
 ///
@@ -70,7 +70,12 @@ impl fmt::Display for Name {
 enum Mode {
     /// Records every layer. Holds the nodes that are not finished, the outermost first, and whether one of them
     /// has recorded an error.
-    Record { open: Vec<Node>, has_error: bool },
+    Record {
+        open: Vec<Node>,
+        has_error: bool,
+        /// Whether what does nothing at these sizes is recorded.
+        every_fit: bool,
+    },
     /// Computes shapes only.
     Silent,
     /// Checks options where the spatial sizes are not known: every map has [`ANY_SIZE`].
@@ -116,10 +121,33 @@ impl Planner {
 
     /// A planner that records.
     pub(crate) fn recording() -> Self {
+        Self::record(false)
+    }
+
+    /// A planner that records also the fits of maps that have the wanted size already, so that the parts are the same
+    /// for inputs of all sizes.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn recording_every_fit() -> Self {
+        Self::record(true)
+    }
+
+    fn record(every_fit: bool) -> Self {
         Self::new(Mode::Record {
             open: vec![Node::new(String::new(), "", Op::Composite)],
             has_error: false,
+            every_fit,
         })
+    }
+
+    /// Whether a fit that does nothing is recorded.
+    pub(crate) fn records_every_fit(&self) -> bool {
+        matches!(
+            self.mode,
+            Mode::Record {
+                every_fit: true,
+                ..
+            }
+        )
     }
 
     /// The recorded root: the one node, or all in a sequence; none if nothing was recorded.
@@ -354,7 +382,10 @@ impl Planner {
     }
 
     fn close_node(&mut self, outputs: Vec<MapPlan>, error: Option<&ShapeError>) {
-        let Mode::Record { open, has_error } = &mut self.mode else {
+        let Mode::Record {
+            open, has_error, ..
+        } = &mut self.mode
+        else {
             return;
         };
         let Some(mut node) = open.pop() else {
@@ -510,6 +541,26 @@ impl Planner {
         output: Result<[usize; R], ShapeError>,
     ) -> Result<Map<R>, ShapeError> {
         self.merge(op.name(), Op::Elementwise(op), names, maps, output)
+    }
+
+    /// Cuts a map down to `count` of its channels, from `start` on.
+    ///
+    /// # Errors
+    /// None: that the map has them is for the layer to check.
+    pub(crate) fn slice_of_channels<const R: usize>(
+        &mut self,
+        x: &Map<R>,
+        start: usize,
+        count: usize,
+    ) -> Result<Map<R>, ShapeError> {
+        self.leaf("Slice", &[x], || {
+            let mut cut = vec![AxisPadding::default(); R - 1];
+            cut[0] = AxisPadding {
+                start,
+                end: x.shape[1].saturating_sub(start.saturating_add(count)),
+            };
+            Ok(Record::new(Op::Slice { cut }, with_channels(x.shape, count)).on_grid_of(x))
+        })
     }
 
     /// Records what `body` records as run by this crate's dispatch, each operation by itself, unless what is recorded

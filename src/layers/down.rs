@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::cpu::{AxisMap, map_axes};
-use crate::graph::{AxisPadding, Map, Op, Planner, Record, WindowOp};
+use crate::graph::{AxisPadding, Map, Op, PadMode, Planner, Record, WindowOp};
 use crate::layers::conv::{Conv, ConvConfig};
 use crate::layers::layer::Layer;
 use crate::layers::pixel_shuffle::{BlockOrder, pixel_unshuffle};
@@ -190,10 +190,10 @@ impl<const R: usize> Trace<R> for DownConfig {
                     let stride = stride.resolve_positive(R, NAME, "stride")?;
                     trace_blur(planner, x, *taps, stride)
                 }
-                Self::PixelUnshuffle { scale, .. } => {
+                Self::PixelUnshuffle { scale, order } => {
                     let channels = self.out_channels(x.shape[1], R)?;
                     let scale = scale.resolve_positive(R, NAME, "scale")?;
-                    trace_unshuffle(planner, x, channels, scale)
+                    trace_unshuffle(planner, x, channels, (scale, *order))
                 }
             }
         })
@@ -224,7 +224,8 @@ fn trace_blur<const R: usize>(
         };
         let grid =
             x.regrid(|n, grid| grid.window([taps, window.stride[n], 1, window.padding[n].start]));
-        Ok(Record::new(Op::Blur(window), with_spatial(x.shape, &size)).on_grid(grid))
+        let padding = PadMode::Reflect;
+        Ok(Record::new(Op::Blur { window, padding }, with_spatial(x.shape, &size)).on_grid(grid))
     })
 }
 
@@ -233,7 +234,7 @@ fn trace_unshuffle<const R: usize>(
     planner: &mut Planner,
     x: &Map<R>,
     channels: usize,
-    scale: Vec<usize>,
+    (scale, order): (Vec<usize>, BlockOrder),
 ) -> Result<Map<R>, ShapeError> {
     let is_any_size = planner.is_any_size();
     planner.leaf("PixelUnshuffle", &[x], || {
@@ -256,7 +257,7 @@ fn trace_unshuffle<const R: usize>(
             output[2 + n] = size / scale;
         }
         let grid = x.regrid(|n, grid| grid.window([scale[n], scale[n], 1, 0]));
-        Ok(Record::new(Op::PixelUnshuffle { scale }, output).on_grid(grid))
+        Ok(Record::new(Op::PixelUnshuffle { scale, order }, output).on_grid(grid))
     })
 }
 

@@ -3,44 +3,15 @@
 //! Sub-pixel convolution, arXiv:1609.05158.
 
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
 use crate::cpu::around;
+pub use crate::graph::BlockOrder;
 
-/// Which channels become one cell of `s0 x s1` positions. Weights trained with one order do not fit
-/// the other.
-///
-/// # Example
-/// ```
-/// use burn::tensor::{Device, Tensor};
-/// use burn_skip::{BlockOrder, Layer, down::DownConfig};
-///
-/// let channels = |order| { // of a map of two channels and two positions
-///     let x = Tensor::from_floats([[[1.0, 2.0], [3.0, 4.0]]], &Device::flex());
-///     let down = DownConfig::PixelUnshuffle { scale: 2.into(), order }.init::<3>(2, &Device::flex());
-///     down.forward(x).to_data().try_to_vec::<f32>().unwrap()
-/// };
-/// assert_eq!(channels(BlockOrder::ChannelMajor), [1.0, 2.0, 3.0, 4.0]);
-/// assert_eq!(channels(BlockOrder::BlockMajor), [1.0, 3.0, 2.0, 4.0]);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum BlockOrder {
-    /// The channel `(c s0 + i0) s1 + i1` holds the offset `(i0, i1)` of the output channel `c`:
-    /// `torch.nn.PixelShuffle`.
-    #[default]
-    ChannelMajor,
-    /// The channel `(i0 s1 + i1) channels + c` does: TensorFlow's `depth_to_space`.
-    BlockMajor,
-}
-
-impl BlockOrder {
-    /// What varies slower than the offsets in a cell, and what lies between them and the axis.
-    fn split(self, [batch, channels]: [usize; 2], between: usize) -> [usize; 2] {
-        match self {
-            Self::ChannelMajor => [batch * channels, between],
-            Self::BlockMajor => [batch, channels * between],
-        }
+/// What varies slower than the offsets in a cell, and what lies between them and the axis.
+fn split(order: BlockOrder, [batch, channels]: [usize; 2], between: usize) -> [usize; 2] {
+    match order {
+        BlockOrder::ChannelMajor => [batch * channels, between],
+        BlockOrder::BlockMajor => [batch, channels * between],
     }
 }
 
@@ -57,7 +28,7 @@ pub(crate) fn pixel_shuffle<const R: usize>(
         let between: usize = shape[2..axis].iter().product();
         shape[1] /= scale;
         shape[axis] = length * scale;
-        let [outer, between] = order.split([shape[0], shape[1]], between);
+        let [outer, between] = split(order, [shape[0], shape[1]], between);
         x.reshape([outer, scale, between, length, inner])
             .permute([0, 2, 3, 1, 4])
             .reshape(shape)
@@ -82,7 +53,7 @@ pub(crate) fn pixel_unshuffle<const R: usize>(
         let axis = 2 + n;
         let [_, length, inner] = around(&shape, axis);
         let between: usize = shape[2..axis].iter().product();
-        let [outer, between] = order.split([shape[0], shape[1]], between);
+        let [outer, between] = split(order, [shape[0], shape[1]], between);
         shape[1] *= scale;
         shape[axis] = length / scale;
         x.reshape([outer, between, length / scale, scale, inner])

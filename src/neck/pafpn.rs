@@ -160,7 +160,8 @@ fn trace_added<const R: usize>(
     let names = ["fine", "level"];
     let is_any_size = planner.is_any_size();
     let halved = conv.output_shape(fine.shape);
-    if is_any_size || halved.is_ok_and(|halved| spatial(&halved) == spatial(&level.shape)) {
+    let fits = halved.is_ok_and(|halved| spatial(&halved) == spatial(&level.shape));
+    if is_any_size || fits && !planner.records_every_fit() {
         return planner.dispatched(|planner| {
             let down = conv.trace(planner.at(name), fine)?;
             Merge::Add.trace(planner.at(""), NAME, &[&down, level], &names)

@@ -12,7 +12,7 @@ impl<D, const R: usize, H> SegmentationModel<AnyEncoder<R>, D, R, H> {
     /// Loads the encoder from a file of a network with the same encoder: torchvision's or timm's classifier, or
     /// segmentation_models.pytorch's network of any decoder. The decoder and the head keep their values.
     ///
-    /// The file may have more stages than the encoder. The [`center`](crate::net::VggEncoderConfig::center) of a VGG, which
+    /// The file may have more stages than the encoder. The [`center`](field@crate::net::VggEncoderConfig::center) of a VGG, which
     /// segmentation_models.pytorch's `Unet` has and no other network, keeps its values where the file has none. Where its images have another number of channels, the weight of the
     /// first convolution is [adapted](Names::adapting_input), as segmentation_models.pytorch adapts it. The report says
     /// what was loaded, and lists the tensors of the file that were not read as ignored.

@@ -1,5 +1,6 @@
 //! Pictures: what a network predicts, and the course of a training.
 
+pub mod augmentation;
 pub mod curves;
 mod font;
 pub mod prediction;

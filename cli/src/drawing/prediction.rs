@@ -15,8 +15,8 @@ const LEGEND: usize = 48;
 /// Room for the titles and the legend, however small the image.
 const MIN_WIDTH: usize = 360;
 
-const PAPER: RGBColor = RGBColor(18, 20, 26);
-const INK: RGBColor = RGBColor(225, 228, 235);
+pub(super) const PAPER: RGBColor = RGBColor(18, 20, 26);
+pub(super) const INK: RGBColor = RGBColor(225, 228, 235);
 // Three colours that colour-blind readers tell apart, too.
 const FOUND: RGBColor = RGBColor(235, 235, 225);
 const MISSED: RGBColor = RGBColor(235, 70, 45);

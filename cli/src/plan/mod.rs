@@ -3,6 +3,8 @@
 mod short;
 mod template;
 
+pub use short::short;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,11 +21,11 @@ use crate::reporter::print;
 #[derive(Args)]
 pub struct PlanArgs {
     /// File of the network, in JSON
-    #[arg(value_name = "NET.json", required_unless_present_any = ["template", "schema"])]
+    #[arg(value_name = "NET.json", required_unless_present_any = ["template", "schema", "list_templates"])]
     net: Option<PathBuf>,
 
     /// Shape of the input: batch, channels and one to three spatial axes
-    #[arg(long, value_parser = shape, required_unless_present_any = ["template", "schema"], value_name = "1x3x255x255")]
+    #[arg(long, value_parser = shape, required_unless_present_any = ["template", "schema", "list_templates"], value_name = "1x3x255x255")]
     input: Option<Shape>,
 
     /// Levels of the tree of layers to show; those below are summed up
@@ -59,6 +61,10 @@ pub struct PlanArgs {
     #[arg(long, conflicts_with_all = ["net", "input", "diagram"], value_name = "NAME")]
     template: Option<template::Template>,
 
+    /// Print the names of the known networks
+    #[arg(long, conflicts_with_all = ["net", "input", "diagram", "template", "schema"])]
+    list_templates: bool,
+
     /// With --template: print all fields, and not only those that differ from the defaults
     #[arg(long, requires = "template")]
     full: bool,
@@ -68,8 +74,9 @@ pub struct PlanArgs {
     schema: bool,
 }
 
+/// The shape of an input.
 #[derive(Clone, Debug)]
-struct Shape(Vec<usize>);
+pub struct Shape(pub Vec<usize>);
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
@@ -82,7 +89,7 @@ enum Format {
 }
 
 /// `1x3x255x255`
-fn shape(text: &str) -> Result<Shape, String> {
+pub fn shape(text: &str) -> Result<Shape, String> {
     let axes: Result<Vec<usize>, _> = text.split(['x', ',']).map(str::parse).collect();
     match axes {
         Ok(axes) if (3..=5).contains(&axes.len()) => Ok(Shape(axes)),
@@ -99,17 +106,21 @@ fn shape(text: &str) -> Result<Shape, String> {
 /// # Errors
 /// When a file is at fault, or the network is invalid.
 pub fn run(args: &PlanArgs) -> Result<ExitCode> {
+    if args.list_templates {
+        print(&template::names().join("\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(template) = args.template {
         let net = template.config();
         let file = match args.full {
             true => serde_json::to_value(&net)?,
-            false => short::short(&net)?,
+            false => short(&net)?,
         };
         print(&serde_json::to_string_pretty(&file)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let (Some(net), Some(Shape(input))) = (&args.net, &args.input) else {
-        // (The command line has one of the three.)
+        // (The command line has one of the four.)
         print(&serde_json::to_string_pretty(&schemars::schema_for!(
             NetConfig
         ))?)?;

@@ -45,3 +45,10 @@ impl Template {
         }
     }
 }
+
+/// The names of all.
+pub fn names() -> Vec<String> {
+    let values = Template::value_variants().iter();
+    let names = values.filter_map(|template| template.to_possible_value());
+    names.map(|value| value.get_name().to_string()).collect()
+}

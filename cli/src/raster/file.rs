@@ -52,6 +52,27 @@ pub struct RasterFile {
 }
 
 impl RasterFile {
+    /// How many channels are no opacity.
+    pub fn channels(&self) -> usize {
+        self.bands.opaque(self.raster.channels)
+    }
+
+    /// The numbers of a mask, of any number of classes or objects; where these are none, 1 wherever a channel is not 0.
+    ///
+    /// # Errors
+    /// When a value is no number.
+    pub fn numbers(self, path: &Path) -> Result<Raster> {
+        let pixels = self.raster.pixels();
+        let are_whole = |values: &[f32]| values.iter().all(|x| *x >= 0.0 && x.fract() == 0.0);
+        if self.channels() > 1 || !are_whole(&self.raster.values[..pixels]) {
+            return self.mask(path, 1);
+        }
+        let mut raster = self.raster;
+        raster.values.truncate(pixels);
+        raster.channels = 1;
+        Ok(raster)
+    }
+
     /// The image with so many channels: as it is; without its opacity; grey of colours, and colours of grey.
     ///
     /// # Errors

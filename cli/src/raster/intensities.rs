@@ -287,6 +287,17 @@ impl Raster {
         }
         self
     }
+
+    /// The image with values from 0 to 1 where `other` has them, to be compared with it.
+    pub fn for_display_beside(mut self, other: &Self) -> Self {
+        let scales = Intensities::Linear.fitted(&[other]);
+        let pixels = self.pixels();
+        let maps = self.values.chunks_exact_mut(pixels.max(1));
+        for (map, scale) in maps.zip(scales) {
+            Intensities::Linear.scale_values(map, scale);
+        }
+        self
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 pub use file::{Bands, Grid, RasterFile, Spacing};
 pub use format::{Content, Format};
-pub use intensities::{Intensities, Scale};
+pub use intensities::{Fit, Intensities, Scale, Values};
 pub use photo::{of_bytes, open as open_photo};
 
 /// Numbers on a grid: channel by channel, the last axis fastest.

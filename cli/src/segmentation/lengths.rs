@@ -8,7 +8,9 @@ use burn_skip::PerAxis;
 /// When one is no number from 1 to a million, or there are others than one, two or three.
 pub fn parse(text: &str) -> Result<PerAxis, String> {
     let lengths = text.split('x').map(crate::train::options::count);
-    let lengths: Vec<usize> = lengths.collect::<Result<_, _>>()?;
+    let lengths: Vec<usize> = lengths.collect::<Result<_, _>>().map_err(|error| {
+        format!("{error}, or one for each axis with an x between them, such as 16x64x64")
+    })?;
     match lengths[..] {
         [length] => Ok(PerAxis::All(length)),
         [_, _] | [_, _, _] => Ok(PerAxis::Each(lengths)),
@@ -56,6 +58,10 @@ mod tests {
         assert_eq!(
             of("8x32", 3).unwrap_err(),
             "--crop 8x32 has 2 lengths, and the images have 3 axes. Give one, or 3."
+        );
+        assert_eq!(
+            parse("8,32").unwrap_err(),
+            "it must be a whole number from 1 to 1000000, or one for each axis with an x between them, such as 16x64x64"
         );
         for wrong in ["", "0", "8x", "1x2x3x4", "-1"] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -16,7 +16,7 @@ use crate::segmentation::loss::default_loss;
 use crate::segmentation::tiled_inference::Tiles;
 
 /// Two gigabytes of weights are more likely a typing error than a plan.
-const MAX_PARAMETERS: usize = 500_000_000;
+pub const MAX_PARAMETERS: usize = 500_000_000;
 
 /// A network that can be trained.
 #[derive(Module, Debug)]

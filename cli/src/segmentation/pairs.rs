@@ -44,7 +44,26 @@ impl Pair {
         files.filter(move |_| is_file).map(PathBuf::as_path)
     }
 
-    /// Reads both, the image as it is stored.
+    /// Reads both as they are stored. `channels` is as for [`Format::read`].
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn read_files(&self, channels: usize, limit: ImageLimit) -> Result<[RasterFile; 2]> {
+        let image = match self.built_in {
+            Some([image, _]) => of_bytes(image, &self.image, limit)?,
+            None => Format::read(&self.image, channels, limit)?,
+        };
+        Ok([image, self.read_mask(limit)?])
+    }
+
+    fn read_mask(&self, limit: ImageLimit) -> Result<RasterFile> {
+        match self.built_in {
+            Some([_, mask]) => of_bytes(mask, &self.mask, limit),
+            None => Format::read(&self.mask, 1, limit),
+        }
+    }
+
+    /// Reads both, the image with the channels of a network.
     ///
     /// # Errors
     /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
@@ -58,21 +77,11 @@ impl Pair {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_with_grid(&self, task: &Task, limit: ImageLimit) -> Result<(Sample, Grid)> {
-        let image = match self.built_in {
-            Some([image, _]) => of_bytes(image, &self.image, limit)?,
-            None => Format::read(&self.image, task.channels, limit)?,
-        };
+        let [image, mask] = self.read_files(task.channels, limit)?;
         let (image, grid) = image.image(&self.image, task.channels)?;
-        let mask = self.read_mask(limit)?.mask(&self.mask, task.classes)?;
+        let mask = mask.mask(&self.mask, task.classes)?;
         let sample = Sample::new((image, &self.image), (mask, &self.mask))?;
         Ok((sample, grid))
-    }
-
-    fn read_mask(&self, limit: ImageLimit) -> Result<RasterFile> {
-        match self.built_in {
-            Some([_, mask]) => of_bytes(mask, &self.mask, limit),
-            None => Format::read(&self.mask, 1, limit),
-        }
     }
 
     /// Reads the number of the object of every pixel, for a network of so many classes, and the file that has them: the

@@ -4,10 +4,12 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use burn_skip::PerAxis;
+use burn_skip::augment::AugmentConfig;
 use burn_skip::loss::LossConfig;
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use clap::Args;
 
+use super::augmentation;
 use super::history::History;
 use super::network_names::NetworkNames;
 use super::options::{Options, count, for_images, rate};
@@ -102,6 +104,17 @@ pub struct TrainArgs {
     #[arg(long, value_name = "JSON|FILE", value_parser = loss::parse)]
     loss: Option<LossConfig>,
 
+    /// How crops are transformed at random, with their masks: none; flips, mirrored and turned by quarters, for images
+    /// without an up and a down; standard, also rotated, scaled, blurred, with noise and other intensities; or a file of a
+    /// list of the library's transforms in JSON, such as '[{"probability": 0.5, "transform": {"Rotate": {}}}]'. Letters,
+    /// digits and whatever else must not be mirrored need none or a list without flips [default: flips]
+    #[arg(long, value_name = "none|flips|standard|FILE.json", value_parser = augmentation::parse)]
+    augment: Option<AugmentConfig>,
+
+    /// Draw some crops as they are and as they are transformed, with the outlines of their masks, and do not train
+    #[arg(long, value_name = "OUT.png", conflicts_with = "dry_run")]
+    pub show_augmentation: Option<PathBuf>,
+
     /// Continue after the last checkpoint in --out, with the network and the options saved there; start a new training
     /// if --out has none. More --epochs and other devices are possible; everything else stays the same. With more
     /// --epochs the learning rate follows the longer cosine from there
@@ -146,6 +159,7 @@ impl Start {
                 && asked.intensities == defaults.intensities
                 && asked.validation == defaults.validation
                 && asked.loss == defaults.loss
+                && asked.augment == defaults.augment
                 && (asked.epochs * asked.steps, asked.batch, &asked.crop)
                     == (300, 8, &defaults.crop),
         )
@@ -173,6 +187,7 @@ impl TrainArgs {
             seed: self.seed.unwrap_or(defaults.seed),
             validation: self.validation.clone().unwrap_or_default(),
             loss: self.loss.clone(),
+            augment: self.augment.clone().unwrap_or(defaults.augment),
         };
         let built_in = Path::new("net.json");
         let (net, path): (NetConfig, &Path) = match &self.net {
@@ -217,6 +232,9 @@ impl TrainArgs {
         unchanged("--seed", self.seed.as_ref(), &saved.seed)?;
         if self.loss.is_some() {
             unchanged("--loss", Some(&self.loss), &saved.loss)?;
+        }
+        if let Some(augment) = &self.augment {
+            augmentation::check_unchanged(augment, &saved.augment)?;
         }
         options.epochs = self.epochs.unwrap_or(options.epochs);
         self.same_network(&net, folder)?;

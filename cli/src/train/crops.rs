@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::data::dataset::{Dataset, DatasetError};
+use burn_skip::ShapeError;
+use burn_skip::augment::{AugmentConfig, Crop, ImageView};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::raster::Raster;
 use crate::segmentation::data::Sample;
 
-/// Boxes cut out of the samples at random places, flipped and turned at random.
+/// Boxes cut out of the samples at random places, transformed at random.
 ///
 /// A crop is a function of the seed, the epoch and its index in it alone. A training that is resumed at
 /// epoch 4 sees the crops that it would have seen without the interruption, and so does one whose epochs are
@@ -17,6 +19,7 @@ use crate::segmentation::data::Sample;
 pub struct RandomCrops {
     samples: Vec<Sample>,
     size: Vec<usize>,
+    augment: AugmentConfig,
     seed: u64,
     /// For each index, in how many epochs it was asked for.
     epochs: Vec<AtomicU64>,
@@ -27,6 +30,7 @@ impl RandomCrops {
     pub fn new(
         samples: Vec<Sample>,
         size: Vec<usize>,
+        augment: AugmentConfig,
         seed: u64,
         per_epoch: usize,
         epochs_done: usize,
@@ -35,65 +39,77 @@ impl RandomCrops {
         Self {
             samples,
             size,
+            augment,
             seed,
             epochs: std::iter::repeat_with(done).take(per_epoch).collect(),
         }
     }
 
     /// The crop number n of the whole training.
-    fn nth(&self, n: u64) -> Sample {
+    fn nth(&self, n: u64) -> Result<Sample, ShapeError> {
         let mut random = random(self.seed, n);
+        let (sample, crop) = self.place(&mut random);
+        cut(sample, &crop, &self.augment, &mut random)
+    }
+
+    /// The crop number n as it is, as it is trained on, and with other transforms of the same place.
+    ///
+    /// # Errors
+    /// When an option of a transform is invalid.
+    pub fn examples(&self, n: u64, transformed: usize) -> Result<Vec<Sample>, ShapeError> {
+        let mut random = random(self.seed, n);
+        let (sample, crop) = self.place(&mut random);
+        let as_it_is = sample.image.cut(&crop.start, &crop.size);
+        let mask = sample.mask.cut(&crop.start, &crop.size);
+        let as_it_is = Sample {
+            image: as_it_is,
+            mask,
+            context: 0,
+            seed: 0,
+        };
+        let others = (0..transformed).map(|_| cut(sample, &crop, &self.augment, &mut random));
+        std::iter::once(Ok(as_it_is)).chain(others).collect()
+    }
+
+    /// Where a crop lies.
+    fn place(&self, random: &mut StdRng) -> (&Sample, Crop) {
         let sample = &self.samples[random.random_range(0..self.samples.len())];
         // (The last axis first, since that is the sequence of images of two axes.)
         let mut start = vec![0; self.size.len()];
         for axis in (0..start.len()).rev() {
             start[axis] = random.random_range(0..=sample.image.size[axis] - self.size[axis]);
         }
-        let symmetry = Symmetry::random(&mut random, &self.size);
-        let cut = |raster: &Raster| {
-            let cut = raster.cut(&start, &self.size);
-            cut.picked(&self.size, |at| symmetry.source(at))
-        };
-        Sample {
-            image: cut(&sample.image),
-            mask: cut(&sample.mask),
-            context: 0,
-            seed: random.random(),
-        }
+        (sample, Crop::new(start, self.size.as_slice()))
     }
 }
 
-/// One of the ways to put a box onto itself: each axis may be mirrored, and rows and columns swapped where there are
-/// as many. (Slices stay slices: their distance is another in most volumes.)
-struct Symmetry {
-    /// The last position of each axis that is mirrored.
-    mirrored: [Option<usize>; 3],
-    transposed: bool,
+/// A transformed crop of a sample. What is turned or shrunk into it comes from the sample around it.
+fn cut(
+    sample: &Sample,
+    crop: &Crop,
+    augment: &AugmentConfig,
+    random: &mut StdRng,
+) -> Result<Sample, ShapeError> {
+    let (image, mask) = (&sample.image, &sample.mask);
+    let augmented = augment.augment(view(image), view(mask), crop, random)?;
+    let raster = |of: &Raster, values| Raster {
+        channels: of.channels,
+        size: crop.size.clone(),
+        values,
+    };
+    Ok(Sample {
+        image: raster(image, augmented.image),
+        mask: raster(mask, augmented.mask),
+        context: 0,
+        seed: random.random(),
+    })
 }
 
-impl Symmetry {
-    fn random(random: &mut StdRng, size: &[usize]) -> Self {
-        let [mirror, flip, transpose] = random.random::<[bool; 3]>();
-        let last = |is_mirrored: bool, length: usize| is_mirrored.then(|| length - 1);
-        let (depth, height, width) = match *size {
-            [depth, height, width] => (last(random.random(), depth), height, width),
-            [height, width] => (None, height, width),
-            _ => (None, 1, 1),
-        };
-        Self {
-            mirrored: [depth, last(flip, height), last(mirror, width)],
-            transposed: transpose && height == width,
-        }
-    }
-
-    /// Where the pixel at `at` comes from.
-    fn source(&self, [z, y, x]: [usize; 3]) -> [usize; 3] {
-        let at = match self.transposed {
-            true => [z, x, y],
-            false => [z, y, x],
-        };
-        let axes = [0, 1, 2].map(|axis| (at[axis], self.mirrored[axis]));
-        axes.map(|(at, last)| last.map_or(at, |last| last - at))
+fn view(raster: &Raster) -> ImageView<'_> {
+    ImageView {
+        channels: raster.channels,
+        size: &raster.size,
+        values: &raster.values,
     }
 }
 
@@ -101,7 +117,8 @@ impl Dataset<Sample> for RandomCrops {
     /// The crop of this index: the next epoch's each time that it is asked for.
     fn get(&self, index: usize) -> Result<Sample, DatasetError> {
         let epoch = self.epochs[index].fetch_add(1, Ordering::Relaxed);
-        Ok(self.nth(epoch * self.len() as u64 + index as u64))
+        let crop = self.nth(epoch * self.len() as u64 + index as u64);
+        crop.map_err(DatasetError::new)
     }
 
     fn len(&self) -> usize {

@@ -1,6 +1,7 @@
 //! `burn-skip train`: data, model and optimizer are handed to Burn's trainer.
 
 mod args;
+mod augmentation;
 mod checkpoints;
 mod crops;
 pub mod history;
@@ -47,7 +48,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let folder = RunFolder::new(&args.out);
     let resumes = args.resume && folder.options().is_file();
     // A training is read under its lock: else another process could extend it in the meantime.
-    let lock = match resumes && !args.dry_run {
+    let trains = !args.dry_run && args.show_augmentation.is_none();
+    let lock = match resumes && trains {
         true => Some(folder.lock()?),
         false => None,
     };
@@ -56,6 +58,9 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         false => args.fresh()?,
     };
     let (start, data) = read(args, &folder, start)?;
+    if let Some(picture) = &args.show_augmentation {
+        return augmentation::show(args, picture, &start, &data);
+    }
     // From here the rank of the tensors is known.
     match start.options.axes {
         3 => run_on::<5>(args, &folder, lock, start, data),
@@ -241,6 +246,10 @@ impl<const R: usize> Job<R> {
 
 /// Checks that the training writes over none of the files that it reads.
 fn check_files(args: &TrainArgs, folder: &RunFolder, split: &Split) -> Result<()> {
+    let picture = args.show_augmentation.as_deref();
+    let picture = || picture.map(|file| ("--show-augmentation", file));
+    distinct::check(split.pairs().flat_map(Pair::files), picture())?;
+    distinct::check(args.net.as_deref(), picture())?;
     let written = folder.files();
     let written = || written.iter().map(|file| ("--out", file.as_path()));
     distinct::check(split.pairs().flat_map(Pair::files), written())?;

@@ -3,7 +3,7 @@
 use burn_skip::net::{
     ConvNextEncoderConfig, DenseNetEncoderConfig, EfficientNetEncoderConfig, EncoderConfig,
     MitEncoderConfig, MobileNetV2EncoderConfig, MobileNetV3EncoderConfig, NetConfig,
-    ResNetEncoderConfig, SegmentationConfig, VggEncoderConfig,
+    PlainEncoderConfig, ResNetEncoderConfig, SegmentationConfig, VggEncoderConfig,
 };
 use burn_skip::norm::NormConfig;
 use clap::{Args, ValueEnum};
@@ -38,6 +38,8 @@ pub struct NetworkNames {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Encoder {
+    /// A U-Net's: four levels of two convolutions, the finest of the image's size
+    Plain,
     #[value(name = "resnet18")]
     ResNet18,
     #[value(name = "resnet34")]
@@ -94,6 +96,9 @@ impl Encoder {
         let resnet =
             |config: ResNetEncoderConfig| EncoderConfig::ResNet(config.with_in_channels(channels));
         match self {
+            Self::Plain => {
+                EncoderConfig::Plain(PlainEncoderConfig::new(channels, vec![16, 32, 64, 128]))
+            }
             Self::ResNet18 => resnet(ResNetEncoderConfig::resnet18()),
             Self::ResNet34 => resnet(ResNetEncoderConfig::resnet34()),
             Self::ResNet50 => resnet(ResNetEncoderConfig::resnet50()),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn_skip::PerAxis;
+use burn_skip::augment::AugmentConfig;
 use burn_skip::loss::{Loss, LossConfig};
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
@@ -16,16 +17,15 @@ use crate::segmentation::validation::Validation;
 
 /// The options of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// The folder of the images; none for the image that is built in.
     pub data: Option<PathBuf>,
     /// How many axes the images have: 2, or 3 of volumes.
-    #[serde(default = "two")]
     pub axes: usize,
     pub intensities: Intensities,
     /// What was fitted on the images that are trained on; of other intensities nothing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scales: Vec<Scale>,
     pub epochs: usize,
     pub steps: usize,
@@ -34,11 +34,12 @@ pub struct Options {
     pub learning_rate: f64,
     pub patience: Option<usize>,
     pub seed: u64,
-    #[serde(default)]
     pub validation: Validation,
     /// What is minimised; none for cross entropy and Dice.
-    #[serde(default)]
     pub loss: Option<LossConfig>,
+    /// How crops are transformed. (A training of a version without this option had flips.)
+    #[serde(default = "AugmentConfig::flips")]
+    pub augment: AugmentConfig,
 }
 
 impl Default for Options {
@@ -57,6 +58,7 @@ impl Default for Options {
             seed: 1,
             validation: Validation::default(),
             loss: None,
+            augment: AugmentConfig::flips(),
         }
     }
 }
@@ -79,6 +81,8 @@ impl Options {
         }
         let validation = self.validation.check();
         validation.map_err(|e| format!("{shown}: validation: {e}"))?;
+        let augment = self.augment.check();
+        augment.map_err(|e| format!("{shown}: augment: {e}"))?;
         let counts = [
             ("epochs", self.epochs),
             ("steps", self.steps),
@@ -127,10 +131,6 @@ impl Options {
             scales: self.scales.clone(),
         }
     }
-}
-
-fn two() -> usize {
-    2
 }
 
 /// Larger counts are typing errors.

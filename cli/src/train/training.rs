@@ -116,6 +116,7 @@ impl Training<'_> {
         let crops = RandomCrops::new(
             self.data.train.clone(),
             options.crop()?,
+            options.augment.clone(),
             options.seed,
             options.steps * options.batch,
             epochs_done,

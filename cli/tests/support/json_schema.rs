@@ -41,6 +41,8 @@ pub fn check(root: &Value, schema: &Value, value: &Value) -> Result<(), String> 
             "enum" => list(wanted).contains(value),
             "oneOf" => matching(root, wanted, value) == 1,
             "anyOf" => matching(root, wanted, value) > 0,
+            "minItems" => items(value).is_none_or(|count| Some(count) >= wanted.as_u64()),
+            "maxItems" => items(value).is_none_or(|count| Some(count) <= wanted.as_u64()),
             "minimum" => value.as_f64().is_none_or(|v| Some(v) >= wanted.as_f64()),
             "required" => value
                 .as_object()
@@ -74,6 +76,10 @@ pub fn check(root: &Value, schema: &Value, value: &Value) -> Result<(), String> 
         }
     }
     Ok(())
+}
+
+fn items(value: &Value) -> Option<u64> {
+    value.as_array().map(|items| items.len() as u64)
 }
 
 fn list(value: &Value) -> &[Value] {

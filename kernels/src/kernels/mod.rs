@@ -1,11 +1,11 @@
 //! Convolution, batch norm and max pool on the CPU, on slices of f32.
 //!
 //! A convolution reads several sources that are never concatenated nor upsampled. Every thread takes some tiles of
-//! the output. It packs the rows that their windows see ([`packing`]), so that a tap of the kernel is one offset,
-//! multiplies ([`raw::simd`]) in an order that keeps values in the first-level cache ([`direct`], [`winograd`]), and
-//! writes the result once ([`output_tiles`]), with norm, residual and activation applied. The gradient of the sources is
-//! such a convolution of the gradient ([`input_gradient`]); the gradient of the weight is a product of both maps
-//! ([`direct_gradient`], [`winograd_gradient`]).
+//! the output. It packs the rows that their windows see (`packing`), so that a tap of the kernel is one offset,
+//! multiplies (`raw::simd`) in an order that keeps values in the first-level cache (`direct`, `winograd`), and
+//! writes the result once (`output_tiles`), with norm, residual and activation applied. The gradient of the sources is
+//! such a convolution of the gradient (`input_gradient`); the gradient of the weight is a product of both maps
+//! (`direct_gradient`, `winograd_gradient`).
 //!
 //! Maps of one spatial axis are maps of one row.
 

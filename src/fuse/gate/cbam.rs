@@ -15,7 +15,7 @@ use super::se::{channel_convs, trace_product};
 use super::{Gate, NAME, TraceGate};
 use crate::fuse::fit::Fit;
 use crate::fuse::merge::{Merge, Order};
-use crate::graph::{AdaptiveKind, Elementwise, Map, Op, Planner, Record};
+use crate::graph::{AdaptiveKind, AxisPadding, Elementwise, Map, Op, Planner, Record};
 use crate::layers::activation::ActivationConfig;
 use crate::layers::block::{ConvNormAct, ConvNormActConfig};
 use crate::layers::conv::{LazyConcat, Part};
@@ -161,12 +161,17 @@ fn trace_parts<const R: usize>(
     let both = BOTH.trace(planner.at(""), NAME, &[&mean, &max], &names)?;
     let squeezed = squeeze.trace(planner.at("squeeze"), &both)?;
     let excited = excite.trace(planner.at("excite"), &squeezed)?;
-    let slice = |planner: &mut Planner| {
+    let slice = |planner: &mut Planner, index: usize| {
         planner.at("").leaf("Slice", &[&excited], || {
-            Ok(Record::new(Op::Slice, mean.shape))
+            let mut cut = vec![AxisPadding::default(); R - 1];
+            cut[1] = AxisPadding {
+                start: index,
+                end: 1 - index,
+            };
+            Ok(Record::new(Op::Slice { cut }, mean.shape))
         })
     };
-    let halves = [slice(planner)?, slice(planner)?];
+    let halves = [slice(planner, 0)?, slice(planner, 1)?];
     let sum =
         planner
             .at("")

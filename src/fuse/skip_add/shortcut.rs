@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::graph::window::Padding;
-use crate::graph::{Map, Op, PadMode, Planner, Record};
+use crate::graph::{AxisPadding, Map, Op, PadMode, Planner, Record};
 use crate::layers::block::ConvNormActConfig;
 use crate::layers::layer::Layer;
 use crate::layers::pool::{PoolConfig, PoolKind};
@@ -161,7 +161,10 @@ impl ZeroChannels {
         }
         planner.leaf("ZeroChannels", &[&x], || {
             let output = with_channels(x.shape, x.shape[1].saturating_add(self.channels));
-            Ok(Record::new(Op::Pad(PadMode::Zero), output).on_grid_of(&x))
+            let mut added = vec![AxisPadding::default(); R - 1];
+            added[0].end = self.channels;
+            let mode = PadMode::Zero;
+            Ok(Record::new(Op::Pad { mode, added }, output).on_grid_of(&x))
         })
     }
 

@@ -190,6 +190,21 @@ impl ConvTransposeConfig {
         Ok(window)
     }
 
+    /// How many positions more the window cuts at the start of each axis. Where no output padding takes back one of two
+    /// positions that a padding cuts, one is left over.
+    fn spare<const R: usize>(
+        &self,
+        window: &TransposedWindow,
+        input: [usize; R],
+        target: &[usize],
+    ) -> Vec<usize> {
+        let spare = |n: usize| match self.padding {
+            TransposedPadding::Solved => window.size(input[2 + n], n) - target[n],
+            TransposedPadding::Same | TransposedPadding::Valid => 0,
+        };
+        (0..R - 2).map(spare).collect()
+    }
+
     /// The size that the output has when no other is wanted.
     pub(crate) fn natural_size<const R: usize>(
         &self,
@@ -248,7 +263,12 @@ impl ConvTransposeConfig {
             let weight = self.channels.into_iter().chain(taps);
             let weight = weight.fold(1, usize::saturating_mul);
             let bias = if self.bias { self.channels[1] } else { 0 };
-            let op = Op::ConvTranspose(window.op(self.channels, 1, self.bias));
+            let spare = self.spare(&window, x.shape, &target);
+            let mut op = window.op(self.channels, 1, self.bias);
+            for (pad, spare) in op.padding.iter_mut().zip(spare) {
+                pad.start += spare;
+            }
+            let op = Op::ConvTranspose(op);
             Ok(Record::new(op, output)
                 .on_grid(grid)
                 .with_parameter("weight", weight)
@@ -322,14 +342,7 @@ impl<const R: usize> ConvTranspose<R> {
     /// When [`ConvTransposeConfig::output_shape_to`] returns an error, with its message.
     pub fn forward_to(&self, x: Tensor<R>, target: &[usize]) -> Tensor<R> {
         let window = expect(self.config.window(x.dims(), target));
-        // Where no output padding takes back one of two positions that a padding cuts, one is left
-        // over, and cut.
-        let shape = x.dims();
-        let start = |n: usize| match self.config.padding {
-            TransposedPadding::Solved => window.size(shape[2 + n], n) - target[n],
-            TransposedPadding::Same | TransposedPadding::Valid => 0,
-        };
-        let starts: Vec<usize> = (0..R - 2).map(start).collect();
+        let starts = self.config.spare(&window, x.dims(), target);
         let convolution = TransposedConvolution {
             weight: self.weight.val(),
             bias: self.bias.as_ref().map(|bias| bias.val()),

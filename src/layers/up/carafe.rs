@@ -99,8 +99,8 @@ impl Reassembly {
         let sums = planner.leaf("Reassemble", &[x, &weights], || {
             Ok(Record::new(op, output).on_grid_of(x))
         })?;
-        let (what, scale) = ("CARAFE", self.scale.clone());
-        trace_shuffle(planner, what, &sums, self.channels, target, scale)
+        let cells = (self.scale.clone(), BlockOrder::ChannelMajor);
+        trace_shuffle(planner, "CARAFE", &sums, self.channels, target, cells)
     }
 
     pub(super) fn init<const R: usize>(&self, device: &Device) -> Carafe<R> {

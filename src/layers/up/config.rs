@@ -380,13 +380,14 @@ impl UpConfig {
                     let x = conv.trace(planner.at("layer"), x)?;
                     trace_resize(planner.at(""), &x, &target, *mode)
                 }
-                Self::PixelShuffle { blur, .. } => {
+                Self::PixelShuffle { blur, order, .. } => {
                     let scale = self.scale::<R>()?;
                     let cell = scale.iter().copied().fold(output, usize::saturating_mul);
                     let x =
                         ConvConfig::new([channels[0], cell], 1).trace(planner.at("layer"), x)?;
                     let what = "a pixel shuffle";
-                    let y = trace_shuffle(planner.at(""), what, &x, output, &target, scale)?;
+                    let cells = (scale, *order);
+                    let y = trace_shuffle(planner.at(""), what, &x, output, &target, cells)?;
                     match blur {
                         true => trace_blur(planner.at(""), &y),
                         false => Ok(y),

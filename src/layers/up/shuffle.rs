@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::NAME;
 use crate::cpu::{AxisMap, map_axes};
-use crate::graph::{AxisPadding, Map, Op, Planner, Record, WindowOp};
+use crate::graph::{AxisPadding, Map, Op, PadMode, Planner, Record, WindowOp};
 use crate::layers::conv::{Conv, ConvConfig};
 use crate::layers::param::Rows;
 use crate::layers::pixel_shuffle::BlockOrder;
@@ -43,7 +43,7 @@ pub(super) fn trace_shuffle<const R: usize>(
     x: &Map<R>,
     channels: usize,
     target: &[usize],
-    scale: Vec<usize>,
+    (scale, order): (Vec<usize>, BlockOrder),
 ) -> Result<Map<R>, ShapeError> {
     let is_any_size = planner.is_any_size();
     planner.leaf("PixelShuffle", &[x], || {
@@ -64,7 +64,7 @@ pub(super) fn trace_shuffle<const R: usize>(
         }
         let grid = x.regrid(|n, grid| grid.resized(x.shape[2 + n], target[n], 1));
         let output = with_channels(with_spatial(x.shape, target), channels);
-        Ok(Record::new(Op::PixelShuffle { scale }, output).on_grid(grid))
+        Ok(Record::new(Op::PixelShuffle { scale, order }, output).on_grid(grid))
     })
 }
 
@@ -82,7 +82,8 @@ pub(super) fn trace_blur<const R: usize>(
             ceil_mode: false,
         };
         let grid = x.regrid(|_, grid| grid.window([2, 1, 1, 1]));
-        Ok(Record::new(Op::Blur(window), x.shape).on_grid(grid))
+        let padding = PadMode::Edge;
+        Ok(Record::new(Op::Blur { window, padding }, x.shape).on_grid(grid))
     })
 }
 

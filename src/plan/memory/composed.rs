@@ -32,17 +32,17 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
         Op::Norm(kind) => norm(tape, node, *kind, input),
         Op::Activation(activation) => tape.activation(activation, input),
         Op::Elementwise(op) => elementwise(tape, *op, inputs),
-        Op::WeightedSum => weighted_sum(tape, node, inputs),
+        Op::WeightedSum(_) => weighted_sum(tape, node, inputs),
         Op::Scale => {
             let gamma = tape.parameter(node.own_parameters() as usize);
             tape.binary(Binary::Mul, input, gamma)
         }
         // (The kernel maps all axes in one pass; nothing is to do for an axis that keeps its size, but for a blur.)
         Op::Resize(_) | Op::AdaptivePool(AdaptiveKind::Avg) if x.shape == y.shape => input,
-        Op::Resize(_) | Op::AdaptivePool(AdaptiveKind::Avg) | Op::Blur(_) => {
+        Op::Resize(_) | Op::AdaptivePool(AdaptiveKind::Avg) | Op::Blur { .. } => {
             tape.moved(input, y.bytes())
         }
-        Op::PixelShuffle { scale } | Op::PixelUnshuffle { scale } => scale
+        Op::PixelShuffle { scale, .. } | Op::PixelUnshuffle { scale, .. } => scale
             .iter()
             .fold(input, |input, _| tape.moved(input, y.bytes())),
         Op::Softmax { .. } => tape.unary(input),
@@ -51,13 +51,14 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
         Op::AdaptivePool(AdaptiveKind::Max) | Op::ChannelPool(AdaptiveKind::Max) => {
             tape.max_pool(input, y.bytes())
         }
-        Op::GlobalMean | Op::ChannelPool(AdaptiveKind::Avg) | Op::Pad(_) | Op::PadOrSlice => {
-            tape.moved(input, y.bytes())
-        }
+        Op::GlobalMean
+        | Op::ChannelPool(AdaptiveKind::Avg)
+        | Op::Pad { .. }
+        | Op::PadOrSlice { .. } => tape.moved(input, y.bytes()),
         Op::PositionAttention => position_attention(tape, inputs, &x.shape, y),
         Op::Concat { .. } | Op::DirectSum => tape.concatenation(inputs, y.bytes()),
         // (A view.)
-        Op::Slice => input,
+        Op::Slice { .. } => input,
         Op::Reshape => match inputs.len() == 1 && x.bytes() == y.bytes() {
             true => input,
             false => tape.concatenation(inputs, y.bytes()),

@@ -33,7 +33,7 @@ pub enum ResNetBlock {
     /// torchvision).
     Bottleneck,
     /// A bottleneck whose 3x3 convolution is a [`Res2Conv`](crate::fuse::Res2Conv): Res2Net (arXiv:1904.01169). The first
-    /// block of each stage has [`Res2Links::Pooled`].
+    /// block of each stage has [`Res2Links::Pooled`](crate::fuse::Res2Links::Pooled).
     Res2 {
         /// Into how many parts the channels are split. Each has so many as the 3x3 convolution of a bottleneck.
         scale: usize,

@@ -1,0 +1,222 @@
+//! What a folder of images and masks holds.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::files::limits::ImageLimit;
+use crate::raster::{Raster, shown_size};
+use crate::segmentation::data::Sample;
+use crate::segmentation::pairs::Pair;
+
+/// As many classes are told by their numbers at most: more numbers are those of objects.
+const MAX_CLASSES: usize = 64;
+
+/// An image and its mask.
+#[derive(Clone, Debug, Serialize)]
+pub struct Facts {
+    pub name: String,
+    /// In the order of the axes: `[height, width]` or `[depth, height, width]`.
+    pub size: Vec<usize>,
+    /// The distance of its pixels on each axis, if its file says it.
+    pub spacing: Option<Vec<f64>>,
+    pub channels: usize,
+    /// The least and the largest value.
+    pub range: [f32; 2],
+}
+
+/// What all images of a folder have in common, and what differs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Fingerprint {
+    pub images: Vec<Facts>,
+    /// How many pixels have each number, in all masks together.
+    pub labels: BTreeMap<u64, u64>,
+}
+
+impl Fingerprint {
+    /// Reads the images, one after the other.
+    ///
+    /// # Errors
+    /// When a file cannot be read, an image and its mask differ in size, or images differ in their axes or channels.
+    pub fn read(pairs: &[Pair], limit: ImageLimit) -> Result<Self> {
+        let mut found = Self::default();
+        for pair in pairs {
+            let (facts, mask) = read(pair, limit)?;
+            found.check(&facts, pair)?;
+            found.images.push(facts);
+            for value in mask.values {
+                *found.labels.entry(value as u64).or_default() += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    fn check(&self, facts: &Facts, pair: &Pair) -> Result<()> {
+        let Some(first) = self.images.first() else {
+            return Ok(());
+        };
+        let file = pair.image.display();
+        if facts.size.len() != first.size.len() {
+            return Err(format!(
+                "{file} is {}, and {} is {}. Use images of as many axes.",
+                shown_size(&facts.size),
+                first.name,
+                shown_size(&first.size)
+            )
+            .into());
+        }
+        if facts.channels != first.channels {
+            return Err(format!(
+                "{file} has {} channels, and {} has {}. Use images of as many channels.",
+                facts.channels, first.name, first.channels
+            )
+            .into());
+        }
+        if facts.spacing.is_some() != first.spacing.is_some() {
+            let (with, without) = match facts.spacing {
+                Some(_) => (&facts.name, &first.name),
+                None => (&first.name, &facts.name),
+            };
+            return Err(format!(
+                "the file of {with} says the spacing of its pixels, and that of {without} does not. Write it into all \
+                 files, or into none."
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    /// How many axes the images have.
+    pub fn axes(&self) -> usize {
+        self.images.first().map_or(2, |image| image.size.len())
+    }
+
+    /// The least length of each axis.
+    pub fn smallest(&self) -> Vec<usize> {
+        self.of_axes(|lengths| lengths[0])
+    }
+
+    /// The length in the middle, of each axis.
+    pub fn median_size(&self) -> Vec<usize> {
+        self.of_axes(|lengths| lengths[lengths.len() / 2])
+    }
+
+    /// The spacing in the middle, of each axis; 1 where no file says one.
+    pub fn spacing(&self) -> Vec<f64> {
+        let median = |axis: usize| {
+            let spacing = |image: &Facts| image.spacing.as_ref().map_or(1.0, |all| all[axis]);
+            let mut all: Vec<f64> = self.images.iter().map(spacing).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        (0..self.axes()).map(median).collect()
+    }
+
+    /// The least and the largest value of all images.
+    pub fn range(&self) -> [f32; 2] {
+        let each = self.images.iter().map(|image| image.range);
+        each.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], range| {
+            [low.min(range[0]), high.max(range[1])]
+        })
+    }
+
+    /// How many outputs a network needs: 1 for foreground or not, else the number of classes. Of masks with two numbers
+    /// it is 1, and of those whose numbers do not follow each other or are very many: these are numbers of objects.
+    pub fn classes(&self) -> usize {
+        let count = self.labels.len();
+        let follow = self.labels.keys().zip(0..).all(|(&label, at)| label == at);
+        match follow && (3..=MAX_CLASSES).contains(&count) {
+            true => count,
+            false => 1,
+        }
+    }
+
+    /// All pixels of all images.
+    pub fn pixels(&self) -> u64 {
+        let pixels = |image: &Facts| {
+            image
+                .size
+                .iter()
+                .map(|&length| length as u64)
+                .product::<u64>()
+        };
+        self.images.iter().map(pixels).sum()
+    }
+
+    fn of_axes(&self, of: impl Fn(&[usize]) -> usize) -> Vec<usize> {
+        let axis = |axis: usize| {
+            let mut lengths: Vec<usize> =
+                self.images.iter().map(|image| image.size[axis]).collect();
+            lengths.sort_unstable();
+            of(&lengths)
+        };
+        (0..self.axes()).map(axis).collect()
+    }
+}
+
+fn read(pair: &Pair, limit: ImageLimit) -> Result<(Facts, Raster)> {
+    let [image, mask] = pair.read_files(1, limit)?;
+    let channels = image.channels();
+    let (raster, grid) = image.image(&pair.image, channels)?;
+    let mask = mask.numbers(&pair.mask)?;
+    let spacing = grid.spacing.map(|spacing| spacing.per_axis);
+    let range = raster
+        .values
+        .iter()
+        .fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], &x| {
+            [low.min(x), high.max(x)]
+        });
+    let size = raster.size.clone();
+    let sample = Sample::new((raster, &pair.image), (mask, &pair.mask))?;
+    let facts = Facts {
+        name: pair.name(),
+        size,
+        spacing,
+        channels,
+        range,
+    };
+    Ok((facts, sample.mask))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(sizes: &[[usize; 3]], depths: &[f64], labels: &[u64]) -> Fingerprint {
+        let image = |(size, depth): (&[usize; 3], &f64)| Facts {
+            name: "a".into(),
+            size: size.to_vec(),
+            spacing: Some(vec![*depth, 1.0, 1.0]),
+            channels: 1,
+            range: [0.0, 1.0],
+        };
+        Fingerprint {
+            images: sizes.iter().zip(depths).map(image).collect(),
+            labels: labels.iter().map(|&label| (label, 1)).collect(),
+        }
+    }
+
+    #[test]
+    fn middle_and_least_of_each_axis() {
+        let found = found(
+            &[[9, 50, 7], [3, 40, 8], [5, 60, 9]],
+            &[4.0, 2.0, 3.0],
+            &[0, 1],
+        );
+        assert_eq!(found.median_size(), [5, 50, 8]);
+        assert_eq!(found.smallest(), [3, 40, 7]);
+        assert_eq!(found.spacing(), [3.0, 1.0, 1.0]);
+        assert_eq!(found.pixels(), 9 * 350 + 3 * 320 + 5 * 540);
+    }
+
+    #[test]
+    fn numbers_of_classes_follow_each_other() {
+        let classes = |labels: &[u64]| found(&[[1; 3]], &[1.0], labels).classes();
+        assert_eq!(classes(&[0, 1]), 1);
+        assert_eq!(classes(&[0, 255]), 1);
+        assert_eq!(classes(&[0, 1, 2]), 3);
+        assert_eq!(classes(&[0, 3, 17, 40]), 1);
+        assert_eq!(classes(&(0..162).collect::<Vec<_>>()), 1);
+    }
+}

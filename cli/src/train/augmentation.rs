@@ -1,0 +1,112 @@
+//! `--augment` and `--show-augmentation`: how crops are transformed.
+
+use std::path::Path;
+
+use burn_skip::augment::AugmentConfig;
+use serde_json::json;
+
+use super::TrainArgs;
+use super::args::Start;
+use super::crops::RandomCrops;
+use crate::Result;
+use crate::drawing::augmentation::{Example, Examples};
+use crate::files::{atomic, ending, json};
+use crate::raster::Raster;
+use crate::segmentation::data::Data;
+
+/// The ready sets, by their names.
+fn ready_sets() -> [(&'static str, AugmentConfig); 3] {
+    [
+        ("none", AugmentConfig::none()),
+        ("flips", AugmentConfig::flips()),
+        ("standard", AugmentConfig::standard()),
+    ]
+}
+
+/// Transforms on the command line: the name of a ready set, JSON, or a file of it.
+///
+/// # Errors
+/// When it is neither, or an option is out of its range.
+pub fn parse(text: &str) -> Result<AugmentConfig, String> {
+    if let Some((_, config)) = ready_sets().into_iter().find(|(name, _)| *name == text) {
+        return Ok(config);
+    }
+    let path = Path::new(text);
+    let config: AugmentConfig = match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(text).map_err(|e| e.to_string())?,
+        false if !path.exists() => {
+            return Err("it is none of none, flips, standard, and there is no such file".into());
+        }
+        false => json::read(path)?,
+    };
+    config.check().map_err(|e| e.to_string())?;
+    Ok(config)
+}
+
+/// The name of a ready set, or the list itself.
+fn described(config: &AugmentConfig) -> Result<String> {
+    match ready_sets().into_iter().find(|(_, ready)| ready == config) {
+        Some((name, _)) => Ok(name.into()),
+        None => Ok(serde_json::to_string(config)?),
+    }
+}
+
+/// Checks that a resumed training has the transforms that it had.
+///
+/// # Errors
+/// When others are asked for.
+pub fn check_unchanged(asked: &AugmentConfig, saved: &AugmentConfig) -> Result<()> {
+    if asked == saved {
+        return Ok(());
+    }
+    Err(format!(
+        "--resume: --augment differs from the saved training: asked for {}, saved is {}. Leave it out to continue as \
+         before, or start anew with --overwrite.",
+        described(asked)?,
+        described(saved)?
+    )
+    .into())
+}
+
+/// The crops of the picture, and how often each is transformed.
+const CROPS: usize = 4;
+const TRANSFORMED: usize = 5;
+
+/// Draws the first crops of a training, as they are and transformed.
+///
+/// # Errors
+/// When the picture cannot be written.
+pub fn show(args: &TrainArgs, picture: &Path, start: &Start, data: &Data) -> Result<()> {
+    ending::check("--show-augmentation", picture, "png")?;
+    let options = &start.options;
+    let crops = RandomCrops::new(
+        data.train.clone(),
+        options.crop()?,
+        options.augment.clone(),
+        options.seed,
+        CROPS,
+        0,
+    );
+    let mut rows = Vec::new();
+    for n in 0..CROPS as u64 {
+        let samples = crops.examples(n, TRANSFORMED)?;
+        // (Of a volume, the slice in the middle.)
+        let slice = |raster: &Raster| raster.slice(raster.middle(), 1);
+        let original = slice(&samples[0].image);
+        let row = samples.iter().map(|sample| Example {
+            image: slice(&sample.image).for_display_beside(&original),
+            mask: slice(&sample.mask),
+        });
+        rows.push(row.collect());
+    }
+    let examples = Examples {
+        rows,
+        classes: start.model.out_channels,
+    };
+    atomic::write(picture, &examples.png()?)?;
+    let shown = picture.display();
+    args.reporter.line(&format!(
+        "wrote {shown}: {CROPS} crops, each as it is and transformed in {TRANSFORMED} ways"
+    ))?;
+    args.reporter.object(&json!({ "augmentation": picture }))
+}
