@@ -1,4 +1,6 @@
-//! `burn-skip eval`: how well a trained network segments labelled images.
+//! `burn-skip eval`: how well a trained network, or several together, segment labelled images.
+
+mod instances;
 
 use std::path::PathBuf;
 
@@ -8,14 +10,18 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::device::DeviceName;
 use crate::files::limits::ImageLimit;
+use crate::instances::args::InstanceArgs;
+use crate::raster::Raster;
 use crate::reporter::Reporter;
 use crate::segmentation::data::{Data, check_axes};
+use crate::segmentation::ensemble::{Inference, Prediction, Trainings};
 use crate::segmentation::metrics::{Scores, between, by_class, counts};
 use crate::segmentation::pairs::pairs;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::Trained;
 use crate::segmentation::validation::Split;
 use crate::train::report::images;
+use instances::InstanceTable;
 
 /// What messages call the images of a training.
 pub const TRAINED_ON: &str = "the images that the network was trained on";
@@ -23,9 +29,10 @@ pub const TRAINED_ON: &str = "the images that the network was trained on";
 /// Arguments of `burn-skip eval`.
 #[derive(Args)]
 pub struct EvalArgs {
-    /// Folder that `burn-skip train` wrote, or a .bpk file in it
-    #[arg(long, value_name = "DIR|FILE")]
-    model: PathBuf,
+    /// Folder that `burn-skip train` wrote, or a .bpk file in it; of several, each with --model, the probabilities are
+    /// averaged
+    #[arg(long, value_name = "DIR|FILE", required = true)]
+    model: Vec<PathBuf>,
 
     /// Images and masks, as for `burn-skip train` [default: an image that is built in; with --valid, the data of the
     /// training]
@@ -36,6 +43,14 @@ pub struct EvalArgs {
     /// --validation says
     #[arg(long)]
     valid: bool,
+
+    /// Compare instances too: average precision and panoptic quality, with the split and without. The masks number the
+    /// objects; of a network of several classes, those in instances/NAME beside masks/NAME do
+    #[arg(long)]
+    instances: bool,
+
+    #[command(flatten)]
+    options: InstanceArgs,
 
     /// Where to compute; it need not be where the model was trained
     #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
@@ -56,74 +71,119 @@ pub struct EvalArgs {
 /// # Errors
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let trained = Trained::find(&args.model)?;
-    match trained.options.axes {
-        3 => run_on::<5>(args, &trained),
-        _ => run_on::<4>(args, &trained),
+    let trainings = Trainings::find(&args.model)?;
+    match trainings.first()?.options.axes {
+        3 => run_on::<5>(args, &trainings),
+        _ => run_on::<4>(args, &trainings),
     }
 }
 
-fn run_on<const R: usize>(args: &EvalArgs, trained: &Trained) -> Result<()> {
+fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> {
+    let Trained { task, options, .. } = trainings.first()?;
+    let with = args
+        .options
+        .options(task.classes, args.instances, "--instances")?;
     let device = args.device.open()?;
-    let net = trained.load::<R>(&device)?;
-    let Trained { task, options, .. } = trained;
+    let ensemble = trainings.load::<R>(&device)?;
+    let inference = Inference {
+        tiles: &args.tiles,
+        device: &device,
+        threshold: with.threshold,
+        with_probabilities: args.instances,
+        bar: args.reporter.shows_progress(),
+    };
     let mut all = counts(task.classes);
+    let mut all_instances = args.instances.then(|| InstanceTable::new(with));
     let data = args.data.as_deref();
     let data = data.or(options.data.as_deref().filter(|_| args.valid));
     let mut pairs = pairs("--data", data)?;
     let mut of_columns = false;
     if args.valid {
+        trainings.check_validation()?;
         (pairs, of_columns) = match options.validation.split(pairs)? {
             Split::Columns(pairs) => (pairs, true),
             Split::Images { valid, .. } => (valid, false),
         };
     }
     for pair in &pairs {
-        let mut sample = pair.read(task, args.limit)?;
+        let (mut sample, grid) = pair.read_with_grid(task, args.limit)?;
         check_axes(&sample.image, &pair.image, options.axes, TRAINED_ON)?;
-        task.normalize(&mut sample.image)?;
+        let mut inputs = trainings.inputs(sample.image.clone())?;
+        let objects = args
+            .instances
+            .then(|| instances::objects(pair, task.classes, &sample.image, args.limit));
+        let objects = objects.transpose()?;
         if of_columns {
+            let whole = sample.image.columns_count();
             (_, sample) = Data::split(&sample, &pair.image)?;
+            let start = whole - sample.image.columns_count();
+            let cut = |input: Raster| input.columns(start, whole);
+            inputs = inputs.into_iter().map(cut).collect();
         }
-        let bar = args.reporter.shows_progress();
-        let predicted = args.tiles.predict(&net, &sample.image, &device, bar)?;
+        let Prediction {
+            mask: mut predicted,
+            probabilities,
+        } = ensemble.predict(&inputs, &inference)?;
+        with.cleaning.mask(&mut predicted)?;
         let overlap = between(
             &sample.judged(&predicted),
             &sample.judged(&sample.mask),
             task.classes,
         )?;
-        let name = pair.image.display().to_string();
-        tell(
-            args,
-            &name,
-            &Scores::of(&overlap),
-            json!({ "image": pair.image }),
-        )?;
+        let mut table = None;
+        if let (Some(all), Some(objects), Some(map)) = (&mut all_instances, objects, probabilities)
+        {
+            let spacing = grid.spacing.as_ref();
+            table = Some(all.add(&sample, &map, spacing, &objects)?);
+        }
+        let of = Evaluated {
+            name: pair.image.display().to_string(),
+            json: json!({ "image": pair.image }),
+            scores: Scores::of(&overlap),
+            instances: table,
+        };
+        of.tell(args.reporter)?;
         all.merge(&overlap);
     }
-    let name = format!("{} together", images(pairs.len()));
-    tell(
-        args,
-        &name,
-        &Scores::of(&all),
-        json!({ "images": pairs.len() }),
-    )
+    let all = Evaluated {
+        name: format!("{} together", images(pairs.len())),
+        json: json!({ "images": pairs.len() }),
+        scores: Scores::of(&all),
+        instances: all_instances,
+    };
+    all.tell(args.reporter)
 }
 
-/// Prints the scores of an image or of several, and reports them with what they are of.
-fn tell(args: &EvalArgs, name: &str, scores: &Scores, mut of: Value) -> Result<()> {
-    let Scores {
-        iou,
-        dice,
-        class_iou,
-    } = scores;
-    let classes = by_class(class_iou);
-    args.reporter
-        .line(&format!("{name}: IoU {iou:.3}, Dice {dice:.3}{classes}"))?;
-    of["iou"] = json!(iou);
-    of["dice"] = json!(dice);
-    if !class_iou.is_empty() {
-        of["class_iou"] = json!(class_iou);
+/// The scores of an image or of several.
+struct Evaluated {
+    name: String,
+    /// What they are of, for programs.
+    json: Value,
+    scores: Scores,
+    instances: Option<InstanceTable>,
+}
+
+impl Evaluated {
+    fn tell(self, reporter: Reporter) -> Result<()> {
+        let Scores {
+            iou,
+            dice,
+            class_iou,
+        } = &self.scores;
+        let (name, classes) = (self.name, by_class(class_iou));
+        reporter.line(&format!("{name}: IoU {iou:.3}, Dice {dice:.3}{classes}"))?;
+        let mut of = self.json;
+        of["iou"] = json!(iou);
+        of["dice"] = json!(dice);
+        if !class_iou.is_empty() {
+            of["class_iou"] = json!(class_iou);
+        }
+        if let Some(instances) = &self.instances {
+            for line in instances.lines() {
+                reporter.line(&line)?;
+            }
+            of["instances"] = instances.json();
+        }
+        reporter.object(&of)
     }
-    args.reporter.object(&of)
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! One module for each subcommand. What they share: `segmentation` (the network, its data, its metrics),
-//! `raster` (images as numbers), `drawing`, `files`, `device` and `reporter`.
+//! `instances` (the objects of a prediction), `raster` (images as numbers), `drawing`, `files`, `device` and `reporter`.
 
 mod completions;
 mod convert;
@@ -19,6 +19,7 @@ mod drawing;
 mod eval;
 mod export;
 mod files;
+mod instances;
 mod plan;
 mod plan_data;
 mod predict;

@@ -1,4 +1,8 @@
-//! `burn-skip predict`: a trained network segments one image.
+//! `burn-skip predict`: a trained network, or several together, segment an image or a folder of them.
+
+mod folder;
+mod output;
+mod pipeline;
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +11,20 @@ use serde_json::json;
 
 use crate::Result;
 use crate::device::DeviceName;
-use crate::drawing::prediction::Picture;
+use crate::drawing::prediction::{Objects, Picture};
 use crate::eval::TRAINED_ON;
 use crate::files::limits::ImageLimit;
 use crate::files::{atomic, distinct, ending};
-use crate::raster::{Content, Format, Grid, Raster};
+use crate::instances::InstanceOptions;
+use crate::instances::args::InstanceArgs;
+use crate::raster::{Format, Grid, Raster};
 use crate::reporter::Reporter;
-use crate::segmentation::data::{Sample, Task, check_axes};
+use crate::segmentation::data::{Sample, check_axes};
+use crate::segmentation::ensemble::{Ensemble, Inference, Trainings};
 use crate::segmentation::metrics::{Scores, between, by_class};
-use crate::segmentation::model;
 use crate::segmentation::tiled_inference::Tiles;
-use crate::segmentation::trained::Trained;
+use folder::FolderArgs;
+use output::{Output, Product, Products};
 
 /// Pixels of a side of the picture at most: it is for people to look at.
 const MAX_PICTURE_SIDE: usize = 4096;
@@ -25,17 +32,18 @@ const MAX_PICTURE_SIDE: usize = 4096;
 /// Arguments of `burn-skip predict`.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// Folder that `burn-skip train` wrote, or a .bpk file in it
-    #[arg(long, value_name = "DIR|FILE")]
-    model: PathBuf,
+    /// Folder that `burn-skip train` wrote, or a .bpk file in it; of several, each with --model, the probabilities are
+    /// averaged
+    #[arg(long, value_name = "DIR|FILE", required = true)]
+    model: Vec<PathBuf>,
 
     /// Image to segment, of any size: PNG, JPEG, TIFF, NIfTI or NPY
-    #[arg(long, value_name = "FILE")]
-    image: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "images")]
+    image: Option<PathBuf>,
 
     /// Picture to write: a PNG of the image and the prediction, scaled down to 4096 pixels a side; of a volume, of the slice
     /// in its middle
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["mask", "probabilities"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["mask", "probabilities", "instances", "images"])]
     out: Option<PathBuf>,
 
     /// Mask to write, of the image's size: each pixel is the number of its class. A .png, whose foreground is white
@@ -48,6 +56,15 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     probabilities: Option<PathBuf>,
 
+    /// Instances to write, of the image's size: each pixel is the number of its object, in 16 bits, or in 32 where there
+    /// are more than 65535; 0 is the background. A .png, .tif, .nii, .nii.gz or .npy
+    #[arg(long, value_name = "FILE")]
+    instances: Option<PathBuf>,
+
+    /// Draw each instance in a colour of its own in --out
+    #[arg(long, requires_all = ["out", "instances"])]
+    colours: bool,
+
     /// True mask, to compare the prediction with
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -55,6 +72,12 @@ pub struct PredictArgs {
     /// Where to compute; it need not be where the model was trained
     #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
     device: DeviceName,
+
+    #[command(flatten)]
+    folder: FolderArgs,
+
+    #[command(flatten)]
+    options: InstanceArgs,
 
     #[command(flatten)]
     tiles: Tiles,
@@ -66,113 +89,132 @@ pub struct PredictArgs {
     reporter: Reporter,
 }
 
-/// Segments an image and writes a picture of the prediction.
+/// Segments an image, or each of a folder, and writes what is asked for.
 ///
 /// # Errors
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &PredictArgs) -> Result<()> {
     args.check_files()?;
-    let trained = Trained::find(&args.model)?;
-    match trained.options.axes {
-        3 => run_on::<5>(args, &trained),
-        _ => run_on::<4>(args, &trained),
+    let trainings = Trainings::find(&args.model)?;
+    match trainings.first()?.options.axes {
+        3 => run_on::<5>(args, &trainings),
+        _ => run_on::<4>(args, &trainings),
     }
 }
 
-fn run_on<const R: usize>(args: &PredictArgs, trained: &Trained) -> Result<()> {
+fn run_on<const R: usize>(args: &PredictArgs, trainings: &Trainings) -> Result<()> {
+    let classes = trainings.first()?.task.classes;
+    let by = match args.folder.images {
+        Some(_) => "--write instances",
+        None => "--instances FILE",
+    };
+    let options = args.options.options(classes, args.with_instances(), by)?;
     let device = args.device.open()?;
-    let net = trained.load::<R>(&device)?;
-    let task = &trained.task;
-    let (image, grid, truth) = args.read(task, R - 2)?;
-    let output = |option, path: &Option<PathBuf>, content| -> Result<Option<Output>> {
-        let path = path.clone();
-        Ok(path
-            .map(|path| Output::new(option, path, content, &image))
-            .transpose()?)
+    let ensemble = trainings.load::<R>(&device)?;
+    let inference = Inference {
+        tiles: &args.tiles,
+        device: &device,
+        threshold: options.threshold,
+        with_probabilities: args.with_instances() || args.with_probabilities(),
+        bar: args.reporter.shows_progress() && args.folder.images.is_none(),
     };
-    let mask = Content::Mask {
-        classes: task.classes,
-    };
-    let mask = output("--mask", &args.mask, mask)?;
-    let probabilities = output(
-        "--probabilities",
-        &args.probabilities,
-        Content::Probabilities,
-    )?;
-
-    let bar = args.reporter.shows_progress();
-    // Channel by channel, as the rows come.
-    let mut maps = vec![Vec::new(); task.classes];
-    let is_asked = probabilities.is_some();
-    let predicted = args
-        .tiles
-        .predict_with(&net, &image, &device, bar, |logits| {
-            if is_asked {
-                let channels = model::probabilities(logits).split(1, 1);
-                for (map, channel) in maps.iter_mut().zip(channels) {
-                    map.extend(channel.try_into_vec_as::<f32>()?);
-                }
-            }
-            Ok(())
-        })?;
-    if let Some(mask) = mask {
-        mask.write(&predicted, &grid)?;
+    match &args.image {
+        Some(image) => one(args, image, trainings, &ensemble, (&options, &inference)),
+        None => pipeline::run(args, trainings, &ensemble, &options, &inference),
     }
-    if let Some(probabilities) = probabilities {
-        let raster = Raster {
-            channels: maps.len(),
-            size: image.size.clone(),
-            values: maps.concat(),
-        };
-        probabilities.write(&raster, &grid)?;
+}
+
+/// Segments one image.
+fn one<const R: usize>(
+    args: &PredictArgs,
+    file: &Path,
+    trainings: &Trainings,
+    ensemble: &Ensemble<R>,
+    (options, inference): (&InstanceOptions, &Inference),
+) -> Result<()> {
+    let classes = trainings.first()?.task.classes;
+    let Loaded {
+        image,
+        grid,
+        truth,
+        objects,
+    } = args.read(file, trainings)?;
+    let output = |(product, path): (Product, &Option<PathBuf>)| {
+        let path = path.clone();
+        path.map(|path| Output::new(product, path, R - 2))
+    };
+    let outputs = args.outputs().into_iter().filter_map(output);
+    let outputs: Vec<Output> = outputs.collect::<Result<_, _>>()?;
+    let inputs = trainings.inputs(image)?;
+    let prediction = ensemble.predict(&inputs, inference)?;
+    let with = (args.with_instances(), &grid);
+    let products = Products::of(prediction, classes, options, with)?;
+    for output in &outputs {
+        output.write(&products, &grid)?;
     }
     if let Some(out) = &args.out {
+        // (The networks may differ in how they normalise; one of the images is shown.)
+        let image = &inputs[0];
         let [height, width] = image.plane();
         let (step, slice) = (width.max(height).div_ceil(MAX_PICTURE_SIDE), image.middle());
-        let truth = truth.as_ref().map(|truth| truth.slice(slice, step));
+        let shown = |raster: &Raster| raster.slice(slice, step);
+        let truth = truth.as_ref().map(shown);
+        let objects = objects.as_ref().map(shown);
+        let found = products.instances.as_ref().filter(|_| args.colours);
+        let found = found.map(|found| shown(&found.labels));
         let picture = Picture {
-            image: &image.slice(slice, step).for_display(),
+            image: &shown(image).for_display(),
             truth: truth.as_ref(),
-            predicted: &predicted.slice(slice, step),
-            classes: task.classes,
+            predicted: &shown(&products.mask),
+            classes,
+            objects: found.as_ref().map(|predicted| Objects {
+                truth: objects.as_ref(),
+                predicted,
+            }),
         };
         atomic::write(out, &picture.png()?)?;
     }
-    args.report(&predicted, truth.as_ref(), task.classes)
+    args.report(&products, truth.as_ref(), classes)
 }
 
-/// A file of numbers that is written, in the format of its name.
-struct Output {
-    path: PathBuf,
-    format: Format,
-    content: Content,
-}
-
-impl Output {
-    fn new(option: &str, path: PathBuf, content: Content, image: &Raster) -> Result<Self, String> {
-        let format = Format::for_writing(option, &path, content, image.size.len())?;
-        Ok(Self {
-            path,
-            format,
-            content,
-        })
-    }
-
-    fn write(&self, raster: &Raster, grid: &Grid) -> Result<()> {
-        let bytes = self.format.encode(raster, self.content, grid)?;
-        Ok(atomic::write(&self.path, &bytes)?)
-    }
+/// What is read for one image.
+struct Loaded {
+    image: Raster,
+    grid: Grid,
+    /// The true classes.
+    truth: Option<Raster>,
+    /// The numbers of the true objects, where they are drawn.
+    objects: Option<Raster>,
 }
 
 impl PredictArgs {
+    /// The files of numbers that may be written.
+    fn outputs(&self) -> [(Product, &Option<PathBuf>); 3] {
+        [
+            (Product::Mask, &self.mask),
+            (Product::Probabilities, &self.probabilities),
+            (Product::Instances, &self.instances),
+        ]
+    }
+
+    fn with_instances(&self) -> bool {
+        self.instances.is_some() || self.with(Product::Instances)
+    }
+
+    fn with_probabilities(&self) -> bool {
+        self.probabilities.is_some() || self.with(Product::Probabilities)
+    }
+
+    /// Whether this is written of the images of a folder.
+    fn with(&self, product: Product) -> bool {
+        self.folder.images.is_some() && self.folder.products().contains(&product)
+    }
+
     /// The files that are written, each with its option.
     fn written(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let files = [
-            ("--mask", &self.mask),
-            ("--probabilities", &self.probabilities),
-            ("--out", &self.out),
-        ];
-        let files = files.into_iter();
+        let files = self.outputs().into_iter();
+        let files = files.map(|(product, file)| (product.option(), file));
+        let files = files.chain([("--out", &self.out)]);
         files.filter_map(|(option, file)| Some((option, file.as_deref()?)))
     }
 
@@ -181,31 +223,47 @@ impl PredictArgs {
         if let Some(out) = &self.out {
             ending::check("--out", out, "png")?;
         }
-        let read = [Some(&self.image), self.labels.as_ref(), Some(&self.model)];
-        let read = read.into_iter().flatten().map(PathBuf::as_path);
+        let read = self.image.iter().chain(&self.labels).chain(&self.model);
+        let read = read.map(PathBuf::as_path);
         Ok(distinct::check(read, self.written())?)
     }
 
-    fn read(&self, task: &Task, axes: usize) -> Result<(Raster, Grid, Option<Raster>)> {
-        let image = Format::read(&self.image, task.channels, self.limit)?;
-        let (mut image, grid) = image.image(&self.image, task.channels)?;
-        check_axes(&image, &self.image, axes, TRAINED_ON)?;
-        task.normalize(&mut image)?;
+    fn read(&self, file: &Path, trainings: &Trainings) -> Result<Loaded> {
+        let trained = trainings.first()?;
+        let task = &trained.task;
+        let image = Format::read(file, task.channels, self.limit)?;
+        let (image, grid) = image.image(file, task.channels)?;
+        check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
         let Some(labels) = &self.labels else {
-            return Ok((image, grid, None));
+            return Ok(Loaded {
+                image,
+                grid,
+                truth: None,
+                objects: None,
+            });
         };
         let mask = Format::read(labels, 1, self.limit)?;
+        let objects = self.colours.then(|| mask.clone().objects(labels));
         let mask = mask.mask(labels, task.classes)?;
-        let sample = Sample::new((image, &self.image), (mask, labels))?;
-        Ok((sample.image, grid, Some(sample.mask)))
+        let sample = Sample::new((image, file), (mask, labels))?;
+        Ok(Loaded {
+            image: sample.image,
+            grid,
+            truth: Some(sample.mask),
+            objects: objects.transpose()?,
+        })
     }
 
-    fn report(&self, predicted: &Raster, truth: Option<&Raster>, classes: usize) -> Result<()> {
-        let marked = predicted.values.iter().filter(|&&class| class > 0.0);
-        let foreground = marked.count() as f64 / predicted.values.len() as f64;
+    fn report(&self, products: &Products, truth: Option<&Raster>, classes: usize) -> Result<()> {
+        let predicted = &products.mask;
+        let foreground = products.foreground();
         let percent = 100.0 * foreground;
         self.reporter
             .line(&format!("foreground: {percent:.1} % of the pixels"))?;
+        let count = products.instances.as_ref().map(|found| found.count);
+        if let Some(count) = count {
+            self.reporter.line(&format!("instances: {count}"))?;
+        }
         let overlap = truth.map(|truth| between(predicted, truth, classes));
         let scores = overlap.transpose()?.map(|overlap| Scores::of(&overlap));
         if let Some(scores) = &scores {
@@ -220,6 +278,7 @@ impl PredictArgs {
         }
         self.reporter.object(&json!({
             "foreground": foreground,
+            "instances": count,
             "iou": scores.as_ref().map(|scores| scores.iou),
             "dice": scores.as_ref().map(|scores| scores.dice),
             "class_iou": scores.as_ref().map(|scores| &scores.class_iou),

@@ -14,7 +14,9 @@ const SIZE: [u32; 2] = [48, 64];
 /// Squares at places that `seed` decides.
 fn mask(seed: u32) -> Vec<u16> {
     let [height, width] = SIZE;
-    let at = |y: u32, x: u32| u16::from((x + 5 * seed) / 8 % 3 == 0 && (y + 3 * seed) / 8 % 2 == 0);
+    let at = |y: u32, x: u32| {
+        u16::from(((x + 5 * seed) / 8).is_multiple_of(3) && ((y + 3 * seed) / 8).is_multiple_of(2))
+    };
     (0..height * width)
         .map(|n| at(n / width, n % width))
         .collect()

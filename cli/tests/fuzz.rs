@@ -195,7 +195,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Command lines, in which `#` is to be replaced by a number and `@` by a file.
-const LINES: [&str; 21] = [
+const LINES: [&str; 24] = [
     "plan net.json --input 1x#x#x#",
     "plan net.json --input #x1x#x# --depth # --columns bytes,kept,stride,field --advice",
     "plan @ --input 1x3x64x64 --format json",
@@ -211,6 +211,9 @@ const LINES: [&str; 21] = [
     "predict --model run --image a.npy --labels a.tif --mask mask.npy --tile #x#",
     "predict --model run --image volume.nii --labels volume.tif --mask mask.nii",
     "train --data data --validation fraction=0.# --intensities window=#,# --steps # --epochs 1 --out other --overwrite",
+    "predict --model run --image a.tif --instances i.tif --split distance --min-distance # --min-size # --threshold 0.#",
+    "predict --model run --model @ --images data --out-dir new --write mask,instances --largest",
+    "eval --model run --data data --instances --min-size # --split none",
     "train --data data --augment augment.json --show-augmentation crops.png --crop #",
     "export --model run --out out.safetensors --names monai",
     "export --model @ --onnx out.onnx --input 1x1x#x#",

@@ -20,7 +20,7 @@ fn volume(seed: usize) -> [Vec<f32>; 2] {
     let mask: Vec<f32> = places
         .map(|[z, y, x]| {
             f32::from(u8::from(
-                (z + seed) / 4 % 2 == 0 && (y + x + 3 * seed) / 6 % 3 == 0,
+                ((z + seed) / 4).is_multiple_of(2) && ((y + x + 3 * seed) / 6).is_multiple_of(3),
             ))
         })
         .collect();
@@ -137,6 +137,14 @@ fn volumes_are_trained_on_evaluated_and_predicted() {
         text.contains("slices=12\nunit=mm\nspacing=2\n"),
         "no description"
     );
+
+    // Instances lie there too, in 16 bits.
+    let objects = shown(&out, "i.nii");
+    let text = succeed(&predict(&image, &["--instances", &objects]));
+    assert!(json(&text)["instances"].as_u64() > Some(0), "{text}");
+    let written = fs::read(&objects).expect("a file");
+    assert_eq!(written.len(), 352 + 2 * SIZE.iter().product::<usize>());
+    assert_eq!(written[76..108], read[76..108]);
 
     let text = fail(&predict(&image, &["--mask", &shown(&out, "m.png")]));
     assert!(

@@ -30,6 +30,14 @@ pub struct Picture<'a> {
     /// The predicted class of every pixel.
     pub predicted: &'a Raster,
     pub classes: usize,
+    /// The objects, to be shown in place of the classes.
+    pub objects: Option<Objects<'a>>,
+}
+
+/// The number of the object of every pixel: each is drawn in a colour of its own.
+pub struct Objects<'a> {
+    pub truth: Option<&'a Raster>,
+    pub predicted: &'a Raster,
 }
 
 /// One of the pictures beside each other: its title, and its colour at a pixel.
@@ -76,6 +84,16 @@ impl Picture<'_> {
             title: "image".into(),
             colour: Box::new(move |pixel| blend(FOUND, grey(pixel))),
         }];
+        if let Some(Objects { truth, predicted }) = &self.objects {
+            let truth = truth.map(|truth| ("truth", truth));
+            for (title, objects) in truth.into_iter().chain([("instances", *predicted)]) {
+                panels.push(Panel {
+                    title: title.into(),
+                    colour: Box::new(move |pixel| tint(grey(pixel), of_object(objects, pixel))),
+                });
+            }
+            return Ok(panels);
+        }
         let of_class = |mask: &'_ Raster, pixel: usize| match mask.values[pixel] {
             0.0 => None,
             class => Some(self.colour(class as usize)),
@@ -161,6 +179,9 @@ impl Picture<'_> {
     }
 
     fn legend(&self) -> Vec<(String, RGBColor)> {
+        if self.objects.is_some() {
+            return Vec::new();
+        }
         let found = match self.classes {
             0..=2 => vec![("found".into(), FOUND)],
             several => {
@@ -174,6 +195,17 @@ impl Picture<'_> {
         let wrong = wrong.into_iter().filter(|_| self.truth.is_some());
         found.into_iter().chain(wrong).collect()
     }
+}
+
+/// The colour of the object at a pixel, if there is one: numbers that follow each other have hues far apart.
+fn of_object(objects: &Raster, pixel: usize) -> Option<RGBColor> {
+    const GOLDEN: f64 = 0.618_033_988_75;
+    let number = f64::from(objects.values[pixel]);
+    let lightness = 0.5 + 0.1 * (number % 3.0);
+    let (r, g, b) = HSLColor((number * GOLDEN).fract(), 0.75, lightness)
+        .to_rgba()
+        .rgb();
+    (number != 0.0).then_some(RGBColor(r, g, b))
 }
 
 /// A pixel of a panel with marks: the image darkened, and the mark over it.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Raster, nifti};
 use crate::Result;
+use crate::instances::MAX_OBJECTS;
 
 /// What the channels of a file mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,10 +131,7 @@ impl RasterFile {
         }
         let shown = path.display();
         if opaque > 1 {
-            let what = match bands {
-                Bands::Rgb | Bands::RgbAlpha => "a mask in colours".to_string(),
-                _ => format!("a mask of {}", count_of_channels(opaque)),
-            };
+            let what = mask_of(bands, opaque);
             return Err(format!(
                 "{shown} is {what}; the masks of {classes} classes are grey, and a pixel is the number of its class"
             )
@@ -153,6 +151,47 @@ impl RasterFile {
             )
             .into()),
         }
+    }
+
+    /// The objects of a mask: each pixel is the number of its object, and 0 is the background.
+    ///
+    /// # Errors
+    /// When a value is no such number, with the place, or the file has several channels.
+    pub fn objects(self, path: &Path) -> Result<Raster> {
+        let Self {
+            mut raster, bands, ..
+        } = self;
+        check_finite(&raster, path)?;
+        let (pixels, opaque) = (raster.pixels(), bands.opaque(raster.channels));
+        let shown = path.display();
+        if opaque > 1 {
+            let what = mask_of(bands, opaque);
+            return Err(
+                format!("{shown} is {what}; where objects are numbered, a mask is grey").into(),
+            );
+        }
+        raster.values.truncate(pixels);
+        raster.channels = 1;
+        let largest = MAX_OBJECTS as f32;
+        let is_number = |&value: &f32| (0.0..=largest).contains(&value) && value.fract() == 0.0;
+        match raster.values.iter().position(|value| !is_number(value)) {
+            None => Ok(raster),
+            Some(at) => Err(format!(
+                "{shown}: the pixel at {} is {}, and the number of an object is a whole number from 0 (background) to \
+                 {MAX_OBJECTS}. Number the objects anew.",
+                raster.place(at),
+                raster.values[at]
+            )
+            .into()),
+        }
+    }
+}
+
+/// "a mask in colours", "a mask of 4 channels"
+fn mask_of(bands: Bands, channels: usize) -> String {
+    match bands {
+        Bands::Rgb | Bands::RgbAlpha => "a mask in colours".into(),
+        _ => format!("a mask of {}", count_of_channels(channels)),
     }
 }
 
@@ -250,6 +289,22 @@ mod tests {
             let expected = format!("m.npy: the pixel at column 1, row 0 is of class {wrong}, and");
             assert!(error.starts_with(&expected), "{error}");
         }
+        let objects = |values: &[f32]| {
+            let file = file(1, Bands::Grey, values);
+            let objects = file.objects(Path::new("m.npy"));
+            objects
+                .map(|raster| raster.values)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(objects(&[0.0, 70_000.0]).unwrap(), [0.0, 70_000.0]);
+        for wrong in [0.5, -1.0, 16_777_218.0] {
+            let error = objects(&[0.0, wrong]).unwrap_err();
+            let expected =
+                format!("m.npy: the pixel at column 1, row 0 is {wrong}, and the number");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        let rgb = file(3, Bands::Rgb, &[0.0; 3]).objects(Path::new("m.png"));
+        assert!(rgb.unwrap_err().to_string().contains("a mask in colours"));
         let rgb = file(3, Bands::Rgb, &[0.0; 3]).mask(Path::new("m.png"), 2);
         assert!(rgb.unwrap_err().to_string().contains("a mask in colours"));
     }

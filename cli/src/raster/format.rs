@@ -35,6 +35,8 @@ pub enum Content {
     Mask { classes: usize },
     /// The probability of each class, a channel each.
     Probabilities,
+    /// The number of the object of every pixel; there are so many.
+    Instances { count: usize },
 }
 
 impl Format {
@@ -80,11 +82,15 @@ impl Format {
     ) -> Result<Self, String> {
         let shown = path.display();
         let formats = match (content, axes) {
-            (Content::Mask { .. }, 2) => ".png, .tif, .nii, .nii.gz or .npy",
+            (Content::Mask { .. } | Content::Instances { .. }, 2) => {
+                ".png, .tif, .nii, .nii.gz or .npy"
+            }
             _ => ".tif, .nii, .nii.gz or .npy",
         };
         let problem = match (Self::of(path), content, axes) {
-            (Some((Self::Png, _)), Content::Mask { .. }, 2) => return Ok(Self::Png),
+            (Some((Self::Png, _)), Content::Mask { .. } | Content::Instances { .. }, 2) => {
+                return Ok(Self::Png);
+            }
             (Some((format @ (Self::Tiff | Self::Nifti { .. } | Self::Npy), _)), ..) => {
                 return Ok(format);
             }
@@ -112,6 +118,11 @@ impl Format {
                 format!("a mask holds 65536 classes at most, and these are {classes}").into(),
             );
         }
+        if let (Self::Png, Content::Instances { count: 65_536.. }) = (self, content) {
+            return Err("a PNG holds the numbers of 65535 objects, and there are more. Choose a name that ends in .tif, \
+                        .nii, .nii.gz or .npy."
+                .into());
+        }
         match self {
             Self::Png | Self::Jpeg => photo::mask_png(raster, content),
             Self::Tiff => tiff::encode(raster, content, grid),
@@ -125,17 +136,24 @@ impl Format {
 pub enum Stored {
     U8(Vec<u8>),
     U16(Vec<u16>),
+    U32(Vec<u32>),
     F32(Vec<f32>),
 }
 
 impl Stored {
-    /// A class is its number, in 8 bits where that is enough; a probability is a float.
+    /// A class is its number, in 8 bits where that is enough; an object is its number in 16 bits, or in 32; a
+    /// probability is a float.
     pub fn of(values: &[f32], content: Content) -> Self {
         match content {
             Content::Mask { classes: 0..=256 } => {
                 Self::U8(values.iter().map(|&class| class as u8).collect())
             }
-            Content::Mask { .. } => Self::U16(values.iter().map(|&class| class as u16).collect()),
+            Content::Mask { .. } | Content::Instances { count: 0..=65_535 } => {
+                Self::U16(values.iter().map(|&number| number as u16).collect())
+            }
+            Content::Instances { .. } => {
+                Self::U32(values.iter().map(|&number| number as u32).collect())
+            }
             Content::Probabilities => Self::F32(values.to_vec()),
         }
     }
@@ -146,6 +164,8 @@ impl Stored {
             (Self::U8(values), _) => values.clone(),
             (Self::U16(values), false) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             (Self::U16(values), true) => values.iter().flat_map(|v| v.to_be_bytes()).collect(),
+            (Self::U32(values), false) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            (Self::U32(values), true) => values.iter().flat_map(|v| v.to_be_bytes()).collect(),
             (Self::F32(values), false) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             (Self::F32(values), true) => values.iter().flat_map(|v| v.to_be_bytes()).collect(),
         }
@@ -155,6 +175,13 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Limited {
+        #[command(flatten)]
+        limit: ImageLimit,
+    }
 
     #[test]
     fn a_name_says_the_format() {
@@ -175,8 +202,46 @@ mod tests {
             check("a.png", mask, 3).unwrap_err(),
             "--mask: a.png: a PNG holds no volume. Choose a name that ends in .tif, .nii, .nii.gz or .npy."
         );
+        let instances = Content::Instances { count: 0 };
+        assert_eq!(check("a.png", instances, 2), Ok(Format::Png));
+        assert!(check("a.png", instances, 3).is_err());
         assert!(check("a.png", Content::Probabilities, 2).is_err());
         assert!(check("a.jpg", mask, 2).is_err());
         assert!(check("a", mask, 2).is_err());
+    }
+    #[test]
+    fn objects_are_stored_in_16_or_in_32_bits() {
+        let bits = |count| match Stored::of(&[70_000.0], Content::Instances { count }) {
+            Stored::U16(_) => 16,
+            Stored::U32(values) => {
+                assert_eq!(values, [70_000]);
+                32
+            }
+            _ => 0,
+        };
+        assert_eq!([bits(0), bits(65_535), bits(65_536)], [16, 16, 32]);
+        let raster = Raster {
+            channels: 1,
+            size: vec![1, 1],
+            values: vec![70_000.0],
+        };
+        let content = Content::Instances { count: 70_000 };
+        let error = Format::Png.encode(&raster, content, &Grid::default());
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("a PNG holds the numbers of 65535"),
+            "{error}"
+        );
+        let limit = Limited::parse_from(["test"]).limit;
+        for ending in ["tif", "npy", "nii", "nii.gz"] {
+            let name = format!("burn-skip-objects-{}.{ending}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let (format, _) = Format::of(&path).unwrap();
+            let bytes = format.encode(&raster, content, &Grid::default()).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            let read = Format::read(&path, 1, limit).and_then(|file| file.objects(&path));
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(read.unwrap().values, raster.values, "{ending}");
+        }
     }
 }

@@ -32,7 +32,7 @@ impl Raster {
     }
 
     /// `[depth, height, width]`; an image is one slice deep.
-    fn volume(&self) -> [usize; 3] {
+    pub fn as_volume(&self) -> [usize; 3] {
         as_volume(&self.size)
     }
 
@@ -43,6 +43,11 @@ impl Raster {
             start => [0, start[0], start[1]],
         };
         self.picked(size, |at| [at[0] + z, at[1] + y, at[2] + x])
+    }
+
+    /// The length of the last axis.
+    pub fn columns_count(&self) -> usize {
+        self.size[self.size.len() - 1]
     }
 
     /// The part from `start` to `end` of the last axis.
@@ -63,7 +68,7 @@ impl Raster {
     /// The raster of another size whose pixel at `[slice, row, column]` is the one of `self` at `from` of it.
     pub fn picked(&self, size: &[usize], from: impl Fn([usize; 3]) -> [usize; 3]) -> Self {
         let [depth, height, width] = as_volume(size);
-        let [_, own_height, own_width] = self.volume();
+        let [_, own_height, own_width] = self.as_volume();
         let mut values = Vec::with_capacity(self.channels * depth * height * width);
         for map in self.values.chunks_exact(self.pixels().max(1)) {
             for z in 0..depth {
@@ -84,19 +89,19 @@ impl Raster {
 
     /// One slice of a volume, and of its rows and columns every `step`-th. An image is its only slice.
     pub fn slice(&self, slice: usize, step: usize) -> Self {
-        let [_, height, width] = self.volume();
+        let [_, height, width] = self.as_volume();
         let size = [height.div_ceil(step), width.div_ceil(step)];
         self.picked(&size, |[_, y, x]| [slice, y * step, x * step])
     }
 
     /// The slice in the middle of a volume.
     pub fn middle(&self) -> usize {
-        self.volume()[0] / 2
+        self.as_volume()[0] / 2
     }
 
     /// Height and width.
     pub fn plane(&self) -> [usize; 2] {
-        let [_, height, width] = self.volume();
+        let [_, height, width] = self.as_volume();
         [height, width]
     }
 
@@ -114,7 +119,7 @@ impl Raster {
 
     /// "column 3, row 17" of a pixel, and of a volume its slice.
     pub fn place(&self, pixel: usize) -> String {
-        let [_, height, width] = self.volume();
+        let [_, height, width] = self.as_volume();
         let (x, y, z) = (
             pixel % width,
             pixel / width % height,

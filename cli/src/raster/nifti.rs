@@ -277,6 +277,7 @@ pub fn encode(raster: &Raster, content: Content, grid: &Grid, compressed: bool) 
     let (code, bits) = match stored {
         Stored::U8(_) => (2, 8),
         Stored::U16(_) => (512, 16),
+        Stored::U32(_) => (768, 32),
         Stored::F32(_) => (16, 32),
     };
     header.set_i16(DATATYPE, code);

@@ -143,6 +143,7 @@ pub fn encode(raster: &Raster, content: Content) -> Vec<u8> {
     let descr = match stored {
         Stored::U8(_) => "|u1",
         Stored::U16(_) => "<u2",
+        Stored::U32(_) => "<u4",
         Stored::F32(_) => "<f4",
     };
     let channels = matches!(content, Content::Probabilities).then_some(&raster.channels);

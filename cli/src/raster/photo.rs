@@ -103,8 +103,8 @@ fn decode<R: BufRead + Seek>(
     Ok(pixels.decode().map_err(|e| no_image(&e))?)
 }
 
-/// A mask as the bytes of a grey PNG file: a single class is white, of several each pixel has the number of
-/// its class.
+/// A mask or instances as the bytes of a grey PNG file: a single class is white; of several each pixel has the number
+/// of its class, and of instances that of its object.
 ///
 /// # Errors
 /// When the encoder fails.
@@ -121,7 +121,9 @@ pub fn mask_png(raster: &Raster, content: Content) -> Result<Vec<u8>> {
             let bytes = classes.into_iter().flat_map(u16::to_ne_bytes);
             (bytes.collect(), ExtendedColorType::L16)
         }
-        (_, Stored::F32(_)) => return Err("a PNG holds no floating-point numbers".into()),
+        (_, Stored::U32(_) | Stored::F32(_)) => {
+            return Err("a PNG holds numbers of 8 or 16 bits".into());
+        }
     };
     let mut bytes = Cursor::new(Vec::new());
     PngEncoder::new(&mut bytes).write_image(&grey, width, height, colour)?;

@@ -195,7 +195,7 @@ impl Sample {
 
     /// The length of the last axis.
     fn columns(&self) -> usize {
-        self.image.size[self.image.size.len() - 1]
+        self.image.columns_count()
     }
 
     fn columns_of(&self, start: usize, end: usize) -> Self {

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod data;
+pub mod ensemble;
 pub mod lengths;
 pub mod loss;
 pub mod metrics;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::files::limits::ImageLimit;
-use crate::raster::{Format, RasterFile, of_bytes};
+use crate::raster::{Format, Grid, Raster, RasterFile, of_bytes};
 use crate::segmentation::data::{Sample, Task};
 
 /// The image that is built into this program, and its mask.
@@ -49,16 +49,18 @@ impl Pair {
     /// # Errors
     /// When one of them cannot be read.
     pub fn read_files(&self, channels: usize, limit: ImageLimit) -> Result<[RasterFile; 2]> {
-        Ok(match self.built_in {
-            Some([image, mask]) => [
-                of_bytes(image, &self.image, limit)?,
-                of_bytes(mask, &self.mask, limit)?,
-            ],
-            None => [
-                Format::read(&self.image, channels, limit)?,
-                Format::read(&self.mask, 1, limit)?,
-            ],
-        })
+        let image = match self.built_in {
+            Some([image, _]) => of_bytes(image, &self.image, limit)?,
+            None => Format::read(&self.image, channels, limit)?,
+        };
+        Ok([image, self.read_mask(limit)?])
+    }
+
+    fn read_mask(&self, limit: ImageLimit) -> Result<RasterFile> {
+        match self.built_in {
+            Some([_, mask]) => of_bytes(mask, &self.mask, limit),
+            None => Format::read(&self.mask, 1, limit),
+        }
     }
 
     /// Reads both, the image with the channels of a network.
@@ -66,10 +68,57 @@ impl Pair {
     /// # Errors
     /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
     pub fn read(&self, task: &Task, limit: ImageLimit) -> Result<Sample> {
+        let (sample, _) = self.read_with_grid(task, limit)?;
+        Ok(sample)
+    }
+
+    /// As [`read`](Self::read), and where the image lies.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_with_grid(&self, task: &Task, limit: ImageLimit) -> Result<(Sample, Grid)> {
         let [image, mask] = self.read_files(task.channels, limit)?;
-        let (image, _) = image.image(&self.image, task.channels)?;
+        let (image, grid) = image.image(&self.image, task.channels)?;
         let mask = mask.mask(&self.mask, task.classes)?;
-        Sample::new((image, &self.image), (mask, &self.mask))
+        let sample = Sample::new((image, &self.image), (mask, &self.mask))?;
+        Ok((sample, grid))
+    }
+
+    /// Reads the number of the object of every pixel, for a network of so many classes, and the file that has them: the
+    /// one beside the mask in `instances/`, or called `instances`, and where there is none, the mask of a single class.
+    ///
+    /// # Errors
+    /// When there is none, or it has other values than numbers of objects.
+    pub fn objects(&self, classes: usize, limit: ImageLimit) -> Result<(Raster, PathBuf)> {
+        let beside = match self.built_in {
+            Some(_) => None,
+            None => self.file_of_objects()?,
+        };
+        match beside {
+            Some(path) => Ok((Format::read(&path, 1, limit)?.objects(&path)?, path)),
+            None if classes == 1 => {
+                let objects = self.read_mask(limit)?.objects(&self.mask)?;
+                Ok((objects, self.mask.clone()))
+            }
+            None => Err(format!(
+                "--instances: {} has the numbers of {classes} classes, and none of objects. Put a mask in which each object \
+                 has a number of its own into the folder instances/ beside masks/, or beside the mask as instances.png.",
+                self.mask.display()
+            )
+            .into()),
+        }
+    }
+
+    fn file_of_objects(&self) -> Result<Option<PathBuf>> {
+        let folder = self.mask.parent().unwrap_or(Path::new(""));
+        let (folder, name) = match folder.file_name().is_some_and(|name| name == "masks") {
+            true => (folder.with_file_name("instances"), self.name()),
+            false => (folder.to_path_buf(), "instances".into()),
+        };
+        match folder.is_dir() {
+            true => Named::one(&Named::files("--instances", &folder)?, &name, &folder),
+            false => Ok(None),
+        }
     }
 }
 
@@ -129,15 +178,18 @@ pub fn pairs(option: &str, folder: Option<&Path>) -> Result<Vec<Pair>> {
 }
 
 /// A file of an image, and its name without the ending.
-struct Named {
-    name: String,
-    path: PathBuf,
+pub struct Named {
+    pub name: String,
+    pub path: PathBuf,
 }
 
 impl Named {
     /// The files of images in a folder, in the order of their names, so that every machine trains on the same
-    /// sequence.
-    fn files(option: &str, folder: &Path) -> Result<Vec<Self>> {
+    /// sequence. `option` is for the error.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn files(option: &str, folder: &Path) -> Result<Vec<Self>> {
         let entries = std::fs::read_dir(folder)
             .map_err(|e| format!("{option}: cannot list {}: {e}", folder.display()))?;
         let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));

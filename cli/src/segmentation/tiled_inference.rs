@@ -1,5 +1,7 @@
 //! The prediction of a network on an image of any size, tile by tile.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 use burn_skip::net::AnySegmentationModel;
 use burn_skip::tiles::{TilesConfig, mirrored_mean};
@@ -70,7 +72,7 @@ impl Tiles {
     /// The class of every pixel. With `bar`, a progress bar on a terminal.
     ///
     /// # Errors
-    /// As [`predict_with`](Self::predict_with).
+    /// When the tiles do not suit the network, or the device fails.
     pub fn predict<const R: usize>(
         &self,
         net: &AnySegmentationModel<R>,
@@ -78,61 +80,63 @@ impl Tiles {
         device: &Device,
         bar: bool,
     ) -> Result<Raster> {
-        self.predict_with(net, image, device, bar, |_| Ok(()))
-    }
-
-    /// As [`predict`](Self::predict); `also` is told the logits of some rows after the others.
-    ///
-    /// # Errors
-    /// When the tiles do not suit the network, or the device fails.
-    pub fn predict_with<const R: usize>(
-        &self,
-        net: &AnySegmentationModel<R>,
-        image: &Raster,
-        device: &Device,
-        bar: bool,
-        mut also: impl FnMut(Tensor<R>) -> Result<()>,
-    ) -> Result<Raster> {
-        let size = &image.size;
-        let tiles = self.config(R - 2);
-        let count = tiles.count(size)?;
         self.check(net, image)?;
         let bar = match bar {
-            true => ProgressBar::new(count as u64),
+            true => ProgressBar::new(self.config(R - 2).count(&image.size)? as u64),
             false => ProgressBar::hidden(),
         };
-        let forward = |tile: Tensor<R>| Layer::forward(net, tile);
         let mut values = Vec::with_capacity(image.pixels());
-        let mut failed = None;
+        self.run(
+            &image.size,
+            &bar,
+            |rows| tensor(&image.rows(rows), device),
+            |tile: Tensor<R>| Layer::forward(net, tile),
+            |logits| {
+                values.extend(predicted(logits).try_into_vec_as::<f32>()?);
+                Ok(())
+            },
+        )?;
+        bar.finish_and_clear();
+        Ok(Raster {
+            channels: 1,
+            size: image.size.clone(),
+            values,
+        })
+    }
+
+    /// Runs `forward` on the tiles of an image, whose rows `read` returns; `write` gets the rows of the output, in
+    /// order. `bar` moves on with each tile.
+    ///
+    /// # Errors
+    /// When there are too many tiles, or `write` fails: it is not called again then.
+    pub fn run<const R: usize>(
+        &self,
+        size: &[usize],
+        bar: &ProgressBar,
+        read: impl FnMut(Range<usize>) -> Tensor<R>,
+        forward: impl Fn(Tensor<R>) -> Tensor<R>,
+        mut write: impl FnMut(Tensor<R>) -> Result<()>,
+    ) -> Result<()> {
+        let tiles = self.config(R - 2);
+        tiles.count(size)?;
+        let mut written = Ok(());
         tiles.predict_rows(
             size,
-            |rows| tensor(&image.rows(rows), device),
+            read,
             |tile| {
                 bar.inc(1);
-                if self.mirror {
-                    mirrored_mean(tile, forward)
-                } else {
-                    forward(tile)
+                match self.mirror {
+                    true => mirrored_mean(tile, &forward),
+                    false => forward(tile),
                 }
             },
-            |_, logits| {
-                let told = also(logits.clone());
-                let rows = predicted(logits).try_into_vec_as::<f32>();
-                match told.and_then(|()| Ok(rows?)) {
-                    Ok(rows) => values.extend(rows),
-                    Err(error) => failed = Some(error),
+            |_, rows| {
+                if written.is_ok() {
+                    written = write(rows);
                 }
             },
         );
-        bar.finish_and_clear();
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(Raster {
-                channels: 1,
-                size: image.size.clone(),
-                values,
-            }),
-        }
+        written
     }
 }
 

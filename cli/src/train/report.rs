@@ -96,6 +96,7 @@ pub(super) fn write<const R: usize>(
         truth: Some(&shown(&sample.mask)),
         predicted: &shown(&predicted),
         classes: trained.net.config().out_channels,
+        objects: None,
     };
     atomic::write(&folder.prediction(), &picture.png()?)?;
 

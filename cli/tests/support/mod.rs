@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+pub mod discs;
 pub mod images;
 
 /// The network that is built into the program.

@@ -1,9 +1,9 @@
-//! Masks and probabilities as TIFF files: a page for each channel of each slice, in ImageJ's order, which other
+//! Masks, instances and probabilities as TIFF files: a page for each channel of each slice, in ImageJ's order, which other
 //! programs read as well.
 
 use std::io::Cursor;
 
-use tiff::encoder::colortype::{ColorType, Gray8, Gray16, Gray32Float};
+use tiff::encoder::colortype::{ColorType, Gray8, Gray16, Gray32, Gray32Float};
 use tiff::encoder::compression::Deflate;
 use tiff::encoder::{Rational, TiffEncoder, TiffValue};
 use tiff::tags::{ResolutionUnit, Tag};
@@ -21,6 +21,7 @@ pub fn encode(raster: &Raster, content: Content, grid: &Grid) -> Result<Vec<u8>>
     match Stored::of(&raster.values, content) {
         Stored::U8(values) => pages::<Gray8>(raster, &values, grid),
         Stored::U16(values) => pages::<Gray16>(raster, &values, grid),
+        Stored::U32(values) => pages::<Gray32>(raster, &values, grid),
         Stored::F32(values) => pages::<Gray32Float>(raster, &values, grid),
     }
 }
