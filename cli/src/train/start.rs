@@ -54,9 +54,13 @@ pub fn with_weights<const R: usize>(
             format!("starting from all {values} weights of {shown}"),
         ));
     }
-    let report = model.net.load_encoder(&file).map_err(|e| {
+    let report = model.net.load_encoder(&file).map_err(|error| {
+        // (The first of what does not fit says enough.)
+        let text = error.to_string();
+        let lines: Vec<&str> = text.lines().take(2).map(str::trim).collect();
         format!(
-            "--weights: {e}. Give the file of this network, or of any network with this encoder."
+            "--weights: {}. Give the file of this network, or of any network with this encoder.",
+            lines.join(" ")
         )
     })?;
     let adapted = match &report.adapted {
