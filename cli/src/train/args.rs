@@ -12,11 +12,9 @@ use clap::Args;
 use super::augmentation;
 use super::history::History;
 use super::network_names::NetworkNames;
-use super::optimizer::{Optimizer, Schedule};
-use super::options::{Options, count, for_images, norm, rate};
+use super::options::{Options, count, for_images, rate};
 use super::run_folder::RunFolder;
 use super::shared_devices::Devices;
-use super::start::Freeze;
 use crate::Result;
 use crate::files::json;
 use crate::files::limits::ImageLimit;
@@ -89,40 +87,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PIXELS", value_parser = lengths::parse)]
     pub crop: Option<PerAxis>,
 
-    /// Options of the training in JSON, as `burn-skip plan-data` writes them: what the command line does not say. A
-    /// training.json of another training is such a file, too
-    #[arg(long, value_name = "FILE.json", conflicts_with = "resume")]
-    pub options: Option<PathBuf>,
-
-    /// File of weights to start from: a .bpk of burn-skip, a .safetensors that it exported, or a .pth or .safetensors of
-    /// torchvision, timm or segmentation_models.pytorch. Of another decoder or other classes only the encoder is loaded; its
-    /// first convolution is adapted to other channels
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
-
-    /// What is not trained
-    #[arg(long, value_enum, value_name = "PART")]
-    freeze: Option<Freeze>,
-
-    /// Learning rate, as the schedule starts with it [default: 0.004]
+    /// Learning rate of Adam at the start; it falls to 0 along a cosine [default: 0.004]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
-
-    /// What follows the gradients: adam, adamw=DECAY or sgd=MOMENTUM [default: adam]
-    #[arg(long, value_name = "NAME", value_parser = Optimizer::parse)]
-    optimizer: Option<Optimizer>,
-
-    /// The largest norm of the gradient of a parameter: a larger one is scaled down to it
-    #[arg(long, value_name = "NORM", value_parser = norm)]
-    clip_norm: Option<f32>,
-
-    /// How the learning rate changes in the training [default: cosine]
-    #[arg(long, value_enum, value_name = "NAME")]
-    schedule: Option<Schedule>,
-
-    /// Steps at the start in which the learning rate grows along a line
-    #[arg(long, value_name = "STEPS", value_parser = count)]
-    warmup: Option<usize>,
 
     /// Stop when the validation IoU has not improved for this many epochs
     #[arg(long, value_name = "EPOCHS", value_parser = count)]
@@ -150,7 +117,7 @@ pub struct TrainArgs {
 
     /// Continue after the last checkpoint in --out, with the network and the options saved there; start a new training
     /// if --out has none. More --epochs and other devices are possible; everything else stays the same. With more
-    /// --epochs the learning rate follows the longer schedule from there
+    /// --epochs the learning rate follows the longer cosine from there
     #[arg(long)]
     pub resume: bool,
 
@@ -205,12 +172,9 @@ impl TrainArgs {
     /// # Errors
     /// When a file is missing or malformed.
     pub fn fresh(&self) -> Result<Start> {
-        let defaults = match &self.options {
-            Some(path) => Options::read(path)?,
-            None => Options::default(),
-        };
+        let defaults = Options::default();
         let options = Options {
-            data: self.data()?.or(defaults.data),
+            data: self.data()?,
             intensities: self.intensities.clone().unwrap_or(defaults.intensities),
             scales: Vec::new(),
             epochs: self.epochs.unwrap_or(defaults.epochs),
@@ -219,16 +183,10 @@ impl TrainArgs {
             axes: defaults.axes,
             crop: self.crop.clone().unwrap_or(defaults.crop),
             learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
-            optimizer: self.optimizer.unwrap_or(defaults.optimizer),
-            clip_norm: self.clip_norm.or(defaults.clip_norm),
-            schedule: self.schedule.unwrap_or(defaults.schedule),
-            warmup: self.warmup.unwrap_or(defaults.warmup),
-            weights: absolute(&self.weights)?.or(defaults.weights),
-            freeze: self.freeze.or(defaults.freeze),
-            patience: self.patience.or(defaults.patience),
+            patience: self.patience,
             seed: self.seed.unwrap_or(defaults.seed),
-            validation: self.validation.clone().unwrap_or(defaults.validation),
-            loss: self.loss.clone().or(defaults.loss),
+            validation: self.validation.clone().unwrap_or_default(),
+            loss: self.loss.clone(),
             augment: self.augment.clone().unwrap_or(defaults.augment),
         };
         let built_in = Path::new("net.json");
@@ -268,18 +226,6 @@ impl TrainArgs {
         unchanged("--crop", self.crop.as_ref(), &saved.crop)?;
         let rate = self.learning_rate.as_ref();
         unchanged("--learning-rate", rate, &saved.learning_rate)?;
-        unchanged("--optimizer", self.optimizer.as_ref(), &saved.optimizer)?;
-        if self.clip_norm.is_some() {
-            unchanged("--clip-norm", Some(&self.clip_norm), &saved.clip_norm)?;
-        }
-        unchanged("--schedule", self.schedule.as_ref(), &saved.schedule)?;
-        unchanged("--warmup", self.warmup.as_ref(), &saved.warmup)?;
-        if self.weights.is_some() {
-            unchanged("--weights", Some(&absolute(&self.weights)?), &saved.weights)?;
-        }
-        if self.freeze.is_some() {
-            unchanged("--freeze", Some(&self.freeze), &saved.freeze)?;
-        }
         if self.patience.is_some() {
             unchanged("--patience", Some(&self.patience), &saved.patience)?;
         }
@@ -320,12 +266,8 @@ impl TrainArgs {
 
     /// The data folder that was asked for, as a resumed training will find it from anywhere.
     fn data(&self) -> Result<Option<PathBuf>> {
-        absolute(&self.data)
+        Ok(self.data.as_ref().map(std::path::absolute).transpose()?)
     }
-}
-
-fn absolute(path: &Option<PathBuf>) -> Result<Option<PathBuf>> {
-    Ok(path.as_ref().map(std::path::absolute).transpose()?)
 }
 
 fn unchanged<T: PartialEq + Debug>(what: &str, asked: Option<&T>, saved: &T) -> Result<()> {

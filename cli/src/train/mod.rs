@@ -2,19 +2,16 @@
 
 mod args;
 mod augmentation;
-mod best;
 mod checkpoints;
 mod crops;
 pub mod history;
 mod network_names;
-mod optimizer;
 pub mod options;
 mod patience;
 mod progress;
 pub mod report;
 pub mod run_folder;
 mod shared_devices;
-mod start;
 mod stop;
 mod training;
 
@@ -80,7 +77,7 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
     let data = Data::load(&split, &options.task(&start.model), args.limit)?;
     if start.history.is_none() {
         options.axes = data.axes();
-        if options.axes == 3 && args.crop.is_none() && args.options.is_none() {
+        if options.axes == 3 && args.crop.is_none() {
             options.crop = PerAxis::All(32);
         }
         options.scales.clone_from(&data.scales);
@@ -105,7 +102,7 @@ fn run_on<const R: usize>(
     data: Data,
 ) -> Result<()> {
     let job = Job::<R>::prepare(args, start, data)?;
-    report::start(args, &job)?;
+    report::start(args, &job.start.options, &job.plan, &job.data)?;
     if args.dry_run {
         return Ok(());
     }
@@ -119,8 +116,8 @@ fn run_on<const R: usize>(
         None => begin(folder, &job.start)?,
     };
     save(&folder.options(), &job.start.options)?;
-    let last = job.trained(args, folder, history)?;
-    report::write(args, folder, last, &job)
+    let trained = job.trained(args, folder, history)?;
+    report::write(args, folder, trained, &job)
 }
 
 /// Locks the folder of a training that starts.
@@ -176,8 +173,6 @@ struct Job<const R: usize> {
     plan: Plan,
     devices: Vec<Device>,
     model: Segmenter<R>,
-    /// Which weights it has, where they are of a file.
-    started_from: Option<String>,
 }
 
 impl<const R: usize> Job<R> {
@@ -200,15 +195,7 @@ impl<const R: usize> Job<R> {
         // What Burn trains must live on a device that records gradients.
         let main = devices[0].clone().autodiff();
         main.seed(options.seed);
-        let mut model = Segmenter::new(net, &main)?.with_loss(loss);
-        let mut started_from = None;
-        if let Some(weights) = &options.weights {
-            let (loaded, text) = start::with_weights(model, weights)?;
-            (model, started_from) = (loaded, Some(text));
-        }
-        if let Some(freeze) = options.freeze {
-            model = freeze.apply(model);
-        }
+        let model = Segmenter::new(net, &main)?.with_loss(loss);
         check_sizes(&model, &data, &crop)?;
         Ok(Self {
             start,
@@ -216,7 +203,6 @@ impl<const R: usize> Job<R> {
             plan,
             devices,
             model,
-            started_from,
         })
     }
 

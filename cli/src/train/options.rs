@@ -8,10 +8,7 @@ use burn_skip::loss::{Loss, LossConfig};
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::{Optimizer, Schedule};
-use super::start::Freeze;
 use crate::Result;
-use crate::files::json;
 use crate::raster::{Intensities, Scale};
 use crate::segmentation::data::Task;
 use crate::segmentation::lengths::{self, shape};
@@ -35,22 +32,13 @@ pub struct Options {
     pub batch: usize,
     pub crop: PerAxis,
     pub learning_rate: f64,
-    pub optimizer: Optimizer,
-    /// The largest norm of the gradient of a parameter; none for any.
-    pub clip_norm: Option<f32>,
-    pub schedule: Schedule,
-    /// The steps in which the learning rate grows.
-    pub warmup: usize,
-    /// The file of the weights that the training started from; none for random ones.
-    pub weights: Option<PathBuf>,
-    /// What is not trained.
-    pub freeze: Option<Freeze>,
     pub patience: Option<usize>,
     pub seed: u64,
     pub validation: Validation,
     /// What is minimised; none for cross entropy and Dice.
     pub loss: Option<LossConfig>,
     /// How crops are transformed. (A training of a version without this option had flips.)
+    #[serde(default = "AugmentConfig::flips")]
     pub augment: AugmentConfig,
 }
 
@@ -66,12 +54,6 @@ impl Default for Options {
             batch: 8,
             crop: PerAxis::All(96),
             learning_rate: 4e-3,
-            optimizer: Optimizer::default(),
-            clip_norm: None,
-            schedule: Schedule::default(),
-            warmup: 0,
-            weights: None,
-            freeze: None,
             patience: None,
             seed: 1,
             validation: Validation::default(),
@@ -82,22 +64,6 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The options of a file, for a training that starts.
-    ///
-    /// # Errors
-    /// When it cannot be read, or a number is out of its range.
-    pub fn read(path: &Path) -> Result<Self> {
-        let options: Self = json::read(path)?;
-        options.check(path)?;
-        // (The images of the new training decide.)
-        let Self { axes, scales, .. } = Self::default();
-        Ok(Self {
-            axes,
-            scales,
-            ..options
-        })
-    }
-
     /// Checks a file that may have been edited.
     ///
     /// # Errors
@@ -105,11 +71,6 @@ impl Options {
     pub fn check(&self, file: &Path) -> Result<()> {
         let shown = file.display();
         check_rate(self.learning_rate).map_err(|e| format!("{shown}: learning_rate: {e}"))?;
-        let optimizer = self.optimizer.check();
-        optimizer.map_err(|e| format!("{shown}: optimizer: {e}"))?;
-        if let Some(norm) = self.clip_norm {
-            check_norm(norm).map_err(|e| format!("{shown}: clip_norm: {e}"))?;
-        }
         if !matches!(self.axes, 2 | 3) {
             return Err(format!("{shown}: axes: {} are not 2 or 3", self.axes).into());
         }
@@ -127,7 +88,6 @@ impl Options {
             ("steps", self.steps),
             ("batch", self.batch),
             ("patience", self.patience.unwrap_or(1)),
-            ("warmup", self.warmup.max(1)),
         ];
         let crop = match &self.crop {
             PerAxis::All(length) => vec![*length],
@@ -189,20 +149,6 @@ fn check_rate(rate: f64) -> Result<f64, String> {
         true => Ok(rate),
         false => Err(format!("{rate} is no number above 0 and up to 1")),
     }
-}
-
-fn check_norm(norm: f32) -> Result<f32, String> {
-    match norm > 0.0 && norm.is_finite() {
-        true => Ok(norm),
-        false => Err(format!("{norm} is no number above 0")),
-    }
-}
-
-/// A norm on the command line.
-pub fn norm(text: &str) -> Result<f32, String> {
-    let norm = text.trim().parse::<f32>();
-    let norm = norm.map_err(|_| "it must be a number above 0".to_string());
-    norm.and_then(check_norm)
 }
 
 /// A count on the command line.

@@ -1,30 +1,29 @@
 //! What a training prints before it starts, and what it writes at the end.
 
 use burn::module::Module;
+use burn_skip::plan::Plan;
 use serde_json::json;
 
-use super::checkpoints;
 use super::history::History;
+use super::options::Options;
 use super::run_folder::RunFolder;
-use super::start::Freeze;
 use super::{Job, TrainArgs};
 use crate::Result;
 use crate::drawing::curves;
 use crate::drawing::prediction::Picture;
 use crate::files::{atomic, json};
 use crate::raster::Raster;
+use crate::segmentation::data::Data;
 use crate::segmentation::lengths;
 use crate::segmentation::model::Segmenter;
 use crate::segmentation::tiled_inference::Tiles;
-use crate::segmentation::trained;
 use crate::segmentation::validation::Validation;
 
 /// Prints what will be trained.
 ///
 /// # Errors
 /// When stdout cannot be written to.
-pub(super) fn start<const R: usize>(args: &TrainArgs, job: &Job<R>) -> Result<()> {
-    let (options, plan, data) = (&job.start.options, &job.plan, &job.data);
+pub fn start(args: &TrainArgs, options: &Options, plan: &Plan, data: &Data) -> Result<()> {
     let (parameters, mult_adds) = (plan.root.total_parameters(), plan.root.total_mult_adds());
     let devices = args.devices.description();
     args.reporter.line(&format!(
@@ -43,13 +42,6 @@ pub(super) fn start<const R: usize>(args: &TrainArgs, job: &Job<R>) -> Result<()
         _ => images(data.valid.len()),
     };
     args.reporter.line(&format!("validating on {what}"))?;
-    if let Some(text) = &job.started_from {
-        args.reporter.line(text)?;
-    }
-    if let Some(Freeze::Encoder) = options.freeze {
-        args.reporter
-            .line("the encoder is frozen: its weights and the statistics of its norms stay")?;
-    }
     args.reporter.object(&json!({
         "start": options,
         "parameters": parameters,
@@ -68,19 +60,16 @@ pub fn images(count: usize) -> String {
     }
 }
 
-/// Writes the model of the best epoch, its prediction for the first sample, and the curves of the history, and prints the
-/// outcome.
+/// Writes the model, a prediction for the first sample, and the curves of the history, and prints the outcome.
 ///
 /// # Errors
 /// When a file cannot be written, or the device fails.
 pub(super) fn write<const R: usize>(
     args: &TrainArgs,
     folder: &RunFolder,
-    last: Segmenter<R>,
+    trained: Segmenter<R>,
     job: &Job<R>,
 ) -> Result<()> {
-    let history: History = json::read(&folder.history())?;
-    let trained = best(args, folder, &history, last)?;
     // First what it was all for.
     let model = folder.model();
     let saved = trained.clone().save_file(&model);
@@ -100,38 +89,13 @@ pub(super) fn write<const R: usize>(
     };
     atomic::write(&folder.prediction(), &picture.png()?)?;
 
+    let history: History = json::read(&folder.history())?;
     atomic::write(&folder.curves(), &curves::png(&history)?)?;
     args.reporter.line(&format!(
         "wrote {}: prediction.png, curves.png, model.bpk, net.json, training.json, history.json, checkpoint/",
         folder.path().display()
     ))?;
     outcome(args, &history, job)
-}
-
-/// The model of the best epoch.
-fn best<const R: usize>(
-    args: &TrainArgs,
-    folder: &RunFolder,
-    history: &History,
-    last: Segmenter<R>,
-) -> Result<Segmenter<R>> {
-    let (Some(best), Some(newest)) = (history.best(), history.epochs.last()) else {
-        return Ok(last);
-    };
-    if best.epoch == newest.epoch {
-        return Ok(last);
-    }
-    match trained::load(last.clone(), &checkpoints::weights_file(folder, best.epoch)) {
-        Ok(model) => Ok(model),
-        // (A training of days does not end without its model.)
-        Err(error) => {
-            args.reporter.line(&format!(
-                "{error}: model.bpk is of the last epoch, and not of the best, {}",
-                best.epoch
-            ))?;
-            Ok(last)
-        }
-    }
 }
 
 fn outcome<const R: usize>(args: &TrainArgs, history: &History, job: &Job<R>) -> Result<()> {
@@ -145,14 +109,13 @@ fn outcome<const R: usize>(args: &TrainArgs, history: &History, job: &Job<R>) ->
         ))?;
     }
     args.reporter.line(&format!(
-        "validation IoU {:.3}, Dice {:.3} of epoch {}, the best, after {} steps in {:.0} s (the last: IoU {:.3}, Dice {:.3})",
-        best.iou,
-        best.dice,
-        best.epoch,
+        "validation IoU {:.3}, Dice {:.3} after {} steps in {:.0} s (best IoU {:.3}, epoch {})",
+        last.iou,
+        last.dice,
         history.steps(),
         history.seconds(),
-        last.iou,
-        last.dice
+        best.iou,
+        best.epoch
     ))?;
     if job.start.is_reference()? && history.steps() == 300 {
         args.reporter.line(

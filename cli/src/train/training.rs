@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::InMemDataset;
+use burn::optim::AdamConfig;
+use burn::optim::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::tensor::Device;
+use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::LossMetric;
 use burn::train::{Learner, SupervisedTraining};
 
 use super::TrainArgs;
-use super::best::KeepBestAndLast;
-use super::checkpoints;
 use super::crops::RandomCrops;
 use super::history::History;
 use super::options::Options;
@@ -60,7 +61,7 @@ impl Training<'_> {
             .with_metric_logger(InMemoryMetricLogger::new())
             .with_application_logger(None)
             .with_default_checkpointers()
-            .with_checkpointing_strategy(self.kept())
+            .with_checkpointing_strategy(KeepLastNCheckpoints::new(2))
             .early_stopping(Patience {
                 epochs: options.patience,
                 history: self.history.clone(),
@@ -78,11 +79,8 @@ impl Training<'_> {
         );
         // Each step is the work of all devices.
         let steps = options.epochs * options.steps / args.devices.count();
-        let rate = options
-            .schedule
-            .init(options.learning_rate, steps, options.warmup)?;
-        let optimizer = options.optimizer.init(options.clip_norm);
-        let learner = Learner::new(model, optimizer, rate);
+        let schedule = CosineAnnealingLrSchedulerConfig::new(options.learning_rate, steps.max(1));
+        let learner = Learner::new(model, AdamConfig::new().init(), schedule.init()?);
         let result = training.renderer(Box::new(progress)).launch(learner);
         drop(result.renderer);
         let stopped = stopped
@@ -92,15 +90,6 @@ impl Training<'_> {
         match stopped.or(result.error.map(StopReason::Trainer)) {
             Some(reason) => Err(self.unfinished(&reason)),
             None => Ok(result.model),
-        }
-    }
-
-    /// Which checkpoints are kept.
-    fn kept(&self) -> KeepBestAndLast {
-        let folder = RunFolder::new(self.folder.path());
-        KeepBestAndLast {
-            history: self.history.clone(),
-            file: Box::new(move |epoch| checkpoints::weights_file(&folder, epoch)),
         }
     }
 
