@@ -10,10 +10,10 @@ use crate::device::DeviceName;
 use crate::files::limits::ImageLimit;
 use crate::reporter::Reporter;
 use crate::segmentation::data::{Data, check_axes};
-use crate::segmentation::metrics::{Scores, between, by_class, counts};
+use crate::segmentation::metrics::{Scores, between, by_class, counts, table};
 use crate::segmentation::pairs::pairs;
 use crate::segmentation::tiled_inference::Tiles;
-use crate::segmentation::trained::Trained;
+use crate::segmentation::trained::{EpochArg, Trained};
 use crate::segmentation::validation::Split;
 use crate::train::report::images;
 
@@ -26,6 +26,9 @@ pub struct EvalArgs {
     /// Folder that `burn-skip train` wrote, or a .bpk file in it
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
+
+    #[command(flatten)]
+    epoch: EpochArg,
 
     /// Images and masks, as for `burn-skip train` [default: an image that is built in; with --valid, the data of the
     /// training]
@@ -56,7 +59,7 @@ pub struct EvalArgs {
 /// # Errors
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let trained = Trained::find(&args.model)?;
+    let trained = Trained::find(&args.model, args.epoch)?;
     match trained.options.axes {
         3 => run_on::<5>(args, &trained),
         _ => run_on::<4>(args, &trained),
@@ -66,6 +69,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 fn run_on<const R: usize>(args: &EvalArgs, trained: &Trained) -> Result<()> {
     let device = args.device.open()?;
     let net = trained.load::<R>(&device)?;
+    args.reporter.line(&trained.described())?;
     let Trained { task, options, .. } = trained;
     let mut all = counts(task.classes);
     let data = args.data.as_deref();
@@ -102,12 +106,12 @@ fn run_on<const R: usize>(args: &EvalArgs, trained: &Trained) -> Result<()> {
         all.merge(&overlap);
     }
     let name = format!("{} together", images(pairs.len()));
-    tell(
-        args,
-        &name,
-        &Scores::of(&all),
-        json!({ "images": pairs.len() }),
-    )
+    let scores = Scores::of(&all);
+    let of = json!({ "images": pairs.len(), "epoch": trained.epoch, "weights": trained.file });
+    tell(args, &name, &scores, of)?;
+    let names = &options.class_names;
+    let mut lines = table(names, &scores.class_iou, &scores.class_dice).into_iter();
+    lines.try_for_each(|line| args.reporter.line(&line))
 }
 
 /// Prints the scores of an image or of several, and reports them with what they are of.
@@ -116,6 +120,7 @@ fn tell(args: &EvalArgs, name: &str, scores: &Scores, mut of: Value) -> Result<(
         iou,
         dice,
         class_iou,
+        class_dice,
     } = scores;
     let classes = by_class(class_iou);
     args.reporter
@@ -124,6 +129,7 @@ fn tell(args: &EvalArgs, name: &str, scores: &Scores, mut of: Value) -> Result<(
     of["dice"] = json!(dice);
     if !class_iou.is_empty() {
         of["class_iou"] = json!(class_iou);
+        of["class_dice"] = json!(class_dice);
     }
     args.reporter.object(&of)
 }

@@ -17,7 +17,7 @@ use crate::segmentation::data::{Sample, Task, check_axes};
 use crate::segmentation::metrics::{Scores, between, by_class};
 use crate::segmentation::model;
 use crate::segmentation::tiled_inference::Tiles;
-use crate::segmentation::trained::Trained;
+use crate::segmentation::trained::{EpochArg, Trained};
 
 /// Pixels of a side of the picture at most: it is for people to look at.
 const MAX_PICTURE_SIDE: usize = 4096;
@@ -28,6 +28,9 @@ pub struct PredictArgs {
     /// Folder that `burn-skip train` wrote, or a .bpk file in it
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
+
+    #[command(flatten)]
+    epoch: EpochArg,
 
     /// Image to segment, of any size: PNG, JPEG, TIFF, NIfTI or NPY
     #[arg(long, value_name = "FILE")]
@@ -72,7 +75,7 @@ pub struct PredictArgs {
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &PredictArgs) -> Result<()> {
     args.check_files()?;
-    let trained = Trained::find(&args.model)?;
+    let trained = Trained::find(&args.model, args.epoch)?;
     match trained.options.axes {
         3 => run_on::<5>(args, &trained),
         _ => run_on::<4>(args, &trained),
@@ -82,6 +85,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
 fn run_on<const R: usize>(args: &PredictArgs, trained: &Trained) -> Result<()> {
     let device = args.device.open()?;
     let net = trained.load::<R>(&device)?;
+    args.reporter.line(&trained.described())?;
     let task = &trained.task;
     let (image, grid, truth) = args.read(task, R - 2)?;
     let output = |option, path: &Option<PathBuf>, content| -> Result<Option<Output>> {
@@ -138,7 +142,7 @@ fn run_on<const R: usize>(args: &PredictArgs, trained: &Trained) -> Result<()> {
         };
         atomic::write(out, &picture.png()?)?;
     }
-    args.report(&predicted, truth.as_ref(), task.classes)
+    args.report(&predicted, truth.as_ref(), trained)
 }
 
 /// A file of numbers that is written, in the format of its name.
@@ -200,7 +204,8 @@ impl PredictArgs {
         Ok((sample.image, grid, Some(sample.mask)))
     }
 
-    fn report(&self, predicted: &Raster, truth: Option<&Raster>, classes: usize) -> Result<()> {
+    fn report(&self, predicted: &Raster, truth: Option<&Raster>, trained: &Trained) -> Result<()> {
+        let classes = trained.task.classes;
         let marked = predicted.values.iter().filter(|&&class| class > 0.0);
         let foreground = marked.count() as f64 / predicted.values.len() as f64;
         let percent = 100.0 * foreground;
@@ -223,6 +228,8 @@ impl PredictArgs {
             "iou": scores.as_ref().map(|scores| scores.iou),
             "dice": scores.as_ref().map(|scores| scores.dice),
             "class_iou": scores.as_ref().map(|scores| &scores.class_iou),
+            "epoch": trained.epoch,
+            "weights": trained.file,
             "wrote": wrote,
         }))
     }

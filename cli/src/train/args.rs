@@ -13,6 +13,7 @@ use super::augmentation;
 use super::history::History;
 use super::network_names::NetworkNames;
 use super::options::{Options, count, for_images, rate};
+use super::recipe::{self, RecipeArgs};
 use super::run_folder::RunFolder;
 use super::shared_devices::Devices;
 use crate::Result;
@@ -87,9 +88,12 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PIXELS", value_parser = lengths::parse)]
     pub crop: Option<PerAxis>,
 
-    /// Learning rate of Adam at the start; it falls to 0 along a cosine [default: 0.004]
+    /// Learning rate at the start, after the warmup [default: 0.004]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
+
+    #[command(flatten)]
+    recipe: RecipeArgs,
 
     /// Stop when the validation IoU has not improved for this many epochs
     #[arg(long, value_name = "EPOCHS", value_parser = count)]
@@ -117,7 +121,7 @@ pub struct TrainArgs {
 
     /// Continue after the last checkpoint in --out, with the network and the options saved there; start a new training
     /// if --out has none. More --epochs and other devices are possible; everything else stays the same. With more
-    /// --epochs the learning rate follows the longer cosine from there
+    /// --epochs the learning rate follows the longer schedule from there
     #[arg(long)]
     pub resume: bool,
 
@@ -160,6 +164,7 @@ impl Start {
                 && asked.validation == defaults.validation
                 && asked.loss == defaults.loss
                 && asked.augment == defaults.augment
+                && recipe::difference(asked, &defaults).is_none()
                 && (asked.epochs * asked.steps, asked.batch, &asked.crop)
                     == (300, 8, &defaults.crop),
         )
@@ -188,7 +193,10 @@ impl TrainArgs {
             validation: self.validation.clone().unwrap_or_default(),
             loss: self.loss.clone(),
             augment: self.augment.clone().unwrap_or(defaults.augment),
+            ..Options::default()
         };
+        let options = self.recipe.asked(options)?;
+        recipe::check(&options)?;
         let built_in = Path::new("net.json");
         let (net, path): (NetConfig, &Path) = match &self.net {
             Some(path) => (json::read(path)?, path),
@@ -236,6 +244,10 @@ impl TrainArgs {
         if let Some(augment) = &self.augment {
             augmentation::check_unchanged(augment, &saved.augment)?;
         }
+        let asked = self.recipe.asked(options.clone())?;
+        if let Some((what, [asked, saved])) = recipe::difference(&asked, &options) {
+            return Err(differs(what, &asked, &saved).into());
+        }
         options.epochs = self.epochs.unwrap_or(options.epochs);
         self.same_network(&net, folder)?;
         Ok(Start {
@@ -264,6 +276,11 @@ impl TrainArgs {
         .into())
     }
 
+    /// The file of weights that is read.
+    pub fn weights(&self) -> Option<&Path> {
+        self.recipe.weights.as_deref()
+    }
+
     /// The data folder that was asked for, as a resumed training will find it from anywhere.
     fn data(&self) -> Result<Option<PathBuf>> {
         Ok(self.data.as_ref().map(std::path::absolute).transpose()?)
@@ -272,11 +289,16 @@ impl TrainArgs {
 
 fn unchanged<T: PartialEq + Debug>(what: &str, asked: Option<&T>, saved: &T) -> Result<()> {
     match asked {
-        Some(asked) if asked != saved => Err(format!(
-            "--resume: {what} differs from the saved training: asked for {asked:?}, saved is \
-             {saved:?}. Leave it out to continue as before, or start anew with --overwrite."
-        )
-        .into()),
+        Some(asked) if asked != saved => {
+            Err(differs(what, &format!("{asked:?}"), &format!("{saved:?}")).into())
+        }
         _ => Ok(()),
     }
+}
+
+fn differs(what: &str, asked: &str, saved: &str) -> String {
+    format!(
+        "--resume: {what} differs from the saved training: asked for {asked}, saved is {saved}. Leave it out to continue \
+         as before, or start anew with --overwrite."
+    )
 }

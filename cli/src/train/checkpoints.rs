@@ -84,6 +84,20 @@ pub fn of_any_training(folder: &RunFolder) -> Vec<PathBuf> {
     files
 }
 
+/// The epochs whose weights are there, in their order.
+pub fn epochs(folder: &RunFolder) -> Vec<usize> {
+    let files = files(&folder.checkpoints());
+    let epoch = |path: &PathBuf| {
+        let name = name(path);
+        let epoch = name.strip_prefix(PARTS[0])?.strip_prefix('-')?;
+        let epoch = epoch.strip_suffix(".bpk").filter(|epoch| is_number(epoch));
+        epoch?.parse().ok()
+    };
+    let mut epochs: Vec<usize> = files.iter().filter_map(epoch).collect();
+    epochs.sort_unstable();
+    epochs
+}
+
 /// Removes what was being written when a training was killed.
 ///
 /// # Errors

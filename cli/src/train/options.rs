@@ -8,6 +8,9 @@ use burn_skip::loss::{Loss, LossConfig};
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::Optimizer;
+use super::recipe::{self, Part};
+use super::schedule::Schedule;
 use crate::Result;
 use crate::raster::{Intensities, Scale};
 use crate::segmentation::data::Task;
@@ -32,6 +35,20 @@ pub struct Options {
     pub batch: usize,
     pub crop: PerAxis,
     pub learning_rate: f64,
+    pub optimizer: Optimizer,
+    pub schedule: Schedule,
+    /// The largest norm of all gradients together.
+    pub clip_norm: Option<f64>,
+    /// The decay of the moving average of the weights, if there is one.
+    pub ema: Option<f64>,
+    /// The file of the weights that the training started from; none for random ones.
+    pub weights: Option<PathBuf>,
+    /// What is not trained.
+    pub freeze: Option<Part>,
+    /// The factor of the encoder's learning rate.
+    pub encoder_rate: Option<f64>,
+    /// The share of the crops that are centred on a pixel of the foreground.
+    pub foreground: f64,
     pub patience: Option<usize>,
     pub seed: u64,
     pub validation: Validation,
@@ -40,6 +57,9 @@ pub struct Options {
     /// How crops are transformed. (A training of a version without this option had flips.)
     #[serde(default = "AugmentConfig::flips")]
     pub augment: AugmentConfig,
+    /// The names of the classes, if the data have them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
 }
 
 impl Default for Options {
@@ -54,11 +74,20 @@ impl Default for Options {
             batch: 8,
             crop: PerAxis::All(96),
             learning_rate: 4e-3,
+            optimizer: Optimizer::default(),
+            schedule: Schedule::default(),
+            clip_norm: None,
+            ema: None,
+            weights: None,
+            freeze: None,
+            encoder_rate: None,
+            foreground: 0.0,
             patience: None,
             seed: 1,
             validation: Validation::default(),
             loss: None,
             augment: AugmentConfig::flips(),
+            class_names: Vec::new(),
         }
     }
 }
@@ -97,7 +126,13 @@ impl Options {
         for (name, count) in counts.into_iter().chain(crop) {
             check_count(count).map_err(|e| format!("{shown}: {name}: {e}"))?;
         }
+        recipe::check(self).map_err(|e| format!("{shown}: {e}"))?;
         Ok(())
+    }
+
+    /// How many steps the optimizer makes: each is the work of all devices.
+    pub fn total_steps(&self, devices: usize) -> usize {
+        (self.epochs * self.steps / devices).max(1)
     }
 
     /// The loss of the training of a network.
@@ -143,7 +178,8 @@ fn check_count(count: usize) -> Result<usize, String> {
     }
 }
 
-fn check_rate(rate: f64) -> Result<f64, String> {
+/// A learning rate, or a factor of one.
+pub fn check_rate(rate: f64) -> Result<f64, String> {
     // (Burn's schedules take no more than 1.)
     match rate > 0.0 && rate <= 1.0 {
         true => Ok(rate),
