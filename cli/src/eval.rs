@@ -15,10 +15,10 @@ use crate::raster::Raster;
 use crate::reporter::Reporter;
 use crate::segmentation::data::{Data, check_axes};
 use crate::segmentation::ensemble::{Inference, Prediction, Trainings};
-use crate::segmentation::metrics::{Scores, between, by_class, counts};
+use crate::segmentation::metrics::{Scores, between, by_class, counts, table};
 use crate::segmentation::pairs::pairs;
 use crate::segmentation::tiled_inference::Tiles;
-use crate::segmentation::trained::Trained;
+use crate::segmentation::trained::{EpochArg, Trained};
 use crate::segmentation::validation::Split;
 use crate::train::report::images;
 use instances::InstanceTable;
@@ -33,6 +33,9 @@ pub struct EvalArgs {
     /// averaged
     #[arg(long, value_name = "DIR|FILE", required = true)]
     model: Vec<PathBuf>,
+
+    #[command(flatten)]
+    epoch: EpochArg,
 
     /// Images and masks, as for `burn-skip train` [default: an image that is built in; with --valid, the data of the
     /// training]
@@ -71,7 +74,7 @@ pub struct EvalArgs {
 /// # Errors
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let trainings = Trainings::find(&args.model)?;
+    let trainings = Trainings::find(&args.model, args.epoch)?;
     match trainings.first()?.options.axes {
         3 => run_on::<5>(args, &trainings),
         _ => run_on::<4>(args, &trainings),
@@ -85,6 +88,7 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
         .options(task.classes, args.instances, "--instances")?;
     let device = args.device.open()?;
     let ensemble = trainings.load::<R>(&device)?;
+    trainings.tell(args.reporter)?;
     let inference = Inference {
         tiles: &args.tiles,
         device: &device,
@@ -147,11 +151,17 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
     }
     let all = Evaluated {
         name: format!("{} together", images(pairs.len())),
-        json: json!({ "images": pairs.len() }),
+        json: json!({ "images": pairs.len(), "weights": trainings.used() }),
         scores: Scores::of(&all),
         instances: all_instances,
     };
-    all.tell(args.reporter)
+    let classes = table(
+        &options.class_names,
+        &all.scores.class_iou,
+        &all.scores.class_dice,
+    );
+    all.tell(args.reporter)?;
+    classes.iter().try_for_each(|line| args.reporter.line(line))
 }
 
 /// The scores of an image or of several.
@@ -169,6 +179,7 @@ impl Evaluated {
             iou,
             dice,
             class_iou,
+            class_dice,
         } = &self.scores;
         let (name, classes) = (self.name, by_class(class_iou));
         reporter.line(&format!("{name}: IoU {iou:.3}, Dice {dice:.3}{classes}"))?;
@@ -177,6 +188,7 @@ impl Evaluated {
         of["dice"] = json!(dice);
         if !class_iou.is_empty() {
             of["class_iou"] = json!(class_iou);
+            of["class_dice"] = json!(class_dice);
         }
         if let Some(instances) = &self.instances {
             for line in instances.lines() {

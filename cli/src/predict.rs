@@ -23,6 +23,7 @@ use crate::segmentation::data::{Sample, check_axes};
 use crate::segmentation::ensemble::{Ensemble, Inference, Trainings};
 use crate::segmentation::metrics::{Scores, between, by_class};
 use crate::segmentation::tiled_inference::Tiles;
+use crate::segmentation::trained::EpochArg;
 use folder::FolderArgs;
 use output::{Output, Product, Products};
 
@@ -36,6 +37,9 @@ pub struct PredictArgs {
     /// averaged
     #[arg(long, value_name = "DIR|FILE", required = true)]
     model: Vec<PathBuf>,
+
+    #[command(flatten)]
+    epoch: EpochArg,
 
     /// Image to segment, of any size: PNG, JPEG, TIFF, NIfTI or NPY
     #[arg(long, value_name = "FILE", required_unless_present = "images")]
@@ -95,7 +99,7 @@ pub struct PredictArgs {
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &PredictArgs) -> Result<()> {
     args.check_files()?;
-    let trainings = Trainings::find(&args.model)?;
+    let trainings = Trainings::find(&args.model, args.epoch)?;
     match trainings.first()?.options.axes {
         3 => run_on::<5>(args, &trainings),
         _ => run_on::<4>(args, &trainings),
@@ -111,6 +115,7 @@ fn run_on<const R: usize>(args: &PredictArgs, trainings: &Trainings) -> Result<(
     let options = args.options.options(classes, args.with_instances(), by)?;
     let device = args.device.open()?;
     let ensemble = trainings.load::<R>(&device)?;
+    trainings.tell(args.reporter)?;
     let inference = Inference {
         tiles: &args.tiles,
         device: &device,
@@ -174,7 +179,7 @@ fn one<const R: usize>(
         };
         atomic::write(out, &picture.png()?)?;
     }
-    args.report(&products, truth.as_ref(), classes)
+    args.report(&products, truth.as_ref(), trainings)
 }
 
 /// What is read for one image.
@@ -254,7 +259,13 @@ impl PredictArgs {
         })
     }
 
-    fn report(&self, products: &Products, truth: Option<&Raster>, classes: usize) -> Result<()> {
+    fn report(
+        &self,
+        products: &Products,
+        truth: Option<&Raster>,
+        trainings: &Trainings,
+    ) -> Result<()> {
+        let classes = trainings.first()?.task.classes;
         let predicted = &products.mask;
         let foreground = products.foreground();
         let percent = 100.0 * foreground;
@@ -282,6 +293,7 @@ impl PredictArgs {
             "iou": scores.as_ref().map(|scores| scores.iou),
             "dice": scores.as_ref().map(|scores| scores.dice),
             "class_iou": scores.as_ref().map(|scores| &scores.class_iou),
+            "weights": trainings.used(),
             "wrote": wrote,
         }))
     }

@@ -195,7 +195,7 @@ const NUMBERS: [&str; 12] = [
 ];
 
 /// Command lines, in which `#` is to be replaced by a number and `@` by a file.
-const LINES: [&str; 24] = [
+const LINES: [&str; 26] = [
     "plan net.json --input 1x#x#x#",
     "plan net.json --input #x1x#x# --depth # --columns bytes,kept,stride,field --advice",
     "plan @ --input 1x3x64x64 --format json",
@@ -203,6 +203,8 @@ const LINES: [&str; 24] = [
     "train --dry-run @ --data data --crop # --batch # --steps # --epochs #",
     "train --data data --crop # --batch 1 --steps 1 --epochs 1 --out new --overwrite",
     "train --resume --epochs # --out run",
+    "train --data data --weights @ --steps # --epochs 1 --out third --overwrite --ema 0.# --clip-norm # --warmup #",
+    "train --data data --dry-run --optimizer sgd --momentum 0.# --schedule poly --foreground 0.# --encoder-rate #",
     "eval --model run --data data --tile # --overlap #",
     "eval --model @ --data data",
     "predict --model run --image @ --out out.png --mask mask.png --tile 48",

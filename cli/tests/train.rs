@@ -65,16 +65,70 @@ fn killed_after(time: Duration, arguments: &[String], out: &Path) -> bool {
 
 #[test]
 fn a_training_that_is_killed_twenty_times_ends_as_if_it_had_never_been() {
-    let whole = folder("whole");
+    ends_as_if_never_killed("", "");
+}
+
+/// What the optimizer, the schedule and the average of the weights keep from step to step is resumed, too.
+#[test]
+fn a_training_with_an_average_of_its_weights_is_resumed_as_exactly() {
+    let options = "--optimizer sgd --learning-rate 0.1 --weight-decay 1e-4 --schedule poly --warmup 5 --clip-norm 1 \
+                   --ema 0.9 --encoder-rate 0.5 --foreground 0.5";
+    // (A training that is killed in its first epoch reads the weights again.)
+    let from = folder("killed_from");
+    trained(&from, &[]);
+    let (from, weights) = (from.display().to_string(), shown(&from, "w.safetensors"));
+    succeed(&["export", "--model", &from, "--out", &weights]);
+    ends_as_if_never_killed("_average", &format!("{options} --weights {weights}"));
+}
+
+/// The IoU of the best and of the last epoch on what was validated on, computed anew.
+fn evaluated(out: &Path) -> [f64; 2] {
+    let model = out.display().to_string();
+    let eval = ["eval", "--valid", "--json", "--model", &model];
+    [&[][..], &["--last"]].map(|more| {
+        let text = succeed(&[&eval[..], more].concat());
+        let all: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+        all["iou"].as_f64().expect("an IoU")
+    })
+}
+
+/// The weights of the best epoch are there, whichever of the newest a resumed training goes back to.
+fn check_best_is_kept(out: &Path) {
+    if !out.join("history.json").is_file() {
+        return;
+    }
+    let there = |part: &str, epoch: usize| {
+        let file = out.join(format!("checkpoint/{part}-{epoch}.bpk"));
+        file.is_file()
+    };
+    let history = epochs(out);
+    let is_whole = |&epoch: &usize| {
+        let parts = ["model", "optim", "scheduler"];
+        parts.iter().all(|part| there(part, epoch))
+    };
+    let Some(newest) = (1..=history.len()).rev().find(is_whole) else {
+        return;
+    };
+    let iou = |epoch: usize| history[epoch - 1]["iou"].as_f64().expect("an IoU");
+    let best = (1..=newest).reduce(|best, epoch| match iou(epoch) > iou(best) {
+        true => epoch,
+        false => best,
+    });
+    let best = best.expect("an epoch");
+    assert!(there("model", best), "{best} of {newest}: {history:?}");
+}
+
+fn ends_as_if_never_killed(name: &str, more: &str) {
+    let whole = folder(&format!("whole{name}"));
     let started = Instant::now();
-    let options = training(&whole);
+    let options = [training(&whole), words(more, &[])].concat();
     succeed(&options);
     let longest = started.elapsed();
     let expected = epochs(&whole);
     assert_eq!(expected.len(), 8);
 
-    let out = folder("killed");
-    let options = training(&out);
+    let out = folder(&format!("killed{name}"));
+    let options = [training(&out), words(more, &[])].concat();
     let mut random = StdRng::seed_from_u64(1);
     let (mut kills, mut in_the_middle) = (0, 0);
     while kills < 20 || in_the_middle < 5 {
@@ -87,6 +141,7 @@ fn a_training_that_is_killed_twenty_times_ends_as_if_it_had_never_been() {
         let time = longest.mul_f64(share);
         if killed_after(time, &options, &out) {
             kills += 1;
+            check_best_is_kept(&out);
             in_the_middle += usize::from((1..8).contains(&epochs_kept(&out)));
             continue;
         }
@@ -97,6 +152,7 @@ fn a_training_that_is_killed_twenty_times_ends_as_if_it_had_never_been() {
     assert!(!killed_after(Duration::from_secs(600), &options, &out));
     assert_eq!(epochs(&out), expected);
     assert!(out.join("model.bpk").is_file());
+    assert_eq!(evaluated(&out), evaluated(&whole));
 }
 
 #[test]
@@ -303,7 +359,12 @@ fn a_trained_network_is_evaluated_applied_and_exported() {
     let export = ["export", "--model", &model, "--onnx", &onnx];
     let text = succeed(&export);
     let shapes = "input [batch, 1, height, width], output [batch, 1, height, width]";
-    assert_eq!(text.trim(), format!("wrote {onnx}: {shapes}"));
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("using epoch 1 of 1 (validation IoU 0."),
+        "{text}"
+    );
+    assert_eq!(lines[1], format!("wrote {onnx}: {shapes}"));
     let text = fail(&[&export[..], &["--input", "1x1x64"]].concat());
     assert_eq!(
         text,
@@ -377,7 +438,7 @@ fn a_model_of_another_network_is_refused_by_the_tensor() {
     write(&out, "net.json", text);
     let text = fail(&["eval", "--model", &out.display().to_string()]);
     assert!(
-        text.contains("model.bpk holds another network")
+        text.contains("model-1.bpk holds another network")
             && text.contains("weight is [16, 48, 3, 3] in it, and [16, 40, 3, 3] in net.json"),
         "{text}"
     );
@@ -433,10 +494,26 @@ fn several_classes_and_heads_of_coarser_steps() {
         "decoder": {"Unet": {"widths": [4, 8]}}, "out_channels": 3, "supervised_steps": 1
     }}"#;
     let net = write(&out, "net.json", net);
-    let (data, run) = (data.display().to_string(), shown(&out, "run"));
+    write(&data, "classes.txt", "background\nnucleus\n");
+    let (folder, run) = (data.display().to_string(), shown(&out, "run"));
     let options = "train --epochs 2 --steps 4 --batch 2 --crop 32 --intensities linear --data";
-    let text = succeed(&words(options, &[&data, "--out", &run, &net]));
+    let train = words(options, &[&folder, "--out", &run, &net]);
+    let text = fail(&train);
+    assert!(
+        text.contains("classes.txt has 2 names, and the network has 3 classes"),
+        "{text}"
+    );
+    write(&data, "classes.txt", "background\nnucleus\ncell\n");
+    let data = folder;
+    let text = succeed(&train);
     assert!(text.contains("  IoU by class "), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let table = lines.iter().position(|line| line.starts_with("class  "));
+    let table = &lines[table.expect("a table")..];
+    assert!(
+        table[1].starts_with("0 background  0.") && table[3].starts_with("2 cell        "),
+        "{text}"
+    );
     let epoch = epochs(Path::new(&run)).pop().expect("an epoch");
     let classes: Vec<_> = epoch["class_iou"].as_array().expect("classes").clone();
     assert_eq!(classes.len(), 3);
@@ -456,5 +533,8 @@ fn several_classes_and_heads_of_coarser_steps() {
         (all["iou"].as_f64().expect("an IoU") - iou).abs() < 1e-6,
         "{text}"
     );
-    assert_eq!(all["class_iou"].as_array().expect("classes").len(), 3);
+    for scores in ["class_iou", "class_dice"] {
+        assert_eq!(all[scores].as_array().expect("classes").len(), 3);
+        assert_eq!(epoch[scores].as_array().expect("classes").len(), 3);
+    }
 }

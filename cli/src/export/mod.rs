@@ -15,7 +15,7 @@ use crate::Result;
 use crate::files::{atomic, distinct, ending, json};
 use crate::plan::{Shape, shape};
 use crate::reporter::Reporter;
-use crate::segmentation::trained::Trained;
+use crate::segmentation::trained::{EpochArg, Trained};
 
 /// Arguments of `burn-skip export`.
 #[derive(Args)]
@@ -25,6 +25,9 @@ pub struct ExportArgs {
     /// Folder that `burn-skip train` wrote, or a .bpk file in it
     #[arg(long, value_name = "DIR|FILE")]
     model: Option<PathBuf>,
+
+    #[command(flatten)]
+    epoch: EpochArg,
 
     /// File of a network, in JSON, which is exported with the weights that a training starts with
     #[arg(long, value_name = "NET.json", requires_all = ["onnx", "input"], conflicts_with = "out")]
@@ -91,7 +94,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 
 /// Exports a trained network.
 fn of_training(args: &ExportArgs, model: &Path) -> Result<()> {
-    let trained = Trained::find(model)?;
+    let trained = Trained::find(model, args.epoch)?;
     check_files(args, &trained.file)?;
     match trained.options.axes {
         3 => of_trained::<5>(args, &trained),
@@ -101,6 +104,7 @@ fn of_training(args: &ExportArgs, model: &Path) -> Result<()> {
 
 fn of_trained<const R: usize>(args: &ExportArgs, trained: &Trained) -> Result<()> {
     let net = trained.load::<R>(&Device::flex())?;
+    args.reporter.line(&trained.described())?;
     let config = net.config();
     // (Both are known before the first is written.)
     let names = match args.names {

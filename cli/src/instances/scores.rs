@@ -82,7 +82,8 @@ impl InstanceCounts {
             true_positives: found as u64,
             false_positives: (self.predicted - found) as u64,
             false_negatives: (self.truth - found) as u64,
-            iou: self.pairs.iter().sum(),
+            // (The sum of no floats is -0.)
+            iou: self.pairs.iter().fold(0.0, |sum, iou| sum + iou),
         }
         .quality()
     }

@@ -1,6 +1,7 @@
 //! What a folder of images and masks holds.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -16,7 +17,8 @@ const MAX_CLASSES: usize = 64;
 /// An image and its mask.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
-    pub name: String,
+    /// The file of the image.
+    pub file: PathBuf,
     /// In the order of the axes: `[height, width]` or `[depth, height, width]`.
     pub size: Vec<usize>,
     /// The distance of its pixels on each axis, if its file says it.
@@ -32,6 +34,27 @@ pub struct Fingerprint {
     pub images: Vec<Facts>,
     /// How many pixels have each number, in all masks together.
     pub labels: BTreeMap<u64, u64>,
+}
+
+/// What the numbers in masks mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// One number beside the background.
+    Foreground,
+    /// Those of so many classes, which follow each other from 0 on.
+    Classes(usize),
+    /// Those of objects, which are many or do not follow each other.
+    Objects,
+}
+
+impl Numbers {
+    /// How many outputs a network needs.
+    pub fn outputs(self) -> usize {
+        match self {
+            Self::Classes(count) => count,
+            Self::Foreground | Self::Objects => 1,
+        }
+    }
 }
 
 impl Fingerprint {
@@ -61,7 +84,7 @@ impl Fingerprint {
             return Err(format!(
                 "{file} is {}, and {} is {}. Use images of as many axes.",
                 shown_size(&facts.size),
-                first.name,
+                first.file.display(),
                 shown_size(&first.size)
             )
             .into());
@@ -69,18 +92,21 @@ impl Fingerprint {
         if facts.channels != first.channels {
             return Err(format!(
                 "{file} has {} channels, and {} has {}. Use images of as many channels.",
-                facts.channels, first.name, first.channels
+                facts.channels,
+                first.file.display(),
+                first.channels
             )
             .into());
         }
         if facts.spacing.is_some() != first.spacing.is_some() {
             let (with, without) = match facts.spacing {
-                Some(_) => (&facts.name, &first.name),
-                None => (&first.name, &facts.name),
+                Some(_) => (&facts.file, &first.file),
+                None => (&first.file, &facts.file),
             };
             return Err(format!(
-                "the file of {with} says the spacing of its pixels, and that of {without} does not. Write it into all \
-                 files, or into none."
+                "{} says the spacing of its pixels, and {} does not. Write it into all files, or into none.",
+                with.display(),
+                without.display()
             )
             .into());
         }
@@ -121,15 +147,41 @@ impl Fingerprint {
         })
     }
 
-    /// How many outputs a network needs: 1 for foreground or not, else the number of classes. Of masks with two numbers
-    /// it is 1, and of those whose numbers do not follow each other or are very many: these are numbers of objects.
-    pub fn classes(&self) -> usize {
+    /// What the numbers in the masks are taken for.
+    pub fn numbers(&self) -> Numbers {
         let count = self.labels.len();
         let follow = self.labels.keys().zip(0..).all(|(&label, at)| label == at);
-        match follow && (3..=MAX_CLASSES).contains(&count) {
-            true => count,
-            false => 1,
+        match count {
+            0..=2 => Numbers::Foreground,
+            3..=MAX_CLASSES if follow => Numbers::Classes(count),
+            _ => Numbers::Objects,
         }
+    }
+
+    /// The largest number in the masks.
+    pub fn largest(&self) -> u64 {
+        self.labels.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// The least and the largest spacing of each axis, if the files say it.
+    pub fn spacings(&self) -> Option<Vec<[f64; 2]>> {
+        let all: Option<Vec<_>> = self
+            .images
+            .iter()
+            .map(|image| image.spacing.as_ref())
+            .collect();
+        let range = |axis: usize, all: &[&Vec<f64>]| {
+            let each = all.iter().map(|spacing| spacing[axis]);
+            each.fold([f64::INFINITY, 0.0], |[least, most], x| {
+                [least.min(x), most.max(x)]
+            })
+        };
+        all.map(|all| (0..self.axes()).map(|axis| range(axis, &all)).collect())
+    }
+
+    /// The image that is the shortest on an axis.
+    pub fn shortest(&self, axis: usize) -> Option<&Facts> {
+        self.images.iter().min_by_key(|image| image.size[axis])
     }
 
     /// All pixels of all images.
@@ -156,7 +208,11 @@ impl Fingerprint {
 }
 
 fn read(pair: &Pair, limit: ImageLimit) -> Result<(Facts, Raster)> {
-    let [image, mask] = pair.read_files(1, limit)?;
+    let [mut image, mask] = pair.read_files(1, limit)?;
+    // (An array of an axis more than its mask has channels.)
+    if image.raster.size.len() > mask.raster.size.len() {
+        [image, _] = pair.read_files(2, limit)?;
+    }
     let channels = image.channels();
     let (raster, grid) = image.image(&pair.image, channels)?;
     let mask = mask.numbers(&pair.mask)?;
@@ -170,7 +226,7 @@ fn read(pair: &Pair, limit: ImageLimit) -> Result<(Facts, Raster)> {
     let size = raster.size.clone();
     let sample = Sample::new((raster, &pair.image), (mask, &pair.mask))?;
     let facts = Facts {
-        name: pair.name(),
+        file: pair.image.clone(),
         size,
         spacing,
         channels,
@@ -185,7 +241,7 @@ mod tests {
 
     fn found(sizes: &[[usize; 3]], depths: &[f64], labels: &[u64]) -> Fingerprint {
         let image = |(size, depth): (&[usize; 3], &f64)| Facts {
-            name: "a".into(),
+            file: "a".into(),
             size: size.to_vec(),
             spacing: Some(vec![*depth, 1.0, 1.0]),
             channels: 1,
@@ -212,7 +268,7 @@ mod tests {
 
     #[test]
     fn numbers_of_classes_follow_each_other() {
-        let classes = |labels: &[u64]| found(&[[1; 3]], &[1.0], labels).classes();
+        let classes = |labels: &[u64]| found(&[[1; 3]], &[1.0], labels).numbers().outputs();
         assert_eq!(classes(&[0, 1]), 1);
         assert_eq!(classes(&[0, 255]), 1);
         assert_eq!(classes(&[0, 1, 2]), 3);

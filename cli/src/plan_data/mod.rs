@@ -2,10 +2,12 @@
 
 mod fingerprint;
 mod proposal;
+mod reasons;
 mod topology;
 
 use std::path::PathBuf;
 
+use burn_skip::augment::AugmentConfig;
 use clap::Args;
 use serde_json::json;
 
@@ -15,15 +17,18 @@ use crate::files::{atomic, distinct};
 use crate::plan::short;
 use crate::raster::{Fit, Intensities, Values};
 use crate::reporter::Reporter;
-use crate::segmentation::lengths;
 use crate::segmentation::pairs::{Pair, pairs};
 use crate::segmentation::validation::Validation;
+use crate::train::augmentation;
 use crate::train::options::{Options, count};
 use fingerprint::Fingerprint;
-use proposal::{Asked, Proposal, shown_bytes};
+use proposal::{Asked, Proposal};
 
 /// Fewer images are split by their columns for validation, and not into parts.
 const IMAGES_OF_FOLDS: usize = 5;
+
+/// The limit of the norm of all gradients: the first steps of a deep network are large otherwise.
+const CLIP_NORM: f64 = 1.0;
 
 /// Values below this are those of computed tomography: air has -1000.
 const TOMOGRAPHY: f32 = -200.0;
@@ -50,6 +55,11 @@ pub struct PlanDataArgs {
     /// Outputs of the network: 1 for foreground or not, else the number of classes [default: from the numbers in the masks]
     #[arg(long, value_name = "N", value_parser = count)]
     classes: Option<usize>,
+
+    /// How crops are transformed, as for `burn-skip train`: none for letters, digits and whatever else must not be
+    /// mirrored [default: flips]
+    #[arg(long, value_name = "none|flips|standard|FILE.json", value_parser = augmentation::parse)]
+    augment: Option<AugmentConfig>,
 
     /// Replace net.json and train.json
     #[arg(long)]
@@ -94,13 +104,18 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     let asked = Asked {
         memory: (args.memory * f64::from(1 << 30)) as u64,
         channels,
-        classes: args.classes.unwrap_or_else(|| found.classes()),
+        classes: args.classes.unwrap_or_else(|| found.numbers().outputs()),
         width: args.width,
         longest,
     };
+    check_classes(&found, asked.classes)?;
     let proposal = Proposal::new(&found, &asked)?;
+    let intensities = intensities(&found);
+    let augment = args.augment.clone().unwrap_or_else(AugmentConfig::flips);
     let options = json!({
-        "intensities": intensities(&found),
+        "augment": augment,
+        "intensities": intensities,
+        "clip_norm": CLIP_NORM,
         "crop": proposal.crop,
         "batch": proposal.batch,
         "validation": validation,
@@ -113,8 +128,14 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     for (file, content) in [(&net_file, &net), (&train_file, &options)] {
         atomic::write(file, format!("{content:#}\n").as_bytes())?;
     }
-    for line in reasons(&found, &asked, &proposal, &validation) {
-        args.reporter.line(&line)?;
+    let reasons = reasons::of(&found, &asked, &proposal);
+    let chosen = [
+        reasons::of_intensities(&intensities),
+        reasons::of_validation(&validation),
+        reasons::of_augment(args.augment.is_some()),
+    ];
+    for line in reasons.iter().chain(&chosen) {
+        args.reporter.line(line)?;
     }
     args.reporter.line(&format!(
         "wrote {} and {}. Train with: burn-skip train {0} --options {1} --data {}",
@@ -125,6 +146,31 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     args.reporter.object(&json!({
         "data": found, "net": net, "train": options, "bytes": proposal.bytes,
     }))
+}
+
+/// Checks that the masks have the classes.
+fn check_classes(found: &Fingerprint, classes: usize) -> Result<(), String> {
+    let (largest, background) = (found.largest(), found.labels.get(&0));
+    if classes > 1 && largest >= classes as u64 {
+        let hint = match found.labels.len() == classes + 1 && largest == 255 {
+            true => {
+                " Where 255 marks pixels that do not count, give them a number of their own class, or 0."
+            }
+            false => "",
+        };
+        return Err(format!(
+            "--classes: the masks have the number {largest}, and {classes} classes have 0 to {}. Give more, or 1 where \
+             every number but 0 is foreground.{hint}",
+            classes - 1
+        ));
+    }
+    match (background, found.labels.len()) {
+        (Some(_), 1) => Err("the masks have no foreground: every pixel of them is 0. Draw it, and try again.".into()),
+        (None, _) => Err(
+            "no pixel of the masks is 0, the background. Number classes from 0 on, so that the background is 0.".into(),
+        ),
+        _ => Ok(()),
+    }
 }
 
 impl PlanDataArgs {
@@ -156,103 +202,4 @@ fn intensities(found: &Fingerprint) -> Intensities {
             fit: Fit::Image,
         },
     }
-}
-
-fn reasons(
-    found: &Fingerprint,
-    asked: &Asked,
-    proposal: &Proposal,
-    validation: &Validation,
-) -> Vec<String> {
-    let spacing = found.spacing();
-    let topology = &proposal.topology;
-    let median = found.median_size();
-    let [low, high] = found.range();
-    let numbers: Vec<String> = spacing
-        .iter()
-        .map(|spacing| format!("{spacing:.3}"))
-        .collect();
-    let pixels: u64 = found.labels.values().sum();
-    let share = |count: u64| 100.0 * count as f64 / pixels.max(1) as f64;
-    let labels = match asked.classes {
-        1 => {
-            let background = found.labels.get(&0).copied().unwrap_or(0);
-            let foreground = share(pixels - background);
-            format!("masks: foreground or not, {foreground:.1} % of the pixels are foreground")
-        }
-        classes => {
-            let parts = found
-                .labels
-                .iter()
-                .map(|(label, &count)| format!("{label}: {:.1} %", share(count)));
-            format!(
-                "masks: {classes} classes, of the pixels {}",
-                parts.collect::<Vec<_>>().join(", ")
-            )
-        }
-    };
-    let levels = |levels: &[Vec<usize>]| {
-        let levels: Vec<String> = levels.iter().map(|level| lengths::shown(level)).collect();
-        levels.join(" ")
-    };
-    let kernels = match topology.kernels.iter().flatten().any(|&kernel| kernel == 1) {
-        true => "; 1 on axes whose pixels are twice as far apart as the others' or more",
-        false => "",
-    };
-    let normalised = match intensities(found) {
-        Intensities::Percentiles { .. } => {
-            "by percentiles of all images, since values below -200 are those of computed tomography"
-        }
-        _ => "by mean and deviation of each image, since their units may differ",
-    };
-    let judged = match validation {
-        Validation::Columns => format!(
-            "the last quarter of the columns, since there are fewer than {IMAGES_OF_FOLDS} images"
-        ),
-        _ => "a fifth of the images".to_string(),
-    };
-    vec![
-        format!(
-            "images: {}, {} {}, {} pixels ({}) in the median, {} at least, values {low} to {high}",
-            found.images.len(),
-            asked.channels,
-            if asked.channels == 1 {
-                "channel"
-            } else {
-                "channels"
-            },
-            lengths::shown(&median),
-            if median.len() == 3 {
-                "depth x height x width"
-            } else {
-                "height x width"
-            },
-            lengths::shown(&found.smallest())
-        ),
-        match found.images[0].spacing {
-            Some(_) => format!("spacing: {} in the median", numbers.join(" x ")),
-            None => "spacing: not in the files, taken as equal on all axes".into(),
-        },
-        labels,
-        format!("intensities: {normalised}"),
-        format!("validation: {judged}"),
-        format!(
-            "levels: {}, of {:?} channels",
-            proposal.widths.len(),
-            proposal.widths
-        ),
-        format!("kernels: {}{kernels}", levels(&topology.kernels)),
-        format!(
-            "strides: {}, until an axis has fewer than 8",
-            levels(&topology.strides)
-        ),
-        format!(
-            "crop: {} of {} pixels; batch: {}; a step needs {} of {} (maps, weights, and what Adam keeps)",
-            lengths::shown(&proposal.crop),
-            lengths::shown(&median),
-            proposal.batch,
-            shown_bytes(proposal.bytes),
-            shown_bytes(asked.memory)
-        ),
-    ]
 }

@@ -60,6 +60,19 @@ impl FolderArgs {
         let (Some(images), Some(out)) = (&self.images, &self.out_dir) else {
             return Err("--images and --out-dir belong together".into());
         };
+        // (A data folder is named as for training.)
+        let inner = images.join("images");
+        let images = match inner.is_dir() {
+            true => &inner,
+            false => images,
+        };
+        if !images.is_dir() {
+            return Err(format!(
+                "--images: {} is no folder. Name a folder of images, or pass one image with --image.",
+                images.display()
+            )
+            .into());
+        }
         let files = Named::files("--images", images)?;
         if files.is_empty() {
             return Err(format!(
@@ -118,6 +131,13 @@ impl FolderArgs {
         {
             return Err(format!(
                 "--out-dir: the images of --images lie in {}, and files there could be overwritten. Choose another folder.",
+                out.display()
+            ));
+        }
+        if out.join("images").is_dir() {
+            return Err(format!(
+                "--out-dir: {} has a folder images, so it holds data, whose masks could be overwritten. Choose another \
+                 folder.",
                 out.display()
             ));
         }

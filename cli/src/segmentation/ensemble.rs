@@ -6,14 +6,16 @@ use burn::tensor::{Device, Tensor};
 use burn_skip::Layer;
 use burn_skip::net::AnySegmentationModel;
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
 
 use crate::Result;
 use crate::raster::Raster;
+use crate::reporter::Reporter;
 use crate::segmentation::batch::tensor;
 use crate::segmentation::data::Task;
 use crate::segmentation::model::{predicted, probabilities};
 use crate::segmentation::tiled_inference::Tiles;
-use crate::segmentation::trained::Trained;
+use crate::segmentation::trained::{EpochArg, Trained};
 
 /// What trainings left, one or several of one task.
 pub struct Trainings(Vec<Trained>);
@@ -23,8 +25,8 @@ impl Trainings {
     ///
     /// # Errors
     /// When there is none, a file is missing, or their images or classes differ.
-    pub fn find(paths: &[PathBuf]) -> Result<Self> {
-        let all = paths.iter().map(|path| Trained::find(path));
+    pub fn find(paths: &[PathBuf], epoch: EpochArg) -> Result<Self> {
+        let all = paths.iter().map(|path| Trained::find(path, epoch));
         let all = Self(all.collect::<Result<_>>()?);
         let first = all.first()?;
         for (other, path) in all.0.iter().zip(paths) {
@@ -55,6 +57,21 @@ impl Trainings {
     /// When there is none.
     pub fn first(&self) -> Result<&Trained> {
         Ok(self.0.first().ok_or("--model: there is none")?)
+    }
+
+    /// Prints which weights are used.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn tell(&self, reporter: Reporter) -> Result<()> {
+        let mut all = self.0.iter();
+        all.try_for_each(|trained| reporter.line(&trained.described()))
+    }
+
+    /// The same for programs: the file of each, and its epoch, if it is known.
+    pub fn used(&self) -> Value {
+        let used = |trained: &Trained| json!({ "file": trained.file, "epoch": trained.epoch });
+        self.0.iter().map(used).collect()
     }
 
     /// An image as each network takes it: its intensities are normalised as in the training of each.

@@ -14,6 +14,7 @@ use burn_skip::metric::{
 
 use crate::Result;
 use crate::raster::Raster;
+use crate::segmentation::class_names;
 
 /// Counts of no pixels yet, for networks of so many outputs: of one it is the foreground, of several one a class.
 pub fn counts(classes: usize) -> OverlapCounts {
@@ -47,22 +48,28 @@ pub struct Scores {
     pub dice: f64,
     /// Where there are more than two classes, the IoU of each, the background first; none for one that does not occur.
     pub class_iou: Vec<Option<f64>>,
+    /// As `class_iou`.
+    pub class_dice: Vec<Option<f64>>,
 }
 
 impl Scores {
     pub fn of(counts: &OverlapCounts) -> Self {
         let score = |score: f64| if score.is_nan() { 1.0 } else { score };
-        let classes = counts.per_class(Overlap::Iou);
-        Self {
-            iou: score(counts.iou(Reduction::Macro)),
-            dice: score(counts.dice(Reduction::Macro)),
-            class_iou: match classes.len() {
+        let of_classes = |measure| {
+            let classes = counts.per_class(measure);
+            match classes.len() {
                 0..=2 => Vec::new(),
                 _ => classes
                     .into_iter()
-                    .map(|iou| Some(iou).filter(|iou| !iou.is_nan()))
+                    .map(|score| Some(score).filter(|score| !score.is_nan()))
                     .collect(),
-            },
+            }
+        };
+        Self {
+            iou: score(counts.iou(Reduction::Macro)),
+            dice: score(counts.dice(Reduction::Macro)),
+            class_iou: of_classes(Overlap::Iou),
+            class_dice: of_classes(Overlap::Dice),
         }
     }
 }
@@ -80,6 +87,36 @@ pub fn by_class<T: Copy + Into<f64>>(class_iou: &[Option<T>]) -> String {
             class_iou.iter().map(class).collect::<String>()
         ),
     }
+}
+
+/// A table of the scores of each class, a line for each, and nothing where there are no classes to tell.
+pub fn table<T: Copy + Into<f64>>(
+    names: &[String],
+    class_iou: &[Option<T>],
+    class_dice: &[Option<T>],
+) -> Vec<String> {
+    if class_iou.is_empty() {
+        return Vec::new();
+    }
+    let score = |scores: &[Option<T>], class: usize| match scores.get(class) {
+        Some(&Some(score)) => format!("{:.3}", score.into()),
+        _ => "-".to_string(),
+    };
+    let of = |class| {
+        [
+            class_names::shown(names, class),
+            score(class_iou, class),
+            score(class_dice, class),
+        ]
+    };
+    let head = ["class", "IoU", "Dice"].map(String::from);
+    let rows: Vec<_> = std::iter::once(head)
+        .chain((0..class_iou.len()).map(of))
+        .collect();
+    let width = rows.iter().map(|[name, ..]| name.chars().count()).max();
+    let width = width.unwrap_or(0);
+    let line = |[name, iou, dice]: [String; 3]| format!("{name:width$}  {iou:>5}  {dice:>5}");
+    rows.into_iter().map(line).collect()
 }
 
 /// The scores of the last epoch that ended, written by [`EpochScores`].
@@ -171,6 +208,30 @@ mod tests {
         let one = scores([0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], 1);
         assert_eq!((one.iou, one.dice), (0.5, 2.0 / 3.0));
         assert_eq!(by_class(&one.class_iou), "");
+        assert_eq!(
+            several.class_dice,
+            [Some(1.0), Some(2.0 / 3.0), Some(2.0 / 3.0), None]
+        );
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_class() {
+        let names = ["background", "nucleus", "cell"].map(String::from);
+        let (iou, dice) = (
+            [Some(0.98), Some(0.5), None],
+            [Some(0.99), Some(0.75), None],
+        );
+        assert_eq!(
+            table(&names, &iou, &dice),
+            [
+                "class           IoU   Dice",
+                "0 background  0.980  0.990",
+                "1 nucleus     0.500  0.750",
+                "2 cell            -      -",
+            ]
+        );
+        assert_eq!(table(&[], &iou, &dice)[1], "0      0.980  0.990");
+        assert!(table::<f64>(&names, &[], &[]).is_empty());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Segmentation: the network with its loss and metrics, its data, and its use on images of any size.
 
+mod average;
 pub mod batch;
+pub mod class_names;
+mod clip;
 pub mod data;
 pub mod ensemble;
 pub mod lengths;

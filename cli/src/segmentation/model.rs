@@ -1,6 +1,8 @@
 //! The model: a network that classifies every pixel, and its training and validation steps.
 
 use burn::module::Module;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, ExecutionError, Int, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
@@ -11,7 +13,9 @@ use burn_skip::metric::OverlapInput;
 use burn_skip::net::{AnySegmentationModel, SegmentationConfig};
 
 use crate::Result;
+use crate::segmentation::average::Average;
 use crate::segmentation::batch::Batch;
+use crate::segmentation::clip::clip;
 use crate::segmentation::loss::default_loss;
 use crate::segmentation::tiled_inference::Tiles;
 
@@ -22,9 +26,14 @@ pub const MAX_PARAMETERS: usize = 500_000_000;
 #[derive(Module, Debug)]
 pub struct Segmenter<const R: usize> {
     pub net: AnySegmentationModel<R>,
+    /// The moving average of its weights, if there is one: what is validated and used.
+    average: Option<Average<R>>,
     /// What is minimised.
     #[module(skip)]
     pub loss: LossConfig,
+    /// The largest norm of all gradients of a step together.
+    #[module(skip)]
+    clip_norm: Option<f64>,
 }
 
 /// What the metrics read of a step.
@@ -68,13 +77,42 @@ impl<const R: usize> Segmenter<R> {
         }
         Ok(Self {
             net,
+            average: None,
             loss: default_loss(config.out_channels),
+            clip_norm: None,
         })
     }
 
     /// The network with another loss.
     pub fn with_loss(self, loss: LossConfig) -> Self {
         Self { loss, ..self }
+    }
+
+    /// The network, each of whose steps has gradients of this norm at most.
+    pub fn with_clip_norm(self, clip_norm: Option<f64>) -> Self {
+        Self { clip_norm, ..self }
+    }
+
+    /// The network with a moving average of its weights after so many steps, if there is a decay.
+    pub fn with_average(mut self, decay: Option<f64>, steps: usize) -> Self {
+        self.average = decay.map(|decay| Average::new(&self.net, decay, steps));
+        self
+    }
+
+    /// The network that is validated and used: the average, where there is one.
+    pub fn used(&self) -> &AnySegmentationModel<R> {
+        let average = self.average.as_ref();
+        average.map_or(&self.net, |average| &average.net)
+    }
+
+    /// The network without the state of its training.
+    pub fn trained(self) -> Self {
+        Self {
+            net: self.average.map_or(self.net, |average| average.net),
+            average: None,
+            loss: self.loss,
+            clip_norm: None,
+        }
     }
 }
 
@@ -95,6 +133,22 @@ impl<const R: usize> TrainStep for Segmenter<R> {
         let gradients = loss.backward();
         TrainOutput::new(self, gradients, Scored::new(loss, output, batch.masks))
     }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        gradients: GradientsParams,
+    ) -> Self {
+        let gradients = match self.clip_norm {
+            Some(norm) => clip(&self.net, gradients, norm),
+            None => gradients,
+        };
+        let mut model = optimizer.step(rate, self, gradients);
+        let average = model.average.take();
+        model.average = average.map(|average| average.updated(&model.net));
+        model
+    }
 }
 
 impl<const R: usize> InferenceStep for Segmenter<R> {
@@ -107,8 +161,8 @@ impl<const R: usize> InferenceStep for Segmenter<R> {
         // (A large image may not fit into memory as a whole; and so it is predicted later, too.)
         let tiles = Tiles::default().config(R - 2);
         let logits = match tiles.count(&batch.images.dims()[2..]) {
-            Ok(1) => self.net.forward(batch.images),
-            _ => tiles.predict(batch.images, |tile| self.net.forward(tile)),
+            Ok(1) => self.used().forward(batch.images),
+            _ => tiles.predict(batch.images, |tile| self.used().forward(tile)),
         };
         let columns = logits.dims()[R - 1] - left;
         let logits = logits.narrow(R - 1, left, columns);

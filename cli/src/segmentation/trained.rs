@@ -8,12 +8,22 @@ use burn::store::RecordError;
 use burn::store::burn_pack::Reader;
 use burn::tensor::{Device, Tensor};
 use burn_skip::net::{AnySegmentationModel, SegmentationConfig};
+use clap::Args;
 
 use crate::Result;
 use crate::segmentation::data::Task;
 use crate::segmentation::model::Segmenter;
+use crate::train::kept_weights::KeptWeights;
 use crate::train::options::{Options, check_axes, for_images};
 use crate::train::run_folder::RunFolder;
+
+/// Which weights of a training are used.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct EpochArg {
+    /// Use the weights of the last epoch of --model DIR, and not those of the best, whose validation IoU is the largest
+    #[arg(long)]
+    last: bool,
+}
 
 /// What a training left: the network and its weights, and the options.
 pub struct Trained {
@@ -23,24 +33,44 @@ pub struct Trained {
     pub task: Task,
     /// The file of its weights.
     pub file: PathBuf,
+    /// The epoch that they are of, if it is known.
+    pub epoch: Option<usize>,
+    /// The same in words.
+    described: Option<String>,
 }
 
 impl Trained {
     /// Finds what a training left in a folder. The weights are those of `path`, if it is a file, such as a
-    /// checkpoint, and else the last.
+    /// checkpoint, and else those of the best epoch, or of the last.
     ///
     /// # Errors
     /// When a file is missing, or was edited wrongly.
-    pub fn find(path: &Path) -> Result<Self> {
+    pub fn find(path: &Path, EpochArg { last }: EpochArg) -> Result<Self> {
         let path = &std::path::absolute(path)?;
         let mut folder = RunFolder::of_model(path);
         if path.is_file() && !folder.net().is_file() {
             // A checkpoint lies one folder deeper.
             folder = RunFolder::of_model(folder.path().parent().unwrap_or(path));
         }
-        let file = match path.is_file() {
-            true => path.to_path_buf(),
-            false => folder.model(),
+        if path.is_file() && last {
+            return Err(format!(
+                "--last: {} is one file of weights. Name the folder of the training, or leave --last out.",
+                path.display()
+            )
+            .into());
+        }
+        let kept = match path.is_file() {
+            true => None,
+            false => KeptWeights::find(&folder, last)?,
+        };
+        let (epoch, described) = (
+            kept.as_ref().map(|kept| kept.epoch),
+            kept.as_ref().map(KeptWeights::to_string),
+        );
+        let file = match kept {
+            Some(kept) => kept.file,
+            None if path.is_file() => path.to_path_buf(),
+            None => folder.model(),
         };
         if !file.is_file() {
             return Err(format!(
@@ -57,7 +87,17 @@ impl Trained {
             config,
             options,
             file,
+            epoch,
+            described,
         })
+    }
+
+    /// "using epoch 5 of 8 (validation IoU 0.912)", or the file where its epoch is not known.
+    pub fn described(&self) -> String {
+        match &self.described {
+            Some(epoch) => format!("using {epoch}"),
+            None => format!("using {}", self.file.display()),
+        }
     }
 
     /// The network of the training with its weights. The rank is that of its axes.
@@ -65,9 +105,28 @@ impl Trained {
     /// # Errors
     /// When the file of weights is damaged, or of another network.
     pub fn load<const R: usize>(&self, device: &Device) -> Result<AnySegmentationModel<R>> {
-        let Segmenter { net, .. } = load(Segmenter::new(&self.config, device)?, &self.file)?;
-        Ok(net)
+        Ok(load_trained(&self.config, device, &self.file)?.net)
     }
+}
+
+/// Loads the network of a file of weights: their moving average, if it is a checkpoint that has one.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_trained<const R: usize>(
+    config: &SegmentationConfig,
+    device: &Device,
+    path: &Path,
+) -> Result<Segmenter<R>> {
+    let fresh = Segmenter::new(config, device)?;
+    // (Its decay is of no use here.)
+    let decay = has_average(path).then_some(0.5);
+    Ok(load(fresh.with_average(decay, 0), path)?.trained())
+}
+
+fn has_average(path: &Path) -> bool {
+    let tensors = Reader::from_file(path).and_then(Reader::into_tensors);
+    tensors.is_ok_and(|all| all.iter().any(|tensor| tensor.name.starts_with("average.")))
 }
 
 /// Loads the weights of a file into a module.

@@ -1,6 +1,5 @@
 //! The command line of `burn-skip train`: what was given, else what a resumed training had, else a default.
 
-use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use burn_skip::PerAxis;
@@ -8,11 +7,13 @@ use burn_skip::augment::AugmentConfig;
 use burn_skip::loss::LossConfig;
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use clap::Args;
+use serde_json::Value;
 
 use super::augmentation;
 use super::history::History;
 use super::network_names::NetworkNames;
 use super::options::{Options, count, for_images, rate};
+use super::recipe::{self, RecipeArgs};
 use super::run_folder::RunFolder;
 use super::shared_devices::Devices;
 use crate::Result;
@@ -67,6 +68,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "KIND", value_parser = Intensities::parse)]
     intensities: Option<Intensities>,
 
+    /// Options of the training in JSON, as `burn-skip plan-data` writes them; the command line comes first. The
+    /// training.json of another training is such a file, too
+    #[arg(long, value_name = "FILE.json", conflicts_with = "resume")]
+    pub options: Option<PathBuf>,
+
     /// Folder for the model, the pictures and the checkpoints
     #[arg(long, default_value = "run", value_name = "DIR")]
     pub out: PathBuf,
@@ -87,9 +93,12 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PIXELS", value_parser = lengths::parse)]
     pub crop: Option<PerAxis>,
 
-    /// Learning rate of Adam at the start; it falls to 0 along a cosine [default: 0.004]
+    /// Learning rate at the start, after the warmup [default: 0.004]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
+
+    #[command(flatten)]
+    recipe: RecipeArgs,
 
     /// Stop when the validation IoU has not improved for this many epochs
     #[arg(long, value_name = "EPOCHS", value_parser = count)]
@@ -117,7 +126,7 @@ pub struct TrainArgs {
 
     /// Continue after the last checkpoint in --out, with the network and the options saved there; start a new training
     /// if --out has none. More --epochs and other devices are possible; everything else stays the same. With more
-    /// --epochs the learning rate follows the longer cosine from there
+    /// --epochs the learning rate follows the longer schedule from there
     #[arg(long)]
     pub resume: bool,
 
@@ -151,18 +160,19 @@ impl Start {
     /// Whether the reference in PyTorch was trained for as long on the same data, with such a network.
     pub fn is_reference(&self) -> Result<bool> {
         let built_in: NetConfig = serde_json::from_str(BUILT_IN)?;
-        let defaults = Options::default();
+        // (The reference had another rate, too, and some seed.)
         let asked = &self.options;
-        Ok(
-            serde_json::to_value(built_in)? == serde_json::to_value(&self.net)?
-                && asked.data == defaults.data
-                && asked.intensities == defaults.intensities
-                && asked.validation == defaults.validation
-                && asked.loss == defaults.loss
-                && asked.augment == defaults.augment
-                && (asked.epochs * asked.steps, asked.batch, &asked.crop)
-                    == (300, 8, &defaults.crop),
-        )
+        let like_it = Options {
+            epochs: asked.epochs,
+            steps: asked.steps,
+            seed: asked.seed,
+            learning_rate: asked.learning_rate,
+            patience: asked.patience,
+            ..Options::default()
+        };
+        Ok(asked.epochs * asked.steps == 300
+            && *asked == like_it
+            && serde_json::to_value(built_in)? == serde_json::to_value(&self.net)?)
     }
 }
 
@@ -172,23 +182,12 @@ impl TrainArgs {
     /// # Errors
     /// When a file is missing or malformed.
     pub fn fresh(&self) -> Result<Start> {
-        let defaults = Options::default();
-        let options = Options {
-            data: self.data()?,
-            intensities: self.intensities.clone().unwrap_or(defaults.intensities),
-            scales: Vec::new(),
-            epochs: self.epochs.unwrap_or(defaults.epochs),
-            steps: self.steps.unwrap_or(defaults.steps),
-            batch: self.batch.unwrap_or(defaults.batch),
-            axes: defaults.axes,
-            crop: self.crop.clone().unwrap_or(defaults.crop),
-            learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
-            patience: self.patience,
-            seed: self.seed.unwrap_or(defaults.seed),
-            validation: self.validation.clone().unwrap_or_default(),
-            loss: self.loss.clone(),
-            augment: self.augment.clone().unwrap_or(defaults.augment),
+        let before = match &self.options {
+            Some(path) => Options::read(path)?,
+            None => Options::default(),
         };
+        let options = self.applied(before)?;
+        recipe::check(&options)?;
         let built_in = Path::new("net.json");
         let (net, path): (NetConfig, &Path) = match &self.net {
             Some(path) => (json::read(path)?, path),
@@ -210,33 +209,11 @@ impl TrainArgs {
     /// # Errors
     /// When a file of the training is missing or malformed, or an option differs.
     pub fn resumed(&self, folder: &RunFolder) -> Result<Start> {
-        let (net, mut options, history) = folder
+        let (net, saved, history) = folder
             .read_all()
             .map_err(|e| format!("--resume: {e}. Start anew with --overwrite."))?;
-        let saved = &options;
-        if self.data.is_some() {
-            unchanged("--data", Some(&self.data()?), &saved.data)?;
-        }
-        let intensities = self.intensities.as_ref();
-        unchanged("--intensities", intensities, &saved.intensities)?;
-        let validation = self.validation.as_ref();
-        unchanged("--validation", validation, &saved.validation)?;
-        unchanged("--steps", self.steps.as_ref(), &saved.steps)?;
-        unchanged("--batch", self.batch.as_ref(), &saved.batch)?;
-        unchanged("--crop", self.crop.as_ref(), &saved.crop)?;
-        let rate = self.learning_rate.as_ref();
-        unchanged("--learning-rate", rate, &saved.learning_rate)?;
-        if self.patience.is_some() {
-            unchanged("--patience", Some(&self.patience), &saved.patience)?;
-        }
-        unchanged("--seed", self.seed.as_ref(), &saved.seed)?;
-        if self.loss.is_some() {
-            unchanged("--loss", Some(&self.loss), &saved.loss)?;
-        }
-        if let Some(augment) = &self.augment {
-            augmentation::check_unchanged(augment, &saved.augment)?;
-        }
-        options.epochs = self.epochs.unwrap_or(options.epochs);
+        let options = self.applied(saved.clone())?;
+        check_unchanged(&options, &saved)?;
         self.same_network(&net, folder)?;
         Ok(Start {
             options,
@@ -244,6 +221,26 @@ impl TrainArgs {
             net,
             history: Some(history),
         })
+    }
+
+    /// The options that are asked for, where `before` are those without the command line.
+    fn applied(&self, before: Options) -> Result<Options> {
+        let options = Options {
+            data: self.data()?.or(before.data),
+            intensities: self.intensities.clone().unwrap_or(before.intensities),
+            epochs: self.epochs.unwrap_or(before.epochs),
+            steps: self.steps.unwrap_or(before.steps),
+            batch: self.batch.unwrap_or(before.batch),
+            crop: self.crop.clone().or(before.crop),
+            learning_rate: self.learning_rate.unwrap_or(before.learning_rate),
+            patience: self.patience.or(before.patience),
+            seed: self.seed.unwrap_or(before.seed),
+            validation: self.validation.clone().unwrap_or(before.validation),
+            loss: self.loss.clone().or(before.loss),
+            augment: self.augment.clone().unwrap_or(before.augment),
+            ..before
+        };
+        self.recipe.asked(options)
     }
 
     fn same_network(&self, saved: &NetConfig, folder: &RunFolder) -> Result<()> {
@@ -264,19 +261,40 @@ impl TrainArgs {
         .into())
     }
 
+    /// The file of weights that is read.
+    pub fn weights(&self) -> Option<&Path> {
+        self.recipe.weights.as_deref()
+    }
+
     /// The data folder that was asked for, as a resumed training will find it from anywhere.
     fn data(&self) -> Result<Option<PathBuf>> {
         Ok(self.data.as_ref().map(std::path::absolute).transpose()?)
     }
 }
 
-fn unchanged<T: PartialEq + Debug>(what: &str, asked: Option<&T>, saved: &T) -> Result<()> {
-    match asked {
-        Some(asked) if asked != saved => Err(format!(
-            "--resume: {what} differs from the saved training: asked for {asked:?}, saved is \
-             {saved:?}. Leave it out to continue as before, or start anew with --overwrite."
-        )
-        .into()),
-        _ => Ok(()),
-    }
+/// Checks that a training goes on with the options that it had. It may have more epochs.
+fn check_unchanged(asked: &Options, saved: &Options) -> Result<()> {
+    let [asked, saved] = [asked, saved].map(serde_json::to_value);
+    let (asked, saved) = (asked?, saved?);
+    let values = |options: &Value| options.as_object().cloned().unwrap_or_default();
+    let saved = values(&saved);
+    let differs =
+        |(name, value): &(String, Value)| *name != "epochs" && saved.get(name) != Some(value);
+    let Some((name, asked)) = values(&asked).into_iter().find(differs) else {
+        return Ok(());
+    };
+    let of = |value: Option<&Value>| match value {
+        Some(value) if name == "augment" => augmentation::described(value),
+        None | Some(Value::Null) => "none".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    Err(format!(
+        "--resume: --{} differs from the saved training: asked for {}, saved is {}. Leave it out to continue as before, \
+         or start anew with --overwrite.",
+        name.replace('_', "-"),
+        of(Some(&asked)),
+        of(saved.get(&name))
+    )
+    .into())
 }

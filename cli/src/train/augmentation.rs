@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn_skip::augment::AugmentConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::TrainArgs;
 use super::args::Start;
@@ -43,29 +43,12 @@ pub fn parse(text: &str) -> Result<AugmentConfig, String> {
     Ok(config)
 }
 
-/// The name of a ready set, or the list itself.
-fn described(config: &AugmentConfig) -> Result<String> {
-    match ready_sets().into_iter().find(|(_, ready)| ready == config) {
-        Some((name, _)) => Ok(name.into()),
-        None => Ok(serde_json::to_string(config)?),
-    }
-}
-
-/// Checks that a resumed training has the transforms that it had.
-///
-/// # Errors
-/// When others are asked for.
-pub fn check_unchanged(asked: &AugmentConfig, saved: &AugmentConfig) -> Result<()> {
-    if asked == saved {
-        return Ok(());
-    }
-    Err(format!(
-        "--resume: --augment differs from the saved training: asked for {}, saved is {}. Leave it out to continue as \
-         before, or start anew with --overwrite.",
-        described(asked)?,
-        described(saved)?
-    )
-    .into())
+/// The name of a ready set in JSON, or the list itself.
+pub fn described(config: &Value) -> String {
+    let mut ready = ready_sets().into_iter();
+    let named =
+        ready.find(|(_, ready)| serde_json::to_value(ready).is_ok_and(|ready| ready == *config));
+    named.map_or_else(|| config.to_string(), |(name, _)| name.into())
 }
 
 /// The crops of the picture, and how often each is transformed.

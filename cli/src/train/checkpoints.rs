@@ -29,6 +29,7 @@ pub fn rewind<const R: usize>(
     fresh: impl Fn() -> Result<Segmenter<R>>,
 ) -> Result<Option<String>> {
     let mut damage = None;
+    let had_epochs = !history.epochs.is_empty();
     while let Some(epoch) = history.epochs.last().map(|last| last.epoch) {
         let complete = |part| file(&folder.checkpoints(), part, epoch).is_file();
         if PARTS.into_iter().all(complete) {
@@ -41,6 +42,13 @@ pub fn rewind<const R: usize>(
     }
     match damage {
         Some(damage) => Err(format!("--resume: {damage}. Start anew with --overwrite.").into()),
+        // (Killed in its first epoch, a training has no checkpoint yet, and begins anew; nor has it a model.)
+        None if had_epochs && folder.model().is_file() => Err(format!(
+            "--resume: the checkpoints are gone from {}, and without them the training cannot go on. Start anew with \
+             --overwrite; to go on from its weights, pass its exported file with --weights.",
+            folder.checkpoints().display()
+        )
+        .into()),
         None => Ok(None),
     }
 }
@@ -82,6 +90,20 @@ pub fn of_any_training(folder: &RunFolder) -> Vec<PathBuf> {
     files.retain(|path| is_checkpoint(&name(path)));
     files.sort();
     files
+}
+
+/// The epochs whose weights are there, in their order.
+pub fn epochs(folder: &RunFolder) -> Vec<usize> {
+    let files = files(&folder.checkpoints());
+    let epoch = |path: &PathBuf| {
+        let name = name(path);
+        let epoch = name.strip_prefix(PARTS[0])?.strip_prefix('-')?;
+        let epoch = epoch.strip_suffix(".bpk").filter(|epoch| is_number(epoch));
+        epoch?.parse().ok()
+    };
+    let mut epochs: Vec<usize> = files.iter().filter_map(epoch).collect();
+    epochs.sort_unstable();
+    epochs
 }
 
 /// Removes what was being written when a training was killed.

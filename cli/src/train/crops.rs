@@ -8,6 +8,7 @@ use burn_skip::augment::{AugmentConfig, Crop, ImageView};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::foreground::Foreground;
 use crate::raster::Raster;
 use crate::segmentation::data::Sample;
 
@@ -20,6 +21,8 @@ pub struct RandomCrops {
     samples: Vec<Sample>,
     size: Vec<usize>,
     augment: AugmentConfig,
+    /// Where some of them are centred.
+    foreground: Option<Foreground>,
     seed: u64,
     /// For each index, in how many epochs it was asked for.
     epochs: Vec<AtomicU64>,
@@ -40,9 +43,15 @@ impl RandomCrops {
             samples,
             size,
             augment,
+            foreground: None,
             seed,
             epochs: std::iter::repeat_with(done).take(per_epoch).collect(),
         }
+    }
+
+    /// With a share of crops that are centred on the foreground.
+    pub fn with_foreground(self, foreground: Option<Foreground>) -> Self {
+        Self { foreground, ..self }
     }
 
     /// The crop number n of the whole training.
@@ -73,6 +82,14 @@ impl RandomCrops {
 
     /// Where a crop lies.
     fn place(&self, random: &mut StdRng) -> (&Sample, Crop) {
+        let foreground = self.foreground.as_ref();
+        let place = foreground.and_then(|all| all.place(&self.samples, &self.size, random));
+        if let Some((sample, start)) = place {
+            return (
+                &self.samples[sample],
+                Crop::new(start, self.size.as_slice()),
+            );
+        }
         let sample = &self.samples[random.random_range(0..self.samples.len())];
         // (The last axis first, since that is the sequence of images of two axes.)
         let mut start = vec![0; self.size.len()];

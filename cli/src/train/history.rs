@@ -28,6 +28,9 @@ pub struct Epoch {
     /// Of each class, the background first, where there are more than two; none for one that does not occur.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_iou: Vec<Option<f32>>,
+    /// As `class_iou`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_dice: Vec<Option<f32>>,
     /// Training and validation.
     pub seconds: f64,
     /// The loss of every step.
@@ -48,12 +51,20 @@ impl History {
         fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
-    /// The epoch with the best IoU: the first, if there are several.
+    /// The epoch with the best IoU.
     pub fn best(&self) -> Option<&Epoch> {
-        let best = |best: &'_ Epoch, epoch: &'_ Epoch| epoch.iou > best.iou;
-        self.epochs
-            .iter()
-            .reduce(|a, b| if best(a, b) { b } else { a })
+        best(self.epochs.iter())
+    }
+
+    /// The best of the epochs up to this one.
+    pub fn best_until(&self, epoch: usize) -> Option<&Epoch> {
+        best(self.epochs.iter().filter(|other| other.epoch <= epoch))
+    }
+
+    /// How many steps the optimizer made, where each of several devices counts its part of one.
+    pub fn updates(&self, devices: usize) -> usize {
+        let steps = self.epochs.iter().map(|epoch| epoch.step_losses.len());
+        steps.map(|steps| steps.div_ceil(devices)).sum()
     }
 
     /// Whether the IoU has not grown for so many epochs.
@@ -78,6 +89,17 @@ impl History {
     }
 }
 
+/// The first of the epochs with the best IoU. Where that is the same, as 0 at the start, the least validation loss tells.
+pub fn best<'e>(epochs: impl Iterator<Item = &'e Epoch>) -> Option<&'e Epoch> {
+    epochs.reduce(|best, epoch| {
+        let learned_more = epoch.iou == best.iou && epoch.valid_loss < best.valid_loss;
+        match epoch.iou > best.iou || learned_more {
+            true => epoch,
+            false => best,
+        }
+    })
+}
+
 impl Epoch {
     /// What is wrong with the epoch of that number, if anything is.
     fn fault(&self, number: usize, steps: usize) -> Option<String> {
@@ -97,9 +119,14 @@ impl Epoch {
         if losses.any(|loss| !loss.is_finite()) {
             return Some("a loss is not a finite number".into());
         }
-        let mut classes = self.class_iou.iter().flatten();
-        if !classes.all(|&iou| is_part(iou)) {
-            return Some("class_iou must lie between 0 and 1".into());
+        let of_classes = [
+            ("class_iou", &self.class_iou),
+            ("class_dice", &self.class_dice),
+        ];
+        for (name, scores) in of_classes {
+            if !scores.iter().flatten().all(|&score| is_part(score)) {
+                return Some(format!("{name} must lie between 0 and 1"));
+            }
         }
         if !is_part(self.iou) || !is_part(self.dice) {
             return Some("iou and dice must lie between 0 and 1".into());
@@ -127,6 +154,31 @@ mod tests {
     fn error(epochs: Vec<Epoch>) -> Option<String> {
         let checked = History { epochs }.check(Path::new("history.json"), 2);
         checked.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn where_the_iou_is_the_same_the_loss_tells() {
+        let epochs = [
+            (0.0, 0.9),
+            (0.0, 0.7),
+            (0.0, 0.8),
+            (0.5, 0.9),
+            (0.5, 0.9),
+            (0.4, 0.1),
+        ];
+        let epochs = epochs
+            .into_iter()
+            .zip(1..)
+            .map(|((iou, valid_loss), number)| Epoch {
+                iou,
+                valid_loss,
+                ..epoch(number)
+            });
+        let history = History {
+            epochs: epochs.collect(),
+        };
+        let best = |until| history.best_until(until).map(|best| best.epoch);
+        assert_eq!([1, 2, 3, 4, 5, 6].map(best), [1, 2, 2, 4, 4, 4].map(Some));
     }
 
     #[test]

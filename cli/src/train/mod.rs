@@ -1,16 +1,23 @@
 //! `burn-skip train`: data, model and optimizer are handed to Burn's trainer.
 
 mod args;
-mod augmentation;
+pub mod augmentation;
 mod checkpoints;
 mod crops;
+mod foreground;
 pub mod history;
+mod initial_weights;
+mod kept_epochs;
+pub mod kept_weights;
 mod network_names;
+mod optimizer;
 pub mod options;
 mod patience;
 mod progress;
+mod recipe;
 pub mod report;
 pub mod run_folder;
+mod schedule;
 mod shared_devices;
 mod stop;
 mod training;
@@ -18,8 +25,8 @@ mod training;
 use std::fs::File;
 use std::sync::{Arc, Mutex};
 
+use burn::module::Module;
 use burn::tensor::Device;
-use burn_skip::PerAxis;
 use burn_skip::net::TraceSupervised;
 use burn_skip::plan::Plan;
 
@@ -27,16 +34,19 @@ pub use args::TrainArgs;
 
 use crate::Result;
 use crate::files::distinct;
+use crate::segmentation::class_names;
 use crate::segmentation::data::Data;
 use crate::segmentation::lengths::{self, shape};
 use crate::segmentation::model::Segmenter;
 use crate::segmentation::pairs::{Pair, pairs};
 use crate::segmentation::tiled_inference::{Tiles, check_size};
-use crate::segmentation::trained;
 use crate::segmentation::validation::Split;
 use args::Start;
+use foreground::Foreground;
 use history::History;
+use initial_weights::InitialWeights;
 use options::check_axes;
+use recipe::Part;
 use run_folder::{RunFolder, save};
 use training::Training;
 
@@ -77,10 +87,8 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
     let data = Data::load(&split, &options.task(&start.model), args.limit)?;
     if start.history.is_none() {
         options.axes = data.axes();
-        if options.axes == 3 && args.crop.is_none() {
-            options.crop = PerAxis::All(32);
-        }
         options.scales.clone_from(&data.scales);
+        options.class_names = class_names::read(options.data.as_deref(), start.model.out_channels)?;
     } else if options.axes != data.axes() {
         return Err(format!(
             "--resume: the images have {} axes, and had {} when the training began. Start anew with --overwrite.",
@@ -101,8 +109,8 @@ fn run_on<const R: usize>(
     start: Start,
     data: Data,
 ) -> Result<()> {
-    let job = Job::<R>::prepare(args, start, data)?;
-    report::start(args, &job.start.options, &job.plan, &job.data)?;
+    let mut job = Job::<R>::prepare(args, start, data)?;
+    report::start(args, &job)?;
     if args.dry_run {
         return Ok(());
     }
@@ -116,8 +124,12 @@ fn run_on<const R: usize>(
         None => begin(folder, &job.start)?,
     };
     save(&folder.options(), &job.start.options)?;
-    let trained = job.trained(args, folder, history)?;
-    report::write(args, folder, trained, &job)
+    if history.epochs.is_empty() && job.start.history.is_some() {
+        // It was killed in its first epoch, or rewound to its beginning.
+        job.load_weights(args)?;
+    }
+    job.train(args, folder, history)?;
+    report::write(args, folder, &job)
 }
 
 /// Locks the folder of a training that starts.
@@ -148,7 +160,11 @@ fn rewound<const R: usize>(
     mut history: History,
     job: &Job<R>,
 ) -> Result<History> {
-    let fresh = || Segmenter::<R>::new(&job.start.model, &job.devices[0]);
+    let ema = job.start.options.ema;
+    let fresh = || {
+        let fresh = Segmenter::<R>::new(&job.start.model, &job.devices[0])?;
+        Ok(fresh.with_average(ema, 0))
+    };
     if let Some(damage) = checkpoints::rewind(folder, &mut history, fresh)? {
         let epoch = history.epochs.len();
         args.reporter
@@ -173,6 +189,8 @@ struct Job<const R: usize> {
     plan: Plan,
     devices: Vec<Device>,
     model: Segmenter<R>,
+    /// What the model was loaded from, if it was.
+    initial: Option<InitialWeights>,
 }
 
 impl<const R: usize> Job<R> {
@@ -184,6 +202,12 @@ impl<const R: usize> Job<R> {
         } = &start;
         let crop = options.crop()?;
         let loss = options.loss::<R>(net)?;
+        let steps = options.total_steps(args.devices.count());
+        options
+            .schedule
+            .check(steps)
+            .map_err(|e| format!("--{e}"))?;
+        Foreground::new(&data.train, options.foreground)?;
         let input = shape::<R>(options.batch, net.encoder.in_channels(), &crop);
         let plan = net.plan_supervised(input);
         check_memory(&plan, options.batch, &crop)?;
@@ -196,23 +220,47 @@ impl<const R: usize> Job<R> {
         let main = devices[0].clone().autodiff();
         main.seed(options.seed);
         let model = Segmenter::new(net, &main)?.with_loss(loss);
+        let model = model.with_clip_norm(options.clip_norm);
         check_sizes(&model, &data, &crop)?;
-        Ok(Self {
+        let mut job = Self {
             start,
             data,
             plan,
             devices,
             model,
-        })
+            initial: None,
+        };
+        if job.start.history.is_none() {
+            job.initial = job.initial_weights()?;
+        }
+        Ok(job)
     }
 
-    /// The model after the epochs that are left.
-    fn trained(
-        &self,
-        args: &TrainArgs,
-        folder: &RunFolder,
-        history: History,
-    ) -> Result<Segmenter<R>> {
+    /// Loads the weights that the training starts from, if they are of a file.
+    fn initial_weights(&mut self) -> Result<Option<InitialWeights>> {
+        let path = self.start.options.weights.as_deref();
+        let loaded = path.map(|path| InitialWeights::load(&mut self.model.net, path));
+        loaded.transpose()
+    }
+
+    /// The same, in a training that was begun before.
+    fn load_weights(&mut self, args: &TrainArgs) -> Result<()> {
+        self.initial = self.initial_weights()?;
+        report::initial_weights(args, self)
+    }
+
+    /// The model as the training of the epochs that are left takes it.
+    fn model_after(&self, args: &TrainArgs, history: &History) -> Segmenter<R> {
+        let options = &self.start.options;
+        let mut model = self.model.clone();
+        if let Some(Part::Encoder) = options.freeze {
+            model.net.encoder = model.net.encoder.freeze();
+        }
+        model.with_average(options.ema, history.updates(args.devices.count()))
+    }
+
+    /// Trains the epochs that are left.
+    fn train(&self, args: &TrainArgs, folder: &RunFolder, history: History) -> Result<()> {
         let options = &self.start.options;
         let epochs = history.epochs.len();
         let is_stuck = options
@@ -223,16 +271,13 @@ impl<const R: usize> Job<R> {
                 true => format!("stopped after epoch {epochs}: the IoU no longer grew"),
                 false => format!("all {epochs} epochs are done; ask for more with --epochs N"),
             })?;
-            let newest = checkpoints::weights_file(folder, epochs);
-            return trained::load(
-                Segmenter::new(&self.start.model, &self.devices[0])?,
-                &newest,
-            );
+            return Ok(());
         }
         if epochs > 0 {
             args.reporter
                 .line(&format!("continuing after epoch {epochs}"))?;
         }
+        let model = self.model_after(args, &history);
         let training = Training {
             args,
             folder,
@@ -240,7 +285,7 @@ impl<const R: usize> Job<R> {
             data: &self.data,
             history: Arc::new(Mutex::new(history)),
         };
-        training.launch(self.model.clone(), &self.devices)
+        training.launch(model, &self.devices)
     }
 }
 
@@ -254,9 +299,30 @@ fn check_files(args: &TrainArgs, folder: &RunFolder, split: &Split) -> Result<()
     let written = || written.iter().map(|file| ("--out", file.as_path()));
     distinct::check(split.pairs().flat_map(Pair::files), written())?;
     // (A network may come from the folder: it stays the same.)
+    distinct::check(args.weights(), written())?;
+    distinct::check(args.options.as_deref(), written())?;
+    check_apart(folder, split)?;
     let net = args.net.as_deref();
     let others = written().filter(|(_, file)| *file != folder.net());
     Ok(distinct::check(net, others)?)
+}
+
+/// Checks that the training does not write into the folder of its images or masks: its pictures would be taken for more.
+fn check_apart(folder: &RunFolder, split: &Split) -> Result<()> {
+    let out = std::path::absolute(folder.path())?;
+    for file in split.pairs().flat_map(Pair::files) {
+        let file = std::path::absolute(file)?;
+        let holds_all = ["images", "masks"].iter().any(|name| out.ends_with(name));
+        if holds_all && file.parent() == Some(&out) {
+            return Err(format!(
+                "--out: {} holds the data, and the pictures of a training would be taken for more of them. Choose another \
+                 folder.",
+                folder.path().display()
+            )
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// Checks that a step fits into memory.

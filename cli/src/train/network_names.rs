@@ -34,6 +34,11 @@ pub struct NetworkNames {
     /// Classes, for --decoder: 1 (foreground or not), or how many there are
     #[arg(long, default_value_t = 1, value_name = "N", requires = "decoder")]
     classes: usize,
+
+    /// Coarser steps of the decoder that have a head of their own, whose losses are trained on, too: deep supervision of
+    /// unet and unet-plus-plus
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "decoder")]
+    supervised_steps: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -170,6 +175,7 @@ impl NetworkNames {
             Decoder::UperNet => SegmentationConfig::smp_upernet(encoder, classes),
             Decoder::Segformer => SegmentationConfig::smp_segformer(encoder, classes),
         };
+        let config = config.with_supervised_steps(self.supervised_steps);
         Ok(Some(NetConfig::Segmentation(config)))
     }
 }

@@ -8,7 +8,11 @@ use burn_skip::loss::{Loss, LossConfig};
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::Optimizer;
+use super::recipe::{self, Part};
+use super::schedule::Schedule;
 use crate::Result;
+use crate::files::json;
 use crate::raster::{Intensities, Scale};
 use crate::segmentation::data::Task;
 use crate::segmentation::lengths::{self, shape};
@@ -30,16 +34,33 @@ pub struct Options {
     pub epochs: usize,
     pub steps: usize,
     pub batch: usize,
-    pub crop: PerAxis,
+    /// The size of a crop; none for 96 of an image, 32 of a volume.
+    pub crop: Option<PerAxis>,
     pub learning_rate: f64,
+    pub optimizer: Optimizer,
+    pub schedule: Schedule,
+    /// The largest norm of all gradients together.
+    pub clip_norm: Option<f64>,
+    /// The decay of the moving average of the weights, if there is one.
+    pub ema: Option<f64>,
+    /// The file of the weights that the training started from; none for random ones.
+    pub weights: Option<PathBuf>,
+    /// What is not trained.
+    pub freeze: Option<Part>,
+    /// The factor of the encoder's learning rate.
+    pub encoder_rate: Option<f64>,
+    /// The share of the crops that are centred on a pixel of the foreground.
+    pub foreground: f64,
     pub patience: Option<usize>,
     pub seed: u64,
     pub validation: Validation,
     /// What is minimised; none for cross entropy and Dice.
     pub loss: Option<LossConfig>,
     /// How crops are transformed. (A training of a version without this option had flips.)
-    #[serde(default = "AugmentConfig::flips")]
     pub augment: AugmentConfig,
+    /// The names of the classes, if the data have them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
 }
 
 impl Default for Options {
@@ -52,18 +73,59 @@ impl Default for Options {
             epochs: 6,
             steps: 50,
             batch: 8,
-            crop: PerAxis::All(96),
+            crop: None,
             learning_rate: 4e-3,
+            optimizer: Optimizer::default(),
+            schedule: Schedule::default(),
+            clip_norm: None,
+            ema: None,
+            weights: None,
+            freeze: None,
+            encoder_rate: None,
+            foreground: 0.0,
             patience: None,
             seed: 1,
             validation: Validation::default(),
             loss: None,
             augment: AugmentConfig::flips(),
+            class_names: Vec::new(),
         }
     }
 }
 
 impl Options {
+    /// The options of a file, for a training that starts. Its paths are those beside it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a number is out of its range.
+    pub fn read(path: &Path) -> Result<Self> {
+        let options: Self = json::read(path)?;
+        options.check(path)?;
+        let path = std::path::absolute(path)?;
+        let beside = path.parent().unwrap_or(&path);
+        let at = |file: PathBuf| beside.join(file);
+        // (The images of the new training decide about the others.)
+        let Self {
+            axes,
+            scales,
+            class_names,
+            ..
+        } = Self::default();
+        Ok(Self {
+            axes,
+            scales,
+            class_names,
+            data: options.data.map(at),
+            weights: options.weights.map(at),
+            validation: match options.validation {
+                Validation::Folder { folder } => Validation::Folder { folder: at(folder) },
+                Validation::List { file } => Validation::List { file: at(file) },
+                other => other,
+            },
+            ..options
+        })
+    }
+
     /// Checks a file that may have been edited.
     ///
     /// # Errors
@@ -90,14 +152,21 @@ impl Options {
             ("patience", self.patience.unwrap_or(1)),
         ];
         let crop = match &self.crop {
-            PerAxis::All(length) => vec![*length],
-            PerAxis::Each(lengths) => lengths.clone(),
+            None => Vec::new(),
+            Some(PerAxis::All(length)) => vec![*length],
+            Some(PerAxis::Each(lengths)) => lengths.clone(),
         };
         let crop = crop.into_iter().map(|length| ("crop", length));
         for (name, count) in counts.into_iter().chain(crop) {
             check_count(count).map_err(|e| format!("{shown}: {name}: {e}"))?;
         }
+        recipe::check(self).map_err(|e| format!("{shown}: {e}"))?;
         Ok(())
+    }
+
+    /// How many steps the optimizer makes: each is the work of all devices.
+    pub fn total_steps(&self, devices: usize) -> usize {
+        (self.epochs * self.steps / devices).max(1)
     }
 
     /// The loss of the training of a network.
@@ -119,7 +188,8 @@ impl Options {
     /// # Errors
     /// When it has other axes than the images.
     pub fn crop(&self) -> Result<Vec<usize>, String> {
-        lengths::of_axes(&self.crop, self.axes, "--crop")
+        let default = PerAxis::All(if self.axes == 3 { 32 } else { 96 });
+        lengths::of_axes(self.crop.as_ref().unwrap_or(&default), self.axes, "--crop")
     }
 
     /// The input and the output of the network of a training.
@@ -143,7 +213,8 @@ fn check_count(count: usize) -> Result<usize, String> {
     }
 }
 
-fn check_rate(rate: f64) -> Result<f64, String> {
+/// A learning rate, or a factor of one.
+pub fn check_rate(rate: f64) -> Result<f64, String> {
     // (Burn's schedules take no more than 1.)
     match rate > 0.0 && rate <= 1.0 {
         true => Ok(rate),

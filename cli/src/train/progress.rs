@@ -141,10 +141,13 @@ impl Progress {
             iou,
             dice,
             class_iou,
+            class_dice,
         } = self.scores.get();
         let part = |score: f64| score as f32;
         (done.iou, done.dice) = (part(iou), part(dice));
-        done.class_iou = class_iou.into_iter().map(|iou| iou.map(part)).collect();
+        let parts = |scores: Vec<Option<f64>>| scores.into_iter().map(|score| score.map(part));
+        done.class_iou = parts(class_iou).collect();
+        done.class_dice = parts(class_dice).collect();
         let (train, valid) = (done.train_loss, done.valid_loss);
         if !train.is_finite() || !valid.is_finite() {
             // JSON has no such number, and nothing can be learned from there.

@@ -1,11 +1,10 @@
 //! What a training prints before it starts, and what it writes at the end.
 
 use burn::module::Module;
-use burn_skip::plan::Plan;
 use serde_json::json;
 
 use super::history::History;
-use super::options::Options;
+use super::kept_weights::KeptWeights;
 use super::run_folder::RunFolder;
 use super::{Job, TrainArgs};
 use crate::Result;
@@ -13,17 +12,18 @@ use crate::drawing::curves;
 use crate::drawing::prediction::Picture;
 use crate::files::{atomic, json};
 use crate::raster::Raster;
-use crate::segmentation::data::Data;
 use crate::segmentation::lengths;
-use crate::segmentation::model::Segmenter;
+use crate::segmentation::metrics::table;
 use crate::segmentation::tiled_inference::Tiles;
+use crate::segmentation::trained;
 use crate::segmentation::validation::Validation;
 
 /// Prints what will be trained.
 ///
 /// # Errors
 /// When stdout cannot be written to.
-pub fn start(args: &TrainArgs, options: &Options, plan: &Plan, data: &Data) -> Result<()> {
+pub(super) fn start<const R: usize>(args: &TrainArgs, job: &Job<R>) -> Result<()> {
+    let (options, plan, data) = (&job.start.options, &job.plan, &job.data);
     let (parameters, mult_adds) = (plan.root.total_parameters(), plan.root.total_mult_adds());
     let devices = args.devices.description();
     args.reporter.line(&format!(
@@ -49,7 +49,20 @@ pub fn start(args: &TrainArgs, options: &Options, plan: &Plan, data: &Data) -> R
         "devices": devices,
         "images": data.train.len(),
         "validation_images": data.valid.len(),
-    }))
+    }))?;
+    initial_weights(args, job)
+}
+
+/// Prints what was loaded from a file, if anything was.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn initial_weights<const R: usize>(args: &TrainArgs, job: &Job<R>) -> Result<()> {
+    let Some(initial) = &job.initial else {
+        return Ok(());
+    };
+    args.reporter.line(&initial.to_string())?;
+    args.reporter.object(&json!({ "initial_weights": initial }))
 }
 
 /// "1 image", "12 images".
@@ -60,18 +73,30 @@ pub fn images(count: usize) -> String {
     }
 }
 
-/// Writes the model, a prediction for the first sample, and the curves of the history, and prints the outcome.
+/// Writes the weights of the best epoch, a prediction for the first sample, and the curves of the history, and prints the outcome.
 ///
 /// # Errors
 /// When a file cannot be written, or the device fails.
 pub(super) fn write<const R: usize>(
     args: &TrainArgs,
     folder: &RunFolder,
-    trained: Segmenter<R>,
     job: &Job<R>,
 ) -> Result<()> {
-    // First what it was all for.
+    let history: History = json::read(&folder.history())?;
+    let best = KeptWeights::of(folder, &history, false);
+    let best = best.ok_or("there is no checkpoint of any epoch")?;
     let model = folder.model();
+    let best_of_all = history.best().map(|best| best.epoch);
+    if best_of_all != Some(best.epoch) && model.is_file() {
+        args.reporter.line(&format!(
+            "the checkpoint of the best epoch, {}, is gone: {} stays as it is",
+            best_of_all.unwrap_or_default(),
+            model.display()
+        ))?;
+        return outcome(args, &history, job);
+    }
+    let trained = trained::load_trained::<R>(&job.start.model, &job.devices[0], &best.file)?;
+    // First what it was all for.
     let saved = trained.clone().save_file(&model);
     saved.map_err(|e| format!("cannot write {}: {e}", model.display()))?;
 
@@ -89,10 +114,10 @@ pub(super) fn write<const R: usize>(
     };
     atomic::write(&folder.prediction(), &picture.png()?)?;
 
-    let history: History = json::read(&folder.history())?;
     atomic::write(&folder.curves(), &curves::png(&history)?)?;
     args.reporter.line(&format!(
-        "wrote {}: prediction.png, curves.png, model.bpk, net.json, training.json, history.json, checkpoint/",
+        "wrote {}: prediction.png, curves.png, model.bpk ({best}), net.json, training.json, history.json, \
+         checkpoint/",
         folder.path().display()
     ))?;
     outcome(args, &history, job)
@@ -122,6 +147,14 @@ fn outcome<const R: usize>(args: &TrainArgs, history: &History, job: &Job<R>) ->
             "reference (PyTorch, max pooling, nearest upsampling, learning rate 3e-3): IoU 0.907 after 300 steps",
         )?;
     }
+    let names = &job.start.options.class_names;
+    if !best.class_iou.is_empty() {
+        args.reporter
+            .line(&format!("classes in epoch {}:", best.epoch))?;
+    }
+    for line in table(names, &best.class_iou, &best.class_dice) {
+        args.reporter.line(&line)?;
+    }
     args.reporter.object(&json!({
         "iou": last.iou,
         "dice": last.dice,
@@ -130,5 +163,8 @@ fn outcome<const R: usize>(args: &TrainArgs, history: &History, job: &Job<R>) ->
         "seconds": history.seconds(),
         "best_iou": best.iou,
         "best_epoch": best.epoch,
+        "class_names": names,
+        "class_iou": best.class_iou,
+        "class_dice": best.class_dice,
     }))
 }

@@ -4,17 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::InMemDataset;
-use burn::optim::AdamConfig;
-use burn::optim::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::tensor::Device;
-use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::LossMetric;
 use burn::train::{Learner, SupervisedTraining};
 
 use super::TrainArgs;
 use super::crops::RandomCrops;
+use super::foreground::Foreground;
 use super::history::History;
+use super::kept_epochs::KeptEpochs;
 use super::options::Options;
 use super::patience::Patience;
 use super::progress::Progress;
@@ -40,11 +39,7 @@ impl Training<'_> {
     ///
     /// # Errors
     /// When the loss diverges, or a file cannot be written.
-    pub fn launch<const R: usize>(
-        self,
-        model: Segmenter<R>,
-        devices: &[Device],
-    ) -> Result<Segmenter<R>> {
+    pub fn launch<const R: usize>(self, model: Segmenter<R>, devices: &[Device]) -> Result<()> {
         let Self { args, options, .. } = self;
         let epochs_done = self.epochs_done();
         let [train, valid] = self.loaders(epochs_done, &devices[0])?;
@@ -61,7 +56,10 @@ impl Training<'_> {
             .with_metric_logger(InMemoryMetricLogger::new())
             .with_application_logger(None)
             .with_default_checkpointers()
-            .with_checkpointing_strategy(KeepLastNCheckpoints::new(2))
+            .with_checkpointing_strategy(KeptEpochs {
+                history: self.history.clone(),
+                folder: RunFolder::new(self.folder.path()),
+            })
             .early_stopping(Patience {
                 epochs: options.patience,
                 history: self.history.clone(),
@@ -77,10 +75,11 @@ impl Training<'_> {
             (self.history.clone(), self.folder.history()),
             (training.interrupter(), stopped.clone()),
         );
-        // Each step is the work of all devices.
-        let steps = options.epochs * options.steps / args.devices.count();
-        let schedule = CosineAnnealingLrSchedulerConfig::new(options.learning_rate, steps.max(1));
-        let learner = Learner::new(model, AdamConfig::new().init(), schedule.init()?);
+        let rate = options.learning_rate;
+        let encoder_rate = options.encoder_rate.map(|factor| factor * rate);
+        let steps = options.total_steps(args.devices.count());
+        let rates = options.schedule.init(rate, steps, encoder_rate)?;
+        let learner = Learner::new(model, options.optimizer.init(), rates);
         let result = training.renderer(Box::new(progress)).launch(learner);
         drop(result.renderer);
         let stopped = stopped
@@ -89,7 +88,7 @@ impl Training<'_> {
             .take();
         match stopped.or(result.error.map(StopReason::Trainer)) {
             Some(reason) => Err(self.unfinished(&reason)),
-            None => Ok(result.model),
+            None => Ok(()),
         }
     }
 
@@ -120,7 +119,8 @@ impl Training<'_> {
             options.seed,
             options.steps * options.batch,
             epochs_done,
-        );
+        )
+        .with_foreground(Foreground::new(&self.data.train, options.foreground)?);
         let train = DataLoaderBuilder::new(Stack)
             .batch_size(options.batch)
             .set_device(device.clone())

@@ -1,0 +1,155 @@
+//! What was found in the data and why it leads to the proposal, a line each.
+
+use super::fingerprint::{Fingerprint, Numbers};
+use super::proposal::{Asked, Proposal, shown_bytes};
+use super::{IMAGES_OF_FOLDS, TOMOGRAPHY};
+use crate::raster::Intensities;
+use crate::segmentation::lengths::shown;
+use crate::segmentation::validation::Validation;
+
+/// Spacings that differ by more than this factor are worth a warning.
+const SPREAD: f64 = 1.5;
+
+/// All lines about the data and the network.
+pub fn of(found: &Fingerprint, asked: &Asked, proposal: &Proposal) -> Vec<String> {
+    let mut lines = vec![of_images(found, asked.channels), of_spacing(found)];
+    lines.push(of_masks(found, asked.classes));
+    lines.extend(of_levels(proposal));
+    lines.extend(of_crop(found, asked, proposal));
+    lines
+}
+
+fn of_images(found: &Fingerprint, channels: usize) -> String {
+    let median = found.median_size();
+    let [low, high] = found.range();
+    format!(
+        "images: {}, {channels} {}, {} pixels ({}) in the median, {} at least, values {low} to {high}",
+        found.images.len(),
+        if channels == 1 { "channel" } else { "channels" },
+        shown(&median),
+        match median.len() {
+            3 => "depth x height x width",
+            _ => "height x width",
+        },
+        shown(&found.smallest())
+    )
+}
+
+fn of_spacing(found: &Fingerprint) -> String {
+    let Some(ranges) = found.spacings() else {
+        return "spacing: not in the files, taken as equal on all axes".into();
+    };
+    let median: Vec<String> = found.spacing().iter().map(|x| format!("{x:.3}")).collect();
+    let median = median.join(" x ");
+    let spread = ranges.iter().any(|[least, most]| most / least > SPREAD);
+    let ranges: Vec<String> = ranges
+        .iter()
+        .map(|[least, most]| format!("{least:.3} to {most:.3}"))
+        .collect();
+    match spread {
+        true => format!(
+            "spacing: {median} in the median, but {}: resample the images to one spacing before you train",
+            ranges.join(" x ")
+        ),
+        false => format!("spacing: {median} in the median"),
+    }
+}
+
+fn of_masks(found: &Fingerprint, classes: usize) -> String {
+    let pixels: u64 = found.labels.values().sum();
+    let share = |count: u64| 100.0 * count as f64 / pixels.max(1) as f64;
+    if classes > 1 {
+        let shares = found.labels.iter();
+        let shares = shares.map(|(label, &count)| format!("{label}: {:.1} %", share(count)));
+        return format!(
+            "masks: {classes} classes, of the pixels {}; pass --classes 1 if the numbers are those of objects",
+            shares.collect::<Vec<_>>().join(", ")
+        );
+    }
+    let background = found.labels.get(&0).copied().unwrap_or(0);
+    let foreground = share(pixels - background);
+    let numbers = match found.numbers() {
+        Numbers::Objects => format!(
+            "; their {} numbers up to {} are taken for those of objects: pass --classes {} if they are classes",
+            found.labels.len(),
+            found.largest(),
+            found.largest() + 1
+        ),
+        Numbers::Foreground | Numbers::Classes(_) => String::new(),
+    };
+    format!("masks: foreground or not, {foreground:.1} % of the pixels are foreground{numbers}")
+}
+
+fn of_levels(proposal: &Proposal) -> [String; 3] {
+    let topology = &proposal.topology;
+    let levels = |levels: &[Vec<usize>]| {
+        let levels: Vec<String> = levels.iter().map(|level| shown(level)).collect();
+        levels.join(" ")
+    };
+    let coarse = match topology.kernels.iter().flatten().any(|&kernel| kernel == 1) {
+        true => "; 1 on axes whose pixels are twice as far apart as the others' or more",
+        false => "",
+    };
+    let widths = &proposal.widths;
+    [
+        format!("levels: {}, of {widths:?} channels", widths.len()),
+        format!("kernels: {}{coarse}", levels(&topology.kernels)),
+        format!(
+            "strides: {}; axes of 8 and more are halved",
+            levels(&topology.strides)
+        ),
+    ]
+}
+
+fn of_crop(found: &Fingerprint, asked: &Asked, proposal: &Proposal) -> Vec<String> {
+    let (crop, median) = (&proposal.crop, found.median_size());
+    let mut lines = vec![format!(
+        "crop: {} of {} pixels; batch: {}; a step needs {} of {} (maps, weights, and what Adam keeps)",
+        shown(crop),
+        shown(&median),
+        proposal.batch,
+        shown_bytes(proposal.bytes),
+        shown_bytes(asked.memory)
+    )];
+    // (One small image among large ones.)
+    let axis = (0..crop.len()).find(|&axis| 2 * asked.longest[axis] < median[axis]);
+    if let Some(image) = axis.and_then(|axis| found.shortest(axis)) {
+        lines.push(format!(
+            "a crop is no larger than the smallest image, {} of {}: without it, it could be larger",
+            image.file.display(),
+            shown(&image.size)
+        ));
+    }
+    lines
+}
+
+pub fn of_intensities(intensities: &Intensities) -> String {
+    match intensities {
+        Intensities::Percentiles { .. } => format!(
+            "intensities: by percentiles of all images, since values below {TOMOGRAPHY} are those of computed tomography"
+        ),
+        _ => {
+            "intensities: by mean and deviation of each image, since their units may differ".into()
+        }
+    }
+}
+
+pub fn of_validation(validation: &Validation) -> String {
+    match validation {
+        Validation::Columns => format!(
+            "validation: the last quarter of the columns, since there are fewer than {IMAGES_OF_FOLDS} images"
+        ),
+        _ => "validation: a fifth of the images".into(),
+    }
+}
+
+pub fn of_augment(is_asked: bool) -> String {
+    match is_asked {
+        true => "augmentation: as asked for".into(),
+        false => {
+            "augmentation: crops are mirrored and turned by quarters; pass --augment none for letters, digits and \
+             whatever else has an up and a left"
+        }
+        .into(),
+    }
+}
