@@ -317,6 +317,17 @@ fn the_best_epoch_is_kept_and_used() {
             );
         }
     }
+    let page = fs::read_to_string(out.join("report.html")).expect("a report");
+    for part in [
+        &format!("<b>{:.3}</b>, Dice <b>", iou(best))[..],
+        &format!("<tr class=\"best\"><td>{best}</td>"),
+        "<td>optimizer</td><td>{&quot;Sgd&quot;:{&quot;momentum&quot;:0.9",
+        "<h3>image: IoU 0.",
+        "src=\"data:image/png;base64,iVBORw0KGgo",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("http"), "it needs another file");
     let model = shown(&out, "model.bpk");
     for (of, more, epoch) in [
         (&path, None, best),
