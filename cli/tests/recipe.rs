@@ -53,11 +53,31 @@ fn a_frozen_encoder_keeps_its_weights_and_its_statistics() {
     let (before, after) = (shown(&out, "before"), shown(&out, "after"));
     succeed(&words(ONE_STEP, &[&before]));
     let from = exported(&before);
+    let count = from.len();
     let weights = shown(&out, "before/exported.safetensors");
+    // The folder has the same, and so has its file.
+    let dry = words(ONE_STEP, &[&after, "--dry-run", "--weights"]);
+    for (from, file) in [
+        (before.clone(), format!("{before}/checkpoint/model-1.bpk")),
+        (format!("{before}/model.bpk"), format!("{before}/model.bpk")),
+    ] {
+        let text = succeed(&[&dry[..], &[from]].concat());
+        let loaded = format!("weights of {file}: the whole network, {count} tensors\n");
+        assert!(text.contains(&loaded), "{text}");
+    }
+    let unet = write(
+        &out,
+        "net.json",
+        json(&NetConfig::Segmentation(resnet_unet(1))),
+    );
+    let text = fail(&[&dry[..], &[before.clone(), unet]].concat());
+    assert!(
+        text.contains("model-1.bpk holds another network: ") && text.contains("burn-skip export"),
+        "{text}"
+    );
     let train = words(ONE_STEP, &[&after, "--weights", &weights]);
     let frozen = [train.clone(), words("--freeze encoder", &[])].concat();
     let text = succeed(&frozen);
-    let count = from.len();
     assert!(
         text.contains(&format!(
             "weights of {weights}: the whole network, {count} tensors\n"
@@ -234,6 +254,20 @@ fn wrong_options_are_told_in_one_line() {
 }
 
 #[test]
+fn a_network_of_names_has_heads_of_coarser_steps() {
+    let out = folder("supervised_names");
+    let parameters = |steps: &str| {
+        let names = "--encoder plain --decoder unet --dry-run --json --supervised-steps";
+        let run = shown(&out, "run");
+        let text = succeed(&[words(ONE_STEP, &[&run]), words(names, &[steps])].concat());
+        let plan: Value = serde_json::from_str(&text).expect("one JSON object");
+        plan["parameters"].as_u64().expect("a number")
+    };
+    // Two 1x1 convolutions of the channels of the second and the third step, 64 and 128, to one.
+    assert_eq!(parameters("2") - parameters("0"), 64 + 1 + 128 + 1);
+}
+
+#[test]
 fn a_recipe_is_kept_and_an_older_file_has_none() {
     let out = folder("kept_recipe");
     let path = out.display().to_string();
@@ -317,6 +351,17 @@ fn the_best_epoch_is_kept_and_used() {
             );
         }
     }
+    let page = fs::read_to_string(out.join("report.html")).expect("a report");
+    for part in [
+        &format!("<b>{:.3}</b>, Dice <b>", iou(best))[..],
+        &format!("<tr class=\"best\"><td>{best}</td>"),
+        "<td>optimizer</td><td>{&quot;Sgd&quot;:{&quot;momentum&quot;:0.9",
+        "<h3>image: IoU 0.",
+        "src=\"data:image/png;base64,iVBORw0KGgo",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("http"), "it needs another file");
     let model = shown(&out, "model.bpk");
     for (of, more, epoch) in [
         (&path, None, best),

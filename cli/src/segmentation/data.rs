@@ -49,6 +49,8 @@ const CONTEXT: usize = 64;
 pub struct Data {
     pub train: Vec<Sample>,
     pub valid: Vec<Sample>,
+    /// The name of each image that is validated on.
+    pub valid_names: Vec<String>,
     /// What the intensities of all images were fitted to, if they were.
     pub scales: Vec<Scale>,
     /// Of each image that is trained on, what an error calls it.
@@ -64,6 +66,7 @@ impl Data {
         let mut data = Self {
             train: Vec::new(),
             valid: Vec::new(),
+            valid_names: Vec::new(),
             scales: Vec::new(),
             described: Vec::new(),
         };
@@ -87,6 +90,7 @@ impl Data {
                 Split::Columns(_) => {
                     let (sample, valid) = Self::split(&whole, &pair.image)?;
                     data.valid.push(valid);
+                    data.valid_names.push(pair.name());
                     let size = whole.image.shown_size();
                     let of = format!(
                         "{file} is too small to train on: it is {size}, of which there are for training"
@@ -99,6 +103,7 @@ impl Data {
         }
         for pair in valid {
             data.valid.push(read(pair)?);
+            data.valid_names.push(pair.name());
         }
         data.check_axes(split)?;
         if is_fitted {

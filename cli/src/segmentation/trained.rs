@@ -149,7 +149,7 @@ pub fn load<M: Module>(module: M, path: &Path) -> Result<M> {
 }
 
 /// The shape of each tensor, by its path.
-type Shapes = BTreeMap<String, Vec<usize>>;
+pub type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// The first tensor that differs between a module and a file, and how.
 fn first_mismatch(module: &Shapes, path: &Path) -> Option<String> {
@@ -171,7 +171,8 @@ fn first_mismatch(module: &Shapes, path: &Path) -> Option<String> {
     differs.or_else(|| unknown().map(|name| format!("the network of net.json has no {name}")))
 }
 
-fn shapes<M: Module>(module: &M) -> Shapes {
+/// The shapes of all tensors of a module.
+pub fn shapes<M: Module>(module: &M) -> Shapes {
     let mut visitor = ShapeVisitor::default();
     module.visit(&mut visitor);
     visitor.shapes

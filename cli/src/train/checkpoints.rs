@@ -78,6 +78,7 @@ pub fn clear(folder: &RunFolder) -> Result<()> {
         folder.model(),
         folder.prediction(),
         folder.curves(),
+        folder.report(),
     ];
     let made = made.into_iter().filter(|path| path.is_file());
     made.chain(of_any_training(folder))

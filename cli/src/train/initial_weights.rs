@@ -3,11 +3,16 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
+use burn::tensor::Device;
 use burn_skip::net::AnySegmentationModel;
 use burn_skip::weights::{Architecture, Mismatch, Names, Report, WeightsError, WeightsFile};
 use serde::Serialize;
 
+use super::kept_weights::KeptWeights;
+use super::run_folder::RunFolder;
 use crate::Result;
+use crate::segmentation::trained;
 
 /// What was loaded from a file, and what was not.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +36,9 @@ impl InitialWeights {
     /// # Errors
     /// When the file cannot be read, or has no such encoder. The network then stays as it is.
     pub fn load<const R: usize>(net: &mut AnySegmentationModel<R>, path: &Path) -> Result<Self> {
+        if path.is_dir() || path.extension().is_some_and(|ending| ending == "bpk") {
+            return Self::of_training(net, path);
+        }
         let file = WeightsFile::open(path).map_err(|e| format!("--weights: {e}"))?;
         let mut errors = Vec::new();
         for names in tables(net, &file) {
@@ -68,6 +76,28 @@ impl InitialWeights {
                 Err(of_another_network(path, &errors).into())
             }
         }
+    }
+
+    /// Loads what another training of the same network left: a file, or the best epoch in its folder.
+    fn of_training<const R: usize>(net: &mut AnySegmentationModel<R>, path: &Path) -> Result<Self> {
+        let folder = RunFolder::new(path);
+        let file = match path.is_dir() {
+            true => KeptWeights::find(&folder, false)?.map_or(folder.model(), |kept| kept.file),
+            false => path.to_path_buf(),
+        };
+        let loaded = trained::load_trained::<R>(&net.config(), &Device::flex(), &file);
+        let loaded = loaded.map_err(|e| {
+            format!("--weights: {e}. Of another network, `burn-skip export` writes a file whose encoder can be loaded.")
+        })?;
+        *net = net.clone().load_record(loaded.net.into_record());
+        Ok(Self {
+            file,
+            whole: true,
+            tensors: trained::shapes(net).len(),
+            ignored: 0,
+            initial: Vec::new(),
+            adapted: None,
+        })
     }
 
     fn new(report: Report, whole: bool, initial: Vec<String>) -> Self {

@@ -6,6 +6,7 @@ mod checkpoints;
 mod crops;
 mod foreground;
 pub mod history;
+mod html;
 mod initial_weights;
 mod kept_epochs;
 pub mod kept_weights;

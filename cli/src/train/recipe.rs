@@ -19,11 +19,11 @@ pub enum Part {
 /// The recipe of a training.
 #[derive(Args, Clone, Debug)]
 pub struct RecipeArgs {
-    /// File of weights to start from: .pth, .pt or .safetensors of segmentation_models.pytorch's network of this encoder and
+    /// Weights to start from: the .pth, .pt or .safetensors of segmentation_models.pytorch's network of this encoder and
     /// decoder, of MONAI's, or of `burn-skip export`. Of a classifier of torchvision or timm, and of a network of another
     /// decoder, the encoder is loaded. A first convolution for other channels is adapted, a head for other classes is not
-    /// loaded
-    #[arg(long, value_name = "FILE")]
+    /// loaded. Or the folder of a training of the same network, or a .bpk file in it
+    #[arg(long, value_name = "FILE|DIR")]
     pub weights: Option<PathBuf>,
 
     /// What is not trained: its weights stay those of --weights, and its batch norms use their running statistics, which

@@ -4,6 +4,7 @@ use burn::module::Module;
 use serde_json::json;
 
 use super::history::History;
+use super::html::{Judged, Page};
 use super::kept_weights::KeptWeights;
 use super::run_folder::RunFolder;
 use super::{Job, TrainArgs};
@@ -12,8 +13,10 @@ use crate::drawing::curves;
 use crate::drawing::prediction::Picture;
 use crate::files::{atomic, json};
 use crate::raster::Raster;
+use crate::segmentation::data::Sample;
 use crate::segmentation::lengths;
-use crate::segmentation::metrics::table;
+use crate::segmentation::metrics::{Scores, between, table};
+use crate::segmentation::model::Segmenter;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained;
 use crate::segmentation::validation::Validation;
@@ -73,7 +76,8 @@ pub fn images(count: usize) -> String {
     }
 }
 
-/// Writes the weights of the best epoch, a prediction for the first sample, and the curves of the history, and prints the outcome.
+/// Writes the weights of the best epoch, their prediction for the first sample, the curves of the history, and the report,
+/// and prints the outcome.
 ///
 /// # Errors
 /// When a file cannot be written, or the device fails.
@@ -100,27 +104,77 @@ pub(super) fn write<const R: usize>(
     let saved = trained.clone().save_file(&model);
     saved.map_err(|e| format!("cannot write {}: {e}", model.display()))?;
 
-    let (sample, device) = (&job.data.valid[0], &job.devices[0]);
-    let bar = args.reporter.shows_progress();
-    let predicted = Tiles::default().predict(&trained.net, &sample.image, device, bar)?;
-    // (Of a volume, the slice in the middle.)
-    let shown = |raster: &Raster| sample.judged(raster).slice(raster.middle(), 1);
-    let picture = Picture {
-        image: &shown(&sample.image).for_display(),
-        truth: Some(&shown(&sample.mask)),
-        predicted: &shown(&predicted),
-        classes: trained.net.config().out_channels,
-        objects: None,
-    };
-    atomic::write(&folder.prediction(), &picture.png()?)?;
-
     atomic::write(&folder.curves(), &curves::png(&history)?)?;
+    let worst = predictions(args, folder, &trained, job)?;
+    let page = Page {
+        options: &job.start.options,
+        plan: &job.plan,
+        devices: args.devices.description(),
+        history: &history,
+        epoch: best.epoch,
+        worst: &worst,
+        images: job.data.valid.len(),
+    };
+    atomic::write(&folder.report(), page.html()?.as_bytes())?;
     args.reporter.line(&format!(
-        "wrote {}: prediction.png, curves.png, model.bpk ({best}), net.json, training.json, history.json, \
+        "wrote {}: report.html, prediction.png, curves.png, model.bpk ({best}), net.json, training.json, history.json, \
          checkpoint/",
         folder.path().display()
     ))?;
     outcome(args, &history, job)
+}
+
+/// How many images the report shows, and how many pixels their sides have at most.
+const WORST: usize = 3;
+const SHOWN_SIDE: usize = 512;
+
+/// Predicts what was validated on, and draws the first image. The worst are for the report.
+fn predictions<const R: usize>(
+    args: &TrainArgs,
+    folder: &RunFolder,
+    trained: &Segmenter<R>,
+    job: &Job<R>,
+) -> Result<Vec<Judged>> {
+    let classes = trained.net.config().out_channels;
+    let bar = args.reporter.shows_progress();
+    let mut worst: Vec<Judged> = Vec::new();
+    let samples = job.data.valid.iter().zip(&job.data.valid_names);
+    for (index, (sample, name)) in samples.enumerate() {
+        let predicted =
+            Tiles::default().predict(&trained.net, &sample.image, &job.devices[0], bar)?;
+        if index == 0 {
+            let png = picture(sample, &predicted, classes, 1)?;
+            atomic::write(&folder.prediction(), &png)?;
+        }
+        let [predicted_part, truth] =
+            [&predicted, &sample.mask].map(|raster| sample.judged(raster));
+        let Scores { iou, .. } = Scores::of(&between(&predicted_part, &truth, classes)?);
+        if worst.len() == WORST && worst.iter().all(|other| other.iou <= iou) {
+            continue;
+        }
+        let side = sample.image.plane().into_iter().max().unwrap_or(1);
+        worst.push(Judged {
+            name: name.clone(),
+            iou,
+            png: picture(sample, &predicted, classes, side.div_ceil(SHOWN_SIDE))?,
+        });
+        worst.sort_by(|a, b| a.iou.total_cmp(&b.iou));
+        worst.truncate(WORST);
+    }
+    Ok(worst)
+}
+
+/// The picture of a prediction, of every `step`-th pixel; of a volume that of the slice in the middle.
+fn picture(sample: &Sample, predicted: &Raster, classes: usize, step: usize) -> Result<Vec<u8>> {
+    let shown = |raster: &Raster| sample.judged(raster).slice(raster.middle(), step);
+    let picture = Picture {
+        image: &shown(&sample.image).for_display(),
+        truth: Some(&shown(&sample.mask)),
+        predicted: &shown(predicted),
+        classes,
+        objects: None,
+    };
+    picture.png()
 }
 
 fn outcome<const R: usize>(args: &TrainArgs, history: &History, job: &Job<R>) -> Result<()> {

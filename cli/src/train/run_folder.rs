@@ -101,13 +101,18 @@ impl RunFolder {
         self.path.join("curves.png")
     }
 
+    /// All of it on one page.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
     /// The folder of the checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoint")
     }
 
     /// The files that a training writes beside its checkpoints.
-    pub fn files(&self) -> [PathBuf; 6] {
+    pub fn files(&self) -> [PathBuf; 7] {
         [
             self.net(),
             self.options(),
@@ -115,6 +120,7 @@ impl RunFolder {
             self.model(),
             self.prediction(),
             self.curves(),
+            self.report(),
         ]
     }
 
@@ -141,6 +147,7 @@ impl RunFolder {
             (self.history(), Some(empty)),
             (self.prediction(), None),
             (self.curves(), None),
+            (self.report(), None),
         ];
         let is_lost = |file: &Path, new: &Option<Value>| {
             file.exists() && (new.is_none() || json::read(file).ok() != *new)
