@@ -280,7 +280,7 @@ fn a_recipe_is_kept_and_an_older_file_has_none() {
     let text = fail(&["train", "--resume", "--ema", "0.9", "--out", &path]);
     assert!(
         text.contains(
-            "--ema differs from the saved training: asked for Some(0.9), saved is Some(0.5)"
+            "--ema differs from the saved training: asked for 0.9, saved is 0.5"
         ),
         "{text}"
     );
