@@ -235,5 +235,8 @@ fn a_folder_of_images_is_segmented_into_a_folder() {
         "--out-dir",
         &again,
     ]);
-    assert!(text.contains("is no folder. Name a folder of images"), "{text}");
+    assert!(
+        text.contains("is no folder. Name a folder of images"),
+        "{text}"
+    );
 }

@@ -279,9 +279,7 @@ fn a_recipe_is_kept_and_an_older_file_has_none() {
     assert_eq!(saved["optimizer"]["AdamW"]["weight_decay"], 0.01);
     let text = fail(&["train", "--resume", "--ema", "0.9", "--out", &path]);
     assert!(
-        text.contains(
-            "--ema differs from the saved training: asked for 0.9, saved is 0.5"
-        ),
+        text.contains("--ema differs from the saved training: asked for 0.9, saved is 0.5"),
         "{text}"
     );
     succeed(&["train", "--resume", "--ema", "0.5", "--out", &path]);

@@ -73,7 +73,11 @@ impl FolderArgs {
             )
             .into());
         }
-        let files = Named::files("--images", images)?;
+        let mut files = Named::files("--images", images)?;
+        // (In a folder of one pair these are the labels of the image.)
+        if files.iter().any(|file| file.name == "image") {
+            files.retain(|file| file.name != "labels");
+        }
         if files.is_empty() {
             return Err(format!(
                 "--images: {} holds no files of images ({}).",
