@@ -3,6 +3,7 @@
 mod args;
 pub mod augmentation;
 mod checkpoints;
+mod checks;
 mod crops;
 mod foreground;
 pub mod history;
@@ -34,14 +35,11 @@ use burn_skip::plan::Plan;
 pub use args::TrainArgs;
 
 use crate::Result;
-use crate::files::distinct;
 use crate::segmentation::class_names;
 use crate::segmentation::data::Data;
-use crate::segmentation::lengths::{self, shape};
+use crate::segmentation::lengths::shape;
 use crate::segmentation::model::Segmenter;
-use crate::segmentation::pairs::{Pair, pairs};
-use crate::segmentation::tiled_inference::{Tiles, check_size};
-use crate::segmentation::validation::Split;
+use crate::segmentation::pairs::pairs;
 use args::Start;
 use foreground::Foreground;
 use history::History;
@@ -84,7 +82,7 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
     let options = &mut start.options;
     let pairs = pairs("--data", options.data.as_deref())?;
     let split = options.validation.split(pairs)?;
-    check_files(args, folder, &split)?;
+    checks::files(args, folder, &split)?;
     let data = Data::load(&split, &options.task(&start.model), args.limit)?;
     if start.history.is_none() {
         options.axes = data.axes();
@@ -211,7 +209,7 @@ impl<const R: usize> Job<R> {
         Foreground::new(&data.train, options.foreground)?;
         let input = shape::<R>(options.batch, net.encoder.in_channels(), &crop);
         let plan = net.plan_supervised(input);
-        check_memory(&plan, options.batch, &crop)?;
+        checks::memory(&plan, options.batch, &crop)?;
         args.devices.check()?;
         let devices = match args.dry_run {
             true => vec![Device::flex()],
@@ -222,7 +220,7 @@ impl<const R: usize> Job<R> {
         main.seed(options.seed);
         let model = Segmenter::new(net, &main)?.with_loss(loss);
         let model = model.with_clip_norm(options.clip_norm);
-        check_sizes(&model, &data, &crop)?;
+        checks::sizes(&model, &data, &crop)?;
         let mut job = Self {
             start,
             data,
@@ -288,72 +286,4 @@ impl<const R: usize> Job<R> {
         };
         training.launch(model, &self.devices)
     }
-}
-
-/// Checks that the training writes over none of the files that it reads.
-fn check_files(args: &TrainArgs, folder: &RunFolder, split: &Split) -> Result<()> {
-    let picture = args.show_augmentation.as_deref();
-    let picture = || picture.map(|file| ("--show-augmentation", file));
-    distinct::check(split.pairs().flat_map(Pair::files), picture())?;
-    distinct::check(args.net.as_deref(), picture())?;
-    let written = folder.files();
-    let written = || written.iter().map(|file| ("--out", file.as_path()));
-    distinct::check(split.pairs().flat_map(Pair::files), written())?;
-    // (A network may come from the folder: it stays the same.)
-    distinct::check(args.weights(), written())?;
-    distinct::check(args.options.as_deref(), written())?;
-    check_apart(folder, split)?;
-    let net = args.net.as_deref();
-    let others = written().filter(|(_, file)| *file != folder.net());
-    Ok(distinct::check(net, others)?)
-}
-
-/// Checks that the training does not write into the folder of its images or masks: its pictures would be taken for more.
-fn check_apart(folder: &RunFolder, split: &Split) -> Result<()> {
-    let out = std::path::absolute(folder.path())?;
-    for file in split.pairs().flat_map(Pair::files) {
-        let file = std::path::absolute(file)?;
-        let holds_all = ["images", "masks"].iter().any(|name| out.ends_with(name));
-        if holds_all && file.parent() == Some(&out) {
-            return Err(format!(
-                "--out: {} holds the data, and the pictures of a training would be taken for more of them. Choose another \
-                 folder.",
-                folder.path().display()
-            )
-            .into());
-        }
-    }
-    Ok(())
-}
-
-/// Checks that a step fits into memory.
-fn check_memory(plan: &Plan, batch: usize, crop: &[usize]) -> Result<()> {
-    const MAX_BYTES: u64 = 64 << 30;
-    if let Some(error) = plan.error() {
-        return Err(format!(
-            "the network does not suit crops of {}: {error}",
-            lengths::shown(crop)
-        )
-        .into());
-    }
-    let bytes = plan.memory.training;
-    if bytes > MAX_BYTES {
-        return Err(format!(
-            "a step of {batch} crops of {} needs {:.0} GiB, and this program takes {} at most. Use a smaller --batch, \
-             --crop or network.",
-            lengths::shown(crop),
-            bytes as f64 / f64::from(1 << 30),
-            MAX_BYTES >> 30
-        )
-        .into());
-    }
-    Ok(())
-}
-
-/// Checks every size that the network will meet, now and not in the middle of the training.
-fn check_sizes<const R: usize>(model: &Segmenter<R>, data: &Data, crop: &[usize]) -> Result<()> {
-    check_size(&model.net, data.train[0].image.channels, crop)?;
-    // Validation is by tiles, and so is the picture that is made at the end.
-    let mut valid = data.valid.iter();
-    valid.try_for_each(|sample| Tiles::default().check(&model.net, &sample.image))
 }
