@@ -1,5 +1,6 @@
 //! The memory of a training step: planned before it runs, measured when it has run.
 
+use burn_skip::fused;
 use burn_skip::plan::Plan;
 
 use super::optimizer::Optimizer;
@@ -22,6 +23,9 @@ pub struct StepMemory {
     events: usize,
 }
 
+/// What the kernels keep to begin with.
+const KEPT: usize = 64 << 20;
+
 /// The peak of the first step begins after the step that made the optimizer's memory.
 const FIRST: usize = 1;
 /// (A step is reported while the next one may run already.)
@@ -41,8 +45,13 @@ impl StepMemory {
     pub fn step(&mut self) -> Option<Measured> {
         self.events += 1;
         match self.events {
-            FIRST => allocator::reset_peak(),
+            FIRST => {
+                // (What the kernels keep for the next step is no memory of this one.)
+                fused::keep_at_most(0);
+                allocator::reset_peak();
+            }
             LAST => {
+                fused::keep_at_most(KEPT);
                 return Some(Measured {
                     peak: allocator::peak().saturating_sub(self.before) as u64,
                     planned: self.planned,

@@ -43,11 +43,7 @@ impl Training<'_> {
     ///
     /// # Errors
     /// When the loss diverges, or a file cannot be written.
-    pub fn launch<const R: usize>(
-        mut self,
-        model: Segmenter<R>,
-        devices: &[Device],
-    ) -> Result<()> {
+    pub fn launch<const R: usize>(mut self, model: Segmenter<R>, devices: &[Device]) -> Result<()> {
         let Self { args, options, .. } = self;
         let epochs_done = self.epochs_done();
         let [train, valid] = self.loaders(epochs_done, &devices[0])?;
