@@ -20,8 +20,10 @@ use crate::instances::args::InstanceArgs;
 use crate::raster::{Format, Grid, Raster};
 use crate::reporter::Reporter;
 use crate::segmentation::data::{Sample, check_axes};
-use crate::segmentation::ensemble::{Ensemble, Inference, Trainings};
+use crate::segmentation::ensemble::{Ensemble, Trainings};
 use crate::segmentation::metrics::{Scores, between, by_class};
+use crate::segmentation::prediction::Inference;
+use crate::segmentation::resampling::SpacingArg;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::EpochArg;
 use folder::FolderArgs;
@@ -76,6 +78,9 @@ pub struct PredictArgs {
     /// Where to compute; it need not be where the model was trained
     #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
     device: DeviceName,
+
+    #[command(flatten)]
+    spacing: SpacingArg,
 
     #[command(flatten)]
     folder: FolderArgs,
@@ -150,16 +155,20 @@ fn one<const R: usize>(
     };
     let outputs = args.outputs().into_iter().filter_map(output);
     let outputs: Vec<Output> = outputs.collect::<Result<_, _>>()?;
-    let inputs = trainings.inputs(image)?;
+    let mut shown_image = args.out.is_some().then(|| image.clone());
+    if let Some(image) = &mut shown_image {
+        // (The networks may differ in how they normalise; one of the images is shown.)
+        trainings.first()?.task.normalize(image)?;
+    }
+    let images = trainings.normalized(image)?;
+    let inputs = trainings.resampled(images, (&grid, file), args.limit)?;
     let prediction = ensemble.predict(&inputs, inference)?;
     let with = (args.with_instances(), &grid);
     let products = Products::of(prediction, classes, options, with)?;
     for output in &outputs {
         output.write(&products, &grid)?;
     }
-    if let Some(out) = &args.out {
-        // (The networks may differ in how they normalise; one of the images is shown.)
-        let image = &inputs[0];
+    if let (Some(out), Some(image)) = (&args.out, &shown_image) {
         let [height, width] = image.plane();
         let (step, slice) = (width.max(height).div_ceil(MAX_PICTURE_SIDE), image.middle());
         let shown = |raster: &Raster| raster.slice(slice, step);
@@ -237,8 +246,9 @@ impl PredictArgs {
         let trained = trainings.first()?;
         let task = &trained.task;
         let image = Format::read(file, task.channels, self.limit)?;
-        let (image, grid) = image.image(file, task.channels)?;
+        let (image, mut grid) = image.image(file, task.channels)?;
         check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
+        self.spacing.fill(&mut grid, trained.options.axes)?;
         let Some(labels) = &self.labels else {
             return Ok(Loaded {
                 image,
