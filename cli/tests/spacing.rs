@@ -236,13 +236,11 @@ fn what_does_not_fit_is_said_with_what_to_do() {
     let data = dataset(&folder);
     let net = write(&out, "net.json", NET);
     let model = shown(&out, "run");
-    let train = |more: &[&str]| {
-        let all = [&[&data, "--out", &model, &net][..], more].concat();
-        words(
-            "train --quiet --steps 1 --epochs 1 --batch 1 --crop 8x16x16 --data",
-            &all,
-        )
+    let train_crops = |crop: &str, more: &[&str]| {
+        let all = [&[&data, "--out", &model, &net, "--crop", crop][..], more].concat();
+        words("train --quiet --steps 1 --epochs 1 --batch 1 --data", &all)
     };
+    let train = |more: &[&str]| train_crops("8x16x16", more);
     let text = fail(&train(&["--spacing", "2,1"]));
     assert_eq!(
         text,
@@ -258,11 +256,11 @@ fn what_does_not_fit_is_said_with_what_to_do() {
             && text.contains("Train with a coarser --spacing. If the memory holds more, pass --max-megapixels 15360"),
         "{text}"
     );
-    let text = fail(&train(&["--crop", "16x24x30"]));
+    let text = fail(&train_crops("16x24x30", &[]));
     assert!(
         text.contains("0.nii.gz is too small to train on: it is 40 x 24 x 16 (width x height x depth)")
             && text.contains(
-                "resampled from the spacing 1,1,1 mm to the spacing 2,1,1 mm (depth,height,width) 30 x 24 x 8"
+                "resampled from the spacing 1,1,1 mm to the spacing 2,1,1 mm (depth,height,width): 30 x 24 x 8"
             )
             && text.ends_with("pass --crop 8x24x30."),
         "{text}"

@@ -44,7 +44,7 @@ impl Data {
                 *sample = sample.resampled(&by)?;
                 let (size, from) = (shown_size(&size), shown_spacing(&by.from, &target.unit));
                 *described +=
-                    &format!(" {size}, and resampled from the spacing {from} to {target}");
+                    &format!(" {size}, and resampled from the spacing {from} to {target}:");
             }
         }
         for (sample, told) in self.valid.iter_mut().zip(of_valid) {
