@@ -105,7 +105,7 @@ fn volumes_are_trained_on_in_their_median_spacing_and_predicted_in_their_own() {
     ));
     assert!(
         text.contains(
-            "resampled to the spacing 2,1,1 mm (depth,height,width), the median: 3 images of another size"
+            "resampling to the spacing 2,1,1 mm (depth,height,width), the median (--spacing keep trains on voxels as they are): 3 images of another size"
         ),
         "{text}"
     );

@@ -158,7 +158,7 @@ fn each(numbers: &[f64], axes: usize) -> Result<Vec<f64>, String> {
 #[derive(Args, Clone, Debug)]
 pub struct SpacingArg {
     /// Spacing of images whose files do not tell it, in the order of the axes, such as 3,1,1 (depth,height,width), and in
-    /// the unit of the training's; a file that tells it keeps its own
+    /// the unit of the training; a file that tells its spacing keeps it
     #[arg(long, value_name = "Z,Y,X", value_parser = Distances::parse)]
     spacing: Option<Distances>,
 }

@@ -49,12 +49,12 @@ pub(super) fn start<const R: usize>(args: &TrainArgs, job: &Job<R>) -> Result<()
     if let Some(target) = &data.target_spacing {
         let why = match options.spacing {
             Resampling::To(_) => "as asked for",
+            Resampling::Auto => "the median (--spacing keep trains on voxels as they are)",
             _ => "the median",
         };
-        args.reporter.line(&format!(
-            "resampled to {target}, {why}: {} of another size; --spacing keep would leave all as they are",
-            images(data.resampled)
-        ))?;
+        let changed = images(data.resampled);
+        let line = format!("resampling to {target}, {why}: {changed} of another size");
+        args.reporter.line(&line)?;
     }
     args.reporter.object(&json!({
         "start": options,
