@@ -1,6 +1,7 @@
 //! `burn-skip predict`: a trained network, or several together, segment an image or a folder of them.
 
 mod folder;
+mod loaded;
 mod output;
 mod pipeline;
 
@@ -12,14 +13,12 @@ use serde_json::json;
 use crate::Result;
 use crate::device::DeviceName;
 use crate::drawing::prediction::{Objects, Picture};
-use crate::eval::TRAINED_ON;
 use crate::files::limits::ImageLimit;
 use crate::files::{atomic, distinct, ending};
 use crate::instances::InstanceOptions;
 use crate::instances::args::InstanceArgs;
-use crate::raster::{Format, Grid, Raster};
+use crate::raster::Raster;
 use crate::reporter::Reporter;
-use crate::segmentation::data::{Sample, check_axes};
 use crate::segmentation::ensemble::{Ensemble, Trainings};
 use crate::segmentation::metrics::{Scores, between, by_class};
 use crate::segmentation::prediction::Inference;
@@ -27,6 +26,7 @@ use crate::segmentation::resampling::SpacingArg;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::EpochArg;
 use folder::FolderArgs;
+use loaded::Loaded;
 use output::{Output, Product, Products};
 
 /// Pixels of a side of the picture at most: it is for people to look at.
@@ -191,16 +191,6 @@ fn one<const R: usize>(
     args.report(&products, truth.as_ref(), trainings)
 }
 
-/// What is read for one image.
-struct Loaded {
-    image: Raster,
-    grid: Grid,
-    /// The true classes.
-    truth: Option<Raster>,
-    /// The numbers of the true objects, where they are drawn.
-    objects: Option<Raster>,
-}
-
 impl PredictArgs {
     /// The files of numbers that may be written.
     fn outputs(&self) -> [(Product, &Option<PathBuf>); 3] {
@@ -240,33 +230,6 @@ impl PredictArgs {
         let read = self.image.iter().chain(&self.labels).chain(&self.model);
         let read = read.map(PathBuf::as_path);
         Ok(distinct::check(read, self.written())?)
-    }
-
-    fn read(&self, file: &Path, trainings: &Trainings) -> Result<Loaded> {
-        let trained = trainings.first()?;
-        let task = &trained.task;
-        let image = Format::read(file, task.channels, self.limit)?;
-        let (image, mut grid) = image.image(file, task.channels)?;
-        check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
-        self.spacing.fill(&mut grid, trained.options.axes)?;
-        let Some(labels) = &self.labels else {
-            return Ok(Loaded {
-                image,
-                grid,
-                truth: None,
-                objects: None,
-            });
-        };
-        let mask = Format::read(labels, 1, self.limit)?;
-        let objects = self.colours.then(|| mask.clone().objects(labels));
-        let mask = mask.mask(labels, task.classes)?;
-        let sample = Sample::new((image, file), (mask, labels))?;
-        Ok(Loaded {
-            image: sample.image,
-            grid,
-            truth: Some(sample.mask),
-            objects: objects.transpose()?,
-        })
     }
 
     fn report(

@@ -172,6 +172,30 @@ fn volumes_are_trained_on_in_their_median_spacing_and_predicted_in_their_own() {
     let text = succeed(&[&predict[..], &both].concat());
     assert!(iou(&text) > 0.6, "{text}");
 
+    // The same of two classes.
+    let net_of_two = write(
+        &out,
+        "two.json",
+        NET.replace("\"out_channels\": 1", "\"out_channels\": 2"),
+    );
+    let two = shown(&out, "two");
+    let options = ["--out", &two, "--epochs", "2", &net_of_two];
+    succeed(&words(TRAIN, &[&[data.as_str()][..], &options].concat()));
+    let written = ["--model", &two, "--mask", &mask, "--probabilities", &map];
+    let text = succeed(&[&predict[..], &written].concat());
+    assert!(iou(&text) > 0.5, "{text}");
+    let probabilities = fs::read(&map).expect("a file");
+    let probabilities = probabilities[352..].chunks_exact(4);
+    let probabilities: Vec<f32> = probabilities
+        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        .collect();
+    let (background, foreground) = probabilities.split_at(pixels);
+    let classes = &fs::read(&mask).expect("a file")[352..];
+    for ((background, foreground), class) in background.iter().zip(foreground).zip(classes) {
+        assert!((background + foreground - 1.0).abs() < 1e-5);
+        assert_eq!(*class, u8::from(foreground > background));
+    }
+
     // A training goes on in its spacing, and in no other.
     succeed(&words(
         TRAIN,
@@ -281,6 +305,14 @@ fn what_does_not_fit_is_said_with_what_to_do() {
         "{text}"
     );
     succeed(&[&predict[..], &["--spacing", "1.33,1.5,0.8"]].concat());
+    // Of a volume that is made too small for the network, the error says why it is that size.
+    let text = fail(&[&predict[..], &["--spacing", "0.05,0.05,0.05"]].concat());
+    assert!(
+        text.contains(
+            "resampled from the spacing 0.05,0.05,0.05 to 2,1,1, the network does not suit"
+        ),
+        "{text}"
+    );
     let text = fail(&[&predict[..], &["--spacing", "1,1"]].concat());
     assert!(
         text.contains("--spacing 1,1 has 2 numbers, and the images have 3 axes"),

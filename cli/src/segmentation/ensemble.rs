@@ -122,7 +122,11 @@ impl<const R: usize> Ensemble<R> {
     /// When the tiles do not suit a network, or the device fails.
     pub fn predict(&self, inputs: &Inputs, with: &Inference) -> Result<Prediction> {
         for (net, input) in self.nets.iter().zip(&inputs.each) {
-            with.tiles.check(net, &input.image)?;
+            let fits = with.tiles.check(net, &input.image);
+            fits.map_err(|error| match &input.by {
+                Some(by) => format!("{by}, {error}").into(),
+                None => error,
+            })?;
         }
         let mut found = Found::new(&inputs.size, self.classes);
         match inputs.are_resampled() {

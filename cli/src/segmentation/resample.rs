@@ -15,7 +15,7 @@ use burn::tensor::{Device, Tensor};
 use burn_skip::resize::{ResizeMode, resize};
 
 use crate::Result;
-use crate::raster::Raster;
+use crate::raster::{Raster, shown_spacing};
 use crate::segmentation::batch::tensor;
 
 /// Beyond this ratio to the finest axis, an axis is resampled by itself; nnU-Net's `ANISO_THRESHOLD`.
@@ -101,6 +101,14 @@ impl Resample {
         let mut axes = (0..coarse.len()).filter(|&axis| coarse[axis] == most(coarse));
         let axis = axes.next();
         axis.filter(|_| axes.next().is_none())
+    }
+}
+
+impl std::fmt::Display for Resample {
+    /// "resampled from the spacing 3,1,1 to 1,1,1"
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let [from, to] = [&self.from, &self.to].map(|spacing| shown_spacing(spacing, ""));
+        write!(f, "resampled from the spacing {from} to {to}")
     }
 }
 
