@@ -60,7 +60,7 @@ pub struct PlanDataArgs {
     classes: Option<usize>,
 
     /// How crops are transformed, as for `burn-skip train`: none for letters, digits and whatever else must not be
-    /// mirrored [default: flips]
+    /// mirrored [default: flips of foreground alone, none of several classes]
     #[arg(long, value_name = "none|flips|standard|FILE.json", value_parser = augmentation::parse)]
     augment: Option<AugmentConfig>,
 
@@ -119,7 +119,10 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     check_classes(&found, asked.classes)?;
     let proposal = Proposal::new(&planned, &asked)?;
     let intensities = intensities(&found);
-    let augment = args.augment.clone().unwrap_or_else(AugmentConfig::flips);
+    let augment = args
+        .augment
+        .clone()
+        .unwrap_or_else(|| augmentation::usual(asked.classes));
     let mut options = json!({
         "augment": augment,
         "intensities": intensities,
@@ -143,7 +146,7 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     let chosen = [
         reasons::of_intensities(&intensities),
         reasons::of_validation(&validation),
-        reasons::of_augment(args.augment.is_some()),
+        reasons::of_augment(args.augment.is_some(), asked.classes),
     ];
     for line in reasons.iter().chain(&chosen) {
         args.reporter.line(line)?;

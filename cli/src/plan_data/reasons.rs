@@ -1,8 +1,9 @@
 //! What was found in the data and why it leads to the proposal, a line each.
 
 use super::fingerprint::{Fingerprint, Numbers};
-use super::proposal::{Asked, Proposal, shown_bytes};
+use super::proposal::{Asked, Proposal};
 use super::{IMAGES_OF_FOLDS, TOMOGRAPHY};
+use crate::files::bytes;
 use crate::raster::{Intensities, shown_spacing};
 use crate::segmentation::lengths::shown;
 use crate::segmentation::target_spacing::{TargetSpacing, axis_names};
@@ -142,12 +143,12 @@ fn of_levels(proposal: &Proposal) -> [String; 3] {
 fn of_crop(found: &Fingerprint, asked: &Asked, proposal: &Proposal) -> Vec<String> {
     let (crop, median) = (&proposal.crop, found.median_size());
     let mut lines = vec![format!(
-        "crop: {} of {} pixels; batch: {}; a step needs {} of {} (maps, weights, and what Adam keeps)",
+        "crop: {} of {} pixels; batch: {}; a step needs {} of {} (maps, gradients, weights, and what Adam keeps)",
         shown(crop),
         shown(&median),
         proposal.batch,
-        shown_bytes(proposal.bytes),
-        shown_bytes(asked.memory)
+        bytes::shown(proposal.bytes),
+        bytes::shown(asked.memory)
     )];
     // (One small image among large ones.)
     let axis = (0..crop.len()).find(|&axis| 2 * asked.longest[axis] < median[axis]);
@@ -181,13 +182,14 @@ pub fn of_validation(validation: &Validation) -> String {
     }
 }
 
-pub fn of_augment(is_asked: bool) -> String {
-    match is_asked {
-        true => "augmentation: as asked for".into(),
-        false => {
-            "augmentation: crops are mirrored and turned by quarters; pass --augment none for letters, digits and \
-             whatever else has an up and a left"
-        }
-        .into(),
+pub fn of_augment(is_asked: bool, classes: usize) -> String {
+    match (is_asked, classes) {
+        (true, _) => "augmentation: as asked for".into(),
+        (false, 1) => "augmentation: crops are mirrored and turned by quarters; pass --augment none for whatever has an up \
+                       and a left"
+            .into(),
+        (false, _) => "augmentation: none, since classes may differ by how they lie, as 6 and 9, or the left from the right \
+                       kidney; pass --augment flips or standard where they do not"
+            .into(),
     }
 }

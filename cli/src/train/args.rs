@@ -105,6 +105,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
 
+    /// Threads that cut and transform the crops of the next step during this one; they are the same with any number, and
+    /// with 0 they are cut between the steps
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub workers: u16,
+
     #[command(flatten)]
     recipe: RecipeArgs,
 
@@ -124,7 +129,8 @@ pub struct TrainArgs {
     /// How crops are transformed at random, with their masks: none; flips, mirrored and turned by quarters, for images
     /// without an up and a down; standard, also rotated, scaled, blurred, with noise and other intensities; or a file of a
     /// list of the library's transforms in JSON, such as '[{"probability": 0.5, "transform": {"Rotate": {}}}]'. Letters,
-    /// digits and whatever else must not be mirrored need none or a list without flips [default: flips]
+    /// digits and whatever else must not be mirrored need none or a list without flips [default: flips of foreground alone,
+    /// none of several classes]
     #[arg(long, value_name = "none|flips|standard|FILE.json", value_parser = augmentation::parse)]
     augment: Option<AugmentConfig>,
 
@@ -176,6 +182,7 @@ impl Start {
             seed: asked.seed,
             learning_rate: asked.learning_rate,
             patience: asked.patience,
+            augment: Some(AugmentConfig::flips()),
             ..Options::default()
         };
         Ok(asked.epochs * asked.steps == 300
@@ -194,7 +201,7 @@ impl TrainArgs {
             Some(path) => Options::read(path)?,
             None => Options::default(),
         };
-        let options = self.applied(before)?;
+        let mut options = self.applied(before)?;
         recipe::check(&options)?;
         let built_in = Path::new("net.json");
         let (net, path): (NetConfig, &Path) = match &self.net {
@@ -204,9 +211,12 @@ impl TrainArgs {
                 None => (serde_json::from_str(BUILT_IN)?, built_in),
             },
         };
+        let model = for_images(&net, path)?;
+        let usual = || augmentation::usual(model.out_channels);
+        options.augment.get_or_insert_with(usual);
         Ok(Start {
             options,
-            model: for_images(&net, path)?,
+            model,
             net,
             history: None,
         })
@@ -217,9 +227,11 @@ impl TrainArgs {
     /// # Errors
     /// When a file of the training is missing or malformed, or an option differs.
     pub fn resumed(&self, folder: &RunFolder) -> Result<Start> {
-        let (net, saved, history) = folder
+        let (net, mut saved, history) = folder
             .read_all()
             .map_err(|e| format!("--resume: {e}. Start anew with --overwrite."))?;
+        // (A training of a version without this option had flips.)
+        saved.augment.get_or_insert_with(AugmentConfig::flips);
         let options = self.applied(saved.clone())?;
         check_unchanged(&options, &saved)?;
         self.same_network(&net, folder)?;
@@ -246,7 +258,7 @@ impl TrainArgs {
             seed: self.seed.unwrap_or(before.seed),
             validation: self.validation.clone().unwrap_or(before.validation),
             loss: self.loss.clone().or(before.loss),
-            augment: self.augment.clone().unwrap_or(before.augment),
+            augment: self.augment.clone().or(before.augment),
             ..before
         };
         self.recipe.asked(options)

@@ -64,8 +64,8 @@ pub struct Options {
     pub validation: Validation,
     /// What is minimised; none for cross entropy and Dice.
     pub loss: Option<LossConfig>,
-    /// How crops are transformed. (A training of a version without this option had flips.)
-    pub augment: AugmentConfig,
+    /// How crops are transformed; none: as [`augmentation::usual`] says.
+    pub augment: Option<AugmentConfig>,
     /// The names of the classes, if the data have them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
@@ -97,7 +97,7 @@ impl Default for Options {
             seed: 1,
             validation: Validation::default(),
             loss: None,
-            augment: AugmentConfig::flips(),
+            augment: None,
             class_names: Vec::new(),
         }
     }
@@ -161,7 +161,7 @@ impl Options {
         }
         let validation = self.validation.check();
         validation.map_err(|e| format!("{shown}: validation: {e}"))?;
-        let augment = self.augment.check();
+        let augment = self.augment.as_ref().map_or(Ok(()), AugmentConfig::check);
         augment.map_err(|e| format!("{shown}: augment: {e}"))?;
         let counts = [
             ("epochs", self.epochs),
@@ -199,6 +199,11 @@ impl Options {
         loss.check(shape(classes), shape(1))
             .map_err(|e| format!("--loss: {e}"))?;
         Ok(loss)
+    }
+
+    /// How crops are transformed: as asked for, or not at all.
+    pub fn transforms(&self) -> AugmentConfig {
+        self.augment.clone().unwrap_or_else(AugmentConfig::none)
     }
 
     /// The size of a crop.
