@@ -5,7 +5,8 @@
 //!
 //! - Images and logits are interpolated linearly, without averaging where pixels become fewer, as in nnU-Net (which takes
 //!   order 3 for images and 1 for logits) and in MONAI.
-//! - Masks take the nearest pixel, so that a mask never gets a value that it did not have.
+//! - Masks take the nearest pixel, so that a mask never gets a value that it did not have. (nnU-Net interpolates each class
+//!   linearly and takes the largest.)
 //! - As in nnU-Net, a volume whose slices are more than three times as far apart as its pixels, before or after, keeps its
 //!   slices as they are: on that axis images, too, take the nearest, and no slice is a mixture of two.
 //!
