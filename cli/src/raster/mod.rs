@@ -7,14 +7,16 @@ mod nifti;
 mod npy;
 mod number;
 mod photo;
+mod spacing;
 mod tiff;
 
 use std::ops::Range;
 
-pub use file::{Bands, Grid, RasterFile, Spacing};
+pub use file::{Bands, Grid, RasterFile};
 pub use format::{Content, Format};
 pub use intensities::{Fit, Intensities, Scale, Values};
 pub use photo::{of_bytes, open as open_photo};
+pub use spacing::{Spacing, shown_spacing};
 
 /// Numbers on a grid: channel by channel, the last axis fastest.
 #[derive(Clone, Debug)]

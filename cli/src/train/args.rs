@@ -7,7 +7,6 @@ use burn_skip::augment::AugmentConfig;
 use burn_skip::loss::LossConfig;
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use clap::Args;
-use serde_json::Value;
 
 use super::augmentation;
 use super::history::History;
@@ -16,6 +15,7 @@ use super::options::{Options, count, for_images, rate};
 use super::recipe::{self, RecipeArgs};
 use super::run_folder::RunFolder;
 use super::shared_devices::Devices;
+use super::unchanged::check_unchanged;
 use crate::Result;
 use crate::files::json;
 use crate::files::limits::ImageLimit;
@@ -23,6 +23,7 @@ use crate::raster::Intensities;
 use crate::reporter::Reporter;
 use crate::segmentation::lengths;
 use crate::segmentation::loss;
+use crate::segmentation::resampling::Resampling;
 use crate::segmentation::validation::Validation;
 
 /// The network that is built in: a U-Net with blur pooling and bilinear upsampling, which keep edges where they
@@ -67,6 +68,13 @@ pub struct TrainArgs {
     /// '{"ZScore": {"of": "Nonzero", "fit": "Image"}}' [default: log]
     #[arg(long, value_name = "KIND", value_parser = Intensities::parse)]
     intensities: Option<Intensities>,
+
+    /// Spacing that images are resampled to, in the order of the axes, such as 3,1,1 (depth,height,width; in the unit of the
+    /// first file), or 1 for all; median, the median of the images that are trained on by nnU-Net's rule; keep, as they
+    /// are. auto: median for volumes whose files tell a spacing, else keep. It is kept with the model, and predictions come
+    /// back in the size of the file [default: auto]
+    #[arg(long, value_name = "auto|keep|median|Z,Y,X", value_parser = Resampling::parse)]
+    spacing: Option<Resampling>,
 
     /// Options of the training in JSON, as `burn-skip plan-data` writes them; the command line comes first. The
     /// training.json of another training is such a file, too
@@ -240,6 +248,7 @@ impl TrainArgs {
         let options = Options {
             data: self.data()?.or(before.data),
             intensities: self.intensities.clone().unwrap_or(before.intensities),
+            spacing: self.spacing.clone().unwrap_or(before.spacing),
             epochs: self.epochs.unwrap_or(before.epochs),
             steps: self.steps.unwrap_or(before.steps),
             batch: self.batch.unwrap_or(before.batch),
@@ -282,31 +291,4 @@ impl TrainArgs {
     fn data(&self) -> Result<Option<PathBuf>> {
         Ok(self.data.as_ref().map(std::path::absolute).transpose()?)
     }
-}
-
-/// Checks that a training goes on with the options that it had. It may have more epochs.
-fn check_unchanged(asked: &Options, saved: &Options) -> Result<()> {
-    let [asked, saved] = [asked, saved].map(serde_json::to_value);
-    let (asked, saved) = (asked?, saved?);
-    let values = |options: &Value| options.as_object().cloned().unwrap_or_default();
-    let saved = values(&saved);
-    let differs =
-        |(name, value): &(String, Value)| *name != "epochs" && saved.get(name) != Some(value);
-    let Some((name, asked)) = values(&asked).into_iter().find(differs) else {
-        return Ok(());
-    };
-    let of = |value: Option<&Value>| match value {
-        Some(value) if name == "augment" => augmentation::described(value),
-        None | Some(Value::Null) => "none".into(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-    };
-    Err(format!(
-        "--resume: --{} differs from the saved training: asked for {}, saved is {}. Leave it out to continue as before, \
-         or start anew with --overwrite.",
-        name.replace('_', "-"),
-        of(Some(&asked)),
-        of(saved.get(&name))
-    )
-    .into())
 }

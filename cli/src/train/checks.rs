@@ -80,6 +80,13 @@ pub fn memory(plan: &Plan, options: &Options, crop: &[usize]) -> Result<()> {
 pub fn sizes<const R: usize>(model: &Segmenter<R>, data: &Data, crop: &[usize]) -> Result<()> {
     check_size(&model.net, data.train[0].image.channels, crop)?;
     // Validation is by tiles, and so is the picture that is made at the end.
-    let mut valid = data.valid.iter();
-    valid.try_for_each(|sample| Tiles::default().check(&model.net, &sample.image))
+    let mut valid = data.valid.iter().zip(&data.valid_names);
+    valid.try_for_each(|(sample, name)| {
+        let fits = Tiles::default().check(&model.net, &sample.image);
+        let resampled = match &data.target_spacing {
+            Some(target) => format!(", resampled to {target}"),
+            None => String::new(),
+        };
+        Ok(fits.map_err(|e| format!("{name}, which is validated on{resampled}: {e}"))?)
+    })
 }

@@ -26,6 +26,7 @@ mod shared_devices;
 pub mod step_memory;
 mod stop;
 mod training;
+mod unchanged;
 
 use std::fs::File;
 use std::sync::{Arc, Mutex};
@@ -87,10 +88,12 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
     let pairs = pairs("--data", options.data.as_deref())?;
     let split = options.validation.split(pairs)?;
     checks::files(args, folder, &split)?;
-    let data = Data::load(&split, &options.task(&start.model), args.limit)?;
+    let fit = start.history.is_none().then_some(&options.spacing);
+    let data = Data::load(&split, &options.task(&start.model), fit, args.limit)?;
     if start.history.is_none() {
         options.axes = data.axes();
         options.scales.clone_from(&data.scales);
+        options.target_spacing.clone_from(&data.target_spacing);
         options.class_names = class_names::read(options.data.as_deref(), start.model.out_channels)?;
     } else if options.axes != data.axes() {
         return Err(format!(

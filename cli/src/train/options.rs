@@ -17,6 +17,8 @@ use crate::raster::{Intensities, Scale};
 use crate::segmentation::data::Task;
 use crate::segmentation::lengths::{self, shape};
 use crate::segmentation::loss::default_loss;
+use crate::segmentation::resampling::Resampling;
+use crate::segmentation::target_spacing::TargetSpacing;
 use crate::segmentation::validation::Validation;
 
 /// The options of a training.
@@ -31,6 +33,12 @@ pub struct Options {
     /// What was fitted on the images that are trained on; of other intensities nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scales: Vec<Scale>,
+    /// To which spacing images are resampled.
+    pub spacing: Resampling,
+    /// That spacing, fitted when the training began; none where images stay as they are. (So they do in a training of a
+    /// version without this option.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_spacing: Option<TargetSpacing>,
     pub epochs: usize,
     pub steps: usize,
     pub batch: usize,
@@ -70,6 +78,8 @@ impl Default for Options {
             axes: 2,
             intensities: Intensities::Log,
             scales: Vec::new(),
+            spacing: Resampling::Auto,
+            target_spacing: None,
             epochs: 6,
             steps: 50,
             batch: 8,
@@ -108,12 +118,14 @@ impl Options {
         let Self {
             axes,
             scales,
+            target_spacing,
             class_names,
             ..
         } = Self::default();
         Ok(Self {
             axes,
             scales,
+            target_spacing,
             class_names,
             data: options.data.map(at),
             weights: options.weights.map(at),
@@ -140,6 +152,12 @@ impl Options {
         intensities.map_err(|e| format!("{shown}: intensities: {e}"))?;
         if self.scales.iter().any(|scale| !scale.is_sound()) {
             return Err(format!("{shown}: scales: a range must be above 0").into());
+        }
+        let spacing = self.spacing.check();
+        spacing.map_err(|e| format!("{shown}: spacing: {e}"))?;
+        if let Some(target) = &self.target_spacing {
+            let target = target.check(self.axes);
+            target.map_err(|e| format!("{shown}: target_spacing: {e}"))?;
         }
         let validation = self.validation.check();
         validation.map_err(|e| format!("{shown}: validation: {e}"))?;
@@ -204,6 +222,7 @@ impl Options {
             classes: net.out_channels,
             intensities: self.intensities.clone(),
             scales: self.scales.clone(),
+            target_spacing: self.target_spacing.clone(),
         }
     }
 }

@@ -68,7 +68,7 @@ fn description(channels: usize, depth: usize, grid: &Grid) -> String {
     if channels > 1 && depth > 1 {
         text += "hyperstack=true\n";
     }
-    if let Some(spacing) = &grid.spacing {
+    if let Some(spacing) = grid.full_spacing() {
         if !spacing.unit.is_empty() {
             text += &format!("unit={}\n", spacing.unit);
         }
