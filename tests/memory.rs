@@ -207,8 +207,8 @@ fn cases() -> Vec<Case> {
     every_pair::every_pair(|name, config| {
         // (Large enough for maps of more than the threads' own memory.)
         cases.push(Case::pair(name, [2, 3, 16_400], config.clone()));
-        cases.push(Case::pair(name, [2, 3, 136, 120], config.clone()));
-        cases.push(Case::pair(name, [1, 3, 40, 36, 33], config));
+        cases.push(Case::pair(name, [2, 3, 232, 200], config.clone()));
+        cases.push(Case::pair(name, [1, 3, 48, 44, 37], config));
     });
     for batch in [1, 2] {
         cases.extend(blocks(batch));

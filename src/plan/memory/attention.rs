@@ -102,8 +102,8 @@ pub(super) fn position_attention(
         // (Less the largest, which is a constant.)
         let scores = tape.scaled(scores);
         let weights = tape.unary(scores);
-        let of_piece = tape.moved(weights, bytes_of_shape(&[x[0], 1, 1]));
         outputs.push(tape.product([weights, value], part(y.bytes(), rows)));
+        let of_piece = tape.moved(weights, bytes_of_shape(&[x[0], 1, 1]));
         sum = Some(match sum {
             Some(sum) => tape.binary(Binary::Add, sum, of_piece),
             None => of_piece,
