@@ -80,6 +80,8 @@ struct Case {
     name: String,
     plan: Plan,
     build: Box<dyn Fn(&Device) -> Forward>,
+    /// By how much the plan may be off.
+    tolerance: f64,
 }
 
 impl Case {
@@ -95,6 +97,7 @@ impl Case {
                 let (net, x) = (init(device), Tensor::<R>::zeros(input, device));
                 Box::new(move || net.forward(x.clone()).mean())
             }),
+            tolerance: 0.1,
         }
     }
 
@@ -107,6 +110,7 @@ impl Case {
                 let (net, x) = (config.init::<4>(device), Tensor::<4>::zeros(input, device));
                 Box::new(move || net.forward(x.clone()).mean())
             }),
+            tolerance: 0.1,
         }
     }
 
@@ -118,6 +122,17 @@ impl Case {
         Self::new(&format!("pair: {name}"), input, move |device| {
             config.init::<R>(device)
         })
+    }
+
+    /// The same with 4 to 12 channels: the records of the operations weigh more.
+    fn small_pair<const R: usize>(name: &str, input: [usize; R], config: SegmentationConfig) -> Self
+    where
+        burn_skip::net::AnySegmentationModel<R>: Layer<R>,
+    {
+        Self {
+            tolerance: 0.15,
+            ..Self::pair(name, input, config)
+        }
     }
 
     /// A model with extra heads. The loss is the sum of those of all outputs.
@@ -133,6 +148,7 @@ impl Case {
                     losses.reduce(|sum, loss| sum + loss).expect("an output")
                 })
             }),
+            tolerance: 0.1,
         }
     }
 
@@ -190,14 +206,14 @@ fn main() {
                 mib(memory.saved_for_backward)
             );
             // (Less than a megabyte is of the size of the threads' own memory, which is not planned.)
-            match off.abs() > 0.1 && planned.abs_diff(measured) > 1 << 20 {
+            match off.abs() > case.tolerance && planned.abs_diff(measured) > 1 << 20 {
                 true => failed += 1,
                 false => passed += 1,
             }
         }
     }
     println!("{passed} passed, {failed} failed");
-    assert!(failed == 0, "a plan is off by more than a tenth");
+    assert!(failed == 0, "a plan is off by more than it may be");
 }
 
 fn cases() -> Vec<Case> {
@@ -206,9 +222,9 @@ fn cases() -> Vec<Case> {
     cases.extend(pairs([2, 3, 128, 96]));
     every_pair::every_pair(|name, config| {
         // (Large enough for maps of more than the threads' own memory.)
-        cases.push(Case::pair(name, [2, 3, 16_400], config.clone()));
-        cases.push(Case::pair(name, [2, 3, 232, 200], config.clone()));
-        cases.push(Case::pair(name, [1, 3, 48, 44, 37], config));
+        cases.push(Case::small_pair(name, [2, 3, 16_400], config.clone()));
+        cases.push(Case::small_pair(name, [2, 3, 232, 200], config.clone()));
+        cases.push(Case::small_pair(name, [1, 3, 48, 44, 37], config));
     });
     for batch in [1, 2] {
         cases.extend(blocks(batch));

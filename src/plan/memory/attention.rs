@@ -90,24 +90,34 @@ pub(super) fn position_attention(
         return tape.push(y.bytes(), Step::reading(inputs));
     };
     let positions = x[2..].iter().copied().fold(1, usize::saturating_mul);
-    let at_once = queries_at_once(x[0], positions).min(positions);
+    let at_once = queries_at_once(x[0], positions).min(positions).max(1);
     let part = |bytes: u64, rows: usize| bytes / positions.max(1) as u64 * rows as u64;
+    let starts: Vec<usize> = (0..positions).step_by(at_once).collect();
+    // (The backward pass does the same of all pieces before it does the next.)
+    let together = if tape.is_training { starts.len() } else { 1 };
     let mut outputs = Vec::new();
     let mut sum = None;
-    for start in (0..positions).step_by(at_once.max(1)) {
-        let rows = at_once.min(positions - start);
-        let pairs = bytes_of_shape(&[x[0], rows, positions]);
-        let queries = tape.moved(query, part(tape.bytes(query), rows));
-        let scores = tape.product([queries, key], pairs);
-        // (Less the largest, which is a constant.)
-        let scores = tape.scaled(scores);
-        let weights = tape.unary(scores);
-        outputs.push(tape.product([weights, value], part(y.bytes(), rows)));
-        let of_piece = tape.moved(weights, bytes_of_shape(&[x[0], 1, 1]));
-        sum = Some(match sum {
-            Some(sum) => tape.binary(Binary::Add, sum, of_piece),
-            None => of_piece,
-        });
+    for starts in starts.chunks(together.max(1)) {
+        let rows = |start: usize| at_once.min(positions - start);
+        let mut weights = Vec::new();
+        for &start in starts {
+            let queries = tape.moved(query, part(tape.bytes(query), rows(start)));
+            let pairs = bytes_of_shape(&[x[0], rows(start), positions]);
+            let scores = tape.product([queries, key], pairs);
+            // (Less the largest, which is a constant.)
+            let scores = tape.scaled(scores);
+            weights.push(tape.unary(scores));
+        }
+        for (&start, &weights) in starts.iter().zip(&weights) {
+            outputs.push(tape.product([weights, value], part(y.bytes(), rows(start))));
+        }
+        for weights in weights {
+            let of_piece = tape.moved(weights, bytes_of_shape(&[x[0], 1, 1]));
+            sum = Some(match sum {
+                Some(sum) => tape.binary(Binary::Add, sum, of_piece),
+                None => of_piece,
+            });
+        }
     }
     let attended = match outputs[..] {
         [one] => one,
