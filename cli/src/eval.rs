@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::device::DeviceName;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::instances::args::InstanceArgs;
 use crate::raster::Raster;
 use crate::reporter::Reporter;
@@ -63,7 +63,7 @@ pub struct EvalArgs {
     tiles: Tiles,
 
     #[command(flatten)]
-    limit: ImageLimit,
+    limit: ImageLimits,
 
     #[command(flatten)]
     reporter: Reporter,
@@ -86,6 +86,9 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
     let with = args
         .options
         .options(task.classes, args.instances, "--instances")?;
+    if let Some(model) = args.model.first() {
+        args.limit.memory.default_to(model);
+    }
     let device = args.device.open()?;
     let ensemble = trainings.load::<R>(&device)?;
     trainings.tell(args.reporter)?;
@@ -110,30 +113,26 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
         };
     }
     for pair in &pairs {
-        let (mut sample, grid) = pair.read_with_grid(task, args.limit)?;
+        let (mut sample, grid) = pair.read_with_grid(task, &args.limit)?;
         check_axes(&sample.image, &pair.image, options.axes, TRAINED_ON)?;
-        let mut inputs = trainings.inputs(sample.image.clone())?;
+        let mut inputs = trainings.inputs(sample.image.try_clone()?)?;
         let objects = args
             .instances
-            .then(|| instances::objects(pair, task.classes, &sample.image, args.limit));
+            .then(|| instances::objects(pair, task.classes, &sample.image, &args.limit));
         let objects = objects.transpose()?;
         if of_columns {
             let whole = sample.image.columns_count();
             (_, sample) = Data::split(&sample, &pair.image)?;
             let start = whole - sample.image.columns_count();
             let cut = |input: Raster| input.columns(start, whole);
-            inputs = inputs.into_iter().map(cut).collect();
+            inputs = inputs.into_iter().map(cut).collect::<Result<_, _>>()?;
         }
         let Prediction {
             mask: mut predicted,
             probabilities,
         } = ensemble.predict(&inputs, &inference)?;
         with.cleaning.mask(&mut predicted)?;
-        let overlap = between(
-            &sample.judged(&predicted),
-            &sample.judged(&sample.mask),
-            task.classes,
-        )?;
+        let overlap = between(&predicted, &sample.mask, sample.context, task.classes)?;
         let mut table = None;
         if let (Some(all), Some(objects), Some(map)) = (&mut all_instances, objects, probabilities)
         {

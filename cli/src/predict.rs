@@ -13,7 +13,7 @@ use crate::Result;
 use crate::device::DeviceName;
 use crate::drawing::prediction::{Objects, Picture};
 use crate::eval::TRAINED_ON;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::files::{atomic, distinct, ending};
 use crate::instances::InstanceOptions;
 use crate::instances::args::InstanceArgs;
@@ -87,7 +87,7 @@ pub struct PredictArgs {
     tiles: Tiles,
 
     #[command(flatten)]
-    limit: ImageLimit,
+    limit: ImageLimits,
 
     #[command(flatten)]
     reporter: Reporter,
@@ -99,6 +99,7 @@ pub struct PredictArgs {
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &PredictArgs) -> Result<()> {
     args.check_files()?;
+    args.limit.memory.default_to(args.folder_written());
     let trainings = Trainings::find(&args.model, args.epoch)?;
     match trainings.first()?.options.axes {
         3 => run_on::<5>(args, &trainings),
@@ -223,6 +224,16 @@ impl PredictArgs {
         files.filter_map(|(option, file)| Some((option, file.as_deref()?)))
     }
 
+    /// The folder that is written to.
+    fn folder_written(&self) -> &Path {
+        let first = self.written().next().and_then(|(_, file)| file.parent());
+        self.folder
+            .out_dir
+            .as_deref()
+            .or(first)
+            .unwrap_or(Path::new("."))
+    }
+
     /// Checks that the picture is a PNG, and that nothing is written over what is read.
     fn check_files(&self) -> Result<()> {
         if let Some(out) = &self.out {
@@ -236,7 +247,7 @@ impl PredictArgs {
     fn read(&self, file: &Path, trainings: &Trainings) -> Result<Loaded> {
         let trained = trainings.first()?;
         let task = &trained.task;
-        let image = Format::read(file, task.channels, self.limit)?;
+        let image = Format::read(file, task.channels, &self.limit)?;
         let (image, grid) = image.image(file, task.channels)?;
         check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
         let Some(labels) = &self.labels else {
@@ -247,9 +258,9 @@ impl PredictArgs {
                 objects: None,
             });
         };
-        let mask = Format::read(labels, 1, self.limit)?;
-        let objects = self.colours.then(|| mask.clone().objects(labels));
-        let mask = mask.mask(labels, task.classes)?;
+        let read = || Format::read(labels, 1, &self.limit);
+        let objects = self.colours.then(|| read()?.objects(labels));
+        let mask = read()?.mask(labels, task.classes)?;
         let sample = Sample::new((image, file), (mask, labels))?;
         Ok(Loaded {
             image: sample.image,
@@ -275,7 +286,7 @@ impl PredictArgs {
         if let Some(count) = count {
             self.reporter.line(&format!("instances: {count}"))?;
         }
-        let overlap = truth.map(|truth| between(predicted, truth, classes));
+        let overlap = truth.map(|truth| between(predicted, truth, 0, classes));
         let scores = overlap.transpose()?.map(|overlap| Scores::of(&overlap));
         if let Some(scores) = &scores {
             let classes = by_class(&scores.class_iou);

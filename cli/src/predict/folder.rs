@@ -181,7 +181,7 @@ impl Work {
     /// When it cannot be read, or has other channels or axes than those of the training.
     pub fn read(&self, args: &PredictArgs, trainings: &Trainings) -> Result<Input> {
         let task = &trainings.first()?.task;
-        let image = Format::read(&self.image, task.channels, args.limit)?;
+        let image = Format::read(&self.image, task.channels, &args.limit)?;
         let (image, grid) = image.image(&self.image, task.channels)?;
         let axes = trainings.first()?.options.axes;
         check_axes(&image, &self.image, axes, TRAINED_ON)?;

@@ -77,9 +77,11 @@ impl Trainings {
     /// An image as each network takes it: its intensities are normalised as in the training of each.
     ///
     /// # Errors
-    /// When a training has no range of intensities.
+    /// When a training has no range of intensities, or there is no room for a copy.
     pub fn inputs(&self, image: Raster) -> Result<Vec<Raster>> {
-        let mut inputs = vec![image; self.0.len()];
+        let copies = (1..self.0.len()).map(|_| image.try_clone());
+        let mut inputs = copies.collect::<Result<Vec<_>, _>>()?;
+        inputs.push(image);
         for (input, Trained { task, .. }) in inputs.iter_mut().zip(&self.0) {
             task.normalize(input)?;
         }
@@ -160,9 +162,13 @@ impl<const R: usize> Ensemble<R> {
             true => ProgressBar::new(with.tiles.config(R - 2).count(size)? as u64),
             false => ProgressBar::hidden(),
         };
-        let mut mask = Vec::with_capacity(first.pixels());
-        // Channel by channel, as the rows come.
-        let mut maps = vec![Vec::new(); self.classes];
+        let pixels = first.pixels();
+        let mut mask = first.values.zeros_like(pixels)?;
+        let mut maps = match with.with_probabilities {
+            true => Some(first.values.zeros_like(self.classes * pixels)?),
+            false => None,
+        };
+        let mut done = 0;
         // The inputs lie beside each other on the channel axis, and so do the logits.
         with.tiles.run(
             size,
@@ -170,7 +176,7 @@ impl<const R: usize> Ensemble<R> {
             |rows| {
                 let inputs = inputs
                     .iter()
-                    .map(|input| tensor(&input.rows(rows.clone()), device));
+                    .map(|input| tensor(input.rows(rows.clone()), device));
                 Tensor::<R>::cat(inputs.collect(), 1)
             },
             |tile| {
@@ -179,16 +185,17 @@ impl<const R: usize> Ensemble<R> {
                 Tensor::cat(logits.collect(), 1)
             },
             |logits| {
-                mask.extend(
-                    self.mask(logits.clone(), with.threshold)
-                        .try_into_vec_as::<f32>()?,
-                );
-                if with.with_probabilities {
+                let classes = self.mask(logits.clone(), with.threshold);
+                let classes = classes.try_into_vec_as::<f32>()?;
+                let rows = done..done + classes.len();
+                mask[rows.clone()].copy_from_slice(&classes);
+                if let Some(maps) = &mut maps {
                     let channels = self.mean(logits).split(1, 1);
-                    for (map, channel) in maps.iter_mut().zip(channels) {
-                        map.extend(channel.try_into_vec_as::<f32>()?);
+                    for (map, channel) in maps.chunks_exact_mut(pixels).zip(channels) {
+                        map[rows.clone()].copy_from_slice(&channel.try_into_vec_as::<f32>()?);
                     }
                 }
+                done = rows.end;
                 Ok(())
             },
         )?;
@@ -200,9 +207,7 @@ impl<const R: usize> Ensemble<R> {
         };
         Ok(Prediction {
             mask: raster(1, mask),
-            probabilities: with
-                .with_probabilities
-                .then(|| raster(self.classes, maps.concat())),
+            probabilities: maps.map(|maps| raster(self.classes, maps)),
         })
     }
 

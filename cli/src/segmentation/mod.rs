@@ -6,6 +6,7 @@ pub mod class_names;
 mod clip;
 pub mod data;
 pub mod ensemble;
+pub mod judge;
 pub mod lengths;
 pub mod loss;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! The training set: an endless, repeatable sequence of random crops.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::data::dataset::{Dataset, DatasetError};
@@ -18,7 +19,7 @@ use crate::segmentation::data::Sample;
 /// epoch 4 sees the crops that it would have seen without the interruption, and so does one whose epochs are
 /// split over several devices.
 pub struct RandomCrops {
-    samples: Vec<Sample>,
+    samples: Vec<Arc<Sample>>,
     size: Vec<usize>,
     augment: AugmentConfig,
     /// Where some of them are centred.
@@ -31,7 +32,7 @@ pub struct RandomCrops {
 impl RandomCrops {
     /// Crops of the size `size`, `per_epoch` of them an epoch, after `epochs_done` epochs.
     pub fn new(
-        samples: Vec<Sample>,
+        samples: Vec<Arc<Sample>>,
         size: Vec<usize>,
         augment: AugmentConfig,
         seed: u64,
@@ -109,10 +110,10 @@ fn cut(
 ) -> Result<Sample, ShapeError> {
     let (image, mask) = (&sample.image, &sample.mask);
     let augmented = augment.augment(view(image), view(mask), crop, random)?;
-    let raster = |of: &Raster, values| Raster {
+    let raster = |of: &Raster, values: Vec<f32>| Raster {
         channels: of.channels,
         size: crop.size.clone(),
-        values,
+        values: values.into(),
     };
     Ok(Sample {
         image: raster(image, augmented.image),
@@ -130,12 +131,12 @@ fn view(raster: &Raster) -> ImageView<'_> {
     }
 }
 
-impl Dataset<Sample> for RandomCrops {
+impl Dataset<Arc<Sample>> for RandomCrops {
     /// The crop of this index: the next epoch's each time that it is asked for.
-    fn get(&self, index: usize) -> Result<Sample, DatasetError> {
+    fn get(&self, index: usize) -> Result<Arc<Sample>, DatasetError> {
         let epoch = self.epochs[index].fetch_add(1, Ordering::Relaxed);
         let crop = self.nth(epoch * self.len() as u64 + index as u64);
-        crop.map_err(DatasetError::new)
+        crop.map(Arc::new).map_err(DatasetError::new)
     }
 
     fn len(&self) -> usize {

@@ -82,8 +82,9 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
     let options = &mut start.options;
     let pairs = pairs("--data", options.data.as_deref())?;
     let split = options.validation.split(pairs)?;
+    args.limit.memory.default_to(folder.path());
     checks::files(args, folder, &split)?;
-    let data = Data::load(&split, &options.task(&start.model), args.limit)?;
+    let data = Data::load(&split, &options.task(&start.model), &args.limit)?;
     if start.history.is_none() {
         options.axes = data.axes();
         options.scales.clone_from(&data.scales);
