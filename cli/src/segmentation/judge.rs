@@ -13,7 +13,7 @@ use crate::segmentation::data::Sample;
 use crate::segmentation::metrics::counts;
 use crate::segmentation::tiled_inference::Tiles;
 
-/// So many pixels are judged together, and no less than a row. A loss takes some ten times the memory of its logits.
+/// So many pixels are judged together, and no less than a row: a loss takes several times the memory of its logits.
 const PIXELS_AT_ONCE: usize = 1 << 24;
 
 /// What the metrics read of a validation.
@@ -46,13 +46,24 @@ impl<'a, const R: usize> Judge<'a, R> {
         sample: &'a Sample,
         device: &'a Device,
     ) -> Judgement {
+        let plane: usize = sample.image.size[1..].iter().product();
+        let rows_at_once = (PIXELS_AT_ONCE / plane.max(1)).max(1);
+        Self::by(rows_at_once, net, loss, sample, device)
+    }
+
+    fn by(
+        rows_at_once: usize,
+        net: &AnySegmentationModel<R>,
+        loss: &'a LossConfig,
+        sample: &'a Sample,
+        device: &'a Device,
+    ) -> Judgement {
         let size = &sample.image.size;
-        let plane: usize = size[1..].iter().product();
         let mut judge = Self {
             loss,
             sample,
             device,
-            rows_at_once: (PIXELS_AT_ONCE / plane.max(1)).max(1),
+            rows_at_once,
             logits: Vec::new(),
             waiting: 0,
             done: 0,
@@ -134,5 +145,54 @@ impl Adaptor<LossInput> for Judgement {
 impl Adaptor<OverlapCounts> for Judgement {
     fn adapt(&self) -> OverlapCounts {
         self.counts.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_skip::loss::BinaryCrossEntropyLoss;
+    use burn_skip::net::NetConfig;
+
+    use crate::raster::Raster;
+    use crate::segmentation::metrics::Scores;
+
+    #[test]
+    fn parts_are_judged_as_the_whole() {
+        let net: NetConfig = serde_json::from_str(include_str!("../../net.json")).unwrap();
+        let device = Device::flex();
+        let net: AnySegmentationModel<4> = net.segmentation().unwrap().init(&device);
+        let raster = |value: fn(usize) -> f32| Raster {
+            channels: 1,
+            size: vec![40, 32],
+            values: (0..40 * 32).map(value).collect::<Vec<_>>().into(),
+        };
+        let sample = Sample {
+            image: raster(|n| (n * 31 % 97) as f32 / 97.0),
+            mask: raster(|n| (n / 5 % 2) as f32),
+            context: 6,
+            seed: 0,
+        };
+        // (The mean over the pixels: for it the parts say the same as the whole.)
+        let loss = LossConfig::BinaryCrossEntropy(BinaryCrossEntropyLoss::new());
+        let judged = |rows| {
+            let judged = Judge::by(rows, &net, &loss, &sample, &device);
+            let loss = judged.loss.try_into_scalar::<f64>().unwrap();
+            let counts = judged.counts.total()[0];
+            let pixels = counts.true_positives + counts.false_positives;
+            let pixels = pixels + counts.false_negatives + counts.true_negatives;
+            (loss, Scores::of(&judged.counts).iou, pixels)
+        };
+        let (loss, iou, pixels) = judged(40);
+        assert_eq!(pixels, 40 * 26);
+        for rows in [1, 7, 39, 1000] {
+            let part = judged(rows);
+            assert_eq!((part.1, part.2), (iou, pixels), "{rows} rows");
+            assert!(
+                (part.0 - loss).abs() < 1e-5,
+                "{rows} rows: {} {loss}",
+                part.0
+            );
+        }
     }
 }
