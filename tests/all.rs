@@ -2,6 +2,8 @@
 
 #[path = "support/devices.rs"]
 mod devices;
+#[path = "support/every_pair.rs"]
+mod every_pair;
 #[path = "support/formula.rs"]
 #[allow(dead_code)] // whole networks are read by tests/networks.rs
 mod formula;

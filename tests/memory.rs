@@ -26,6 +26,9 @@ use burn_skip::shape::ShapeError;
 use burn_skip::up::UpConfig;
 use burn_skip::{Layer, Padding, SkipAddConfig, SkipConcat, Trace};
 
+#[path = "support/every_pair.rs"]
+mod every_pair;
+
 /// The system's allocator, which counts the bytes in use.
 struct Counting;
 
@@ -105,6 +108,16 @@ impl Case {
                 Box::new(move || net.forward(x.clone()).mean())
             }),
         }
+    }
+
+    /// An encoder with a decoder.
+    fn pair<const R: usize>(name: &str, input: [usize; R], config: SegmentationConfig) -> Self
+    where
+        burn_skip::net::AnySegmentationModel<R>: Layer<R>,
+    {
+        Self::new(&format!("pair: {name}"), input, move |device| {
+            config.init::<R>(device)
+        })
     }
 
     /// A model with extra heads. The loss is the sum of those of all outputs.
@@ -191,6 +204,12 @@ fn cases() -> Vec<Case> {
     let mut cases = networks(1, 256);
     cases.extend(networks(2, 128));
     cases.extend(pairs([2, 3, 128, 96]));
+    every_pair::every_pair(|name, config| {
+        // (Large enough for maps of more than the threads' own memory.)
+        cases.push(Case::pair(name, [2, 3, 16_400], config.clone()));
+        cases.push(Case::pair(name, [2, 3, 136, 120], config.clone()));
+        cases.push(Case::pair(name, [1, 3, 40, 36, 33], config));
+    });
     for batch in [1, 2] {
         cases.extend(blocks(batch));
         cases.extend(styles(batch));
@@ -255,10 +274,7 @@ fn pairs(input: [usize; 4]) -> Vec<Case> {
     let nested = UnetPlusPlusDecoderConfig::new(vec![16, 32, 64]);
 
     let pair = |name: &str, encoder: EncoderConfig, decoder: DecoderConfig| {
-        let config = SegmentationConfig::new(encoder, decoder, 2);
-        Case::new(&format!("pair: {name}"), input, move |device| {
-            config.init::<4>(device)
-        })
+        Case::pair(name, input, SegmentationConfig::new(encoder, decoder, 2))
     };
     vec![
         pair("LinkNet on ResNet", basic, linknet.clone()),

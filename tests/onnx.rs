@@ -21,7 +21,7 @@ use burn_skip::{Layer, ShapeError};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use crate::pairs::{encoders, every_pair};
+use crate::every_pair::{encoders, every_pair};
 
 /// The folder that models are written to.
 fn folder() -> Option<PathBuf> {

@@ -100,7 +100,9 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The normalised map, in the same layout."""
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        # (By positions: ONNX knows no negative ones.)
+        last = x.dim() - 1
+        return super().forward(x.permute(0, *range(2, last + 1), 1)).permute(0, last, *range(1, last))
 
 
 class Attention(nn.Module):
@@ -193,7 +195,7 @@ def _activation(kind: Any, node: Node, in_place: bool) -> nn.Module:
         if name == "HardSigmoid":
             return nn.Hardsigmoid()  # as MobileNetV3's; it has no options
         if name == "PRelu":
-            return nn.PReLU(*numbers.values())
+            return nn.PReLU(numbers["num_parameters"], numbers["alpha"])
         if name != "LeakyRelu":
             raise NotImplementedError(f"activation {kind}")
         return nn.LeakyReLU(*numbers.values(), inplace=in_place)

@@ -99,6 +99,11 @@ impl DeviceName {
         }
     }
 
+    /// Whether its tensors lie in the memory that this program allocates.
+    pub fn is_host(self) -> bool {
+        matches!(self, Self::Flex | Self::Ndarray)
+    }
+
     fn not_built(self) -> String {
         let built = Self::value_variants().iter();
         let built = built.filter(|device| device.selector().is_some());

@@ -14,9 +14,11 @@ use crate::instances::args::InstanceArgs;
 use crate::raster::Raster;
 use crate::reporter::Reporter;
 use crate::segmentation::data::{Data, check_axes};
-use crate::segmentation::ensemble::{Inference, Prediction, Trainings};
+use crate::segmentation::ensemble::Trainings;
 use crate::segmentation::metrics::{Scores, between, by_class, counts, table};
 use crate::segmentation::pairs::pairs;
+use crate::segmentation::prediction::{Inference, Prediction};
+use crate::segmentation::resampling::SpacingArg;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::{EpochArg, Trained};
 use crate::segmentation::validation::Split;
@@ -58,6 +60,9 @@ pub struct EvalArgs {
     /// Where to compute; it need not be where the model was trained
     #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
     device: DeviceName,
+
+    #[command(flatten)]
+    spacing: SpacingArg,
 
     #[command(flatten)]
     tiles: Tiles,
@@ -113,9 +118,10 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
         };
     }
     for pair in &pairs {
-        let (mut sample, grid) = pair.read_with_grid(task, &args.limit)?;
+        let (mut sample, mut grid) = pair.read(task, &args.limit)?;
         check_axes(&sample.image, &pair.image, options.axes, TRAINED_ON)?;
-        let mut inputs = trainings.inputs(sample.image.try_clone()?)?;
+        args.spacing.fill(&mut grid, options.axes)?;
+        let mut normalized = trainings.normalized(sample.image.try_clone()?)?;
         let objects = args
             .instances
             .then(|| instances::objects(pair, task.classes, &sample.image, &args.limit));
@@ -124,9 +130,10 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
             let whole = sample.image.columns_count();
             (_, sample) = Data::split(&sample, &pair.image)?;
             let start = whole - sample.image.columns_count();
-            let cut = |input: Raster| input.columns(start, whole);
-            inputs = inputs.into_iter().map(cut).collect::<Result<_, _>>()?;
+            let cut = |image: Raster| image.columns(start, whole);
+            normalized = normalized.into_iter().map(cut).collect::<Result<_, _>>()?;
         }
+        let inputs = trainings.resampled(normalized, (&grid, &pair.image), &args.limit)?;
         let Prediction {
             mask: mut predicted,
             probabilities,
@@ -136,7 +143,7 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
         let mut table = None;
         if let (Some(all), Some(objects), Some(map)) = (&mut all_instances, objects, probabilities)
         {
-            let spacing = grid.spacing.as_ref();
+            let spacing = grid.full_spacing();
             table = Some(all.add(&sample, &map, spacing, &objects)?);
         }
         let of = Evaluated {

@@ -12,6 +12,7 @@
 //! One module for each subcommand. What they share: `segmentation` (the network, its data, its metrics),
 //! `instances` (the objects of a prediction), `raster` (images as numbers), `drawing`, `files`, `device` and `reporter`.
 
+mod allocator;
 mod completions;
 mod convert;
 mod device;
@@ -32,10 +33,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Keeps its pages. glibc's allocator returns large buffers to the system after every step of a training,
-/// and the page faults that follow can double the time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 /// An error is reported as one sentence on stderr.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;

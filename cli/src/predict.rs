@@ -1,6 +1,7 @@
 //! `burn-skip predict`: a trained network, or several together, segment an image or a folder of them.
 
 mod folder;
+mod loaded;
 mod output;
 mod pipeline;
 
@@ -12,19 +13,20 @@ use serde_json::json;
 use crate::Result;
 use crate::device::DeviceName;
 use crate::drawing::prediction::{Objects, Picture};
-use crate::eval::TRAINED_ON;
 use crate::files::limits::ImageLimits;
 use crate::files::{atomic, distinct, ending};
 use crate::instances::InstanceOptions;
 use crate::instances::args::InstanceArgs;
-use crate::raster::{Format, Grid, Raster};
+use crate::raster::Raster;
 use crate::reporter::Reporter;
-use crate::segmentation::data::{Sample, check_axes};
-use crate::segmentation::ensemble::{Ensemble, Inference, Trainings};
+use crate::segmentation::ensemble::{Ensemble, Trainings};
 use crate::segmentation::metrics::{Scores, between, by_class};
+use crate::segmentation::prediction::Inference;
+use crate::segmentation::resampling::SpacingArg;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::EpochArg;
 use folder::FolderArgs;
+use loaded::Loaded;
 use output::{Output, Product, Products};
 
 /// Pixels of a side of the picture at most: it is for people to look at.
@@ -76,6 +78,9 @@ pub struct PredictArgs {
     /// Where to compute; it need not be where the model was trained
     #[arg(long, value_enum, default_value = "flex", value_name = "NAME")]
     device: DeviceName,
+
+    #[command(flatten)]
+    spacing: SpacingArg,
 
     #[command(flatten)]
     folder: FolderArgs,
@@ -151,16 +156,21 @@ fn one<const R: usize>(
     };
     let outputs = args.outputs().into_iter().filter_map(output);
     let outputs: Vec<Output> = outputs.collect::<Result<_, _>>()?;
-    let inputs = trainings.inputs(image)?;
+    let shown_image = args.out.as_ref().map(|_| image.try_clone());
+    let mut shown_image = shown_image.transpose()?;
+    if let Some(image) = &mut shown_image {
+        // (The networks may differ in how they normalise; one of the images is shown.)
+        trainings.first()?.task.normalize(image)?;
+    }
+    let images = trainings.normalized(image)?;
+    let inputs = trainings.resampled(images, (&grid, file), &args.limit)?;
     let prediction = ensemble.predict(&inputs, inference)?;
     let with = (args.with_instances(), &grid);
     let products = Products::of(prediction, classes, options, with)?;
     for output in &outputs {
         output.write(&products, &grid)?;
     }
-    if let Some(out) = &args.out {
-        // (The networks may differ in how they normalise; one of the images is shown.)
-        let image = &inputs[0];
+    if let (Some(out), Some(image)) = (&args.out, &shown_image) {
         let [height, width] = image.plane();
         let (step, slice) = (width.max(height).div_ceil(MAX_PICTURE_SIDE), image.middle());
         let shown = |raster: &Raster| raster.slice(slice, step);
@@ -181,16 +191,6 @@ fn one<const R: usize>(
         atomic::write(out, &picture.png()?)?;
     }
     args.report(&products, truth.as_ref(), trainings)
-}
-
-/// What is read for one image.
-struct Loaded {
-    image: Raster,
-    grid: Grid,
-    /// The true classes.
-    truth: Option<Raster>,
-    /// The numbers of the true objects, where they are drawn.
-    objects: Option<Raster>,
 }
 
 impl PredictArgs {
@@ -242,32 +242,6 @@ impl PredictArgs {
         let read = self.image.iter().chain(&self.labels).chain(&self.model);
         let read = read.map(PathBuf::as_path);
         Ok(distinct::check(read, self.written())?)
-    }
-
-    fn read(&self, file: &Path, trainings: &Trainings) -> Result<Loaded> {
-        let trained = trainings.first()?;
-        let task = &trained.task;
-        let image = Format::read(file, task.channels, &self.limit)?;
-        let (image, grid) = image.image(file, task.channels)?;
-        check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
-        let Some(labels) = &self.labels else {
-            return Ok(Loaded {
-                image,
-                grid,
-                truth: None,
-                objects: None,
-            });
-        };
-        let read = || Format::read(labels, 1, &self.limit);
-        let objects = self.colours.then(|| read()?.objects(labels));
-        let mask = read()?.mask(labels, task.classes)?;
-        let sample = Sample::new((image, file), (mask, labels))?;
-        Ok(Loaded {
-            image: sample.image,
-            grid,
-            truth: Some(sample.mask),
-            objects: objects.transpose()?,
-        })
     }
 
     fn report(

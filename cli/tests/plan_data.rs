@@ -57,7 +57,8 @@ fn what_is_proposed_for_volumes_is_trained() {
     let options = "plan-data --width 4 --memory 0.5 --out";
     let text = succeed(&words(options, &[&plan, &data]));
     for line in [
-        "spacing: 4.000 x 1.000 x 1.000 in the median",
+        "spacing: 4,1,1 mm (depth,height,width) in the median",
+        "resampling: to the spacing 4,1,1 mm (depth,height,width), the median: 0 of 2 volumes change in size",
         "masks: 3 classes, of the pixels 0: 3",
         "kernels: 1x3x3",
         "1 on axes whose pixels are twice as far apart",

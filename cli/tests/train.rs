@@ -72,7 +72,7 @@ fn a_training_that_is_killed_twenty_times_ends_as_if_it_had_never_been() {
 #[test]
 fn a_training_with_an_average_of_its_weights_is_resumed_as_exactly() {
     let options = "--optimizer sgd --learning-rate 0.1 --weight-decay 1e-4 --schedule poly --warmup 5 --clip-norm 1 \
-                   --ema 0.9 --encoder-rate 0.5 --foreground 0.5";
+                   --ema 0.9 --encoder-rate 0.5 --foreground 0.5 --augment standard";
     // (A training that is killed in its first epoch reads the weights again.)
     let from = folder("killed_from");
     trained(&from, &[]);
@@ -121,14 +121,20 @@ fn check_best_is_kept(out: &Path) {
 fn ends_as_if_never_killed(name: &str, more: &str) {
     let whole = folder(&format!("whole{name}"));
     let started = Instant::now();
-    let options = [training(&whole), words(more, &[])].concat();
+    // (Its crops are cut by no other thread, and those of the one that is killed by three.)
+    let options = [
+        training(&whole),
+        words(more, &[]),
+        words("--workers 0", &[]),
+    ]
+    .concat();
     succeed(&options);
     let longest = started.elapsed();
     let expected = epochs(&whole);
     assert_eq!(expected.len(), 8);
 
     let out = folder(&format!("killed{name}"));
-    let options = [training(&out), words(more, &[])].concat();
+    let options = [training(&out), words(more, &[]), words("--workers 3", &[])].concat();
     let mut random = StdRng::seed_from_u64(1);
     let (mut kills, mut in_the_middle) = (0, 0);
     while kills < 20 || in_the_middle < 5 {

@@ -107,21 +107,18 @@ fn volumes_are_trained_on_evaluated_and_predicted() {
         assert_eq!(written[fields.clone()], read[fields]);
     }
 
-    // The format makes no difference, and tiles nearly none.
+    // The format makes no difference, and tiles nearly none. What a file does not tell is told.
     let [values, _] = volume(1);
     let tif = write(&out, "1.tif", pages(&values));
     let array = write(&out, "1.npy", npy(&SIZE, &values));
+    let spacing = ["--spacing", "2,0.5,0.25"];
     for other in [&tif, &array] {
         let mask_of_other = shown(&out, "other.tif");
-        let text = succeed(&predict(
-            other,
-            &["--labels", &mask, "--mask", &mask_of_other],
-        ));
+        let files = ["--labels", &mask, "--mask", &mask_of_other];
+        let text = succeed(&predict(other, &[&files[..], &spacing].concat()));
         assert_eq!(json(&text)["iou"], 1.0, "{other}");
-        let text = succeed(&predict(
-            other,
-            &["--labels", &mask_of_other, "--out", &picture],
-        ));
+        let files = ["--labels", &mask_of_other, "--out", &picture];
+        let text = succeed(&predict(other, &[&files[..], &spacing].concat()));
         assert_eq!(json(&text)["iou"], 1.0, "{other}");
     }
     let tiles = [

@@ -15,11 +15,11 @@ pub struct AxisMap {
 }
 
 impl AxisMap {
-    /// The map that is zero everywhere.
-    pub fn zero(rows: usize, columns: usize) -> Self {
+    /// The map that is zero everywhere, with room for `taps` taps of each output position.
+    pub fn zero(rows: usize, columns: usize, taps: usize) -> Self {
         Self {
             columns,
-            taps: Vec::new(),
+            taps: Vec::with_capacity(rows * taps),
             counts: vec![0; rows],
         }
     }
@@ -44,6 +44,11 @@ impl AxisMap {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.counts.len()
+    }
+
+    /// The number of taps of all output positions together.
+    pub fn count(&self) -> usize {
+        self.taps.len()
     }
 
     /// The most taps of an output position.

@@ -175,7 +175,7 @@ mod tests {
         let device = Device::flex();
         let x = Tensor::<3>::from_floats([[[1.0, -2.0, 4.0], [0.5, 3.0, 8.0]]], &device);
         let map = || {
-            let mut map = AxisMap::zero(4, 3);
+            let mut map = AxisMap::zero(4, 3, 1);
             for (row, column, weight) in [(0, 0, 1.0), (1, 0, 0.5), (1, 1, 0.5), (3, 2, 2.0)] {
                 map.add(row, column, weight);
             }
@@ -213,7 +213,7 @@ mod tests {
     fn a_map_acts_on_its_axis_only() {
         let device = Device::flex();
         let x = Tensor::<4>::from_floats([[[[1.0, 2.0], [3.0, 4.0]]]], &device);
-        let mut map = AxisMap::zero(1, 2);
+        let mut map = AxisMap::zero(1, 2, 2);
         map.add(0, 0, 1.0);
         map.add(0, 1, 10.0);
         let rows = apply(&map, x.clone(), 2);

@@ -85,6 +85,23 @@ impl ResizeMode {
         Self::Cubic(Sampling::HalfPixel)
     }
 
+    /// The most positions of an axis that an output position lies between, where it is resized from `input` positions to
+    /// `output`.
+    pub(crate) const fn taps(self, input: usize, output: usize) -> usize {
+        let shrinks_by = match output {
+            0 => 1,
+            output => input.div_ceil(output),
+        };
+        match self {
+            Self::Nearest | Self::NearestExact => 1,
+            Self::Linear(Sampling::Antialias) => 2 * shrinks_by + 1,
+            Self::Cubic(Sampling::Antialias) => 4 * shrinks_by + 1,
+            Self::Linear(_) => 2,
+            Self::Cubic(_) => 4,
+            Self::Area => shrinks_by + 1,
+        }
+    }
+
     /// What readers call a layer that resizes so.
     pub(crate) const fn label(self) -> &'static str {
         match self {

@@ -305,7 +305,7 @@ fn blur_map([size, output]: [usize; 2], taps: usize, stride: usize) -> AxisMap {
     let pad = blur_padding(taps, stride) as isize;
     let last = size as isize - 1;
     let filter = binomial(taps);
-    let mut map = AxisMap::zero(output, size);
+    let mut map = AxisMap::zero(output, size, taps);
     for i in 0..output {
         for (tap, &weight) in filter.iter().enumerate() {
             let position = ((i * stride + tap) as isize - pad).abs();

@@ -244,7 +244,7 @@ impl AxisWindow {
 
     /// The mean of the positions in each window; those of the padding count as zeros, or not at all.
     fn mean(&self, input: usize, with_padding: bool) -> AxisMap {
-        let mut map = AxisMap::zero(self.output, input);
+        let mut map = AxisMap::zero(self.output, input, self.kernel.min(input));
         let (before, after) = self.pads;
         for output in 0..self.output {
             let start = output * self.stride;

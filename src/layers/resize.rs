@@ -280,7 +280,7 @@ impl Scale {
     }
 
     fn linear(self, sampling: Sampling) -> AxisMap {
-        let mut map = AxisMap::zero(self.output, self.input);
+        let mut map = AxisMap::zero(self.output, self.input, 2);
         for i in 0..self.output {
             let source = self.source(i, sampling).max(0.0);
             let low = self.clamp(floor(source));
@@ -293,7 +293,7 @@ impl Scale {
     }
 
     fn cubic(self, sampling: Sampling) -> AxisMap {
-        let mut map = AxisMap::zero(self.output, self.input);
+        let mut map = AxisMap::zero(self.output, self.input, 4);
         for i in 0..self.output {
             let source = self.source(i, sampling);
             let low = floor(source);
@@ -307,7 +307,7 @@ impl Scale {
     }
 
     fn area(self) -> AxisMap {
-        let mut map = AxisMap::zero(self.output, self.input);
+        let mut map = AxisMap::zero(self.output, self.input, self.input / self.output + 1);
         for (i, (start, end)) in bins(self.input, self.output).enumerate() {
             for j in start..end {
                 map.add(i, j, 1.0 / (end - start) as f64);
@@ -322,7 +322,7 @@ impl Scale {
         let stretch = step.max(1.0);
         let support = self.round(radius * stretch);
         let inverse = self.round(1.0 / stretch);
-        let mut map = AxisMap::zero(self.output, self.input);
+        let mut map = AxisMap::zero(self.output, self.input, (2.0 * support) as usize + 1);
         for i in 0..self.output {
             let centre = self.round(step * (i as f64 + 0.5));
             let start = (self.round(self.round(centre - support) + 0.5) as i64).max(0) as usize;

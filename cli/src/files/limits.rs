@@ -21,12 +21,15 @@ pub struct ImageLimits {
     pub memory: ImageMemory,
 }
 
+/// A larger limit is a typing error.
+const MAX_MEGAPIXELS: u64 = 65_536;
+
 /// The images that are read.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ImageLimit {
     /// Refuse images of more than this many million pixels: a damaged file, or one that was made to do harm, may claim any
     /// size. Four channels count as one
-    #[arg(long, default_value_t = 256, value_name = "MILLIONS", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    #[arg(long, default_value_t = 256, value_name = "MILLIONS", value_parser = clap::value_parser!(u64).range(1..=MAX_MEGAPIXELS))]
     max_megapixels: u64,
 }
 
@@ -36,26 +39,51 @@ impl ImageLimit {
     /// # Errors
     /// When it has too many pixels.
     pub fn check(self, path: &Path, size: &[usize], channels: usize) -> Result<()> {
-        let axes = size
-            .iter()
-            .fold(1, |pixels: u64, &axis| pixels.saturating_mul(axis as u64));
-        let pixels = axes.saturating_mul(channels.div_ceil(4) as u64);
-        if pixels <= self.pixels() {
+        let Some(millions) = self.exceeded(size, channels) else {
             return Ok(());
-        }
+        };
         let of_channels = match channels {
             0..=4 => String::new(),
             several => format!(" of {several} channels"),
         };
         Err(format!(
             "{} is {}{of_channels}, and the limit is {} million pixels, since a damaged file may claim any size. If this \
-             one is meant, pass --max-megapixels {}.",
+             one is meant, pass --max-megapixels {millions}.",
             path.display(),
             shown_size(size),
-            self.max_megapixels,
-            pixels.div_ceil(1_000_000)
+            self.max_megapixels
         )
         .into())
+    }
+
+    /// Checks the size that an image is to be resampled to.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_resampled(self, path: &Path, size: &[usize], channels: usize) -> Result<()> {
+        let Some(millions) = self.exceeded(size, channels) else {
+            return Ok(());
+        };
+        let larger = match millions <= MAX_MEGAPIXELS {
+            true => format!(" If the memory holds more, pass --max-megapixels {millions}."),
+            false => String::new(),
+        };
+        Err(format!(
+            "{} would be resampled to {}, and the limit is {} million pixels. Train with a coarser --spacing.{larger}",
+            path.display(),
+            shown_size(size),
+            self.max_megapixels
+        )
+        .into())
+    }
+
+    /// How many million pixels the limit would have to be, if it is too small.
+    fn exceeded(self, size: &[usize], channels: usize) -> Option<u64> {
+        let axes = size
+            .iter()
+            .fold(1, |pixels: u64, &axis| pixels.saturating_mul(axis as u64));
+        let pixels = axes.saturating_mul(channels.div_ceil(4) as u64);
+        (pixels > self.pixels()).then(|| pixels.div_ceil(1_000_000))
     }
 
     /// Bytes that decoding a PNG or a JPEG may take: eight for each of four channels.

@@ -88,6 +88,7 @@ fn two_balls_that_touch_are_split_in_two_in_the_unit_of_the_spacing() {
     let spacing = Spacing {
         per_axis: steps.to_vec(),
         unit: "mm".into(),
+        of_all_axes: true,
     };
     assert_eq!(PLAIN.find(&volume, Some(&spacing)).unwrap().count, 1);
     let found = SPLIT.find(&volume, Some(&spacing)).unwrap();

@@ -10,6 +10,7 @@ use crate::files::limits::ImageLimits;
 use crate::raster::{Raster, shown_size};
 use crate::segmentation::data::Sample;
 use crate::segmentation::pairs::Pair;
+use crate::segmentation::target_spacing::percentile;
 
 /// As many classes are told by their numbers at most: more numbers are those of objects.
 const MAX_CLASSES: usize = 64;
@@ -21,8 +22,10 @@ pub struct Facts {
     pub file: PathBuf,
     /// In the order of the axes: `[height, width]` or `[depth, height, width]`.
     pub size: Vec<usize>,
-    /// The distance of its pixels on each axis, if its file says it.
+    /// The distance of its pixels on each axis, if its file says it; in the unit of the first image.
     pub spacing: Option<Vec<f64>>,
+    /// As the file of the first image calls it.
+    pub unit: String,
     pub channels: usize,
     /// The least and the largest value.
     pub range: [f32; 2],
@@ -65,7 +68,8 @@ impl Fingerprint {
     pub fn read(pairs: &[Pair], limit: &ImageLimits) -> Result<Self> {
         let mut found = Self::default();
         for pair in pairs {
-            let (facts, mask) = read(pair, limit)?;
+            let unit = found.images.first().map(|first| first.unit.as_str());
+            let (facts, mask) = read(pair, unit, limit)?;
             found.check(&facts, pair)?;
             found.images.push(facts);
             for &value in mask.values.iter() {
@@ -128,13 +132,11 @@ impl Fingerprint {
         self.of_axes(|lengths| lengths[lengths.len() / 2])
     }
 
-    /// The spacing in the middle, of each axis; 1 where no file says one.
+    /// The median spacing of each axis; 1 where no file says one.
     pub fn spacing(&self) -> Vec<f64> {
         let median = |axis: usize| {
             let spacing = |image: &Facts| image.spacing.as_ref().map_or(1.0, |all| all[axis]);
-            let mut all: Vec<f64> = self.images.iter().map(spacing).collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
+            percentile(self.images.iter().map(spacing), 50.0)
         };
         (0..self.axes()).map(median).collect()
     }
@@ -207,7 +209,7 @@ impl Fingerprint {
     }
 }
 
-fn read(pair: &Pair, limit: &ImageLimits) -> Result<(Facts, Raster)> {
+fn read(pair: &Pair, unit: Option<&str>, limit: &ImageLimits) -> Result<(Facts, Raster)> {
     let [mut image, mask] = pair.read_files(1, limit)?;
     // (An array of an axis more than its mask has channels.)
     if image.raster.size.len() > mask.raster.size.len() {
@@ -216,7 +218,10 @@ fn read(pair: &Pair, limit: &ImageLimits) -> Result<(Facts, Raster)> {
     let channels = image.channels();
     let (raster, grid) = image.image(&pair.image, channels)?;
     let mask = mask.numbers(&pair.mask)?;
-    let spacing = grid.spacing.map(|spacing| spacing.per_axis);
+    let spacing = grid.full_spacing();
+    let unit = unit.or(spacing.map(|spacing| spacing.unit.as_str()));
+    let unit = unit.unwrap_or("").to_string();
+    let spacing = spacing.map(|spacing| spacing.in_unit(&unit));
     let range = raster
         .values
         .iter()
@@ -229,6 +234,7 @@ fn read(pair: &Pair, limit: &ImageLimits) -> Result<(Facts, Raster)> {
         file: pair.image.clone(),
         size,
         spacing,
+        unit,
         channels,
         range,
     };
@@ -236,14 +242,15 @@ fn read(pair: &Pair, limit: &ImageLimits) -> Result<(Facts, Raster)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn found(sizes: &[[usize; 3]], depths: &[f64], labels: &[u64]) -> Fingerprint {
+    pub fn found(sizes: &[[usize; 3]], depths: &[f64], labels: &[u64]) -> Fingerprint {
         let image = |(size, depth): (&[usize; 3], &f64)| Facts {
             file: "a".into(),
             size: size.to_vec(),
             spacing: Some(vec![*depth, 1.0, 1.0]),
+            unit: "mm".into(),
             channels: 1,
             range: [0.0, 1.0],
         };

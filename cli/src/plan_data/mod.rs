@@ -3,6 +3,7 @@
 mod fingerprint;
 mod proposal;
 mod reasons;
+mod resampled;
 mod topology;
 
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ use crate::plan::short;
 use crate::raster::{Fit, Intensities, Values};
 use crate::reporter::Reporter;
 use crate::segmentation::pairs::{Pair, pairs};
+use crate::segmentation::resampling::Resampling;
+use crate::segmentation::target_spacing::TargetSpacing;
 use crate::segmentation::validation::Validation;
 use crate::train::augmentation;
 use crate::train::options::{Options, count};
@@ -57,7 +60,7 @@ pub struct PlanDataArgs {
     classes: Option<usize>,
 
     /// How crops are transformed, as for `burn-skip train`: none for letters, digits and whatever else must not be
-    /// mirrored [default: flips]
+    /// mirrored [default: flips of foreground alone, none of several classes]
     #[arg(long, value_name = "none|flips|standard|FILE.json", value_parser = augmentation::parse)]
     augment: Option<AugmentConfig>,
 
@@ -97,10 +100,15 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
             seed: 0,
         },
     };
-    let mut longest = found.smallest();
-    if let (Validation::Columns, Some(columns)) = (&validation, longest.last_mut()) {
-        *columns -= *columns / 4;
-    }
+    let target = found.target_spacing();
+    let planned = found.resampled(target.as_ref());
+    let longest = match validation {
+        Validation::Columns => found
+            .without_validation_columns()
+            .resampled(target.as_ref())
+            .smallest(),
+        _ => planned.smallest(),
+    };
     let channels = found.images[0].channels;
     let asked = Asked {
         memory: (args.memory * f64::from(1 << 30)) as u64,
@@ -110,10 +118,13 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         longest,
     };
     check_classes(&found, asked.classes)?;
-    let proposal = Proposal::new(&found, &asked)?;
+    let proposal = Proposal::new(&planned, &asked)?;
     let intensities = intensities(&found);
-    let augment = args.augment.clone().unwrap_or_else(AugmentConfig::flips);
-    let options = json!({
+    let augment = args
+        .augment
+        .clone()
+        .unwrap_or_else(|| augmentation::usual(asked.classes));
+    let mut options = json!({
         "augment": augment,
         "intensities": intensities,
         "clip_norm": CLIP_NORM,
@@ -121,6 +132,9 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         "batch": proposal.batch,
         "validation": validation,
     });
+    if let Some(TargetSpacing { per_axis, .. }) = &target {
+        options["spacing"] = json!(Resampling::To(per_axis.clone()));
+    }
     // (What is written must be read again.)
     serde_json::from_value::<Options>(options.clone())?;
     std::fs::create_dir_all(&args.out)
@@ -129,11 +143,11 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     for (file, content) in [(&net_file, &net), (&train_file, &options)] {
         atomic::write(file, format!("{content:#}\n").as_bytes())?;
     }
-    let reasons = reasons::of(&found, &asked, &proposal);
+    let reasons = reasons::of((&found, &planned), target.as_ref(), &asked, &proposal);
     let chosen = [
         reasons::of_intensities(&intensities),
         reasons::of_validation(&validation),
-        reasons::of_augment(args.augment.is_some()),
+        reasons::of_augment(args.augment.is_some(), asked.classes),
     ];
     for line in reasons.iter().chain(&chosen) {
         args.reporter.line(line)?;

@@ -6,7 +6,10 @@ use burn_skip::net::{NetConfig, SegmentationConfig, TraceSupervised};
 use super::fingerprint::Fingerprint;
 use super::topology::Topology;
 use crate::Result;
+use crate::files::bytes;
 use crate::segmentation::lengths::{self, shape};
+use crate::train::optimizer::Optimizer;
+use crate::train::step_memory;
 
 /// The longest side of a square image whose pixels are those of nnU-Net's first crop, and of a cubic volume.
 const FIRST_SIDE: [usize; 2] = [2048, 256];
@@ -29,7 +32,7 @@ pub struct Proposal {
     pub crop: Vec<usize>,
     pub batch: usize,
     pub net: NetConfig,
-    /// The memory of a step: maps, weights and what Adam keeps of them.
+    /// The memory of a step: maps, gradients, weights and what Adam keeps of them.
     pub bytes: u64,
 }
 
@@ -62,9 +65,9 @@ impl Proposal {
                 format!(
                     "--memory: {} are too few: {LEAST_BATCH} crops of {} need {}. Give more, or pass a smaller --width \
                      than {}.",
-                    shown_bytes(asked.memory),
+                    bytes::shown(asked.memory),
                     lengths::shown(&sized.crop),
-                    shown_bytes(sized.bytes),
+                    bytes::shown(sized.bytes),
                     asked.width
                 )
             })?;
@@ -157,18 +160,5 @@ fn bytes<const R: usize>(
     if let Some(error) = plan.error() {
         return Err(format!("crops of {}: {error}", lengths::shown(crop)).into());
     }
-    // The weights, and the two means that Adam keeps of the gradient of each.
-    let kept = plan.root.total_parameters() * 4 * 3;
-    Ok(plan.memory.training.saturating_add(kept))
-}
-
-/// "1.50 GiB"
-pub fn shown_bytes(bytes: u64) -> String {
-    let of = |unit: u32| bytes as f64 / f64::from(unit);
-    match bytes {
-        0..0x400 => format!("{bytes} bytes"),
-        0x400..0x10_0000 => format!("{:.1} KiB", of(1 << 10)),
-        0x10_0000..0x4000_0000 => format!("{:.1} MiB", of(1 << 20)),
-        _ => format!("{:.2} GiB", of(1 << 30)),
-    }
+    Ok(step_memory::planned(&plan, Optimizer::default(), false))
 }

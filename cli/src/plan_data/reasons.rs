@@ -1,21 +1,29 @@
 //! What was found in the data and why it leads to the proposal, a line each.
 
 use super::fingerprint::{Fingerprint, Numbers};
-use super::proposal::{Asked, Proposal, shown_bytes};
+use super::proposal::{Asked, Proposal};
 use super::{IMAGES_OF_FOLDS, TOMOGRAPHY};
-use crate::raster::Intensities;
+use crate::files::bytes;
+use crate::raster::{Intensities, shown_spacing};
 use crate::segmentation::lengths::shown;
+use crate::segmentation::target_spacing::{TargetSpacing, axis_names};
 use crate::segmentation::validation::Validation;
 
-/// Spacings that differ by more than this factor are worth a warning.
+/// Spacings that differ by more than this factor are worth a remark.
 const SPREAD: f64 = 1.5;
 
-/// All lines about the data and the network.
-pub fn of(found: &Fingerprint, asked: &Asked, proposal: &Proposal) -> Vec<String> {
-    let mut lines = vec![of_images(found, asked.channels), of_spacing(found)];
+/// All lines about the data, as they are in their files and as they are trained on, and about the network.
+pub fn of(
+    (found, planned): (&Fingerprint, &Fingerprint),
+    target: Option<&TargetSpacing>,
+    asked: &Asked,
+    proposal: &Proposal,
+) -> Vec<String> {
+    let mut lines = vec![of_images(found, asked.channels), of_spacing(found, target)];
+    lines.extend(target.map(|target| of_resampling(found, planned, target)));
     lines.push(of_masks(found, asked.classes));
     lines.extend(of_levels(proposal));
-    lines.extend(of_crop(found, asked, proposal));
+    lines.extend(of_crop(planned, asked, proposal));
     lines
 }
 
@@ -35,24 +43,55 @@ fn of_images(found: &Fingerprint, channels: usize) -> String {
     )
 }
 
-fn of_spacing(found: &Fingerprint) -> String {
+fn of_spacing(found: &Fingerprint, target: Option<&TargetSpacing>) -> String {
     let Some(ranges) = found.spacings() else {
         return "spacing: not in the files, taken as equal on all axes".into();
     };
-    let median: Vec<String> = found.spacing().iter().map(|x| format!("{x:.3}")).collect();
-    let median = median.join(" x ");
-    let spread = ranges.iter().any(|[least, most]| most / least > SPREAD);
-    let ranges: Vec<String> = ranges
-        .iter()
-        .map(|[least, most]| format!("{least:.3} to {most:.3}"))
-        .collect();
-    match spread {
-        true => format!(
-            "spacing: {median} in the median, but {}: resample the images to one spacing before you train",
-            ranges.join(" x ")
-        ),
-        false => format!("spacing: {median} in the median"),
+    let unit = found.images.first().map_or("", |first| &first.unit);
+    let median = shown_spacing(&found.spacing(), unit);
+    let median = format!(
+        "spacing: {median} ({}) in the median",
+        axis_names(found.axes())
+    );
+    if !ranges.iter().any(|[least, most]| most / least > SPREAD) {
+        return median;
     }
+    let [least, most] = [0, 1].map(|end| {
+        let ends: Vec<f64> = ranges.iter().map(|range| range[end]).collect();
+        shown_spacing(&ends, "")
+    });
+    let advice = match target {
+        Some(_) => "",
+        None => {
+            "; images are trained on as they are: pass --spacing median to train if these are distances, and not \
+             resolutions for printing"
+        }
+    };
+    format!("{median}, {least} at least and {most} at most{advice}")
+}
+
+fn of_resampling(found: &Fingerprint, planned: &Fingerprint, target: &TargetSpacing) -> String {
+    let pairs = found.images.iter().zip(&planned.images);
+    let changed = pairs.filter(|(found, planned)| found.size != planned.size);
+    let of = match target
+        .per_axis
+        .iter()
+        .zip(found.spacing())
+        .any(|(to, median)| *to < 0.99 * median)
+    {
+        true => {
+            "the median, but where few slices are far apart, the tenth percentile of their distances, so that the finer \
+             volumes keep theirs"
+        }
+        false => "the median",
+    };
+    format!(
+        "resampling: to {target}, {of}: {} of {} volumes change in size, and the median is {} pixels then; predictions \
+         come back in the size of the file",
+        changed.count(),
+        found.images.len(),
+        shown(&planned.median_size())
+    )
 }
 
 fn of_masks(found: &Fingerprint, classes: usize) -> String {
@@ -104,12 +143,12 @@ fn of_levels(proposal: &Proposal) -> [String; 3] {
 fn of_crop(found: &Fingerprint, asked: &Asked, proposal: &Proposal) -> Vec<String> {
     let (crop, median) = (&proposal.crop, found.median_size());
     let mut lines = vec![format!(
-        "crop: {} of {} pixels; batch: {}; a step needs {} of {} (maps, weights, and what Adam keeps)",
+        "crop: {} of {} pixels; batch: {}; a step needs {} of {} (maps, gradients, weights, and what Adam keeps)",
         shown(crop),
         shown(&median),
         proposal.batch,
-        shown_bytes(proposal.bytes),
-        shown_bytes(asked.memory)
+        bytes::shown(proposal.bytes),
+        bytes::shown(asked.memory)
     )];
     // (One small image among large ones.)
     let axis = (0..crop.len()).find(|&axis| 2 * asked.longest[axis] < median[axis]);
@@ -143,13 +182,14 @@ pub fn of_validation(validation: &Validation) -> String {
     }
 }
 
-pub fn of_augment(is_asked: bool) -> String {
-    match is_asked {
-        true => "augmentation: as asked for".into(),
-        false => {
-            "augmentation: crops are mirrored and turned by quarters; pass --augment none for letters, digits and \
-             whatever else has an up and a left"
-        }
-        .into(),
+pub fn of_augment(is_asked: bool, classes: usize) -> String {
+    match (is_asked, classes) {
+        (true, _) => "augmentation: as asked for".into(),
+        (false, 1) => "augmentation: crops are mirrored and turned by quarters; pass --augment none for whatever has an up \
+                       and a left"
+            .into(),
+        (false, _) => "augmentation: none, since classes may differ by how they lie, as 6 and 9, or the left from the right \
+                       kidney; pass --augment flips or standard where they do not"
+            .into(),
     }
 }

@@ -10,9 +10,10 @@ use super::PredictArgs;
 use super::output::{Output, Product};
 use crate::Result;
 use crate::eval::TRAINED_ON;
-use crate::raster::{Format, Grid, Raster};
+use crate::raster::{Format, Grid};
 use crate::segmentation::data::check_axes;
 use crate::segmentation::ensemble::Trainings;
+use crate::segmentation::inputs::Inputs;
 use crate::segmentation::pairs::Named;
 
 /// The folders that are read and written.
@@ -182,19 +183,19 @@ impl Work {
     pub fn read(&self, args: &PredictArgs, trainings: &Trainings) -> Result<Input> {
         let task = &trainings.first()?.task;
         let image = Format::read(&self.image, task.channels, &args.limit)?;
-        let (image, grid) = image.image(&self.image, task.channels)?;
+        let (image, mut grid) = image.image(&self.image, task.channels)?;
         let axes = trainings.first()?.options.axes;
         check_axes(&image, &self.image, axes, TRAINED_ON)?;
-        Ok(Input {
-            inputs: trainings.inputs(image)?,
-            grid,
-        })
+        args.spacing.fill(&mut grid, axes)?;
+        let images = trainings.normalized(image)?;
+        let inputs = trainings.resampled(images, (&grid, &self.image), &args.limit)?;
+        Ok(Input { inputs, grid })
     }
 }
 
 /// An image as each network takes it, and where it lies.
 pub struct Input {
-    pub inputs: Vec<Raster>,
+    pub inputs: Inputs,
     pub grid: Grid,
 }
 

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::files::atomic;
 use crate::instances::{InstanceOptions, Instances};
 use crate::raster::{Content, Format, Grid, Raster};
-use crate::segmentation::ensemble::Prediction;
+use crate::segmentation::prediction::Prediction;
 
 /// What can be written of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -80,7 +80,7 @@ impl Products {
         } = prediction;
         options.cleaning.mask(&mut mask)?;
         let found = probabilities.as_ref().filter(|_| with_instances);
-        let found = found.map(|probabilities| options.find(probabilities, grid.spacing.as_ref()));
+        let found = found.map(|probabilities| options.find(probabilities, grid.full_spacing()));
         Ok(Self {
             classes,
             mask,

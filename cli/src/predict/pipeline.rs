@@ -13,7 +13,8 @@ use super::output::Products;
 use crate::Result;
 use crate::instances::InstanceOptions;
 use crate::raster::Grid;
-use crate::segmentation::ensemble::{Ensemble, Inference, Prediction, Trainings};
+use crate::segmentation::ensemble::{Ensemble, Trainings};
+use crate::segmentation::prediction::{Inference, Prediction};
 use crate::train::report::images;
 
 /// What comes out of the network for an image, or what is wrong with the image.

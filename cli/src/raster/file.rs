@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Pixels, Raster, nifti};
+use super::{Pixels, Raster, Spacing, nifti};
 use crate::Result;
 use crate::instances::MAX_OBJECTS;
 
@@ -27,20 +27,19 @@ impl Bands {
     }
 }
 
-/// The distance from a pixel to the next, in the order of the axes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spacing {
-    pub per_axis: Vec<f64>,
-    /// As the file calls it, such as `mm`; empty where it says none.
-    pub unit: String,
-}
-
 /// Where the pixels of a file lie in the world: kept, so that a prediction lies there too.
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
     pub spacing: Option<Spacing>,
     /// Of a NIfTI file, whose header has the position and the orientation as well.
     pub nifti: Option<nifti::Header>,
+}
+
+impl Grid {
+    /// The spacing, if the file says it of all axes.
+    pub fn full_spacing(&self) -> Option<&Spacing> {
+        self.spacing.as_ref().filter(|spacing| spacing.of_all_axes)
+    }
 }
 
 /// An image with what else its file says.

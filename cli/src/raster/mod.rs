@@ -10,16 +10,18 @@ mod number;
 mod photo;
 mod pixels;
 mod scratch;
+mod spacing;
 mod tiff;
 
 use std::ops::Range;
 
-pub use file::{Bands, Grid, RasterFile, Spacing};
+pub use file::{Bands, Grid, RasterFile};
 pub use format::{Content, Format};
 pub use intensities::{Fit, Intensities, Scale, Values};
 pub use memory::ImageMemory;
 pub use photo::{of_bytes, open as open_photo};
 pub use pixels::Pixels;
+pub use spacing::{Spacing, shown_spacing};
 
 /// Numbers on a grid: channel by channel, the last axis fastest.
 #[derive(Debug)]

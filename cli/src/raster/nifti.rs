@@ -151,15 +151,22 @@ impl Header {
         })
     }
 
+    /// The distances of pixels that the header has, sound or not, in the order of the axes of an array.
+    pub fn steps(&self, axes: usize) -> Vec<f32> {
+        let axes = (1..=axes).rev();
+        axes.map(|axis| self.f32(PIXDIM + 4 * axis)).collect()
+    }
+
     fn spacing(&self, axes: usize) -> Option<Spacing> {
-        let per_axis = (1..=axes).rev().map(|axis| self.f32(PIXDIM + 4 * axis));
-        let per_axis: Vec<f64> = per_axis.map(|step| f64::from(step.abs())).collect();
+        let steps = self.steps(axes).into_iter();
+        let per_axis: Vec<f64> = steps.map(|step| f64::from(step.abs())).collect();
         let code = self.bytes[XYZT_UNITS] & 7;
         let unit = UNITS.iter().find(|(known, _)| *known == code);
         let is_given = per_axis.iter().all(|step| step.is_finite() && *step > 0.0);
         is_given.then(|| Spacing {
             per_axis,
             unit: unit.map_or("", |(_, unit)| unit).into(),
+            of_all_axes: true,
         })
     }
 
@@ -322,6 +329,7 @@ mod tests {
             let spacing = Spacing {
                 per_axis: vec![3.0, 2.0, 0.5],
                 unit: "mm".into(),
+                of_all_axes: true,
             };
             header.set_spacing(&spacing);
             header.set_i16(254, 2);

@@ -238,6 +238,8 @@ impl Pages {
         is_told.then(|| Spacing {
             per_axis,
             unit: unit.into(),
+            // (Where ImageJ says a unit and not how far apart slices are, it means 1. Others mean nothing.)
+            of_all_axes: axes < 3 || z.is_some() || self.noted("unit").is_some(),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Images with their masks, split into what is trained on and what is not.
 
+mod resampled;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +10,8 @@ use crate::files::limits::ImageLimits;
 use crate::raster::{Intensities, Raster, Scale};
 use crate::segmentation::lengths;
 use crate::segmentation::pairs::Pair;
+use crate::segmentation::resampling::{Resampling, Told};
+use crate::segmentation::target_spacing::TargetSpacing;
 use crate::segmentation::validation::Split;
 
 /// An image and its mask, of one size.
@@ -31,6 +35,8 @@ pub struct Task {
     pub intensities: Intensities,
     /// What was fitted on the images that are trained on, if that is of them.
     pub scales: Vec<Scale>,
+    /// The spacing that images are resampled to, after their intensities are normalised.
+    pub target_spacing: Option<TargetSpacing>,
 }
 
 impl Task {
@@ -54,30 +60,50 @@ pub struct Data {
     pub valid_names: Vec<String>,
     /// What the intensities of all images were fitted to, if they were.
     pub scales: Vec<Scale>,
+    /// The spacing that all images were resampled to, if they were.
+    pub target_spacing: Option<TargetSpacing>,
+    /// How many images have another size since then.
+    pub resampled: usize,
     /// Of each image that is trained on, what an error calls it.
     described: Vec<String>,
 }
 
 impl Data {
-    /// Reads images and their masks, and splits them.
+    /// Reads images and their masks, splits them, normalises their intensities, and then resamples them: to what `fit`
+    /// says of a training that starts, and else to the task's spacing. Columns are split before that, and are resampled as
+    /// images of their own, so that no validation pixel has a share in one that is trained on.
     ///
     /// # Errors
-    /// When a file cannot be read, or sizes or axes differ.
-    pub fn load(split: &Split, task: &Task, limit: &ImageLimits) -> Result<Self> {
+    /// When a file cannot be read, sizes or axes differ, or a spacing is missing.
+    pub fn load(
+        split: &Split,
+        task: &Task,
+        fit: Option<&Resampling>,
+        limit: &ImageLimits,
+    ) -> Result<Self> {
         let (mut trained_on, mut validated_on) = (Vec::new(), Vec::new());
         let mut data = Self {
             train: Vec::new(),
             valid: Vec::new(),
             valid_names: Vec::new(),
             scales: Vec::new(),
+            target_spacing: None,
+            resampled: 0,
             described: Vec::new(),
         };
         let is_fitted = task.intensities.is_fitted();
-        let read = |pair: &Pair| -> Result<Sample> {
-            let mut sample = pair.read(task, limit)?;
+        let mut told = Vec::new();
+        let mut read = |pair: &Pair, is_trained_on| -> Result<Sample> {
+            let (mut sample, grid) = pair.read(task, limit)?;
             if !is_fitted {
                 task.normalize(&mut sample.image)?;
             }
+            told.push(Told {
+                file: pair.image.clone(),
+                grid,
+                size: sample.image.size.clone(),
+                is_trained_on,
+            });
             Ok(sample)
         };
         let (train, valid) = match split {
@@ -85,7 +111,7 @@ impl Data {
             Split::Images { train, valid } => (train, valid),
         };
         for pair in train {
-            let whole = read(pair)?;
+            let whole = read(pair, true)?;
             let file = pair.image.display();
             let (sample, of) = match split {
                 Split::Images { .. } => (whole, format!("{file} is too small to train on: it is")),
@@ -104,7 +130,7 @@ impl Data {
             trained_on.push(sample);
         }
         for pair in valid {
-            validated_on.push(read(pair)?);
+            validated_on.push(read(pair, false)?);
             data.valid_names.push(pair.name());
         }
         check_all_axes(split, trained_on.iter().chain(&validated_on))?;
@@ -115,6 +141,11 @@ impl Data {
                 task.intensities.apply(&mut sample.image, &data.scales)?;
             }
         }
+        data.target_spacing = match fit {
+            Some(resampling) => resampling.fitted(&told)?,
+            None => task.target_spacing.clone(),
+        };
+        data.resample(split, &told, [&mut trained_on, &mut validated_on], limit)?;
         data.train = trained_on.into_iter().map(Arc::new).collect();
         data.valid = validated_on.into_iter().map(Arc::new).collect();
         Ok(data)

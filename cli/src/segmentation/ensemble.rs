@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor};
 use burn_skip::Layer;
 use burn_skip::net::AnySegmentationModel;
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::Result;
-use crate::raster::Raster;
 use crate::reporter::Reporter;
 use crate::segmentation::batch::tensor;
 use crate::segmentation::data::Task;
+use crate::segmentation::inputs::{Input, Inputs};
 use crate::segmentation::model::{predicted, probabilities};
-use crate::segmentation::tiled_inference::Tiles;
+use crate::segmentation::prediction::{Found, Inference, Prediction};
 use crate::segmentation::trained::{EpochArg, Trained};
 
 /// What trainings left, one or several of one task.
@@ -74,18 +73,9 @@ impl Trainings {
         self.0.iter().map(used).collect()
     }
 
-    /// An image as each network takes it: its intensities are normalised as in the training of each.
-    ///
-    /// # Errors
-    /// When a training has no range of intensities, or there is no room for a copy.
-    pub fn inputs(&self, image: Raster) -> Result<Vec<Raster>> {
-        let copies = (1..self.0.len()).map(|_| image.try_clone());
-        let mut inputs = copies.collect::<Result<Vec<_>, _>>()?;
-        inputs.push(image);
-        for (input, Trained { task, .. }) in inputs.iter_mut().zip(&self.0) {
-            task.normalize(input)?;
-        }
-        Ok(inputs)
+    /// All of them.
+    pub(super) fn all(&self) -> &[Trained] {
+        &self.0
     }
 
     /// Checks that all were validated on the same: a network has seen the images that another was validated on.
@@ -125,58 +115,43 @@ pub struct Ensemble<const R: usize> {
     classes: usize,
 }
 
-/// How an image is predicted.
-pub struct Inference<'a> {
-    pub tiles: &'a Tiles,
-    pub device: &'a Device,
-    /// The probability from which on a pixel is foreground, where there is one class.
-    pub threshold: f32,
-    /// Whether the probabilities are kept.
-    pub with_probabilities: bool,
-    /// Whether a progress bar of the tiles is shown.
-    pub bar: bool,
-}
-
-/// What networks say of an image.
-pub struct Prediction {
-    /// The class of every pixel.
-    pub mask: Raster,
-    /// The probability of each class, a channel each, if they were asked for.
-    pub probabilities: Option<Raster>,
-}
-
 impl<const R: usize> Ensemble<R> {
     /// Predicts an image, of which each network has its own input.
     ///
     /// # Errors
     /// When the tiles do not suit a network, or the device fails.
-    pub fn predict(&self, inputs: &[Raster], with: &Inference) -> Result<Prediction> {
-        let Some(first) = inputs.first() else {
+    pub fn predict(&self, inputs: &Inputs, with: &Inference) -> Result<Prediction> {
+        for (net, input) in self.nets.iter().zip(&inputs.each) {
+            let fits = with.tiles.check(net, &input.image);
+            fits.map_err(|error| match &input.by {
+                Some(by) => format!("{by}, {error}").into(),
+                None => error,
+            })?;
+        }
+        let Some(first) = inputs.each.first() else {
             return Err("there is no image".into());
         };
-        for (net, input) in self.nets.iter().zip(inputs) {
-            with.tiles.check(net, input)?;
+        let classes = with.with_probabilities.then_some(self.classes);
+        let mut found = Found::new(&inputs.size, classes, &first.image)?;
+        match inputs.are_resampled() {
+            true => self.predict_each(inputs, with, &mut found)?,
+            false => self.predict_together(inputs, with, &mut found)?,
         }
-        let (device, size, channels) = (with.device, &first.size, first.channels);
-        let bar = match with.bar {
-            true => ProgressBar::new(with.tiles.config(R - 2).count(size)? as u64),
-            false => ProgressBar::hidden(),
-        };
-        let pixels = first.pixels();
-        let mut mask = first.values.zeros_like(pixels)?;
-        let mut maps = match with.with_probabilities {
-            true => Some(first.values.zeros_like(self.classes * pixels)?),
-            false => None,
-        };
-        let mut done = 0;
+        Ok(found.prediction())
+    }
+
+    /// All networks in one pass over the tiles: their inputs have one size.
+    fn predict_together(&self, inputs: &Inputs, with: &Inference, found: &mut Found) -> Result<()> {
+        let (device, size) = (with.device, &inputs.size);
+        let channels = inputs.each.first().map_or(1, |input| input.image.channels);
+        let bar = with.progress::<R>([size.as_slice()])?;
         // The inputs lie beside each other on the channel axis, and so do the logits.
         with.tiles.run(
             size,
             &bar,
             |rows| {
-                let inputs = inputs
-                    .iter()
-                    .map(|input| tensor(input.rows(rows.clone()), device));
+                let inputs = inputs.each.iter();
+                let inputs = inputs.map(|input| tensor(input.image.rows(rows.clone()), device));
                 Tensor::<R>::cat(inputs.collect(), 1)
             },
             |tile| {
@@ -185,30 +160,53 @@ impl<const R: usize> Ensemble<R> {
                 Tensor::cat(logits.collect(), 1)
             },
             |logits| {
-                let classes = self.mask(logits.clone(), with.threshold);
-                let classes = classes.try_into_vec_as::<f32>()?;
-                let rows = done..done + classes.len();
-                mask[rows.clone()].copy_from_slice(&classes);
-                if let Some(maps) = &mut maps {
-                    let channels = self.mean(logits).split(1, 1);
-                    for (map, channel) in maps.chunks_exact_mut(pixels).zip(channels) {
-                        map[rows.clone()].copy_from_slice(&channel.try_into_vec_as::<f32>()?);
-                    }
-                }
-                done = rows.end;
-                Ok(())
+                let mask = self.mask(logits.clone(), with.threshold);
+                let probabilities = with.with_probabilities.then(|| self.mean(logits));
+                found.add(mask, probabilities)
             },
         )?;
         bar.finish_and_clear();
-        let raster = |channels, values| Raster {
-            channels,
-            size: size.clone(),
-            values,
+        Ok(())
+    }
+
+    /// One network after the other, each on its own grid. The logits of each go back to the grid of the file.
+    fn predict_each(&self, inputs: &Inputs, with: &Inference, found: &mut Found) -> Result<()> {
+        let sizes = inputs.each.iter().map(|input| input.image.size.as_slice());
+        let bar = with.progress::<R>(sizes)?;
+        let mut sum: Option<Tensor<R>> = None;
+        for (net, Input { image, by }) in self.nets.iter().zip(&inputs.each) {
+            let mut rows_of_logits = Vec::new();
+            with.tiles.run(
+                &image.size,
+                &bar,
+                |rows| tensor(image.rows(rows), with.device),
+                |tile: Tensor<R>| Layer::forward(net, tile),
+                |logits| {
+                    let data = logits.into_data().convert::<f32>();
+                    rows_of_logits.push(Tensor::<R>::from_data(data, &Device::flex()));
+                    Ok(())
+                },
+            )?;
+            let logits = Tensor::cat(rows_of_logits, 2);
+            let logits = match by {
+                Some(by) => by.back(logits, &inputs.size),
+                None => logits,
+            };
+            let probabilities = probabilities(logits);
+            sum = Some(match sum {
+                Some(sum) => sum + probabilities,
+                None => probabilities,
+            });
+        }
+        bar.finish_and_clear();
+        let Some(sum) = sum else {
+            return Err("there is no image".into());
         };
-        Ok(Prediction {
-            mask: raster(1, mask),
-            probabilities: maps.map(|maps| raster(self.classes, maps)),
-        })
+        let mean = sum / self.nets.len() as f64;
+        found.add(
+            self.classes_of(mean.clone(), with.threshold),
+            with.with_probabilities.then_some(mean),
+        )
     }
 
     /// The mean probability of each class.
@@ -224,9 +222,16 @@ impl<const R: usize> Ensemble<R> {
         match (self.nets.len(), self.classes) {
             // (A logit is exact where a probability is rounded.)
             (1, 1) if threshold == 0.5 => predicted(logits),
-            (_, 1) => self.mean(logits).greater_equal_elem(threshold).float(),
-            (1, _) => predicted(logits),
-            _ => self.mean(logits).argmax(1).float(),
+            (1, classes) if classes > 1 => predicted(logits),
+            _ => self.classes_of(self.mean(logits), threshold),
+        }
+    }
+
+    /// The class of every pixel by the mean probabilities.
+    fn classes_of(&self, mean: Tensor<R>, threshold: f32) -> Tensor<R> {
+        match self.classes {
+            1 => mean.greater_equal_elem(threshold).float(),
+            _ => mean.argmax(1).float(),
         }
     }
 }

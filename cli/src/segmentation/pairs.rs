@@ -63,20 +63,11 @@ impl Pair {
         }
     }
 
-    /// Reads both, the image with the channels of a network.
+    /// Reads both, the image with the channels of a network, and where the image lies.
     ///
     /// # Errors
     /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
-    pub fn read(&self, task: &Task, limit: &ImageLimits) -> Result<Sample> {
-        let (sample, _) = self.read_with_grid(task, limit)?;
-        Ok(sample)
-    }
-
-    /// As [`read`](Self::read), and where the image lies.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn read_with_grid(&self, task: &Task, limit: &ImageLimits) -> Result<(Sample, Grid)> {
+    pub fn read(&self, task: &Task, limit: &ImageLimits) -> Result<(Sample, Grid)> {
         let [image, mask] = self.read_files(task.channels, limit)?;
         let (image, grid) = image.image(&self.image, task.channels)?;
         let mask = mask.mask(&self.mask, task.classes)?;

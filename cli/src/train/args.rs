@@ -7,7 +7,6 @@ use burn_skip::augment::AugmentConfig;
 use burn_skip::loss::LossConfig;
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use clap::Args;
-use serde_json::Value;
 
 use super::augmentation;
 use super::history::History;
@@ -16,6 +15,7 @@ use super::options::{Options, count, for_images, rate};
 use super::recipe::{self, RecipeArgs};
 use super::run_folder::RunFolder;
 use super::shared_devices::Devices;
+use super::unchanged::check_unchanged;
 use crate::Result;
 use crate::files::json;
 use crate::files::limits::ImageLimits;
@@ -23,6 +23,7 @@ use crate::raster::Intensities;
 use crate::reporter::Reporter;
 use crate::segmentation::lengths;
 use crate::segmentation::loss;
+use crate::segmentation::resampling::Resampling;
 use crate::segmentation::validation::Validation;
 
 /// The network that is built in: a U-Net with blur pooling and bilinear upsampling, which keep edges where they
@@ -68,6 +69,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "KIND", value_parser = Intensities::parse)]
     intensities: Option<Intensities>,
 
+    /// Spacing that images are resampled to, in the order of the axes, such as 3,1,1 (depth,height,width; in the unit of the
+    /// first file), or 1 for all; median, the median of the images that are trained on by nnU-Net's rule; keep, as they
+    /// are. auto: median for volumes whose files tell a spacing, else keep. It is kept with the model, and predictions come
+    /// back in the size of the file [default: auto]
+    #[arg(long, value_name = "auto|keep|median|Z,Y,X", value_parser = Resampling::parse)]
+    spacing: Option<Resampling>,
+
     /// Options of the training in JSON, as `burn-skip plan-data` writes them; the command line comes first. The
     /// training.json of another training is such a file, too
     #[arg(long, value_name = "FILE.json", conflicts_with = "resume")]
@@ -97,6 +105,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
 
+    /// Threads that cut and transform the crops of the next step during this one; they are the same with any number, and
+    /// with 0 they are cut between the steps
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub workers: u16,
+
     #[command(flatten)]
     recipe: RecipeArgs,
 
@@ -116,7 +129,8 @@ pub struct TrainArgs {
     /// How crops are transformed at random, with their masks: none; flips, mirrored and turned by quarters, for images
     /// without an up and a down; standard, also rotated, scaled, blurred, with noise and other intensities; or a file of a
     /// list of the library's transforms in JSON, such as '[{"probability": 0.5, "transform": {"Rotate": {}}}]'. Letters,
-    /// digits and whatever else must not be mirrored need none or a list without flips [default: flips]
+    /// digits and whatever else must not be mirrored need none or a list without flips [default: flips of foreground alone,
+    /// none of several classes]
     #[arg(long, value_name = "none|flips|standard|FILE.json", value_parser = augmentation::parse)]
     augment: Option<AugmentConfig>,
 
@@ -168,6 +182,7 @@ impl Start {
             seed: asked.seed,
             learning_rate: asked.learning_rate,
             patience: asked.patience,
+            augment: Some(AugmentConfig::flips()),
             ..Options::default()
         };
         Ok(asked.epochs * asked.steps == 300
@@ -186,7 +201,7 @@ impl TrainArgs {
             Some(path) => Options::read(path)?,
             None => Options::default(),
         };
-        let options = self.applied(before)?;
+        let mut options = self.applied(before)?;
         recipe::check(&options)?;
         let built_in = Path::new("net.json");
         let (net, path): (NetConfig, &Path) = match &self.net {
@@ -196,9 +211,12 @@ impl TrainArgs {
                 None => (serde_json::from_str(BUILT_IN)?, built_in),
             },
         };
+        let model = for_images(&net, path)?;
+        let usual = || augmentation::usual(model.out_channels);
+        options.augment.get_or_insert_with(usual);
         Ok(Start {
             options,
-            model: for_images(&net, path)?,
+            model,
             net,
             history: None,
         })
@@ -209,9 +227,11 @@ impl TrainArgs {
     /// # Errors
     /// When a file of the training is missing or malformed, or an option differs.
     pub fn resumed(&self, folder: &RunFolder) -> Result<Start> {
-        let (net, saved, history) = folder
+        let (net, mut saved, history) = folder
             .read_all()
             .map_err(|e| format!("--resume: {e}. Start anew with --overwrite."))?;
+        // (A training of a version without this option had flips.)
+        saved.augment.get_or_insert_with(AugmentConfig::flips);
         let options = self.applied(saved.clone())?;
         check_unchanged(&options, &saved)?;
         self.same_network(&net, folder)?;
@@ -228,6 +248,7 @@ impl TrainArgs {
         let options = Options {
             data: self.data()?.or(before.data),
             intensities: self.intensities.clone().unwrap_or(before.intensities),
+            spacing: self.spacing.clone().unwrap_or(before.spacing),
             epochs: self.epochs.unwrap_or(before.epochs),
             steps: self.steps.unwrap_or(before.steps),
             batch: self.batch.unwrap_or(before.batch),
@@ -237,7 +258,7 @@ impl TrainArgs {
             seed: self.seed.unwrap_or(before.seed),
             validation: self.validation.clone().unwrap_or(before.validation),
             loss: self.loss.clone().or(before.loss),
-            augment: self.augment.clone().unwrap_or(before.augment),
+            augment: self.augment.clone().or(before.augment),
             ..before
         };
         self.recipe.asked(options)
@@ -270,31 +291,4 @@ impl TrainArgs {
     fn data(&self) -> Result<Option<PathBuf>> {
         Ok(self.data.as_ref().map(std::path::absolute).transpose()?)
     }
-}
-
-/// Checks that a training goes on with the options that it had. It may have more epochs.
-fn check_unchanged(asked: &Options, saved: &Options) -> Result<()> {
-    let [asked, saved] = [asked, saved].map(serde_json::to_value);
-    let (asked, saved) = (asked?, saved?);
-    let values = |options: &Value| options.as_object().cloned().unwrap_or_default();
-    let saved = values(&saved);
-    let differs =
-        |(name, value): &(String, Value)| *name != "epochs" && saved.get(name) != Some(value);
-    let Some((name, asked)) = values(&asked).into_iter().find(differs) else {
-        return Ok(());
-    };
-    let of = |value: Option<&Value>| match value {
-        Some(value) if name == "augment" => augmentation::described(value),
-        None | Some(Value::Null) => "none".into(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-    };
-    Err(format!(
-        "--resume: --{} differs from the saved training: asked for {}, saved is {}. Leave it out to continue as before, \
-         or start anew with --overwrite.",
-        name.replace('_', "-"),
-        of(Some(&asked)),
-        of(saved.get(&name))
-    )
-    .into())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::TrainArgs;
 use super::args::Start;
-use super::crops::RandomCrops;
+use super::crops::Crops;
 use crate::Result;
 use crate::drawing::augmentation::{Example, Examples};
 use crate::files::{atomic, ending, json};
@@ -21,6 +21,15 @@ fn ready_sets() -> [(&'static str, AugmentConfig); 3] {
         ("flips", AugmentConfig::flips()),
         ("standard", AugmentConfig::standard()),
     ]
+}
+
+/// The transforms where none were asked for: of foreground alone crops are mirrored and turned by quarters; with several
+/// classes they are not, since these may differ by no more than that, as the left kidney from the right, or 6 from 9.
+pub fn usual(classes: usize) -> AugmentConfig {
+    match classes {
+        1 => AugmentConfig::flips(),
+        _ => AugmentConfig::none(),
+    }
 }
 
 /// Transforms on the command line: the name of a ready set, JSON, or a file of it.
@@ -62,13 +71,11 @@ const TRANSFORMED: usize = 5;
 pub fn show(args: &TrainArgs, picture: &Path, start: &Start, data: &Data) -> Result<()> {
     ending::check("--show-augmentation", picture, "png")?;
     let options = &start.options;
-    let crops = RandomCrops::new(
+    let crops = Crops::new(
         data.train.clone(),
         options.crop()?,
-        options.augment.clone(),
+        options.transforms(),
         options.seed,
-        CROPS,
-        0,
     );
     let mut rows = Vec::new();
     for n in 0..CROPS as u64 {

@@ -3,9 +3,11 @@
 use burn_skip::plan::Plan;
 
 use super::TrainArgs;
+use super::options::Options;
 use super::run_folder::RunFolder;
+use super::step_memory;
 use crate::Result;
-use crate::files::distinct;
+use crate::files::{bytes, distinct};
 use crate::segmentation::data::Data;
 use crate::segmentation::lengths;
 use crate::segmentation::model::Segmenter;
@@ -50,7 +52,7 @@ fn apart(folder: &RunFolder, split: &Split) -> Result<()> {
 }
 
 /// Checks that a step fits into memory.
-pub fn memory(plan: &Plan, batch: usize, crop: &[usize]) -> Result<()> {
+pub fn memory(plan: &Plan, options: &Options, crop: &[usize]) -> Result<()> {
     const MAX_BYTES: u64 = 64 << 30;
     if let Some(error) = plan.error() {
         return Err(format!(
@@ -59,14 +61,15 @@ pub fn memory(plan: &Plan, batch: usize, crop: &[usize]) -> Result<()> {
         )
         .into());
     }
-    let bytes = plan.memory.training;
+    let bytes = step_memory::planned(plan, options.optimizer, options.ema.is_some());
     if bytes > MAX_BYTES {
         return Err(format!(
-            "a step of {batch} crops of {} needs {:.0} GiB, and this program takes {} at most. Use a smaller --batch, \
-             --crop or network.",
+            "a step of {} crops of {} needs {}, and this program takes {} at most. Use a smaller --batch, --crop or \
+             network.",
+            options.batch,
             lengths::shown(crop),
-            bytes as f64 / f64::from(1 << 30),
-            MAX_BYTES >> 30
+            bytes::shown(bytes),
+            bytes::shown(MAX_BYTES)
         )
         .into());
     }
@@ -77,6 +80,13 @@ pub fn memory(plan: &Plan, batch: usize, crop: &[usize]) -> Result<()> {
 pub fn sizes<const R: usize>(model: &Segmenter<R>, data: &Data, crop: &[usize]) -> Result<()> {
     check_size(&model.net, data.train[0].image.channels, crop)?;
     // Validation is by tiles, and so is the picture that is made at the end.
-    let mut valid = data.valid.iter();
-    valid.try_for_each(|sample| Tiles::default().check(&model.net, &sample.image))
+    let mut valid = data.valid.iter().zip(&data.valid_names);
+    valid.try_for_each(|(sample, name)| {
+        let fits = Tiles::default().check(&model.net, &sample.image);
+        let resampled = match &data.target_spacing {
+            Some(target) => format!(", resampled to {target}"),
+            None => String::new(),
+        };
+        Ok(fits.map_err(|e| format!("{name}, which is validated on{resampled}: {e}"))?)
+    })
 }

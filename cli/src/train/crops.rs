@@ -1,9 +1,7 @@
-//! The training set: an endless, repeatable sequence of random crops.
+//! An endless, repeatable sequence of random crops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use burn::data::dataset::{Dataset, DatasetError};
 use burn_skip::ShapeError;
 use burn_skip::augment::{AugmentConfig, Crop, ImageView};
 use rand::rngs::StdRng;
@@ -15,38 +13,30 @@ use crate::segmentation::data::Sample;
 
 /// Boxes cut out of the samples at random places, transformed at random.
 ///
-/// A crop is a function of the seed, the epoch and its index in it alone. A training that is resumed at
-/// epoch 4 sees the crops that it would have seen without the interruption, and so does one whose epochs are
-/// split over several devices.
-pub struct RandomCrops {
+/// A crop is a function of the seed and its number alone, whoever asks for it and when.
+pub struct Crops {
     samples: Vec<Arc<Sample>>,
     size: Vec<usize>,
     augment: AugmentConfig,
     /// Where some of them are centred.
     foreground: Option<Foreground>,
     seed: u64,
-    /// For each index, in how many epochs it was asked for.
-    epochs: Vec<AtomicU64>,
 }
 
-impl RandomCrops {
-    /// Crops of the size `size`, `per_epoch` of them an epoch, after `epochs_done` epochs.
+impl Crops {
+    /// Crops of the size `size`.
     pub fn new(
         samples: Vec<Arc<Sample>>,
         size: Vec<usize>,
         augment: AugmentConfig,
         seed: u64,
-        per_epoch: usize,
-        epochs_done: usize,
     ) -> Self {
-        let done = || AtomicU64::new(epochs_done as u64);
         Self {
             samples,
             size,
             augment,
             foreground: None,
             seed,
-            epochs: std::iter::repeat_with(done).take(per_epoch).collect(),
         }
     }
 
@@ -56,7 +46,10 @@ impl RandomCrops {
     }
 
     /// The crop number n of the whole training.
-    fn nth(&self, n: u64) -> Result<Sample, ShapeError> {
+    ///
+    /// # Errors
+    /// When an option of a transform is invalid.
+    pub fn nth(&self, n: u64) -> Result<Sample, ShapeError> {
         let mut random = random(self.seed, n);
         let (sample, crop) = self.place(&mut random);
         cut(sample, &crop, &self.augment, &mut random)
@@ -128,19 +121,6 @@ fn view(raster: &Raster) -> ImageView<'_> {
         channels: raster.channels,
         size: &raster.size,
         values: &raster.values,
-    }
-}
-
-impl Dataset<Arc<Sample>> for RandomCrops {
-    /// The crop of this index: the next epoch's each time that it is asked for.
-    fn get(&self, index: usize) -> Result<Arc<Sample>, DatasetError> {
-        let epoch = self.epochs[index].fetch_add(1, Ordering::Relaxed);
-        let crop = self.nth(epoch * self.len() as u64 + index as u64);
-        crop.map(Arc::new).map_err(DatasetError::new)
-    }
-
-    fn len(&self) -> usize {
-        self.epochs.len()
     }
 }
 

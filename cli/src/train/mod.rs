@@ -1,9 +1,11 @@
 //! `burn-skip train`: data, model and optimizer are handed to Burn's trainer.
 
+mod ahead;
 mod args;
 pub mod augmentation;
 mod checkpoints;
 mod checks;
+mod crop_dataset;
 mod crops;
 mod foreground;
 pub mod history;
@@ -12,7 +14,7 @@ mod initial_weights;
 mod kept_epochs;
 pub mod kept_weights;
 mod network_names;
-mod optimizer;
+pub mod optimizer;
 pub mod options;
 mod patience;
 mod progress;
@@ -21,8 +23,10 @@ pub mod report;
 pub mod run_folder;
 mod schedule;
 mod shared_devices;
+pub mod step_memory;
 mod stop;
 mod training;
+mod unchanged;
 
 use std::fs::File;
 use std::sync::{Arc, Mutex};
@@ -34,12 +38,12 @@ use burn_skip::plan::Plan;
 
 pub use args::TrainArgs;
 
-use crate::Result;
 use crate::segmentation::class_names;
 use crate::segmentation::data::Data;
 use crate::segmentation::lengths::shape;
 use crate::segmentation::model::Segmenter;
 use crate::segmentation::pairs::pairs;
+use crate::{Result, allocator};
 use args::Start;
 use foreground::Foreground;
 use history::History;
@@ -47,6 +51,7 @@ use initial_weights::InitialWeights;
 use options::check_axes;
 use recipe::Part;
 use run_folder::{RunFolder, save};
+use step_memory::StepMemory;
 use training::Training;
 
 /// Trains, and writes the model, its history and two pictures.
@@ -84,10 +89,12 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
     let split = options.validation.split(pairs)?;
     args.limit.memory.default_to(folder.path());
     checks::files(args, folder, &split)?;
-    let data = Data::load(&split, &options.task(&start.model), &args.limit)?;
+    let fit = start.history.is_none().then_some(&options.spacing);
+    let data = Data::load(&split, &options.task(&start.model), fit, &args.limit)?;
     if start.history.is_none() {
         options.axes = data.axes();
         options.scales.clone_from(&data.scales);
+        options.target_spacing.clone_from(&data.target_spacing);
         options.class_names = class_names::read(options.data.as_deref(), start.model.out_channels)?;
     } else if options.axes != data.axes() {
         return Err(format!(
@@ -189,12 +196,15 @@ struct Job<const R: usize> {
     plan: Plan,
     devices: Vec<Device>,
     model: Segmenter<R>,
+    /// The bytes that were in use before there was a model.
+    in_use: usize,
     /// What the model was loaded from, if it was.
     initial: Option<InitialWeights>,
 }
 
 impl<const R: usize> Job<R> {
     fn prepare(args: &TrainArgs, start: Start, data: Data) -> Result<Self> {
+        let in_use = allocator::in_use();
         let Start {
             options,
             model: net,
@@ -210,7 +220,7 @@ impl<const R: usize> Job<R> {
         Foreground::new(&data.train, options.foreground)?;
         let input = shape::<R>(options.batch, net.encoder.in_channels(), &crop);
         let plan = net.plan_supervised(input);
-        checks::memory(&plan, options.batch, &crop)?;
+        checks::memory(&plan, options, &crop)?;
         args.devices.check()?;
         let devices = match args.dry_run {
             true => vec![Device::flex()],
@@ -228,6 +238,7 @@ impl<const R: usize> Job<R> {
             plan,
             devices,
             model,
+            in_use,
             initial: None,
         };
         if job.start.history.is_none() {
@@ -278,10 +289,14 @@ impl<const R: usize> Job<R> {
                 .line(&format!("continuing after epoch {epochs}"))?;
         }
         let model = self.model_after(args, &history);
+        let planned = step_memory::planned(&self.plan, options.optimizer, options.ema.is_some());
+        let planned = planned.saturating_mul(args.devices.count() as u64);
+        let memory = StepMemory::new(planned, self.in_use);
         let training = Training {
             args,
             folder,
             options,
+            memory: args.devices.share_memory().then_some(memory),
             data: &self.data,
             history: Arc::new(Mutex::new(history)),
         };

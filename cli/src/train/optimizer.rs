@@ -117,6 +117,14 @@ impl Optimizer {
         }
     }
 
+    /// How many numbers it keeps of each weight.
+    pub fn moments(self) -> u64 {
+        match self {
+            Self::Adam { .. } | Self::AdamW { .. } => 2,
+            Self::Sgd { momentum, .. } => u64::from(momentum > 0.0),
+        }
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors

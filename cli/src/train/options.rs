@@ -17,6 +17,8 @@ use crate::raster::{Intensities, Scale};
 use crate::segmentation::data::Task;
 use crate::segmentation::lengths::{self, shape};
 use crate::segmentation::loss::default_loss;
+use crate::segmentation::resampling::Resampling;
+use crate::segmentation::target_spacing::TargetSpacing;
 use crate::segmentation::validation::Validation;
 
 /// The options of a training.
@@ -31,6 +33,12 @@ pub struct Options {
     /// What was fitted on the images that are trained on; of other intensities nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scales: Vec<Scale>,
+    /// To which spacing images are resampled.
+    pub spacing: Resampling,
+    /// That spacing, fitted when the training began; none where images stay as they are. (So they do in a training of a
+    /// version without this option.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_spacing: Option<TargetSpacing>,
     pub epochs: usize,
     pub steps: usize,
     pub batch: usize,
@@ -56,8 +64,8 @@ pub struct Options {
     pub validation: Validation,
     /// What is minimised; none for cross entropy and Dice.
     pub loss: Option<LossConfig>,
-    /// How crops are transformed. (A training of a version without this option had flips.)
-    pub augment: AugmentConfig,
+    /// How crops are transformed; none: as [`augmentation::usual`] says.
+    pub augment: Option<AugmentConfig>,
     /// The names of the classes, if the data have them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
@@ -70,6 +78,8 @@ impl Default for Options {
             axes: 2,
             intensities: Intensities::Log,
             scales: Vec::new(),
+            spacing: Resampling::Auto,
+            target_spacing: None,
             epochs: 6,
             steps: 50,
             batch: 8,
@@ -87,7 +97,7 @@ impl Default for Options {
             seed: 1,
             validation: Validation::default(),
             loss: None,
-            augment: AugmentConfig::flips(),
+            augment: None,
             class_names: Vec::new(),
         }
     }
@@ -108,12 +118,14 @@ impl Options {
         let Self {
             axes,
             scales,
+            target_spacing,
             class_names,
             ..
         } = Self::default();
         Ok(Self {
             axes,
             scales,
+            target_spacing,
             class_names,
             data: options.data.map(at),
             weights: options.weights.map(at),
@@ -141,9 +153,15 @@ impl Options {
         if self.scales.iter().any(|scale| !scale.is_sound()) {
             return Err(format!("{shown}: scales: a range must be above 0").into());
         }
+        let spacing = self.spacing.check();
+        spacing.map_err(|e| format!("{shown}: spacing: {e}"))?;
+        if let Some(target) = &self.target_spacing {
+            let target = target.check(self.axes);
+            target.map_err(|e| format!("{shown}: target_spacing: {e}"))?;
+        }
         let validation = self.validation.check();
         validation.map_err(|e| format!("{shown}: validation: {e}"))?;
-        let augment = self.augment.check();
+        let augment = self.augment.as_ref().map_or(Ok(()), AugmentConfig::check);
         augment.map_err(|e| format!("{shown}: augment: {e}"))?;
         let counts = [
             ("epochs", self.epochs),
@@ -183,6 +201,11 @@ impl Options {
         Ok(loss)
     }
 
+    /// How crops are transformed: as asked for, or not at all.
+    pub fn transforms(&self) -> AugmentConfig {
+        self.augment.clone().unwrap_or_else(AugmentConfig::none)
+    }
+
     /// The size of a crop.
     ///
     /// # Errors
@@ -199,6 +222,7 @@ impl Options {
             classes: net.out_channels,
             intensities: self.intensities.clone(),
             scales: self.scales.clone(),
+            target_spacing: self.target_spacing.clone(),
         }
     }
 }

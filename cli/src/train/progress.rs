@@ -13,9 +13,11 @@ use burn::train::renderer::{
     MetricsRendererTraining,
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 
 use super::history::{Epoch, History};
 use super::run_folder;
+use super::step_memory::StepMemory;
 use super::stop::StopReason;
 use crate::reporter::Reporter;
 use crate::segmentation::metrics::{LastScores, Scores, by_class};
@@ -28,6 +30,7 @@ pub struct Progress {
     bar: ProgressBar,
     /// How well the classes of the epoch's validation are covered.
     scores: LastScores,
+    memory: Option<StepMemory>,
     history: Arc<Mutex<History>>,
     /// Where the history is kept.
     file: PathBuf,
@@ -58,12 +61,12 @@ fn bar() -> ProgressBar {
 }
 
 impl Progress {
-    /// For steps of `batch` crops: the scores of each epoch, the history with its file, and what stops the training
-    /// with the reason.
+    /// For steps of `batch` crops: the scores of each epoch, what measures a step, the history with its file, and what stops
+    /// the training with the reason.
     pub fn new(
         batch: usize,
         reporter: Reporter,
-        scores: LastScores,
+        (scores, memory): (LastScores, Option<StepMemory>),
         (history, file): (Arc<Mutex<History>>, PathBuf),
         (interrupter, stopped): (Interrupter, Arc<Mutex<Option<StopReason>>>),
     ) -> Self {
@@ -76,6 +79,7 @@ impl Progress {
             reporter,
             bar,
             scores,
+            memory,
             history,
             file,
             interrupter,
@@ -111,6 +115,15 @@ impl Progress {
         }
         let loss = loss.current() as f32;
         epoch.step_losses.push(loss);
+        if let Some(measured) = self.memory.as_mut().and_then(StepMemory::step) {
+            let line = measured.to_string();
+            let object = self.reporter.object(&json!({ "memory": measured }));
+            let printed = self.bar.suspend(|| self.reporter.line(&line));
+            if let Err(error) = object.and(printed) {
+                self.stop(StopReason::Report(error.to_string()));
+            }
+        }
+        let epoch = &mut self.state.epoch;
         let step = epoch.step_losses.len();
         let seconds = self.state.started.elapsed().as_secs_f64();
         self.bar

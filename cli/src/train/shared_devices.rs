@@ -88,6 +88,11 @@ impl Devices {
         }
     }
 
+    /// Whether they allocate in this program's memory, and not in their own.
+    pub fn share_memory(self) -> bool {
+        self.device.is_host()
+    }
+
     /// How many there are.
     pub fn count(self) -> usize {
         self.devices.into()

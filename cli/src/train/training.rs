@@ -10,7 +10,8 @@ use burn::train::metric::LossMetric;
 use burn::train::{Learner, SupervisedTraining};
 
 use super::TrainArgs;
-use super::crops::RandomCrops;
+use super::crop_dataset::CropDataset;
+use super::crops::Crops;
 use super::foreground::Foreground;
 use super::history::History;
 use super::kept_epochs::KeptEpochs;
@@ -18,6 +19,7 @@ use super::options::Options;
 use super::patience::Patience;
 use super::progress::Progress;
 use super::run_folder::RunFolder;
+use super::step_memory::StepMemory;
 use super::stop::StopReason;
 use crate::Result;
 use crate::segmentation::batch::{Batch, Stack, Whole};
@@ -37,6 +39,8 @@ pub struct Training<'a> {
     pub folder: &'a RunFolder,
     pub options: &'a Options,
     pub data: &'a Data,
+    /// Measures the memory of a step, where this can be measured.
+    pub memory: Option<StepMemory>,
     pub history: Arc<Mutex<History>>,
 }
 
@@ -45,7 +49,7 @@ impl Training<'_> {
     ///
     /// # Errors
     /// When the loss diverges, or a file cannot be written.
-    pub fn launch<const R: usize>(self, model: Segmenter<R>, devices: &[Device]) -> Result<()> {
+    pub fn launch<const R: usize>(mut self, model: Segmenter<R>, devices: &[Device]) -> Result<()> {
         let Self { args, options, .. } = self;
         let epochs_done = self.epochs_done();
         let Loaders { train, valid } = self.loaders(epochs_done, &devices[0])?;
@@ -77,7 +81,7 @@ impl Training<'_> {
         let progress = Progress::new(
             options.batch * args.devices.count(),
             args.reporter,
-            scores,
+            (scores, self.memory.take()),
             (self.history.clone(), self.folder.history()),
             (training.interrupter(), stopped.clone()),
         );
@@ -114,15 +118,20 @@ impl Training<'_> {
     /// Random crops for training, whole validation columns for validation.
     fn loaders<const R: usize>(&self, epochs_done: usize, device: &Device) -> Result<Loaders<R>> {
         let options = self.options;
-        let crops = RandomCrops::new(
+        let crops = Crops::new(
             self.data.train.clone(),
             options.crop()?,
-            options.augment.clone(),
+            options.transforms(),
             options.seed,
-            options.steps * options.batch,
-            epochs_done,
         )
         .with_foreground(Foreground::new(&self.data.train, options.foreground)?);
+        // (The crops of the next step are cut during this one.)
+        let crops = CropDataset::new(
+            crops,
+            options.steps * options.batch,
+            [epochs_done, options.epochs],
+            (self.args.workers.into(), options.batch),
+        );
         let train = DataLoaderBuilder::new(Stack)
             .batch_size(options.batch)
             .set_device(device.clone())

@@ -21,8 +21,15 @@ const MIN_COLUMNS: usize = 1024;
 /// `weight x[column]`
 #[derive(Clone, Copy, Debug)]
 struct Tap {
-    column: usize,
+    column: u32,
     weight: f32,
+}
+
+impl Tap {
+    #[inline(always)]
+    fn column(self) -> usize {
+        self.column as usize
+    }
 }
 
 /// The map along one axis: the taps of each output, one after the other.
@@ -30,29 +37,35 @@ struct Tap {
 struct LineMap {
     taps: Vec<Tap>,
     /// Where the taps of each output end.
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     /// The taps of each output, if they are as many for all.
     count: Option<usize>,
 }
 
 impl LineMap {
-    fn new(map: &AxisMap) -> Self {
-        let (mut taps, mut ends) = (Vec::new(), Vec::with_capacity(map.len()));
+    /// `None` where the numbers of its positions or taps have more than 32 bits.
+    fn new(map: &AxisMap) -> Option<Self> {
+        u32::try_from(map.columns.max(map.len())).ok()?;
+        u32::try_from(map.count()).ok()?;
+        let mut taps = Vec::with_capacity(map.count());
+        let mut ends = Vec::with_capacity(map.len());
         for row in map.rows() {
             taps.extend(row.iter().map(|&(column, weight)| Tap {
-                column,
+                column: column as u32,
                 weight: weight as f32,
             }));
-            ends.push(taps.len());
+            ends.push(taps.len() as u32);
         }
-        Self::with_ends(taps, ends)
+        Some(Self::with_ends(taps, ends))
     }
 
-    fn with_ends(taps: Vec<Tap>, ends: Vec<usize>) -> Self {
-        let count = ends.first().copied();
+    fn with_ends(taps: Vec<Tap>, ends: Vec<u32>) -> Self {
+        let count = ends.first().map(|&end| end as usize);
         let is_count = |count: usize| {
             let wanted = ends.iter().zip(1..);
-            wanted.into_iter().all(|(&end, row)| end == row * count)
+            wanted
+                .into_iter()
+                .all(|(&end, row)| end as usize == row * count)
         };
         let count = count.filter(|&count| is_count(count));
         Self { taps, ends, count }
@@ -62,9 +75,9 @@ impl LineMap {
     fn transposed(&self, inputs: usize) -> Self {
         let mut ends = vec![0; inputs];
         for tap in &self.taps {
-            ends[tap.column] += 1;
+            ends[tap.column()] += 1;
         }
-        let mut total = 0;
+        let mut total = 0_u32;
         for end in &mut ends {
             // Where the taps of an input start, until they are put there.
             let count = core::mem::replace(end, total);
@@ -74,12 +87,12 @@ impl LineMap {
             column: 0,
             weight: 0.0,
         };
-        let mut taps = vec![none; total];
+        let mut taps = vec![none; total as usize];
         for output in 0..self.ends.len() {
             for tap in self.taps_of(output) {
-                let place = &mut ends[tap.column];
-                taps[*place] = Tap {
-                    column: output,
+                let place = &mut ends[tap.column()];
+                taps[*place as usize] = Tap {
+                    column: output as u32,
                     weight: tap.weight,
                 };
                 *place += 1;
@@ -91,14 +104,14 @@ impl LineMap {
     #[inline(always)]
     fn taps_of(&self, output: usize) -> &[Tap] {
         let start = output.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.taps[start..self.ends[output]]
+        &self.taps[start as usize..self.ends[output] as usize]
     }
 
     /// The input that an output is equal to.
     #[inline(always)]
     fn copied(&self, output: usize) -> Option<usize> {
         match self.taps_of(output) {
-            [Tap { column, weight }] if *weight == 1.0 => Some(*column),
+            [tap] if tap.weight == 1.0 => Some(tap.column()),
             _ => None,
         }
     }
@@ -107,7 +120,7 @@ impl LineMap {
     fn seen(&self, outputs: Range<usize>) -> Range<usize> {
         let columns = |outputs: Range<usize>| {
             let taps = outputs.flat_map(|output| self.taps_of(output));
-            taps.map(|tap| tap.column)
+            taps.map(|tap| tap.column())
         };
         let first = columns(outputs.clone()).min().unwrap_or(0);
         first..columns(outputs).max().map_or(first, |last| last + 1)
@@ -124,7 +137,7 @@ impl LineMap {
                 for (into, output) in into.iter_mut().zip(first..) {
                     let mut sum = 0.0;
                     for tap in self.taps_of(output) {
-                        sum += tap.weight * from[tap.column];
+                        sum += tap.weight * from[tap.column()];
                     }
                     *into = sum;
                 }
@@ -136,9 +149,9 @@ impl LineMap {
     fn apply_fixed<const K: usize>(&self, from: &[f32], first: usize, into: &mut [f32]) {
         let taps = &self.taps.as_chunks::<K>().0[first..];
         for (into, taps) in into.iter_mut().zip(taps) {
-            let mut sum = taps[0].weight * from[taps[0].column];
+            let mut sum = taps[0].weight * from[taps[0].column()];
             for tap in &taps[1..] {
-                sum += tap.weight * from[tap.column];
+                sum += tap.weight * from[tap.column()];
             }
             *into = sum;
         }
@@ -156,7 +169,7 @@ pub struct Resampling {
 
 impl Resampling {
     /// These maps along axes of a map of this spatial size, counted with batch and channels; `None` for more than three
-    /// spatial axes, and where an axis is mapped twice.
+    /// spatial axes, where an axis is mapped twice, and where it has more positions than 32 bits count.
     pub fn new(size: &[usize], maps: &[(usize, AxisMap)]) -> Option<Self> {
         let missing = 3_usize.checked_sub(size.len())?;
         let mut from = [1; 3];
@@ -170,7 +183,7 @@ impl Resampling {
             let axis = missing + axis - 2;
             debug_assert_eq!(map.columns, from[axis]);
             all.to[axis] = map.len();
-            if all.maps[axis].replace(LineMap::new(map)).is_some() {
+            if all.maps[axis].replace(LineMap::new(map)?).is_some() {
                 return None;
             }
         }
@@ -263,7 +276,7 @@ struct Resample<'a> {
 #[inline(always)]
 fn blend(into: &mut [f32], taps: &[Tap], values: &[f32], first: usize, step: usize) {
     let len = into.len();
-    let row = |tap: &Tap| &values[(tap.column - first) * step..][..len];
+    let row = |tap: &Tap| &values[(tap.column() - first) * step..][..len];
     match taps {
         [] => into.fill(0.0),
         [a] => {

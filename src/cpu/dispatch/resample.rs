@@ -26,6 +26,8 @@ pub(crate) fn resample<const R: usize>(
             && is_spatial
             && let Some(resampling) = Resampling::new(size, &maps)
         {
+            // (They may be large, and the kernel has its own.)
+            drop(maps);
             let spec = ResampleSpec(Arc::new(resampling));
             let y = <Dispatch as KernelBackend>::resample(x.into_dispatch(), spec);
             return Outcome::Fused(Tensor::from_dispatch(y));

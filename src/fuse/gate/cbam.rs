@@ -224,6 +224,8 @@ pub struct Cbam<const R: usize = 4> {
 impl<const R: usize> Gate<R> for Cbam<R> {
     fn forward(&self, x: Tensor<R>, guide: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims(), guide.dims()));
+        // (Ignored. It may be `x` itself, whose memory the product takes over where nobody else holds it.)
+        drop(guide);
         let max = Fit::Pool(AdaptiveKind::Max).forward(x.clone(), &one_position::<R>()[2..]);
         let both = BOTH.forward(vec![global_mean(x.clone()), max]);
         let excited = self.excite.forward(self.squeeze.forward(both));

@@ -133,6 +133,8 @@ pub struct Scse<const R: usize = 4> {
 impl<const R: usize> Gate<R> for Scse<R> {
     fn forward(&self, x: Tensor<R>, guide: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims(), guide.dims()));
+        // (Ignored. It may be `x` itself, whose memory the product takes over where nobody else holds it.)
+        drop(guide);
         let of_channel = channel_weight(&self.squeeze, &self.excite, &x);
         let of_position = self.spatial.forward(x.clone());
         x.clone() * of_channel + x * of_position

@@ -165,6 +165,8 @@ pub struct Se<const R: usize = 4> {
 impl<const R: usize> Gate<R> for Se<R> {
     fn forward(&self, x: Tensor<R>, guide: Tensor<R>) -> Tensor<R> {
         expect(self.output_shape(x.dims(), guide.dims()));
+        // (Ignored. It may be `x` itself, whose memory the product takes over where nobody else holds it.)
+        drop(guide);
         let weight = channel_weight(&self.squeeze, &self.excite, &x);
         x * weight
     }

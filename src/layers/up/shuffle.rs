@@ -91,7 +91,7 @@ pub(super) fn trace_blur<const R: usize>(
 pub(super) fn blur<const R: usize>(x: Tensor<R>) -> Tensor<R> {
     let map = |axis: usize| {
         let size = x.dims()[axis];
-        let mut map = AxisMap::zero(size, size);
+        let mut map = AxisMap::zero(size, size, 2);
         for at in 0..size {
             map.add(at, at.saturating_sub(1), 0.5);
             map.add(at, at, 0.5);

@@ -1,10 +1,12 @@
 //! Attention: in inference one operation of Burn, in training composed of several.
 
+use alloc::vec::Vec;
+
 use super::burn_conv::threads;
 use super::burn_ops::Binary;
 use super::tape::{BufferId, Step, Tape};
-use super::{bytes_of, total};
-use crate::graph::MapPlan;
+use super::{bytes_of, bytes_of_shape, total};
+use crate::graph::{MapPlan, queries_at_once};
 
 /// Scores are computed head by head up to this many, and in pieces of this many keys beyond.
 const MAX_SCORES: usize = 256 * 1024;
@@ -75,4 +77,44 @@ fn composed(
     let sum = tape.filled(sum);
     let weights = tape.binary(Binary::Div, exponential, sum);
     tape.product([weights, key_value], y.bytes())
+}
+
+/// The scores of all pairs and their exponentials, which the product with the values saves; in inference, so many at once.
+pub(super) fn position_attention(
+    tape: &mut Tape,
+    inputs: &[BufferId],
+    x: &[usize],
+    y: &MapPlan,
+) -> BufferId {
+    let &[query, key, value] = inputs else {
+        return tape.push(y.bytes(), Step::reading(inputs));
+    };
+    let positions = x[2..].iter().copied().fold(1, usize::saturating_mul);
+    let at_once = queries_at_once(x[0], positions).min(positions);
+    let part = |bytes: u64, rows: usize| bytes / positions.max(1) as u64 * rows as u64;
+    let mut outputs = Vec::new();
+    let mut sum = None;
+    for start in (0..positions).step_by(at_once.max(1)) {
+        let rows = at_once.min(positions - start);
+        let pairs = bytes_of_shape(&[x[0], rows, positions]);
+        let queries = tape.moved(query, part(tape.bytes(query), rows));
+        let scores = tape.product([queries, key], pairs);
+        // (Less the largest, which is a constant.)
+        let scores = tape.scaled(scores);
+        let weights = tape.unary(scores);
+        let of_piece = tape.moved(weights, bytes_of_shape(&[x[0], 1, 1]));
+        outputs.push(tape.product([weights, value], part(y.bytes(), rows)));
+        sum = Some(match sum {
+            Some(sum) => tape.binary(Binary::Add, sum, of_piece),
+            None => of_piece,
+        });
+    }
+    let attended = match outputs[..] {
+        [one] => one,
+        _ => tape.concatenation(&outputs, y.bytes()),
+    };
+    match sum {
+        Some(sum) => tape.binary(Binary::Div, attended, sum),
+        None => attended,
+    }
 }

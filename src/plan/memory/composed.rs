@@ -2,14 +2,13 @@
 
 use alloc::vec::Vec;
 
-use super::attention::attention;
+use super::attention::{attention, position_attention};
 use super::burn_conv::{self, Workspace};
 use super::burn_ops::Binary;
 use super::bytes_of_shape;
+use super::resized::resized;
 use super::tape::{BufferId, GradientStorage, Step, Tape};
-use crate::graph::{
-    AdaptiveKind, ConvOp, Elementwise, MapPlan, Node, NormKind, Op, PoolKind, queries_at_once,
-};
+use crate::graph::{AdaptiveKind, ConvOp, Elementwise, MapPlan, Node, NormKind, Op, PoolKind};
 
 /// The bytes of a node's learned parameters.
 pub(super) fn parameter_bytes(node: &Node) -> u64 {
@@ -39,9 +38,8 @@ pub(super) fn compose(tape: &mut Tape, node: &Node, inputs: &[BufferId], y: &Map
         }
         // (The kernel maps all axes in one pass; nothing is to do for an axis that keeps its size, but for a blur.)
         Op::Resize(_) | Op::AdaptivePool(AdaptiveKind::Avg) if x.shape == y.shape => input,
-        Op::Resize(_) | Op::AdaptivePool(AdaptiveKind::Avg) | Op::Blur { .. } => {
-            tape.moved(input, y.bytes())
-        }
+        Op::Resize(mode) => resized(tape, *mode, input, &x.shape, y),
+        Op::AdaptivePool(AdaptiveKind::Avg) | Op::Blur { .. } => tape.moved(input, y.bytes()),
         Op::PixelShuffle { scale, .. } | Op::PixelUnshuffle { scale, .. } => scale
             .iter()
             .fold(input, |input, _| tape.moved(input, y.bytes())),
@@ -187,22 +185,6 @@ fn pool(tape: &mut Tape, kind: PoolKind, x: BufferId, from: &[usize], to: &[usiz
     let planes = [&from[..3], &to[3..]].concat();
     let planes = one(x, &planes);
     one(planes, to)
-}
-
-/// The scores of all pairs and their exponentials, which the product with the values saves; in inference, so many at once.
-fn position_attention(tape: &mut Tape, inputs: &[BufferId], x: &[usize], y: &MapPlan) -> BufferId {
-    let &[query, key, value] = inputs else {
-        return tape.push(y.bytes(), Step::reading(inputs));
-    };
-    let positions = x[2..].iter().copied().fold(1, usize::saturating_mul);
-    let rows = match tape.is_training {
-        true => positions,
-        false => queries_at_once(x[0], positions).min(positions),
-    };
-    let pairs = bytes_of_shape(&[x[0], rows, positions]);
-    let scores = tape.product([query, key], pairs);
-    let weights = tape.unary(scores);
-    tape.product([weights, value], y.bytes())
 }
 
 /// A mask of the map's size is saved.

@@ -10,6 +10,7 @@ mod burn_conv;
 mod burn_ops;
 mod composed;
 mod recorder;
+mod resized;
 mod tape;
 mod walk;
 

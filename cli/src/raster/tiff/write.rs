@@ -115,7 +115,7 @@ fn description(channels: usize, depth: usize, grid: &Grid) -> String {
     if channels > 1 && depth > 1 {
         text += "hyperstack=true\n";
     }
-    if let Some(spacing) = &grid.spacing {
+    if let Some(spacing) = grid.full_spacing() {
         if !spacing.unit.is_empty() {
             text += &format!("unit={}\n", spacing.unit);
         }
@@ -156,6 +156,7 @@ mod tests {
             spacing: Some(Spacing {
                 per_axis: vec![2.0, 1.0, 0.5],
                 unit: "um".into(),
+                of_all_axes: true,
             }),
             nifti: None,
         };

@@ -8,7 +8,7 @@ use crate::axis_map::AxisMap;
 
 /// `taps` taps for each output, near the same place; where `taps` is 0, from none to three.
 fn near(outputs: usize, inputs: usize, taps: usize) -> AxisMap {
-    let mut map = AxisMap::zero(outputs, inputs);
+    let mut map = AxisMap::zero(outputs, inputs, 2);
     for output in 0..outputs {
         let count = if taps == 0 { output % 4 } else { taps };
         for tap in 0..count {

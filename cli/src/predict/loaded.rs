@@ -1,0 +1,53 @@
+//! One image to segment, with the true mask that it is compared with.
+
+use std::path::Path;
+
+use super::PredictArgs;
+use crate::Result;
+use crate::eval::TRAINED_ON;
+use crate::raster::{Format, Grid, Raster};
+use crate::segmentation::data::{Sample, check_axes};
+use crate::segmentation::ensemble::Trainings;
+
+/// What is read for one image.
+pub struct Loaded {
+    pub image: Raster,
+    pub grid: Grid,
+    /// The true classes.
+    pub truth: Option<Raster>,
+    /// The numbers of the true objects, where they are drawn.
+    pub objects: Option<Raster>,
+}
+
+impl PredictArgs {
+    /// Reads an image, and its true mask, if there is one.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or does not fit the networks or the other file.
+    pub fn read(&self, file: &Path, trainings: &Trainings) -> Result<Loaded> {
+        let trained = trainings.first()?;
+        let task = &trained.task;
+        let image = Format::read(file, task.channels, &self.limit)?;
+        let (image, mut grid) = image.image(file, task.channels)?;
+        check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
+        self.spacing.fill(&mut grid, trained.options.axes)?;
+        let Some(labels) = &self.labels else {
+            return Ok(Loaded {
+                image,
+                grid,
+                truth: None,
+                objects: None,
+            });
+        };
+        let read = || Format::read(labels, 1, &self.limit);
+        let objects = self.colours.then(|| read()?.objects(labels));
+        let mask = read()?.mask(labels, task.classes)?;
+        let sample = Sample::new((image, file), (mask, labels))?;
+        Ok(Loaded {
+            image: sample.image,
+            grid,
+            truth: Some(sample.mask),
+            objects: objects.transpose()?,
+        })
+    }
+}
