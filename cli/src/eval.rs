@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::device::DeviceName;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::instances::args::InstanceArgs;
 use crate::raster::Raster;
 use crate::reporter::Reporter;
@@ -68,7 +68,7 @@ pub struct EvalArgs {
     tiles: Tiles,
 
     #[command(flatten)]
-    limit: ImageLimit,
+    limit: ImageLimits,
 
     #[command(flatten)]
     reporter: Reporter,
@@ -91,6 +91,9 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
     let with = args
         .options
         .options(task.classes, args.instances, "--instances")?;
+    if let Some(model) = args.model.first() {
+        args.limit.memory.default_to(model);
+    }
     let device = args.device.open()?;
     let ensemble = trainings.load::<R>(&device)?;
     trainings.tell(args.reporter)?;
@@ -115,32 +118,28 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
         };
     }
     for pair in &pairs {
-        let (mut sample, mut grid) = pair.read(task, args.limit)?;
+        let (mut sample, mut grid) = pair.read(task, &args.limit)?;
         check_axes(&sample.image, &pair.image, options.axes, TRAINED_ON)?;
         args.spacing.fill(&mut grid, options.axes)?;
-        let mut normalized = trainings.normalized(sample.image.clone())?;
+        let mut normalized = trainings.normalized(sample.image.try_clone()?)?;
         let objects = args
             .instances
-            .then(|| instances::objects(pair, task.classes, &sample.image, args.limit));
+            .then(|| instances::objects(pair, task.classes, &sample.image, &args.limit));
         let objects = objects.transpose()?;
         if of_columns {
             let whole = sample.image.columns_count();
             (_, sample) = Data::split(&sample, &pair.image)?;
             let start = whole - sample.image.columns_count();
             let cut = |image: Raster| image.columns(start, whole);
-            normalized = normalized.into_iter().map(cut).collect();
+            normalized = normalized.into_iter().map(cut).collect::<Result<_, _>>()?;
         }
-        let inputs = trainings.resampled(normalized, (&grid, &pair.image), args.limit)?;
+        let inputs = trainings.resampled(normalized, (&grid, &pair.image), &args.limit)?;
         let Prediction {
             mask: mut predicted,
             probabilities,
         } = ensemble.predict(&inputs, &inference)?;
         with.cleaning.mask(&mut predicted)?;
-        let overlap = between(
-            &sample.judged(&predicted),
-            &sample.judged(&sample.mask),
-            task.classes,
-        )?;
+        let overlap = between(&predicted, &sample.mask, sample.context, task.classes)?;
         let mut table = None;
         if let (Some(all), Some(objects), Some(map)) = (&mut all_instances, objects, probabilities)
         {

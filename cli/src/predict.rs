@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::Result;
 use crate::device::DeviceName;
 use crate::drawing::prediction::{Objects, Picture};
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::files::{atomic, distinct, ending};
 use crate::instances::InstanceOptions;
 use crate::instances::args::InstanceArgs;
@@ -92,7 +92,7 @@ pub struct PredictArgs {
     tiles: Tiles,
 
     #[command(flatten)]
-    limit: ImageLimit,
+    limit: ImageLimits,
 
     #[command(flatten)]
     reporter: Reporter,
@@ -104,6 +104,7 @@ pub struct PredictArgs {
 /// When a file is missing, malformed or does not fit the others.
 pub fn run(args: &PredictArgs) -> Result<()> {
     args.check_files()?;
+    args.limit.memory.default_to(args.folder_written());
     let trainings = Trainings::find(&args.model, args.epoch)?;
     match trainings.first()?.options.axes {
         3 => run_on::<5>(args, &trainings),
@@ -155,13 +156,14 @@ fn one<const R: usize>(
     };
     let outputs = args.outputs().into_iter().filter_map(output);
     let outputs: Vec<Output> = outputs.collect::<Result<_, _>>()?;
-    let mut shown_image = args.out.is_some().then(|| image.clone());
+    let shown_image = args.out.as_ref().map(|_| image.try_clone());
+    let mut shown_image = shown_image.transpose()?;
     if let Some(image) = &mut shown_image {
         // (The networks may differ in how they normalise; one of the images is shown.)
         trainings.first()?.task.normalize(image)?;
     }
     let images = trainings.normalized(image)?;
-    let inputs = trainings.resampled(images, (&grid, file), args.limit)?;
+    let inputs = trainings.resampled(images, (&grid, file), &args.limit)?;
     let prediction = ensemble.predict(&inputs, inference)?;
     let with = (args.with_instances(), &grid);
     let products = Products::of(prediction, classes, options, with)?;
@@ -222,6 +224,16 @@ impl PredictArgs {
         files.filter_map(|(option, file)| Some((option, file.as_deref()?)))
     }
 
+    /// The folder that is written to.
+    fn folder_written(&self) -> &Path {
+        let first = self.written().next().and_then(|(_, file)| file.parent());
+        self.folder
+            .out_dir
+            .as_deref()
+            .or(first)
+            .unwrap_or(Path::new("."))
+    }
+
     /// Checks that the picture is a PNG, and that nothing is written over what is read.
     fn check_files(&self) -> Result<()> {
         if let Some(out) = &self.out {
@@ -248,7 +260,7 @@ impl PredictArgs {
         if let Some(count) = count {
             self.reporter.line(&format!("instances: {count}"))?;
         }
-        let overlap = truth.map(|truth| between(predicted, truth, classes));
+        let overlap = truth.map(|truth| between(predicted, truth, 0, classes));
         let scores = overlap.transpose()?.map(|overlap| Scores::of(&overlap));
         if let Some(scores) = &scores {
             let classes = by_class(&scores.class_iou);

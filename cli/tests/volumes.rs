@@ -216,3 +216,85 @@ fn a_training_on_volumes_goes_on_and_says_what_does_not_fit() {
         "{text}"
     );
 }
+
+/// With no memory for images all of them lie in files without a name, and the numbers are the same.
+#[test]
+fn images_that_are_not_kept_in_memory_give_the_same_numbers() {
+    let out = folder("volumes_scratch");
+    let data = out.join("data");
+    let packed = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).expect("a gzip file");
+        encoder.finish().expect("a gzip file")
+    };
+    dataset(&data, "nii.gz", |values| {
+        packed(&nifti(&SIZE, &SPACING, values))
+    });
+    let (net, path) = (write(&out, "net.json", NET), data.display().to_string());
+    let image = shown(&data, "images/1.nii.gz");
+    let labels = shown(&data, "masks/1.nii.gz");
+    let results = ["2", "0"].map(|gib| {
+        let run = shown(&out, &format!("run{gib}"));
+        let memory = ["--memory-for-images", gib];
+        let more = [
+            &[&path, "--out", &run, "--foreground", "0.5", &net][..],
+            &memory,
+        ];
+        succeed(&words(TRAIN, &more.concat()));
+        let files = ["mask.nii.gz", "map.npy", "objects.tif"];
+        let [mask, map, objects] = files.map(|name| shown(&out, &format!("{gib}-{name}")));
+        let predict = ["predict", "--json", "--model", &run, "--image", &image];
+        let written = [
+            "--labels",
+            &labels,
+            "--mask",
+            &mask,
+            "--probabilities",
+            &map,
+            "--instances",
+            &objects,
+        ];
+        let scores = json(&succeed(&[&predict[..], &written, &memory].concat()));
+        let eval = ["eval", "--json", "--valid", "--model", &run];
+        let judged = json(&succeed(&[&eval[..], &memory].concat()));
+        let bytes = [mask, map, objects].map(|file| fs::read(file).expect("a file"));
+        (
+            support::epochs(Path::new(&run)),
+            scores["iou"].clone(),
+            judged["iou"].clone(),
+            bytes,
+        )
+    });
+    let [memory, files] = results;
+    assert!(memory.1.as_f64() > Some(0.6), "{}", memory.1);
+    assert!(memory == files, "{:?} {:?}", memory.0, files.0);
+    // Nothing is left of the files.
+    let left = fs::read_dir(out.join("run0")).expect("a folder");
+    let left = left.filter_map(|file| file.ok().map(|file| file.file_name()));
+    assert!(
+        left.into_iter()
+            .all(|name| !name.to_string_lossy().starts_with('.'))
+    );
+
+    let predict = [
+        "predict",
+        "--model",
+        &shown(&out, "run2"),
+        "--image",
+        &image,
+    ];
+    let nowhere = [
+        "--mask",
+        &shown(&out, "m.nii"),
+        "--memory-for-images",
+        "0",
+        "--scratch",
+        &shown(&out, "nowhere"),
+    ];
+    let text = fail(&[&predict[..], &nowhere].concat());
+    assert!(
+        text.contains("cannot keep 0.000 GiB of an image in a file in")
+            && text.contains("--scratch DIR"),
+        "{text}"
+    );
+}

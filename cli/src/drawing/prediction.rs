@@ -109,7 +109,7 @@ impl Picture<'_> {
             title: "truth".into(),
             colour: Box::new(move |pixel| tint(grey(pixel), of_class(truth, pixel))),
         });
-        let Scores { iou, .. } = Scores::of(&between(self.predicted, truth, self.classes)?);
+        let Scores { iou, .. } = Scores::of(&between(self.predicted, truth, 0, self.classes)?);
         panels.push(Panel {
             title: format!("prediction: IoU {iou:.3}"),
             colour: Box::new(move |pixel| {

@@ -6,7 +6,7 @@ use burn_skip::metric::{Connectivity, LabelMap, PanopticQuality};
 use serde_json::{Map, Value};
 
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::instances::scores::InstanceCounts;
 use crate::instances::{InstanceOptions, Split};
 use crate::raster::{Raster, Spacing};
@@ -60,11 +60,11 @@ impl InstanceTable {
         // (The sample is the whole image, or its last columns.)
         let columns = objects.columns_count();
         let judged = sample.image.columns_count() - sample.context;
-        let truth = objects.columns(columns - judged, columns);
+        let truth = objects.columns(columns - judged, columns)?;
         let mut alone = self.clone();
         for (row, all) in alone.0.iter_mut().zip(&mut self.0) {
             let found = row.options.find(probabilities, spacing)?;
-            let found = sample.judged(&found.labels);
+            let found = sample.judged(&found.labels)?;
             row.counts = InstanceCounts::between(&found, &truth);
             all.counts.merge(&row.counts);
         }
@@ -104,7 +104,7 @@ impl InstanceTable {
 ///
 /// # Errors
 /// When they cannot be read, are of another size, or do not tell the objects apart.
-pub fn objects(pair: &Pair, classes: usize, image: &Raster, limit: ImageLimit) -> Result<Raster> {
+pub fn objects(pair: &Pair, classes: usize, image: &Raster, limit: &ImageLimits) -> Result<Raster> {
     let (objects, file) = pair.objects(classes, limit)?;
     if objects.size != image.size {
         return Err(format!(
@@ -151,7 +151,7 @@ mod tests {
             let objects = Raster {
                 channels: 1,
                 size: vec![1, 6],
-                values: values.to_vec(),
+                values: values.to_vec().into(),
             };
             check_numbered(&objects, Path::new("m.png")).map_err(|e| e.to_string())
         };

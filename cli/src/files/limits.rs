@@ -1,7 +1,7 @@
 //! How large a file may be: an image or a file of weights that a few kilobytes inflate to gigabytes is refused
-//! before it fills the memory.
+//! before it fills the memory or the disk.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -9,7 +9,17 @@ use clap::Args;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::Result;
-use crate::raster::shown_size;
+use crate::raster::{ImageMemory, shown_size};
+
+/// How images are read as numbers: which of them are refused, and where their values are kept.
+#[derive(Args, Clone, Debug)]
+pub struct ImageLimits {
+    #[command(flatten)]
+    pub size: ImageLimit,
+
+    #[command(flatten)]
+    pub memory: ImageMemory,
+}
 
 /// A larger limit is a typing error.
 const MAX_MEGAPIXELS: u64 = 65_536;
@@ -17,7 +27,8 @@ const MAX_MEGAPIXELS: u64 = 65_536;
 /// The images that are read.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ImageLimit {
-    /// Refuse images of more than this many million pixels
+    /// Refuse images of more than this many million pixels: a damaged file, or one that was made to do harm, may claim any
+    /// size. Four channels count as one
     #[arg(long, default_value_t = 256, value_name = "MILLIONS", value_parser = clap::value_parser!(u64).range(1..=MAX_MEGAPIXELS))]
     max_megapixels: u64,
 }
@@ -36,8 +47,8 @@ impl ImageLimit {
             several => format!(" of {several} channels"),
         };
         Err(format!(
-            "{} is {}{of_channels}, and the limit is {} million pixels. If the memory holds more, pass \
-             --max-megapixels {millions}.",
+            "{} is {}{of_channels}, and the limit is {} million pixels, since a damaged file may claim any size. If this \
+             one is meant, pass --max-megapixels {millions}.",
             path.display(),
             shown_size(size),
             self.max_megapixels
@@ -75,33 +86,26 @@ impl ImageLimit {
         (pixels > self.pixels()).then(|| pixels.div_ceil(1_000_000))
     }
 
-    /// Checks the size of a file that is read as a whole.
-    ///
-    /// # Errors
-    /// When it has more bytes than the largest image.
-    pub fn check_bytes(self, path: &Path) -> Result<()> {
-        let unreadable = |e: io::Error| format!("cannot read {}: {e}", path.display());
-        let bytes = fs::metadata(path).map_err(unreadable)?.len();
-        if bytes <= self.decoder_bytes() {
-            return Ok(());
-        }
-        Err(format!(
-            "{} has {bytes} bytes, more than an image of {} million pixels. If the memory holds more, pass \
-             --max-megapixels {}.",
-            path.display(),
-            self.max_megapixels,
-            bytes.div_ceil(32_000_000)
-        )
-        .into())
-    }
-
-    /// Bytes that decoding an image may take: eight for each of four channels.
+    /// Bytes that decoding a PNG or a JPEG may take: eight for each of four channels.
     pub fn decoder_bytes(self) -> u64 {
         self.pixels() * 32
     }
 
     fn pixels(self) -> u64 {
         self.max_megapixels * 1_000_000
+    }
+}
+
+#[cfg(test)]
+impl ImageLimits {
+    /// The default of what is refused, and so many bytes of values in memory.
+    pub fn of_bytes(bytes: u64) -> Self {
+        Self {
+            size: ImageLimit {
+                max_megapixels: 256,
+            },
+            memory: ImageMemory::of_bytes(bytes),
+        }
     }
 }
 

@@ -94,10 +94,10 @@ mod tests {
         let mut mask = Raster {
             channels: 1,
             size: vec![2, 6],
-            values: values.map(f32::from).to_vec(),
+            values: values.map(f32::from).to_vec().into(),
         };
         cleaning.mask(&mut mask).unwrap();
-        mask.values.into_iter().map(|class| class as u8).collect()
+        mask.values.iter().map(|&class| class as u8).collect()
     }
 
     #[test]

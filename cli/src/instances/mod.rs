@@ -66,7 +66,7 @@ impl InstanceOptions {
     /// first is the background.
     ///
     /// # Errors
-    /// When there are too many objects, or the network has other classes than the split is for.
+    /// When there are too many objects, no room for them, or the network has other classes than the split is for.
     pub fn find(&self, probabilities: &Raster, spacing: Option<&Spacing>) -> Result<Instances> {
         let size = probabilities.as_volume();
         let first = &probabilities.values[..probabilities.pixels()];
@@ -95,11 +95,15 @@ impl InstanceOptions {
             )
             .into());
         }
+        let mut values = probabilities.values.zeros_like(labels.len())?;
+        for (value, label) in values.iter_mut().zip(labels) {
+            *value = label as f32;
+        }
         Ok(Instances {
             labels: Raster {
                 channels: 1,
                 size: probabilities.size.clone(),
-                values: labels.into_iter().map(|label| label as f32).collect(),
+                values,
             },
             count,
         })

@@ -22,7 +22,7 @@ impl InstanceCounts {
     pub fn between(predicted: &Raster, truth: &Raster) -> Self {
         let [mut found, mut wanted] = [HashMap::new(), HashMap::new()];
         let mut both = HashMap::new();
-        for (&predicted, &truth) in predicted.values.iter().zip(&truth.values) {
+        for (&predicted, &truth) in predicted.values.iter().zip(truth.values.iter()) {
             let [predicted, truth] = [predicted as usize, truth as usize];
             if predicted != 0 {
                 *found.entry(predicted).or_insert(0) += 1;
@@ -118,7 +118,11 @@ mod tests {
         Raster {
             channels: 1,
             size: vec![1, values.len()],
-            values: values.iter().map(|&value| f32::from(value)).collect(),
+            values: values
+                .iter()
+                .map(|&value| f32::from(value))
+                .collect::<Vec<_>>()
+                .into(),
         }
     }
 

@@ -33,7 +33,10 @@ fn balls(size: &[usize], steps: &[f64], balls: &[(&[f64], f64)]) -> Raster {
     Raster {
         channels: 1,
         size: size.to_vec(),
-        values: (0..size.iter().product()).map(value).collect(),
+        values: (0..size.iter().product())
+            .map(value)
+            .collect::<Vec<_>>()
+            .into(),
     }
 }
 
@@ -138,7 +141,7 @@ fn the_inside_of_three_classes_is_the_seed() {
     let image = Raster {
         channels: 3,
         size: vec![1, 12],
-        values: (0..3).flat_map(channel).collect(),
+        values: (0..3).flat_map(channel).collect::<Vec<_>>().into(),
     };
     let by = |split| {
         let options = InstanceOptions { split, ..PLAIN };
@@ -163,7 +166,7 @@ fn an_image_without_a_border_or_without_objects() {
         let image = Raster {
             channels: 1,
             size: vec![3, 4],
-            values: vec![value; 12],
+            values: vec![value; 12].into(),
         };
         assert_eq!(SPLIT.find(&image, None).unwrap().count, count);
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::raster::{Raster, shown_size};
 use crate::segmentation::data::Sample;
 use crate::segmentation::pairs::Pair;
@@ -65,14 +65,14 @@ impl Fingerprint {
     ///
     /// # Errors
     /// When a file cannot be read, an image and its mask differ in size, or images differ in their axes or channels.
-    pub fn read(pairs: &[Pair], limit: ImageLimit) -> Result<Self> {
+    pub fn read(pairs: &[Pair], limit: &ImageLimits) -> Result<Self> {
         let mut found = Self::default();
         for pair in pairs {
             let unit = found.images.first().map(|first| first.unit.as_str());
             let (facts, mask) = read(pair, unit, limit)?;
             found.check(&facts, pair)?;
             found.images.push(facts);
-            for value in mask.values {
+            for &value in mask.values.iter() {
                 *found.labels.entry(value as u64).or_default() += 1;
             }
         }
@@ -209,7 +209,7 @@ impl Fingerprint {
     }
 }
 
-fn read(pair: &Pair, unit: Option<&str>, limit: ImageLimit) -> Result<(Facts, Raster)> {
+fn read(pair: &Pair, unit: Option<&str>, limit: &ImageLimits) -> Result<(Facts, Raster)> {
     let [mut image, mask] = pair.read_files(1, limit)?;
     // (An array of an axis more than its mask has channels.)
     if image.raster.size.len() > mask.raster.size.len() {

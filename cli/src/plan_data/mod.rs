@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::files::{atomic, distinct};
 use crate::plan::short;
 use crate::raster::{Fit, Intensities, Values};
@@ -69,7 +69,7 @@ pub struct PlanDataArgs {
     overwrite: bool,
 
     #[command(flatten)]
-    limit: ImageLimit,
+    limit: ImageLimits,
 
     #[command(flatten)]
     reporter: Reporter,
@@ -90,7 +90,8 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     let pairs = pairs("plan-data", Some(&args.data))?;
     let [net_file, train_file] = ["net.json", "train.json"].map(|name| args.out.join(name));
     args.check_files(&pairs, &[&net_file, &train_file])?;
-    let found = Fingerprint::read(&pairs, args.limit)?;
+    args.limit.memory.default_to(&args.out);
+    let found = Fingerprint::read(&pairs, &args.limit)?;
     let validation = match found.images.len() {
         0..IMAGES_OF_FOLDS => Validation::Columns,
         _ => Validation::Fold {

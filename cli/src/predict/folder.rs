@@ -182,13 +182,13 @@ impl Work {
     /// When it cannot be read, or has other channels or axes than those of the training.
     pub fn read(&self, args: &PredictArgs, trainings: &Trainings) -> Result<Input> {
         let task = &trainings.first()?.task;
-        let image = Format::read(&self.image, task.channels, args.limit)?;
+        let image = Format::read(&self.image, task.channels, &args.limit)?;
         let (image, mut grid) = image.image(&self.image, task.channels)?;
         let axes = trainings.first()?.options.axes;
         check_axes(&image, &self.image, axes, TRAINED_ON)?;
         args.spacing.fill(&mut grid, axes)?;
         let images = trainings.normalized(image)?;
-        let inputs = trainings.resampled(images, (&grid, &self.image), args.limit)?;
+        let inputs = trainings.resampled(images, (&grid, &self.image), &args.limit)?;
         Ok(Input { inputs, grid })
     }
 }

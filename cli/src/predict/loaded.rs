@@ -27,7 +27,7 @@ impl PredictArgs {
     pub fn read(&self, file: &Path, trainings: &Trainings) -> Result<Loaded> {
         let trained = trainings.first()?;
         let task = &trained.task;
-        let image = Format::read(file, task.channels, self.limit)?;
+        let image = Format::read(file, task.channels, &self.limit)?;
         let (image, mut grid) = image.image(file, task.channels)?;
         check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
         self.spacing.fill(&mut grid, trained.options.axes)?;
@@ -39,9 +39,9 @@ impl PredictArgs {
                 objects: None,
             });
         };
-        let mask = Format::read(labels, 1, self.limit)?;
-        let objects = self.colours.then(|| mask.clone().objects(labels));
-        let mask = mask.mask(labels, task.classes)?;
+        let read = || Format::read(labels, 1, &self.limit);
+        let objects = self.colours.then(|| read()?.objects(labels));
+        let mask = read()?.mask(labels, task.classes)?;
         let sample = Sample::new((image, file), (mask, labels))?;
         Ok(Loaded {
             image: sample.image,

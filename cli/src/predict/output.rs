@@ -141,7 +141,8 @@ impl Output {
         let Some((raster, content)) = products.get(self.product) else {
             return Err(format!("{}: it was not predicted", self.product.option()).into());
         };
-        let bytes = self.format.encode(raster, content, grid)?;
-        Ok(atomic::write(&self.path, &bytes)?)
+        atomic::write_with(&self.path, |file| {
+            self.format.write(file, raster, content, grid)
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Raster, Spacing, nifti};
+use super::{Pixels, Raster, Spacing, nifti};
 use crate::Result;
 use crate::instances::MAX_OBJECTS;
 
@@ -43,7 +43,7 @@ impl Grid {
 }
 
 /// An image with what else its file says.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RasterFile {
     pub raster: Raster,
     pub bands: Bands,
@@ -88,10 +88,13 @@ impl RasterFile {
         match (opaque, channels) {
             _ if raster.channels == channels => {}
             (opaque, channels) if opaque == channels => raster.values.truncate(channels * pixels),
-            (3, 1) if is_rgb => raster.values = luma(&raster.values, pixels),
+            (3, 1) if is_rgb => luma(&mut raster.values, pixels),
             (1, 3) => {
-                raster.values.truncate(pixels);
-                raster.values = raster.values.repeat(3);
+                let mut rgb = raster.values.zeros_like(3 * pixels)?;
+                for map in rgb.chunks_exact_mut(pixels) {
+                    map.copy_from_slice(&raster.values[..pixels]);
+                }
+                raster.values = rgb;
             }
             _ => {
                 return Err(format!(
@@ -122,10 +125,12 @@ impl RasterFile {
         raster.values.truncate(opaque * pixels);
         raster.channels = 1;
         if classes == 1 {
-            let is_marked =
-                |pixel| (0..opaque).any(|map| raster.values[map * pixels + pixel] != 0.0);
-            let marked = (0..pixels).map(|pixel| f32::from(u8::from(is_marked(pixel))));
-            raster.values = marked.collect();
+            let values = &mut raster.values[..];
+            for pixel in 0..pixels {
+                let is_marked = (0..opaque).any(|map| values[map * pixels + pixel] != 0.0);
+                values[pixel] = f32::from(u8::from(is_marked));
+            }
+            raster.values.truncate(pixels);
             return Ok(raster);
         }
         let shown = path.display();
@@ -202,15 +207,17 @@ fn count_of_channels(count: usize) -> String {
     }
 }
 
-/// How bright red, green and blue are together (ITU-R BT.709).
-fn luma(rgb: &[f32], pixels: usize) -> Vec<f32> {
-    let at = |pixel: usize| {
+/// Makes one map of red, green and blue: how bright they are together (ITU-R BT.709).
+fn luma(rgb: &mut Pixels, pixels: usize) {
+    let values = &mut rgb[..];
+    for pixel in 0..pixels {
         let weights = [0.2126, 0.7152, 0.0722];
         let maps = weights.iter().enumerate();
-        maps.map(|(map, weight)| weight * rgb[map * pixels + pixel])
-            .sum()
-    };
-    (0..pixels).map(at).collect()
+        values[pixel] = maps
+            .map(|(map, weight)| weight * values[map * pixels + pixel])
+            .sum();
+    }
+    rgb.truncate(pixels);
 }
 
 fn check_finite(raster: &Raster, path: &Path) -> Result<()> {
@@ -240,7 +247,7 @@ mod tests {
             raster: Raster {
                 channels,
                 size: vec![1, values.len() / channels],
-                values: values.to_vec(),
+                values: values.to_vec().into(),
             },
             bands,
             grid: Grid::default(),

@@ -1,10 +1,11 @@
 //! The formats of images: which file is of which, and who reads and writes it.
 
+use std::io::{self, Seek, Write};
 use std::path::Path;
 
 use super::{Grid, Raster, RasterFile, nifti, npy, photo, tiff};
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 
 /// A format of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Format {
     ///
     /// # Errors
     /// When the file is missing, damaged, too large or of another format.
-    pub fn read(path: &Path, channels: usize, limit: ImageLimit) -> Result<RasterFile> {
+    pub fn read(path: &Path, channels: usize, limit: &ImageLimits) -> Result<RasterFile> {
         match Self::of(path).map(|(format, _)| format) {
             Some(Self::Tiff) => tiff::read(path, limit),
             Some(Self::Nifti { .. }) => nifti::read(path, limit),
@@ -106,11 +107,17 @@ impl Format {
         ))
     }
 
-    /// The bytes of a file of this format: `grid` is that of the image from which the content was made.
+    /// Writes a file of this format, some numbers at a time: `grid` is that of the image from which the content was made.
     ///
     /// # Errors
-    /// When the format cannot hold it.
-    pub fn encode(self, raster: &Raster, content: Content, grid: &Grid) -> Result<Vec<u8>> {
+    /// When the format cannot hold it, or the file cannot be written.
+    pub fn write(
+        self,
+        file: &mut (impl Write + Seek),
+        raster: &Raster,
+        content: Content,
+        grid: &Grid,
+    ) -> Result<()> {
         if let Content::Mask { classes } = content
             && classes > 1 << 16
         {
@@ -124,64 +131,72 @@ impl Format {
                 .into());
         }
         match self {
-            Self::Png | Self::Jpeg => photo::mask_png(raster, content),
-            Self::Tiff => tiff::encode(raster, content, grid),
-            Self::Nifti { compressed } => nifti::encode(raster, content, grid, compressed),
-            Self::Npy => Ok(npy::encode(raster, content)),
+            Self::Png | Self::Jpeg => Ok(file.write_all(&photo::mask_png(raster, content)?)?),
+            Self::Tiff => tiff::write(file, raster, content, grid),
+            Self::Nifti { compressed } => nifti::write(file, raster, content, grid, compressed),
+            Self::Npy => Ok(npy::write(file, raster, content)?),
         }
     }
 }
 
-/// The content as the numbers that are stored.
+/// How the numbers of a content are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    U8(Vec<u8>),
-    U16(Vec<u16>),
-    U32(Vec<u32>),
-    F32(Vec<f32>),
+    U8,
+    U16,
+    U32,
+    F32,
 }
 
 impl Stored {
     /// A class is its number, in 8 bits where that is enough; an object is its number in 16 bits, or in 32; a
     /// probability is a float.
-    pub fn of(values: &[f32], content: Content) -> Self {
+    pub fn of(content: Content) -> Self {
         match content {
-            Content::Mask { classes: 0..=256 } => {
-                Self::U8(values.iter().map(|&class| class as u8).collect())
-            }
-            Content::Mask { .. } | Content::Instances { count: 0..=65_535 } => {
-                Self::U16(values.iter().map(|&number| number as u16).collect())
-            }
-            Content::Instances { .. } => {
-                Self::U32(values.iter().map(|&number| number as u32).collect())
-            }
-            Content::Probabilities => Self::F32(values.to_vec()),
+            Content::Mask { classes: 0..=256 } => Self::U8,
+            Content::Mask { .. } | Content::Instances { count: 0..=65_535 } => Self::U16,
+            Content::Instances { .. } => Self::U32,
+            Content::Probabilities => Self::F32,
         }
     }
 
-    /// The numbers as bytes.
-    pub fn bytes(&self, big_endian: bool) -> Vec<u8> {
-        match (self, big_endian) {
-            (Self::U8(values), _) => values.clone(),
-            (Self::U16(values), false) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            (Self::U16(values), true) => values.iter().flat_map(|v| v.to_be_bytes()).collect(),
-            (Self::U32(values), false) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            (Self::U32(values), true) => values.iter().flat_map(|v| v.to_be_bytes()).collect(),
-            (Self::F32(values), false) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            (Self::F32(values), true) => values.iter().flat_map(|v| v.to_be_bytes()).collect(),
+    /// How many bytes a number has.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::U16 => 2,
+            Self::U32 | Self::F32 => 4,
         }
+    }
+
+    /// Writes numbers, some at a time.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(self, file: &mut impl Write, values: &[f32], big_endian: bool) -> io::Result<()> {
+        const AT_ONCE: usize = 1 << 16;
+        let mut bytes = Vec::with_capacity(self.bytes() * AT_ONCE);
+        for values in values.chunks(AT_ONCE) {
+            let values = values.iter();
+            bytes.clear();
+            match (self, big_endian) {
+                (Self::U8, _) => bytes.extend(values.map(|&v| v as u8)),
+                (Self::U16, false) => bytes.extend(values.flat_map(|&v| (v as u16).to_le_bytes())),
+                (Self::U16, true) => bytes.extend(values.flat_map(|&v| (v as u16).to_be_bytes())),
+                (Self::U32, false) => bytes.extend(values.flat_map(|&v| (v as u32).to_le_bytes())),
+                (Self::U32, true) => bytes.extend(values.flat_map(|&v| (v as u32).to_be_bytes())),
+                (Self::F32, false) => bytes.extend(values.flat_map(|v| v.to_le_bytes())),
+                (Self::F32, true) => bytes.extend(values.flat_map(|v| v.to_be_bytes())),
+            }
+            file.write_all(&bytes)?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Limited {
-        #[command(flatten)]
-        limit: ImageLimit,
-    }
 
     #[test]
     fn a_name_says_the_format() {
@@ -211,37 +226,66 @@ mod tests {
     }
     #[test]
     fn objects_are_stored_in_16_or_in_32_bits() {
-        let bits = |count| match Stored::of(&[70_000.0], Content::Instances { count }) {
-            Stored::U16(_) => 16,
-            Stored::U32(values) => {
-                assert_eq!(values, [70_000]);
-                32
-            }
-            _ => 0,
-        };
+        let bits = |count| 8 * Stored::of(Content::Instances { count }).bytes();
         assert_eq!([bits(0), bits(65_535), bits(65_536)], [16, 16, 32]);
         let raster = Raster {
             channels: 1,
             size: vec![1, 1],
-            values: vec![70_000.0],
+            values: vec![70_000.0].into(),
         };
         let content = Content::Instances { count: 70_000 };
-        let error = Format::Png.encode(&raster, content, &Grid::default());
+        let file = &mut io::Cursor::new(Vec::new());
+        let error = Format::Png.write(file, &raster, content, &Grid::default());
         let error = error.unwrap_err().to_string();
         assert!(
             error.starts_with("a PNG holds the numbers of 65535"),
             "{error}"
         );
-        let limit = Limited::parse_from(["test"]).limit;
+        let limit = ImageLimits::of_bytes(0);
         for ending in ["tif", "npy", "nii", "nii.gz"] {
             let name = format!("burn-skip-objects-{}.{ending}", std::process::id());
             let path = std::env::temp_dir().join(name);
             let (format, _) = Format::of(&path).unwrap();
-            let bytes = format.encode(&raster, content, &Grid::default()).unwrap();
-            std::fs::write(&path, bytes).unwrap();
-            let read = Format::read(&path, 1, limit).and_then(|file| file.objects(&path));
+            let mut file = std::fs::File::create(&path).unwrap();
+            let written = format.write(&mut file, &raster, content, &Grid::default());
+            written.unwrap();
+            let read = Format::read(&path, 1, &limit).and_then(|file| file.objects(&path));
             std::fs::remove_file(&path).unwrap();
             assert_eq!(read.unwrap().values, raster.values, "{ending}");
+        }
+    }
+
+    #[test]
+    fn each_format_is_the_same_in_memory_and_in_a_file() {
+        let folder = std::env::temp_dir();
+        let name = |ending| folder.join(format!("burn-skip-same-{}.{ending}", std::process::id()));
+        let values: Vec<f32> = (0..2 * 5 * 300 * 211).map(|n| n as f32 / 7.0).collect();
+        let raster = Raster {
+            channels: 2,
+            size: vec![5, 300, 211],
+            values: values.clone().into(),
+        };
+        let grey = image::GrayImage::from_fn(30, 20, |x, y| image::Luma([(x * y) as u8]));
+        grey.save(name("png")).unwrap();
+        for ending in ["tif", "npy", "nii", "nii.gz", "png"] {
+            let path = name(ending);
+            if ending != "png" {
+                let mut file = std::fs::File::create(&path).unwrap();
+                let (format, _) = Format::of(&path).unwrap();
+                let grid = &Grid::default();
+                let written = format.write(&mut file, &raster, Content::Probabilities, grid);
+                written.unwrap();
+            }
+            let read = |budget| {
+                let file = Format::read(&path, 2, &ImageLimits::of_bytes(budget)).unwrap();
+                assert_eq!(file.raster.values.is_in_memory(), budget > 0, "{ending}");
+                file.raster
+            };
+            let (memory, file) = (read(1 << 30), read(0));
+            assert_eq!((memory.channels, &memory.size), (file.channels, &file.size));
+            assert!(memory.values == file.values, "{ending}");
+            assert!(ending == "png" || file.values == values, "{ending}");
+            std::fs::remove_file(&path).unwrap();
         }
     }
 }

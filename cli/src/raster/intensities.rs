@@ -308,7 +308,7 @@ mod tests {
         Raster {
             channels: 1,
             size: vec![1, values.len()],
-            values: values.to_vec(),
+            values: values.to_vec().into(),
         }
     }
 
@@ -316,7 +316,7 @@ mod tests {
         let mut image = image(values);
         let scales = intensities.fitted(&[&image]);
         intensities.apply(&mut image, &scales).unwrap();
-        image.values
+        image.values.into_vec()
     }
 
     #[test]

@@ -3,10 +3,13 @@
 mod file;
 mod format;
 mod intensities;
+mod memory;
 mod nifti;
 mod npy;
 mod number;
 mod photo;
+mod pixels;
+mod scratch;
 mod spacing;
 mod tiff;
 
@@ -15,16 +18,18 @@ use std::ops::Range;
 pub use file::{Bands, Grid, RasterFile};
 pub use format::{Content, Format};
 pub use intensities::{Fit, Intensities, Scale, Values};
+pub use memory::ImageMemory;
 pub use photo::{of_bytes, open as open_photo};
+pub use pixels::Pixels;
 pub use spacing::{Spacing, shown_spacing};
 
 /// Numbers on a grid: channel by channel, the last axis fastest.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Raster {
     pub channels: usize,
     /// `[height, width]` or `[depth, height, width]`.
     pub size: Vec<usize>,
-    pub values: Vec<f32>,
+    pub values: Pixels,
 }
 
 impl Raster {
@@ -38,7 +43,7 @@ impl Raster {
         as_volume(&self.size)
     }
 
-    /// The part of the size `size` that begins at `start` on each axis.
+    /// The part of the size `size` that begins at `start` on each axis: a crop, which is in memory.
     pub fn cut(&self, start: &[usize], size: &[usize]) -> Self {
         let [z, y, x] = match start {
             [z, y, x] => [*z, *y, *x],
@@ -52,19 +57,53 @@ impl Raster {
         self.size[self.size.len() - 1]
     }
 
-    /// The part from `start` to `end` of the last axis.
-    pub fn columns(&self, start: usize, end: usize) -> Self {
-        let (mut from, mut size) = (vec![0; self.size.len()], self.size.clone());
+    /// The part from `start` to `end` of the last axis. It may be as large as an image, and is kept as one.
+    ///
+    /// # Errors
+    /// As [`ImageMemory::zeros`].
+    pub fn columns(&self, start: usize, end: usize) -> Result<Self, String> {
+        let (columns, mut size) = (self.columns_count(), self.size.clone());
         let last = size.len() - 1;
-        (from[last], size[last]) = (start, end - start);
-        self.cut(&from, &size)
+        size[last] = end - start;
+        let count = self.values.len() / columns.max(1) * size[last];
+        let mut values = self.values.zeros_like(count)?;
+        let lines = self.values.chunks_exact(columns.max(1));
+        for (part, line) in values.chunks_exact_mut(size[last].max(1)).zip(lines) {
+            part.copy_from_slice(&line[start..end]);
+        }
+        Ok(Self {
+            channels: self.channels,
+            size,
+            values,
+        })
     }
 
-    /// Some positions of the first axis.
+    /// Some positions of the first axis, in memory.
     pub fn rows(&self, rows: Range<usize>) -> Self {
-        let (mut from, mut size) = (vec![0; self.size.len()], self.size.clone());
-        (from[0], size[0]) = (rows.start, rows.len());
-        self.cut(&from, &size)
+        let step: usize = self.size[1..].iter().product();
+        let mut size = self.size.clone();
+        size[0] = rows.len();
+        let mut values = Vec::with_capacity(self.channels * rows.len() * step);
+        for map in self.values.chunks_exact(self.pixels().max(1)) {
+            values.extend_from_slice(&map[rows.start * step..rows.end * step]);
+        }
+        Self {
+            channels: self.channels,
+            size,
+            values: values.into(),
+        }
+    }
+
+    /// The same image once more.
+    ///
+    /// # Errors
+    /// As [`ImageMemory::zeros`].
+    pub fn try_clone(&self) -> Result<Self, String> {
+        Ok(Self {
+            channels: self.channels,
+            size: self.size.clone(),
+            values: self.values.try_clone()?,
+        })
     }
 
     /// The raster of another size whose pixel at `[slice, row, column]` is the one of `self` at `from` of it.
@@ -85,7 +124,7 @@ impl Raster {
         Self {
             channels: self.channels,
             size: size.to_vec(),
-            values,
+            values: values.into(),
         }
     }
 

@@ -17,7 +17,7 @@ use super::format::{Content, Stored};
 use super::number::{Kind, Number};
 use super::{Bands, Grid, Raster, RasterFile, Spacing};
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 
 /// The header, and four bytes that say that no extension follows.
 const BYTES: usize = 352;
@@ -183,7 +183,7 @@ impl Header {
 ///
 /// # Errors
 /// When it is missing, damaged, too large, or of other numbers.
-pub fn read(path: &Path, limit: ImageLimit) -> Result<RasterFile> {
+pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
     let shown = path.display();
     let invalid =
         |problem: String| format!("{shown} is not a NIfTI file that can be read: {problem}");
@@ -194,33 +194,30 @@ pub fn read(path: &Path, limit: ImageLimit) -> Result<RasterFile> {
     file.read_exact(&mut bytes[..]).map_err(cut_off)?;
     let header = Header::parse(bytes).map_err(invalid)?;
     let (channels, size) = header.shape().map_err(invalid)?;
-    limit.check(path, &size, channels)?;
+    limit.size.check(path, &size, channels)?;
     let number = header.number().map_err(invalid)?;
 
     // Extensions may lie between the header and the values.
     let between = header.f32(VOX_OFFSET) as u64;
     let between = between.saturating_sub(BYTES as u64);
     io::copy(&mut (&mut file).take(between), &mut io::sink()).map_err(cut_off)?;
-    let expected = size.iter().product::<usize>() * channels * number.bytes;
-    let mut data = Vec::new();
-    file.take(expected as u64)
-        .read_to_end(&mut data)
-        .map_err(cut_off)?;
-    if data.len() < expected {
-        return Err(invalid(format!(
-            "it is cut off: {} bytes of {expected} are there. Copy or save it again.",
-            data.len()
+    let mut values = limit
+        .memory
+        .zeros(size.iter().product::<usize>() * channels)?;
+    let read = number.read(&mut file, header.big_endian, &mut values);
+    read.map_err(cut_off)?.map_err(|read| {
+        let expected = values.len() * number.bytes;
+        invalid(format!(
+            "it is cut off: {read} bytes of {expected} are there. Copy or save it again."
         ))
-        .into());
-    }
-    let mut values = number.decode(&data, header.big_endian);
+    })?;
     let (slope, intercept) = (header.f32(SCL_SLOPE), header.f32(SCL_INTER));
     if slope != 0.0
         && (slope, intercept) != (1.0, 0.0)
         && slope.is_finite()
         && intercept.is_finite()
     {
-        for value in &mut values {
+        for value in values.iter_mut() {
             *value = *value * slope + intercept;
         }
     }
@@ -254,11 +251,17 @@ fn decompressed(file: BufReader<File>) -> io::Result<Box<dyn Read>> {
     })
 }
 
-/// The bytes of a file, with the header of the image where that was of this format, too.
+/// Writes a file, with the header of the image where that was of this format, too.
 ///
 /// # Errors
-/// When an axis is too long for the format.
-pub fn encode(raster: &Raster, content: Content, grid: &Grid, compressed: bool) -> Result<Vec<u8>> {
+/// When an axis is too long for the format, or the file cannot be written.
+pub fn write(
+    file: &mut impl Write,
+    raster: &Raster,
+    content: Content,
+    grid: &Grid,
+    compressed: bool,
+) -> Result<()> {
     let mut header = grid.nifti.clone().unwrap_or_else(|| {
         let mut header = Header::empty();
         if let Some(spacing) = &grid.spacing {
@@ -280,12 +283,12 @@ pub fn encode(raster: &Raster, content: Content, grid: &Grid, compressed: bool) 
         })?;
         header.set_i16(DIM + 2 * axis, length);
     }
-    let stored = Stored::of(&raster.values, content);
+    let stored = Stored::of(content);
     let (code, bits) = match stored {
-        Stored::U8(_) => (2, 8),
-        Stored::U16(_) => (512, 16),
-        Stored::U32(_) => (768, 32),
-        Stored::F32(_) => (16, 32),
+        Stored::U8 => (2, 8),
+        Stored::U16 => (512, 16),
+        Stored::U32 => (768, 32),
+        Stored::F32 => (16, 32),
     };
     header.set_i16(DATATYPE, code);
     header.set_i16(BITPIX, bits);
@@ -295,13 +298,15 @@ pub fn encode(raster: &Raster, content: Content, grid: &Grid, compressed: bool) 
     // The range for display was that of the image, and the next four bytes said which extensions followed.
     header.bytes[CAL_MAX..CAL_MAX + 8].fill(0);
     header.bytes[MAGIC + 4..].fill(0);
-    let bytes = [&header.bytes[..], &stored.bytes(header.big_endian)].concat();
     if !compressed {
-        return Ok(bytes);
+        file.write_all(&header.bytes[..])?;
+        return Ok(stored.write(file, &raster.values, header.big_endian)?);
     }
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(&bytes)?;
-    Ok(encoder.finish()?)
+    let mut encoder = GzEncoder::new(file, Compression::default());
+    encoder.write_all(&header.bytes[..])?;
+    stored.write(&mut encoder, &raster.values, header.big_endian)?;
+    encoder.finish()?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -340,9 +345,11 @@ mod tests {
             let mask = Raster {
                 channels: 1,
                 size: vec![7, 6, 5],
-                values: vec![1.0; 210],
+                values: vec![1.0; 210].into(),
             };
-            let bytes = encode(&mask, Content::Mask { classes: 300 }, &grid, false).unwrap();
+            let mut bytes = Vec::new();
+            let content = Content::Mask { classes: 300 };
+            write(&mut bytes, &mask, content, &grid, false).unwrap();
             assert_eq!(bytes.len(), BYTES + 420);
             let mut written = Box::new([0; BYTES]);
             written.copy_from_slice(&bytes[..BYTES]);
@@ -350,7 +357,9 @@ mod tests {
             assert_eq!(written.i16(254), 2);
             assert_eq!(written.shape().unwrap(), (1, vec![7, 6, 5]));
             let number = written.number().unwrap();
-            assert_eq!(number.decode(&bytes[BYTES..], big_endian), mask.values);
+            let mut values = [0.0; 210];
+            number.decode(&bytes[BYTES..], big_endian, &mut values);
+            assert_eq!(mask.values, values);
         }
     }
 }

@@ -3,16 +3,20 @@
 //! Their axes have no names. Two are height and width. Of three, the first is the depth where the network takes one
 //! channel, and else the channels. Four are channels, depth, height and width.
 
-use std::fs;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use super::format::{Content, Stored};
 use super::number::{Kind, Number};
 use super::{Bands, Grid, Raster, RasterFile};
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// A longer header is none.
+const MAX_HEADER: usize = 1 << 20;
 
 /// What the header of a file says.
 #[derive(Debug, PartialEq)]
@@ -26,13 +30,14 @@ struct Header {
 ///
 /// # Errors
 /// When it is missing, damaged, too large, or of other axes or numbers.
-pub fn read(path: &Path, channels: usize, limit: ImageLimit) -> Result<RasterFile> {
+pub fn read(path: &Path, channels: usize, limit: &ImageLimits) -> Result<RasterFile> {
     let shown = path.display();
-    limit.check_bytes(path)?;
-    let bytes = fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    let unreadable = |e: std::io::Error| format!("cannot read {shown}: {e}");
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
     let invalid =
         |problem: String| format!("{shown} is not a .npy file that can be read: {problem}");
-    let (header, data) = parse(&bytes).map_err(invalid)?;
+    let text = header_text(&mut file).map_err(unreadable)?;
+    let header = text.and_then(|text| header(&text)).map_err(invalid)?;
     let shape = &header.shape;
     let (channels, size) = match (shape.len(), channels) {
         (2, _) => (1, shape.clone()),
@@ -50,21 +55,22 @@ pub fn read(path: &Path, channels: usize, limit: ImageLimit) -> Result<RasterFil
     if shape.contains(&0) {
         return Err(invalid(format!("its shape is {shape:?}, which has no number")).into());
     }
-    limit.check(path, &size, channels)?;
-    let count: usize = shape.iter().product();
-    let expected = count * header.number.bytes;
-    if data.len() < expected {
-        return Err(invalid(format!(
-            "it is cut off: {} bytes of {expected} are there. Copy or save it again.",
-            data.len()
+    limit.size.check(path, &size, channels)?;
+    let mut values = limit.memory.zeros(shape.iter().product())?;
+    let read = header
+        .number
+        .read(&mut file, header.big_endian, &mut values);
+    read.map_err(unreadable)?.map_err(|read| {
+        let expected = values.len() * header.number.bytes;
+        invalid(format!(
+            "it is cut off: {read} bytes of {expected} are there. Copy or save it again."
         ))
-        .into());
-    }
+    })?;
     Ok(RasterFile {
         raster: Raster {
             channels,
             size,
-            values: header.number.decode(&data[..expected], header.big_endian),
+            values,
         },
         bands: match channels {
             1 => Bands::Grey,
@@ -74,19 +80,33 @@ pub fn read(path: &Path, channels: usize, limit: ImageLimit) -> Result<RasterFil
     })
 }
 
-/// The header, and the bytes after it.
-fn parse(bytes: &[u8]) -> Result<(Header, &[u8]), String> {
-    let no_header = || "it has no header".to_string();
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(no_header)?;
-    let (length, start) = match rest {
-        [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([*a, *b])), 4),
-        [2 | 3, _, a, b, c, d, ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 6),
-        _ => return Err(no_header()),
+/// The text of the header, behind which the numbers follow; or what is wrong with it.
+fn header_text(file: &mut impl Read) -> std::io::Result<Result<String, String>> {
+    let mut next = |count: usize| {
+        let mut bytes = Vec::new();
+        file.take(count as u64).read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(bytes)
     };
-    let text = rest.get(start..).and_then(|rest| rest.get(..length));
-    let text = text.ok_or("it is cut off within its header. Copy or save it again.")?;
-    let text = String::from_utf8_lossy(text);
-    Ok((header(&text)?, &rest[start + length..]))
+    let magic = next(MAGIC.len())?;
+    let version = next(2)?;
+    let length = match version.first() {
+        Some(1) => next(2)?,
+        Some(2 | 3) => next(4)?,
+        _ => Vec::new(),
+    };
+    let length = match length[..] {
+        [a, b] => usize::from(u16::from_le_bytes([a, b])),
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]) as usize,
+        _ => 0,
+    };
+    if magic != MAGIC || !(1..=MAX_HEADER).contains(&length) {
+        return Ok(Err("it has no header".into()));
+    }
+    let text = next(length)?;
+    Ok(match text.len() == length {
+        true => Ok(String::from_utf8_lossy(&text).into_owned()),
+        false => Err("it is cut off within its header. Copy or save it again.".into()),
+    })
 }
 
 /// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`
@@ -137,14 +157,17 @@ fn header(text: &str) -> Result<Header, String> {
     })
 }
 
-/// The bytes of a file: `[channels, ...]` of probabilities, and of a mask its axes.
-pub fn encode(raster: &Raster, content: Content) -> Vec<u8> {
-    let stored = Stored::of(&raster.values, content);
+/// Writes a file: `[channels, ...]` of probabilities, and of a mask its axes.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(file: &mut impl Write, raster: &Raster, content: Content) -> std::io::Result<()> {
+    let stored = Stored::of(content);
     let descr = match stored {
-        Stored::U8(_) => "|u1",
-        Stored::U16(_) => "<u2",
-        Stored::U32(_) => "<u4",
-        Stored::F32(_) => "<f4",
+        Stored::U8 => "|u1",
+        Stored::U16 => "<u2",
+        Stored::U32 => "<u4",
+        Stored::F32 => "<f4",
     };
     let channels = matches!(content, Content::Probabilities).then_some(&raster.channels);
     let shape: Vec<String> = channels
@@ -161,14 +184,8 @@ pub fn encode(raster: &Raster, content: Content) -> Vec<u8> {
     header.push_str(&" ".repeat(unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
     let length = (header.len() as u16).to_le_bytes();
-    [
-        MAGIC,
-        &[1, 0],
-        &length,
-        header.as_bytes(),
-        &stored.bytes(false),
-    ]
-    .concat()
+    file.write_all(&[MAGIC, &[1, 0], &length, header.as_bytes()].concat())?;
+    stored.write(file, &raster.values, false)
 }
 
 #[cfg(test)]
@@ -210,14 +227,23 @@ mod tests {
         let raster = Raster {
             channels: 2,
             size: vec![1, 3],
-            values: vec![0.0, 0.25, 0.5, 1.0, 0.75, 0.5],
+            values: vec![0.0, 0.25, 0.5, 1.0, 0.75, 0.5].into(),
         };
-        let bytes = encode(&raster, Content::Probabilities);
-        let (header, data) = parse(&bytes).unwrap();
+        let mut bytes = Vec::new();
+        write(&mut bytes, &raster, Content::Probabilities).unwrap();
+        let mut rest = &bytes[..];
+        let text = header_text(&mut rest).unwrap().unwrap();
+        let header = header(&text).unwrap();
         assert_eq!(
-            (header.shape.as_slice(), (bytes.len() - data.len()) % 64),
+            (header.shape.as_slice(), (bytes.len() - rest.len()) % 64),
             (&[2, 1, 3][..], 0)
         );
-        assert_eq!(header.number.decode(data, false), raster.values);
+        let mut values = [0.0; 6];
+        let read = header.number.read(&mut rest, false, &mut values);
+        assert_eq!(read.unwrap(), Ok(()));
+        assert_eq!(raster.values, values);
+        let mut cut_off = &bytes[bytes.len() - 10..];
+        let read = header.number.read(&mut cut_off, false, &mut values);
+        assert_eq!(read.unwrap(), Err(10));
     }
 }

@@ -1,5 +1,10 @@
 //! The numbers of a file's bytes.
 
+use std::io::{self, Read};
+
+/// So many numbers are decoded at once: neither the bytes of a file nor its numbers are held as a whole for it.
+const NUMBERS_AT_ONCE: usize = 1 << 18;
+
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -25,8 +30,8 @@ impl Number {
         known.then_some(Self { kind, bytes })
     }
 
-    /// The numbers of some bytes.
-    pub fn decode(self, bytes: &[u8], big_endian: bool) -> Vec<f32> {
+    /// The numbers of some bytes, as many as there are `values`.
+    pub fn decode(self, bytes: &[u8], big_endian: bool, values: &mut [f32]) {
         let bits = |number: &[u8]| {
             let shifted = |bits: u64, &byte: &u8| bits << 8 | u64::from(byte);
             match big_endian {
@@ -35,15 +40,41 @@ impl Number {
             }
         };
         let unused = 64 - 8 * self.bytes as u32;
+        let number = |bits: u64| match (self.kind, self.bytes) {
+            (Kind::Unsigned, _) => bits as f32,
+            (Kind::Signed, _) => ((bits << unused) as i64 >> unused) as f32,
+            (Kind::Float, 4) => f32::from_bits(bits as u32),
+            (Kind::Float, _) => f64::from_bits(bits) as f32,
+        };
         let numbers = bytes.chunks_exact(self.bytes).map(bits);
-        match (self.kind, self.bytes) {
-            (Kind::Unsigned, _) => numbers.map(|bits| bits as f32).collect(),
-            (Kind::Signed, _) => numbers
-                .map(|bits| ((bits << unused) as i64 >> unused) as f32)
-                .collect(),
-            (Kind::Float, 4) => numbers.map(|bits| f32::from_bits(bits as u32)).collect(),
-            (Kind::Float, _) => numbers.map(|bits| f64::from_bits(bits) as f32).collect(),
+        for (value, bits) in values.iter_mut().zip(numbers) {
+            *value = number(bits);
         }
+    }
+
+    /// Reads the numbers of `values`, some at a time; how many bytes there were, if these are less.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(
+        self,
+        file: &mut impl Read,
+        big_endian: bool,
+        values: &mut [f32],
+    ) -> io::Result<Result<(), usize>> {
+        let mut bytes = Vec::with_capacity(self.bytes * NUMBERS_AT_ONCE);
+        let mut read = 0;
+        for values in values.chunks_mut(NUMBERS_AT_ONCE) {
+            let expected = self.bytes * values.len();
+            bytes.clear();
+            file.take(expected as u64).read_to_end(&mut bytes)?;
+            read += bytes.len();
+            if bytes.len() < expected {
+                return Ok(Err(read));
+            }
+            self.decode(&bytes, big_endian, values);
+        }
+        Ok(Ok(()))
     }
 }
 
@@ -55,7 +86,9 @@ mod tests {
     fn numbers_of_each_kind_are_read_in_both_orders() {
         let decoded = |kind, bytes: &[u8], big| {
             let number = Number::new(kind, bytes.len()).unwrap();
-            number.decode(bytes, big)[0]
+            let mut value = [0.0];
+            number.decode(bytes, big, &mut value);
+            value[0]
         };
         assert_eq!(decoded(Kind::Unsigned, &[1, 2], true), 258.0);
         assert_eq!(decoded(Kind::Unsigned, &[1, 2], false), 513.0);

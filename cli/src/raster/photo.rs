@@ -1,4 +1,4 @@
-//! PNG and JPEG files.
+//! PNG and JPEG files. They are decoded as a whole: a pixel has one to eight bytes then.
 
 use std::fmt;
 use std::fs::File;
@@ -11,27 +11,27 @@ use image::{ColorType, DynamicImage, ExtendedColorType, ImageEncoder, ImageReade
 use super::format::{Content, Format, Stored};
 use super::{Bands, Grid, Raster, RasterFile};
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::{ImageLimit, ImageLimits};
 
 /// Reads an image.
 ///
 /// # Errors
 /// As [`open`].
-pub fn read(path: &Path, limit: ImageLimit) -> Result<RasterFile> {
-    Ok(of_image(&open(path, limit)?))
+pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
+    of_image(&open(path, limit.size)?, limit)
 }
 
 /// Decodes the bytes of an image; the path is for the errors.
 ///
 /// # Errors
 /// As [`open`].
-pub fn of_bytes(bytes: &[u8], path: &Path, limit: ImageLimit) -> Result<RasterFile> {
-    let image = decode(Cursor::new(bytes), Cursor::new(bytes), path, limit)?;
-    Ok(of_image(&image))
+pub fn of_bytes(bytes: &[u8], path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
+    let image = decode(Cursor::new(bytes), Cursor::new(bytes), path, limit.size)?;
+    of_image(&image, limit)
 }
 
 /// The values as stored: 0 to 255, or 0 to 65535.
-fn of_image(image: &DynamicImage) -> RasterFile {
+fn of_image(image: &DynamicImage, limit: &ImageLimits) -> Result<RasterFile> {
     let color = image.color();
     let channels = usize::from(color.channel_count());
     let is_of_bytes = matches!(
@@ -39,21 +39,27 @@ fn of_image(image: &DynamicImage) -> RasterFile {
         ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8
     );
     // (PNG and JPEG files have no other types.)
-    let interleaved: Vec<f32> = match is_of_bytes {
-        true => image.as_bytes().iter().map(|&v| f32::from(v)).collect(),
-        false => {
-            let pairs = image.as_bytes().chunks_exact(2);
-            pairs
-                .map(|pair| f32::from(u16::from_ne_bytes([pair[0], pair[1]])))
-                .collect()
-        }
+    let number = |number: &[u8]| match *number {
+        [low, high] => f32::from(u16::from_ne_bytes([low, high])),
+        [byte] => f32::from(byte),
+        _ => 0.0,
     };
-    let channel = |channel| interleaved.iter().skip(channel).step_by(channels).copied();
-    RasterFile {
+    let bytes_of_number = if is_of_bytes { 1 } else { 2 };
+    let size = vec![image.height() as usize, image.width() as usize];
+    let pixels: usize = size.iter().product();
+    let mut values = limit.memory.zeros(channels * pixels)?;
+    for (channel, map) in values.chunks_exact_mut(pixels.max(1)).enumerate() {
+        let numbers = image.as_bytes().chunks_exact(bytes_of_number);
+        let of_channel = numbers.skip(channel).step_by(channels);
+        for (value, bytes) in map.iter_mut().zip(of_channel) {
+            *value = number(bytes);
+        }
+    }
+    Ok(RasterFile {
         raster: Raster {
             channels,
-            size: vec![image.height() as usize, image.width() as usize],
-            values: (0..channels).flat_map(channel).collect(),
+            size,
+            values,
         },
         bands: match channels {
             1 => Bands::Grey,
@@ -62,7 +68,7 @@ fn of_image(image: &DynamicImage) -> RasterFile {
             _ => Bands::RgbAlpha,
         },
         grid: Grid::default(),
-    }
+    })
 }
 
 /// Reads an image file: its size is checked before its pixels are read.
@@ -111,17 +117,21 @@ fn decode<R: BufRead + Seek>(
 pub fn mask_png(raster: &Raster, content: Content) -> Result<Vec<u8>> {
     let [height, width] = raster.plane();
     let [width, height] = [u32::try_from(width)?, u32::try_from(height)?];
-    let (grey, colour): (Vec<u8>, _) = match (content, Stored::of(&raster.values, content)) {
-        (Content::Mask { classes: 1 }, Stored::U8(classes)) => {
-            let white = classes.into_iter().map(|class| class * 255);
+    let values = raster.values.iter();
+    let (grey, colour): (Vec<u8>, _) = match (content, Stored::of(content)) {
+        (Content::Mask { classes: 1 }, _) => {
+            let white = values.map(|&class| class as u8 * 255);
             (white.collect(), ExtendedColorType::L8)
         }
-        (_, Stored::U8(classes)) => (classes, ExtendedColorType::L8),
-        (_, Stored::U16(classes)) => {
-            let bytes = classes.into_iter().flat_map(u16::to_ne_bytes);
+        (_, Stored::U8) => {
+            let classes = values.map(|&class| class as u8);
+            (classes.collect(), ExtendedColorType::L8)
+        }
+        (_, Stored::U16) => {
+            let bytes = values.flat_map(|&number| (number as u16).to_ne_bytes());
             (bytes.collect(), ExtendedColorType::L16)
         }
-        (_, Stored::U32(_) | Stored::F32(_)) => {
+        (_, Stored::U32 | Stored::F32) => {
             return Err("a PNG holds numbers of 8 or 16 bits".into());
         }
     };

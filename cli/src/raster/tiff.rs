@@ -4,10 +4,14 @@
 //! decoded here: a band more or less makes no difference.
 
 mod chunk;
+mod compression;
+mod predictor;
+#[cfg(test)]
+mod tests;
 mod write;
 
-use std::fs;
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use tiff::decoder::ifd::Value;
@@ -17,9 +21,9 @@ use tiff::{TiffError, TiffResult};
 
 use super::{Bands, Grid, Raster, RasterFile, Spacing};
 use crate::Result;
-use crate::files::limits::ImageLimit;
-use chunk::Layout;
-pub use write::encode;
+use crate::files::limits::ImageLimits;
+use chunk::{Layout, Maps};
+pub use write::write;
 
 /// What ImageJ writes into a description, and this program too: lines of `name=value`.
 const IMAGEJ: &str = "ImageJ=";
@@ -28,11 +32,10 @@ const IMAGEJ: &str = "ImageJ=";
 ///
 /// # Errors
 /// When it is missing, damaged, too large, or of pages that differ.
-pub fn read(path: &Path, limit: ImageLimit) -> Result<RasterFile> {
-    let shown = path.display();
-    limit.check_bytes(path)?;
-    let bytes = fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
-    let file = Pages::of(&bytes).map_err(|e| match e {
+pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
+    let file = File::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let mut bytes = BufReader::new(file);
+    let file = Pages::of(&mut bytes).map_err(|e| match e {
         Problem::Sentence(problem) => invalid(path, &problem),
         Problem::Tiff(TiffError::IoError(e)) => invalid(
             path,
@@ -41,9 +44,11 @@ pub fn read(path: &Path, limit: ImageLimit) -> Result<RasterFile> {
         Problem::Tiff(e) => invalid(path, &e.to_string()),
     })?;
     let (channels, size) = file.shape().map_err(|problem| invalid(path, &problem))?;
-    limit.check(path, &size, channels)?;
-    let values = file
-        .values(&bytes, channels)
+    limit.size.check(path, &size, channels)?;
+    let mut values = limit
+        .memory
+        .zeros(size.iter().product::<usize>() * channels)?;
+    file.read(&mut bytes, channels, &mut values)
         .map_err(|problem| invalid(path, &problem))?;
     Ok(RasterFile {
         grid: Grid {
@@ -87,15 +92,23 @@ struct Pages {
 }
 
 impl Pages {
-    fn of(bytes: &[u8]) -> Result<Self, Problem> {
+    fn of(file: &mut (impl Read + Seek)) -> Result<Self, Problem> {
+        /// Bytes of the longest tag: a list of the places of strips or tiles.
+        const MAX_TAG: u64 = 1 << 28;
+        let unreadable = |e| Problem::Tiff(TiffError::IoError(e));
+        let length = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
+        let mut order = [0; 2];
+        file.read_exact(&mut order).map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
         let mut limits = Limits::default();
-        limits.ifd_value_size = bytes.len();
-        let mut decoder = Decoder::new(Cursor::new(bytes))?.with_limits(limits);
+        limits.ifd_value_size = length.min(MAX_TAG) as usize;
+        let mut decoder = Decoder::new(file)?.with_limits(limits);
         let description = decoder.get_tag_ascii_string(Tag::ImageDescription);
         let resolution = resolution(&mut decoder)?;
         let mut pages = Vec::new();
         loop {
-            pages.push(Layout::of(&mut decoder, bytes.starts_with(b"MM"))?);
+            pages.push(Layout::of(&mut decoder, order == *b"MM")?);
             if !decoder.more_images() {
                 break;
             }
@@ -171,22 +184,27 @@ impl Pages {
         Ok((page.bands.saturating_mul(of_pages), size))
     }
 
-    /// The values, channel by channel.
-    fn values(&self, bytes: &[u8], channels: usize) -> Result<Vec<f32>, String> {
+    /// Reads the values, channel by channel.
+    fn read(
+        &self,
+        file: &mut (impl Read + Seek),
+        channels: usize,
+        values: &mut [f32],
+    ) -> Result<(), String> {
         let page = &self.pages[0];
         let plane: usize = page.size.iter().product();
         let of_pages = channels / page.bands;
         let depth = self.pages.len() / of_pages;
-        let mut values = vec![0.0; channels * depth * plane];
         for (index, page) in self.pages.iter().enumerate() {
-            let decoded = page.decode(bytes)?;
-            let (slice, first) = (index / of_pages, index % of_pages * page.bands);
-            for (band, decoded) in decoded.chunks_exact(plane).enumerate() {
-                let at = ((first + band) * depth + slice) * plane;
-                values[at..at + plane].copy_from_slice(decoded);
-            }
+            let (slice, channel) = (index / of_pages, index % of_pages * page.bands);
+            let mut maps = Maps {
+                values,
+                first: (channel * depth + slice) * plane,
+                step: depth * plane,
+            };
+            page.decode(file, &mut maps)?;
         }
-        Ok(values)
+        Ok(())
     }
 
     fn bands(&self, channels: usize) -> Bands {
@@ -226,7 +244,7 @@ impl Pages {
     }
 }
 
-fn resolution(decoder: &mut Decoder<Cursor<&[u8]>>) -> TiffResult<Option<([f64; 2], u32)>> {
+fn resolution<R: Read + Seek>(decoder: &mut Decoder<R>) -> TiffResult<Option<([f64; 2], u32)>> {
     let mut per_unit = |tag| -> TiffResult<Option<f64>> {
         Ok(match decoder.find_tag(tag)? {
             Some(Value::Rational(n, d)) => {

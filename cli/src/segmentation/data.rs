@@ -3,9 +3,10 @@
 mod resampled;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::raster::{Intensities, Raster, Scale};
 use crate::segmentation::lengths;
 use crate::segmentation::pairs::Pair;
@@ -14,7 +15,7 @@ use crate::segmentation::target_spacing::TargetSpacing;
 use crate::segmentation::validation::Split;
 
 /// An image and its mask, of one size.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Sample {
     pub image: Raster,
     /// The class of every pixel.
@@ -51,10 +52,10 @@ impl Task {
 /// Columns of context beside those that are judged: as far as a U-Net of three levels sees.
 const CONTEXT: usize = 64;
 
-/// What is trained on, and what is validated on.
+/// What is trained on, and what is validated on. The samples are shared, so that a training holds each once.
 pub struct Data {
-    pub train: Vec<Sample>,
-    pub valid: Vec<Sample>,
+    pub train: Vec<Arc<Sample>>,
+    pub valid: Vec<Arc<Sample>>,
     /// The name of each image that is validated on.
     pub valid_names: Vec<String>,
     /// What the intensities of all images were fitted to, if they were.
@@ -78,8 +79,9 @@ impl Data {
         split: &Split,
         task: &Task,
         fit: Option<&Resampling>,
-        limit: ImageLimit,
+        limit: &ImageLimits,
     ) -> Result<Self> {
+        let (mut trained_on, mut validated_on) = (Vec::new(), Vec::new());
         let mut data = Self {
             train: Vec::new(),
             valid: Vec::new(),
@@ -115,7 +117,7 @@ impl Data {
                 Split::Images { .. } => (whole, format!("{file} is too small to train on: it is")),
                 Split::Columns(_) => {
                     let (sample, valid) = Self::split(&whole, &pair.image)?;
-                    data.valid.push(valid);
+                    validated_on.push(valid);
                     data.valid_names.push(pair.name());
                     let size = whole.image.shown_size();
                     let of = format!(
@@ -125,21 +127,27 @@ impl Data {
                 }
             };
             data.described.push(of);
-            data.train.push(sample);
+            trained_on.push(sample);
         }
         for pair in valid {
-            data.valid.push(read(pair, false)?);
+            validated_on.push(read(pair, false)?);
             data.valid_names.push(pair.name());
         }
-        data.check_axes(split)?;
+        check_all_axes(split, trained_on.iter().chain(&validated_on))?;
         if is_fitted {
-            data.normalize(&task.intensities)?;
+            let images: Vec<_> = trained_on.iter().map(|sample| &sample.image).collect();
+            data.scales = task.intensities.fitted(&images);
+            for sample in trained_on.iter_mut().chain(&mut validated_on) {
+                task.intensities.apply(&mut sample.image, &data.scales)?;
+            }
         }
         data.target_spacing = match fit {
             Some(resampling) => resampling.fitted(&told)?,
             None => task.target_spacing.clone(),
         };
-        data.resample(split, &told, limit)?;
+        data.resample(split, &told, [&mut trained_on, &mut validated_on], limit)?;
+        data.train = trained_on.into_iter().map(Arc::new).collect();
+        data.valid = validated_on.into_iter().map(Arc::new).collect();
         Ok(data)
     }
 
@@ -148,14 +156,6 @@ impl Data {
         self.train
             .first()
             .map_or(2, |sample| sample.image.size.len())
-    }
-
-    fn check_axes(&self, split: &Split) -> Result<(), String> {
-        let samples = self.train.iter().chain(&self.valid).zip(split.pairs());
-        for (sample, pair) in samples {
-            check_axes(&sample.image, &pair.image, self.axes(), "the other images")?;
-        }
-        Ok(())
     }
 
     /// Checks that crops of a size can be cut out of each image that is trained on.
@@ -169,20 +169,11 @@ impl Data {
         })
     }
 
-    fn normalize(&mut self, intensities: &Intensities) -> Result<()> {
-        let images = self.train.iter().map(|sample| &sample.image);
-        self.scales = intensities.fitted(&images.collect::<Vec<_>>());
-        for sample in self.train.iter_mut().chain(&mut self.valid) {
-            intensities.apply(&mut sample.image, &self.scales)?;
-        }
-        Ok(())
-    }
-
     /// The columns of a sample that are trained on, and the others: those are judged with the columns beside
     /// them as context.
     ///
     /// # Errors
-    /// When one of the two would be empty.
+    /// When one of the two would be empty, or there is no room for them.
     pub fn split(sample: &Sample, file: &Path) -> Result<(Sample, Sample)> {
         let columns = sample.columns();
         let train = columns - columns / 4;
@@ -195,8 +186,8 @@ impl Data {
             .into());
         }
         let context = train.min(CONTEXT);
-        let valid = sample.columns_of(train - context, columns);
-        Ok((sample.columns_of(0, train), Sample { context, ..valid }))
+        let valid = sample.columns_of(train - context, columns)?;
+        Ok((sample.columns_of(0, train)?, Sample { context, ..valid }))
     }
 }
 
@@ -225,8 +216,22 @@ impl Sample {
     }
 
     /// A raster of this sample's size without the context.
-    pub fn judged(&self, raster: &Raster) -> Raster {
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn judged(&self, raster: &Raster) -> Result<Raster, String> {
         raster.columns(self.context, self.columns())
+    }
+
+    /// The slice in the middle of a raster of this sample's size, without the context, and of its rows and columns every
+    /// `step`-th.
+    pub fn slice(&self, raster: &Raster, step: usize) -> Raster {
+        let [height, width] = raster.plane();
+        let size = [height, width - self.context].map(|length| length.div_ceil(step));
+        let slice = raster.middle();
+        raster.picked(&size, |[_, y, x]| {
+            [slice, y * step, self.context + x * step]
+        })
     }
 
     /// The length of the last axis.
@@ -234,14 +239,27 @@ impl Sample {
         self.image.columns_count()
     }
 
-    fn columns_of(&self, start: usize, end: usize) -> Self {
-        Self {
-            image: self.image.columns(start, end),
-            mask: self.mask.columns(start, end),
+    fn columns_of(&self, start: usize, end: usize) -> Result<Self, String> {
+        Ok(Self {
+            image: self.image.columns(start, end)?,
+            mask: self.mask.columns(start, end)?,
             context: 0,
             seed: 0,
-        }
+        })
     }
+}
+
+/// Checks that all images have as many axes.
+fn check_all_axes<'s>(
+    split: &Split,
+    samples: impl Iterator<Item = &'s Sample>,
+) -> Result<(), String> {
+    let mut axes = None;
+    for (sample, pair) in samples.zip(split.pairs()) {
+        let axes = *axes.get_or_insert(sample.image.size.len());
+        check_axes(&sample.image, &pair.image, axes, "the other images")?;
+    }
+    Ok(())
 }
 
 /// Checks that an image has as many axes as `others`.

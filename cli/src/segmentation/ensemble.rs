@@ -128,12 +128,16 @@ impl<const R: usize> Ensemble<R> {
                 None => error,
             })?;
         }
-        let mut found = Found::new(&inputs.size, self.classes);
+        let Some(first) = inputs.each.first() else {
+            return Err("there is no image".into());
+        };
+        let classes = with.with_probabilities.then_some(self.classes);
+        let mut found = Found::new(&inputs.size, classes, &first.image)?;
         match inputs.are_resampled() {
             true => self.predict_each(inputs, with, &mut found)?,
             false => self.predict_together(inputs, with, &mut found)?,
         }
-        Ok(found.prediction(with.with_probabilities))
+        Ok(found.prediction())
     }
 
     /// All networks in one pass over the tiles: their inputs have one size.
@@ -147,7 +151,7 @@ impl<const R: usize> Ensemble<R> {
             &bar,
             |rows| {
                 let inputs = inputs.each.iter();
-                let inputs = inputs.map(|input| tensor(&input.image.rows(rows.clone()), device));
+                let inputs = inputs.map(|input| tensor(input.image.rows(rows.clone()), device));
                 Tensor::<R>::cat(inputs.collect(), 1)
             },
             |tile| {
@@ -175,7 +179,7 @@ impl<const R: usize> Ensemble<R> {
             with.tiles.run(
                 &image.size,
                 &bar,
-                |rows| tensor(&image.rows(rows), with.device),
+                |rows| tensor(image.rows(rows), with.device),
                 |tile: Tensor<R>| Layer::forward(net, tile),
                 |logits| {
                     let data = logits.into_data().convert::<f32>();

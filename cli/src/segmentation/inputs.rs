@@ -5,7 +5,7 @@ use std::path::Path;
 use super::ensemble::Trainings;
 use super::resample::Resample;
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::raster::{Grid, Raster};
 
 /// An image as each network takes it.
@@ -34,9 +34,11 @@ impl Trainings {
     /// The image with the intensities of each network.
     ///
     /// # Errors
-    /// When a training has no range of intensities.
+    /// When a training has no range of intensities, or there is no room for a copy.
     pub fn normalized(&self, image: Raster) -> Result<Vec<Raster>> {
-        let mut images = vec![image; self.all().len()];
+        let copies = (1..self.all().len()).map(|_| image.try_clone());
+        let mut images = copies.collect::<Result<Vec<_>, _>>()?;
+        images.push(image);
         for (image, trained) in images.iter_mut().zip(self.all()) {
             trained.task.normalize(image)?;
         }
@@ -52,7 +54,7 @@ impl Trainings {
         &self,
         images: Vec<Raster>,
         (grid, file): (&Grid, &Path),
-        limit: ImageLimit,
+        limit: &ImageLimits,
     ) -> Result<Inputs> {
         let size = images.first().map(|image| image.size.clone());
         let each = images.into_iter().zip(self.all()).map(|(image, trained)| {
@@ -61,7 +63,7 @@ impl Trainings {
             };
             let by = target.resample(grid, file)?;
             let size = by.size(&image.size);
-            limit.check_resampled(file, &size, image.channels)?;
+            limit.size.check_resampled(file, &size, image.channels)?;
             Ok(match size == image.size {
                 true => Input { image, by: None },
                 false => Input {

@@ -7,10 +7,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::TensorReadError;
-use burn::train::metric::{Metric, MetricAttributes, MetricMetadata, MetricName, SerializedEntry};
-use burn_skip::metric::{
-    LabelMap, Overlap, OverlapCounts, OverlapInput, OverlapMetric, Reduction, ZeroDivision,
+use burn::train::metric::{
+    Metric, MetricAttributes, MetricMetadata, MetricName, NumericAttributes, NumericEntry,
+    SerializedEntry,
 };
+use burn_skip::metric::{LabelMap, Overlap, OverlapCounts, Reduction, ZeroDivision};
 
 use crate::Result;
 use crate::raster::Raster;
@@ -25,17 +26,35 @@ pub fn counts(classes: usize) -> OverlapCounts {
     counts.with_zero_division(ZeroDivision::Skip)
 }
 
-/// Counts in two masks of so many classes.
+/// Counts in two masks of so many classes, of which so many columns at the left are context and do not count.
 ///
 /// # Errors
 /// When they differ in size, or have other classes.
-pub fn between(predicted: &Raster, truth: &Raster, classes: usize) -> Result<OverlapCounts> {
-    let map = |raster: &Raster| {
-        let labels = raster.values.iter().map(|&class| class as i64).collect();
-        LabelMap::new(raster.size.clone(), labels)
+pub fn between(
+    predicted: &Raster,
+    truth: &Raster,
+    context: usize,
+    classes: usize,
+) -> Result<OverlapCounts> {
+    if predicted.size != truth.size {
+        let sizes = [predicted, truth].map(Raster::shown_size).join(" and ");
+        return Err(format!("the masks to compare differ in size: {sizes}").into());
+    }
+    // (Some lines at a time: the maps take more memory than the masks.)
+    const PIXELS_AT_ONCE: usize = 1 << 20;
+    let columns = predicted.columns_count();
+    let lines = (PIXELS_AT_ONCE / columns).max(1);
+    let map = |values: &[f32]| {
+        let lines = values.chunks_exact(columns);
+        let judged = lines.flat_map(|line| &line[context..]);
+        let labels: Vec<i64> = judged.map(|&class| class as i64).collect();
+        LabelMap::new([labels.len()], labels)
     };
     let mut counts = counts(classes);
-    counts.try_add_map(&map(predicted)?, &map(truth)?)?;
+    let parts = predicted.values.chunks(lines * columns);
+    for (predicted, truth) in parts.zip(truth.values.chunks(lines * columns)) {
+        counts.try_add_map(&map(predicted)?, &map(truth)?)?;
+    }
     Ok(counts)
 }
 
@@ -135,48 +154,53 @@ impl LastScores {
 
 /// All scores of an epoch from one count of its pixels, as a metric of Burn's trainer.
 #[derive(Clone)]
-pub struct EpochScores<const R: usize> {
-    metric: OverlapMetric<R, R>,
+pub struct EpochScores {
+    counts: OverlapCounts,
     last: LastScores,
 }
 
-impl<const R: usize> EpochScores<R> {
+impl EpochScores {
     /// Of so many classes; `last` is told of each epoch at its end.
-    ///
-    /// # Errors
-    /// When the mean over the classes is not defined for them.
-    pub fn new(classes: usize, last: LastScores) -> Result<Self> {
-        let metric = OverlapMetric::new(counts(classes), Overlap::Iou, Reduction::Macro)?;
-        Ok(Self { metric, last })
+    pub fn new(classes: usize, last: LastScores) -> Self {
+        let counts = counts(classes);
+        Self { counts, last }
+    }
+
+    fn entry(&self, scores: &Scores) -> SerializedEntry {
+        let iou = NumericEntry::Value(scores.iou);
+        SerializedEntry::new(format!("{:.4}", scores.iou), iou.serialize())
     }
 }
 
-impl<const R: usize> Metric for EpochScores<R> {
-    type Input = OverlapInput<R, R>;
+impl Metric for EpochScores {
+    type Input = OverlapCounts;
 
     fn name(&self) -> MetricName {
-        self.metric.name()
+        Arc::new("IoU".into())
     }
 
     fn attributes(&self) -> MetricAttributes {
-        self.metric.attributes()
+        NumericAttributes::default().into()
     }
 
     fn update(
         &mut self,
-        input: &Self::Input,
-        metadata: &MetricMetadata,
+        input: &OverlapCounts,
+        _metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
-        self.metric.update(input, metadata)
+        self.counts.merge(input);
+        Ok(self.entry(&Scores::of(input)))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        *self.last.lock() = Scores::of(self.metric.counts());
-        self.metric.compute()
+        let scores = Scores::of(&self.counts);
+        let entry = self.entry(&scores);
+        *self.last.lock() = scores;
+        Ok(entry)
     }
 
     fn clear(&mut self) {
-        self.metric.clear();
+        self.counts.clear();
     }
 }
 
@@ -188,12 +212,12 @@ mod tests {
         Raster {
             channels: 1,
             size: vec![1, 4],
-            values: values.into(),
+            values: values.to_vec().into(),
         }
     }
 
     fn scores(predicted: [f32; 4], truth: [f32; 4], classes: usize) -> Scores {
-        Scores::of(&between(&mask(predicted), &mask(truth), classes).unwrap())
+        Scores::of(&between(&mask(predicted), &mask(truth), 0, classes).unwrap())
     }
 
     #[test]

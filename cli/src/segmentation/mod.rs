@@ -7,6 +7,7 @@ mod clip;
 pub mod data;
 pub mod ensemble;
 pub mod inputs;
+pub mod judge;
 pub mod lengths;
 pub mod loss;
 pub mod metrics;

@@ -4,20 +4,18 @@ use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::{sigmoid, softmax};
-use burn::tensor::{Device, ExecutionError, Int, Tensor};
+use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use burn_skip::Layer;
 use burn_skip::loss::{DeepSupervision, Loss, LossConfig};
-use burn_skip::metric::OverlapInput;
 use burn_skip::net::{AnySegmentationModel, SegmentationConfig};
 
 use crate::Result;
 use crate::segmentation::average::Average;
-use crate::segmentation::batch::Batch;
+use crate::segmentation::batch::{Batch, Whole};
 use crate::segmentation::clip::clip;
+use crate::segmentation::judge::{Judge, Judgement};
 use crate::segmentation::loss::default_loss;
-use crate::segmentation::tiled_inference::Tiles;
 
 /// Two gigabytes of weights are more likely a typing error than a plan.
 pub const MAX_PARAMETERS: usize = 500_000_000;
@@ -36,12 +34,8 @@ pub struct Segmenter<const R: usize> {
     clip_norm: Option<f64>,
 }
 
-/// What the metrics read of a step.
-pub struct Scored<const R: usize> {
-    loss: Tensor<1>,
-    logits: Tensor<R>,
-    labels: Tensor<R, Int>,
-}
+/// What the metrics read of a training step.
+pub struct StepLoss(Tensor<1>);
 
 /// The class of every pixel, `[batch, 1, spatial...]`. For a single class, 1 where its logit is 0 or more, that
 /// is, its probability a half or more.
@@ -118,20 +112,19 @@ impl<const R: usize> Segmenter<R> {
 
 impl<const R: usize> TrainStep for Segmenter<R> {
     type Input = Batch<R>;
-    type Output = Scored<R>;
+    type Output = StepLoss;
 
-    fn step(&self, batch: Batch<R>) -> TrainOutput<Scored<R>> {
+    fn step(&self, batch: Batch<R>) -> TrainOutput<StepLoss> {
         // So that a step depends on its crops alone, also in a training that was broken off and resumed.
         batch.images.device().seed(batch.seed);
         let mut logits = self.net.forward_supervised(batch.images).logits;
-        let output = logits[0].clone();
         // The heads of coarser steps have their share, halved from each to the next.
         let loss = match logits.len() {
-            1 => self.loss.forward(logits.remove(0), batch.masks.clone()),
-            _ => DeepSupervision::new(self.loss.clone()).forward(logits, batch.masks.clone()),
+            1 => self.loss.forward(logits.remove(0), batch.masks),
+            _ => DeepSupervision::new(self.loss.clone()).forward(logits, batch.masks),
         };
         let gradients = loss.backward();
-        TrainOutput::new(self, gradients, Scored::new(loss, output, batch.masks))
+        TrainOutput::new(self, gradients, StepLoss(loss))
     }
 
     fn optimize(
@@ -152,59 +145,24 @@ impl<const R: usize> TrainStep for Segmenter<R> {
 }
 
 impl<const R: usize> InferenceStep for Segmenter<R> {
-    type Input = Batch<R>;
-    type Output = Scored<R>;
+    type Input = Whole;
+    type Output = Judgement;
 
-    fn step(&self, batch: Batch<R>) -> Scored<R> {
-        // What is left of the judged columns is context.
-        let left = batch.context;
-        // (A large image may not fit into memory as a whole; and so it is predicted later, too.)
-        let tiles = Tiles::default().config(R - 2);
-        let logits = match tiles.count(&batch.images.dims()[2..]) {
-            Ok(1) => self.used().forward(batch.images),
-            _ => tiles.predict(batch.images, |tile| self.used().forward(tile)),
-        };
-        let columns = logits.dims()[R - 1] - left;
-        let logits = logits.narrow(R - 1, left, columns);
-        let labels = batch.masks.narrow(R - 1, left, columns);
-        let loss = self.loss.forward(logits.clone(), labels.clone());
-        Scored::new(loss, logits, labels)
+    fn step(&self, whole: Whole) -> Judgement {
+        Judge::judge(self.used(), &self.loss, &whole.sample, &whole.device)
     }
 }
 
-impl<const R: usize> Scored<R> {
-    fn new(loss: Tensor<1>, logits: Tensor<R>, labels: Tensor<R, Int>) -> Self {
-        Self {
-            loss,
-            logits,
-            labels,
-        }
-    }
-}
-
-impl<const R: usize> ItemLazy for Scored<R> {
+impl ItemLazy for StepLoss {
     /// Detaches the gradients: the metrics run on a thread of their own.
     fn sync(self) -> Result<Self, ExecutionError> {
-        self.loss.device().flush()?;
-        Ok(Self {
-            loss: self.loss.without_autodiff(),
-            logits: self.logits.without_autodiff(),
-            labels: self.labels,
-        })
+        self.0.device().flush()?;
+        Ok(Self(self.0.without_autodiff()))
     }
 }
 
-impl<const R: usize> Adaptor<LossInput> for Scored<R> {
+impl Adaptor<LossInput> for StepLoss {
     fn adapt(&self) -> LossInput {
-        LossInput::new(self.loss.clone())
-    }
-}
-
-impl<const R: usize> Adaptor<OverlapInput<R, R>> for Scored<R> {
-    fn adapt(&self) -> OverlapInput<R, R> {
-        OverlapInput {
-            scores: self.logits.clone(),
-            labels: self.labels.clone(),
-        }
+        LossInput::new(self.0.clone())
     }
 }

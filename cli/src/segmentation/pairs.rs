@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::raster::{Format, Grid, Raster, RasterFile, of_bytes};
 use crate::segmentation::data::{Sample, Task};
 
@@ -48,7 +48,7 @@ impl Pair {
     ///
     /// # Errors
     /// When one of them cannot be read.
-    pub fn read_files(&self, channels: usize, limit: ImageLimit) -> Result<[RasterFile; 2]> {
+    pub fn read_files(&self, channels: usize, limit: &ImageLimits) -> Result<[RasterFile; 2]> {
         let image = match self.built_in {
             Some([image, _]) => of_bytes(image, &self.image, limit)?,
             None => Format::read(&self.image, channels, limit)?,
@@ -56,7 +56,7 @@ impl Pair {
         Ok([image, self.read_mask(limit)?])
     }
 
-    fn read_mask(&self, limit: ImageLimit) -> Result<RasterFile> {
+    fn read_mask(&self, limit: &ImageLimits) -> Result<RasterFile> {
         match self.built_in {
             Some([_, mask]) => of_bytes(mask, &self.mask, limit),
             None => Format::read(&self.mask, 1, limit),
@@ -67,7 +67,7 @@ impl Pair {
     ///
     /// # Errors
     /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
-    pub fn read(&self, task: &Task, limit: ImageLimit) -> Result<(Sample, Grid)> {
+    pub fn read(&self, task: &Task, limit: &ImageLimits) -> Result<(Sample, Grid)> {
         let [image, mask] = self.read_files(task.channels, limit)?;
         let (image, grid) = image.image(&self.image, task.channels)?;
         let mask = mask.mask(&self.mask, task.classes)?;
@@ -80,7 +80,7 @@ impl Pair {
     ///
     /// # Errors
     /// When there is none, or it has other values than numbers of objects.
-    pub fn objects(&self, classes: usize, limit: ImageLimit) -> Result<(Raster, PathBuf)> {
+    pub fn objects(&self, classes: usize, limit: &ImageLimits) -> Result<(Raster, PathBuf)> {
         let beside = match self.built_in {
             Some(_) => None,
             None => self.file_of_objects()?,

@@ -48,20 +48,32 @@ impl Inference<'_> {
 
 /// What is found so far, row by row.
 pub struct Found {
-    size: Vec<usize>,
-    mask: Vec<f32>,
-    /// The probabilities of each class.
-    maps: Vec<Vec<f32>>,
+    mask: Raster,
+    probabilities: Option<Raster>,
+    /// So many pixels are there.
+    done: usize,
 }
 
 impl Found {
-    /// Nothing of an image of this size yet.
-    pub fn new(size: &[usize], classes: usize) -> Self {
-        Self {
-            size: size.to_vec(),
-            mask: Vec::with_capacity(size.iter().product()),
-            maps: vec![Vec::new(); classes],
-        }
+    /// Nothing of an image of this size yet, with the probabilities of so many classes, if they are kept. It lies where
+    /// the image has room for it.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn new(size: &[usize], classes: Option<usize>, image: &Raster) -> Result<Self, String> {
+        let pixels: usize = size.iter().product();
+        let empty = |channels: usize| {
+            Ok::<_, String>(Raster {
+                channels,
+                size: size.to_vec(),
+                values: image.values.zeros_like(channels * pixels)?,
+            })
+        };
+        Ok(Self {
+            mask: empty(1)?,
+            probabilities: classes.map(empty).transpose()?,
+            done: 0,
+        })
     }
 
     /// Adds rows of the mask, and of the probabilities, if they are kept.
@@ -73,25 +85,25 @@ impl Found {
         mask: Tensor<R>,
         probabilities: Option<Tensor<R>>,
     ) -> Result<()> {
-        self.mask.extend(mask.try_into_vec_as::<f32>()?);
-        let channels = probabilities.map(|all| all.split(1, 1)).unwrap_or_default();
-        for (map, channel) in self.maps.iter_mut().zip(channels) {
-            map.extend(channel.try_into_vec_as::<f32>()?);
+        let mask = mask.try_into_vec_as::<f32>()?;
+        let rows = self.done..self.done + mask.len();
+        self.mask.values[rows.clone()].copy_from_slice(&mask);
+        if let (Some(kept), Some(found)) = (&mut self.probabilities, probabilities) {
+            let pixels = kept.pixels();
+            let channels = found.split(1, 1).into_iter();
+            for (map, channel) in kept.values.chunks_exact_mut(pixels).zip(channels) {
+                map[rows.clone()].copy_from_slice(&channel.try_into_vec_as::<f32>()?);
+            }
         }
+        self.done = rows.end;
         Ok(())
     }
 
     /// All rows.
-    pub fn prediction(self, with_probabilities: bool) -> Prediction {
-        let Self { size, mask, maps } = self;
-        let raster = |channels, values| Raster {
-            channels,
-            size: size.clone(),
-            values,
-        };
+    pub fn prediction(self) -> Prediction {
         Prediction {
-            probabilities: with_probabilities.then(|| raster(maps.len(), maps.concat())),
-            mask: raster(1, mask),
+            mask: self.mask,
+            probabilities: self.probabilities,
         }
     }
 }

@@ -63,14 +63,18 @@ impl Resample {
 
     fn resampled(&self, raster: &Raster, mode: ResizeMode) -> Result<Raster> {
         let (size, device) = (self.size(&raster.size), Device::flex());
-        let values = match raster.size.len() {
+        // (As a whole: a tensor is in memory.)
+        let whole = raster.rows(0..raster.size[0]);
+        let resampled: Vec<f32> = match raster.size.len() {
             3 => self
-                .resized::<5>(tensor(raster, &device), &size, mode)
+                .resized::<5>(tensor(whole, &device), &size, mode)
                 .try_into_vec_as()?,
             _ => self
-                .resized::<4>(tensor(raster, &device), &size, mode)
+                .resized::<4>(tensor(whole, &device), &size, mode)
                 .try_into_vec_as()?,
         };
+        let mut values = raster.values.zeros_like(resampled.len())?;
+        values.copy_from_slice(&resampled);
         Ok(Raster {
             channels: raster.channels,
             size,
@@ -121,13 +125,13 @@ mod tests {
         let empty = Raster {
             channels: 1,
             size: size.to_vec(),
-            values: Vec::new(),
+            values: Vec::new().into(),
         };
         let [depth, height, width] = empty.as_volume();
         let places = (0..depth * height * width)
             .map(|n| [n / width / height, n / width % height, n % width]);
         Raster {
-            values: places.map(value).collect(),
+            values: places.map(value).collect::<Vec<_>>().into(),
             ..empty
         }
     }
@@ -179,7 +183,7 @@ mod tests {
         let by = by(&[2.5, 0.7, 0.9], &[1.1, 1.1, 1.1]);
         let there = by.image(&volume).unwrap();
         assert_eq!(there.size, [16, 8, 7]);
-        let back = by.back(tensor::<5>(&there, &Device::flex()), &size);
+        let back = by.back(tensor::<5>(there, &Device::flex()), &size);
         assert_eq!(back.dims(), [1, 1, 7, 13, 9]);
         let values: Vec<f32> = back.try_into_vec_as().unwrap();
         // In the middle a linear image is what it was.

@@ -85,14 +85,18 @@ impl Tiles {
             true => ProgressBar::new(self.config(R - 2).count(&image.size)? as u64),
             false => ProgressBar::hidden(),
         };
-        let mut values = Vec::with_capacity(image.pixels());
+        let mut values = image.values.zeros_like(image.pixels())?;
+        let mut left = &mut values[..];
         self.run(
             &image.size,
             &bar,
-            |rows| tensor(&image.rows(rows), device),
+            |rows| tensor(image.rows(rows), device),
             |tile: Tensor<R>| Layer::forward(net, tile),
             |logits| {
-                values.extend(predicted(logits).try_into_vec_as::<f32>()?);
+                let classes = predicted(logits).try_into_vec_as::<f32>()?;
+                let (rows, others) = std::mem::take(&mut left).split_at_mut(classes.len());
+                rows.copy_from_slice(&classes);
+                left = others;
                 Ok(())
             },
         )?;

@@ -18,7 +18,7 @@ use super::shared_devices::Devices;
 use super::unchanged::check_unchanged;
 use crate::Result;
 use crate::files::json;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::raster::Intensities;
 use crate::reporter::Reporter;
 use crate::segmentation::lengths;
@@ -153,7 +153,7 @@ pub struct TrainArgs {
     pub dry_run: bool,
 
     #[command(flatten)]
-    pub limit: ImageLimit,
+    pub limit: ImageLimits,
 
     #[command(flatten)]
     pub reporter: Reporter,

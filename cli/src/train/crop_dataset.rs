@@ -51,13 +51,14 @@ impl CropDataset {
     }
 }
 
-impl Dataset<Sample> for CropDataset {
+impl Dataset<Arc<Sample>> for CropDataset {
     /// The crop of this index: the next epoch's each time that it is asked for.
-    fn get(&self, index: usize) -> Result<Sample, DatasetError> {
+    fn get(&self, index: usize) -> Result<Arc<Sample>, DatasetError> {
         let epoch = self.epochs[index].fetch_add(1, Ordering::Relaxed);
         let n = epoch * self.len() as u64 + index as u64;
         let next = (n + 1..=n + self.lead).filter(|&n| self.is_wanted(n));
-        self.crops.take(n, next).map_err(DatasetError::new)
+        let crop = self.crops.take(n, next);
+        crop.map(Arc::new).map_err(DatasetError::new)
     }
 
     fn len(&self) -> usize {

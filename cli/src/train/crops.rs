@@ -1,5 +1,7 @@
 //! An endless, repeatable sequence of random crops.
 
+use std::sync::Arc;
+
 use burn_skip::ShapeError;
 use burn_skip::augment::{AugmentConfig, Crop, ImageView};
 use rand::rngs::StdRng;
@@ -13,7 +15,7 @@ use crate::segmentation::data::Sample;
 ///
 /// A crop is a function of the seed and its number alone, whoever asks for it and when.
 pub struct Crops {
-    samples: Vec<Sample>,
+    samples: Vec<Arc<Sample>>,
     size: Vec<usize>,
     augment: AugmentConfig,
     /// Where some of them are centred.
@@ -23,7 +25,12 @@ pub struct Crops {
 
 impl Crops {
     /// Crops of the size `size`.
-    pub fn new(samples: Vec<Sample>, size: Vec<usize>, augment: AugmentConfig, seed: u64) -> Self {
+    pub fn new(
+        samples: Vec<Arc<Sample>>,
+        size: Vec<usize>,
+        augment: AugmentConfig,
+        seed: u64,
+    ) -> Self {
         Self {
             samples,
             size,
@@ -96,10 +103,10 @@ fn cut(
 ) -> Result<Sample, ShapeError> {
     let (image, mask) = (&sample.image, &sample.mask);
     let augmented = augment.augment(view(image), view(mask), crop, random)?;
-    let raster = |of: &Raster, values| Raster {
+    let raster = |of: &Raster, values: Vec<f32>| Raster {
         channels: of.channels,
         size: crop.size.clone(),
-        values,
+        values: values.into(),
     };
     Ok(Sample {
         image: raster(image, augmented.image),

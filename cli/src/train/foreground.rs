@@ -1,5 +1,7 @@
 //! `--foreground`: a share of the crops is centred on a pixel of the foreground.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -28,7 +30,7 @@ impl Foreground {
     ///
     /// # Errors
     /// When there is no foreground.
-    pub fn new(samples: &[Sample], share: f64) -> Result<Option<Self>, String> {
+    pub fn new(samples: &[Arc<Sample>], share: f64) -> Result<Option<Self>, String> {
         if share == 0.0 {
             return Ok(None);
         }
@@ -57,7 +59,7 @@ impl Foreground {
     /// foreground each is as likely, and of their pixels.
     pub fn place(
         &self,
-        samples: &[Sample],
+        samples: &[Arc<Sample>],
         size: &[usize],
         random: &mut StdRng,
     ) -> Option<(usize, Vec<usize>)> {
@@ -103,22 +105,22 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
 
-    fn sample(size: [usize; 2], foreground: &[usize]) -> Sample {
+    fn sample(size: [usize; 2], foreground: &[usize]) -> Arc<Sample> {
         let mut values = vec![0.0; size[0] * size[1]];
         for &pixel in foreground {
             values[pixel] = 2.0;
         }
-        let raster = |values| Raster {
+        let raster = |values: Vec<f32>| Raster {
             channels: 1,
             size: size.to_vec(),
-            values,
+            values: values.into(),
         };
-        Sample {
+        Arc::new(Sample {
             image: raster(vec![0.0; size[0] * size[1]]),
             mask: raster(values),
             context: 0,
             seed: 0,
-        }
+        })
     }
 
     #[test]

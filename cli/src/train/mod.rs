@@ -87,9 +87,10 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
     let options = &mut start.options;
     let pairs = pairs("--data", options.data.as_deref())?;
     let split = options.validation.split(pairs)?;
+    args.limit.memory.default_to(folder.path());
     checks::files(args, folder, &split)?;
     let fit = start.history.is_none().then_some(&options.spacing);
-    let data = Data::load(&split, &options.task(&start.model), fit, args.limit)?;
+    let data = Data::load(&split, &options.task(&start.model), fit, &args.limit)?;
     if start.history.is_none() {
         options.axes = data.axes();
         options.scales.clone_from(&data.scales);

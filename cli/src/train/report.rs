@@ -157,9 +157,8 @@ fn predictions<const R: usize>(
             let png = picture(sample, &predicted, classes, 1)?;
             atomic::write(&folder.prediction(), &png)?;
         }
-        let [predicted_part, truth] =
-            [&predicted, &sample.mask].map(|raster| sample.judged(raster));
-        let Scores { iou, .. } = Scores::of(&between(&predicted_part, &truth, classes)?);
+        let overlap = between(&predicted, &sample.mask, sample.context, classes)?;
+        let Scores { iou, .. } = Scores::of(&overlap);
         if worst.len() == WORST && worst.iter().all(|other| other.iou <= iou) {
             continue;
         }
@@ -177,7 +176,7 @@ fn predictions<const R: usize>(
 
 /// The picture of a prediction, of every `step`-th pixel; of a volume that of the slice in the middle.
 fn picture(sample: &Sample, predicted: &Raster, classes: usize, step: usize) -> Result<Vec<u8>> {
-    let shown = |raster: &Raster| sample.judged(raster).slice(raster.middle(), step);
+    let shown = |raster: &Raster| sample.slice(raster, step);
     let picture = Picture {
         image: &shown(&sample.image).for_display(),
         truth: Some(&shown(&sample.mask)),

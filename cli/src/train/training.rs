@@ -22,10 +22,16 @@ use super::run_folder::RunFolder;
 use super::step_memory::StepMemory;
 use super::stop::StopReason;
 use crate::Result;
-use crate::segmentation::batch::{Batch, Stack};
+use crate::segmentation::batch::{Batch, Stack, Whole};
 use crate::segmentation::data::Data;
 use crate::segmentation::metrics::{EpochScores, LastScores};
 use crate::segmentation::model::Segmenter;
+
+/// What the trainer reads: both share the samples of the data.
+struct Loaders<const R: usize> {
+    train: Arc<dyn DataLoader<Batch<R>>>,
+    valid: Arc<dyn DataLoader<Whole>>,
+}
 
 /// A training that is about to run.
 pub struct Training<'a> {
@@ -46,7 +52,7 @@ impl Training<'_> {
     pub fn launch<const R: usize>(mut self, model: Segmenter<R>, devices: &[Device]) -> Result<()> {
         let Self { args, options, .. } = self;
         let epochs_done = self.epochs_done();
-        let [train, valid] = self.loaders(epochs_done, &devices[0])?;
+        let Loaders { train, valid } = self.loaders(epochs_done, &devices[0])?;
         let scores = LastScores::default();
         let classes = model.net.config().out_channels;
         let recording = devices.iter().map(|device| device.clone().autodiff());
@@ -55,7 +61,7 @@ impl Training<'_> {
             .with_training_strategy(args.devices.strategy(recording.collect()).into())
             .metric_train_numeric(LossMetric::new())
             .metric_valid_numeric(LossMetric::new())
-            .metric_valid(EpochScores::<R>::new(classes, scores.clone())?)
+            .metric_valid(EpochScores::new(classes, scores.clone()))
             // The history has all of them; Burn's own log files would repeat it.
             .with_metric_logger(InMemoryMetricLogger::new())
             .with_application_logger(None)
@@ -110,11 +116,7 @@ impl Training<'_> {
     }
 
     /// Random crops for training, whole validation columns for validation.
-    fn loaders<const R: usize>(
-        &self,
-        epochs_done: usize,
-        device: &Device,
-    ) -> Result<[Arc<dyn DataLoader<Batch<R>>>; 2]> {
+    fn loaders<const R: usize>(&self, epochs_done: usize, device: &Device) -> Result<Loaders<R>> {
         let options = self.options;
         let crops = Crops::new(
             self.data.train.clone(),
@@ -139,6 +141,6 @@ impl Training<'_> {
             .batch_size(1)
             .set_device(device.clone())
             .build(InMemDataset::new(self.data.valid.clone()));
-        Ok([train, valid])
+        Ok(Loaders { train, valid })
     }
 }

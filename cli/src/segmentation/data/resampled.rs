@@ -2,14 +2,14 @@
 
 use super::{Data, Sample};
 use crate::Result;
-use crate::files::limits::ImageLimit;
+use crate::files::limits::ImageLimits;
 use crate::raster::{shown_size, shown_spacing};
 use crate::segmentation::resample::Resample;
 use crate::segmentation::resampling::Told;
 use crate::segmentation::validation::Split;
 
 impl Data {
-    /// Resamples all samples to the target, if there is one. `told` are the images that are trained on, then those that
+    /// Resamples all samples, those that are trained on and the others, to the target, if there is one. `told` are the images that are trained on, then those that
     /// are only validated on.
     ///
     /// # Errors
@@ -18,25 +18,27 @@ impl Data {
         &mut self,
         split: &Split,
         told: &[Told],
-        limit: ImageLimit,
+        [train, valid]: [&mut Vec<Sample>; 2],
+        limit: &ImageLimits,
     ) -> Result<()> {
         let Some(target) = &self.target_spacing else {
             return Ok(());
         };
-        let axes = self.train[0].image.size.len();
+        let axes = train[0].image.size.len();
         let is_of_axes = target.check(axes);
         is_of_axes.map_err(|e| format!("--spacing, {target}: {e}. Train anew."))?;
         for told in told {
             let size = target.resample(&told.grid, &told.file)?.size(&told.size);
-            limit.check_resampled(&told.file, &size, self.train[0].image.channels)?;
+            let channels = train[0].image.channels;
+            limit.size.check_resampled(&told.file, &size, channels)?;
             self.resampled += usize::from(size != told.size);
         }
         // (Each image that is split by its columns is in both.)
         let of_valid = match split {
             Split::Columns(_) => told,
-            Split::Images { train, .. } => &told[train.len()..],
+            Split::Images { .. } => &told[train.len()..],
         };
-        let trained = self.train.iter_mut().zip(told).zip(&mut self.described);
+        let trained = train.iter_mut().zip(told).zip(&mut self.described);
         for ((sample, told), described) in trained {
             let by = target.resample(&told.grid, &told.file)?;
             let size = sample.image.size.clone();
@@ -47,7 +49,7 @@ impl Data {
                     &format!(" {size}, and resampled from the spacing {from} to {target}:");
             }
         }
-        for (sample, told) in self.valid.iter_mut().zip(of_valid) {
+        for (sample, told) in valid.iter_mut().zip(of_valid) {
             let by = target.resample(&told.grid, &told.file)?;
             if by.size(&sample.image.size) != sample.image.size {
                 *sample = sample.resampled(&by)?;
