@@ -73,7 +73,7 @@ def pairs(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     found = []
     for image, mask in zip(images, masks, strict=True):
         x = np.log1p(read(image).astype(np.float32))
-        low, high = np.percentile(x, [1, 99.8])
+        low, high = np.percentile(x, [1, 99.8]).tolist()
         found.append(((x - low) / (high - low), (read(mask) > 0).astype(np.float32)))
     return found
 
