@@ -33,6 +33,14 @@ const IMAGES_OF_FOLDS: usize = 5;
 /// The limit of the norm of all gradients: the first steps of a deep network are large otherwise.
 const CLIP_NORM: f64 = 1.0;
 
+/// Epochs of 50 steps. To tell ten classes of digits from each other took a thousand steps, foreground from background 300.
+fn epochs(classes: usize) -> usize {
+    match classes {
+        1 => Options::default().epochs,
+        _ => 20,
+    }
+}
+
 /// Values below this are those of computed tomography: air has -1000.
 const TOMOGRAPHY: f32 = -200.0;
 
@@ -126,6 +134,7 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         .unwrap_or_else(|| augmentation::usual(asked.classes));
     let mut options = json!({
         "augment": augment,
+        "epochs": epochs(asked.classes),
         "intensities": intensities,
         "clip_norm": CLIP_NORM,
         "crop": proposal.crop,
@@ -148,6 +157,7 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         reasons::of_intensities(&intensities),
         reasons::of_validation(&validation),
         reasons::of_augment(args.augment.is_some(), asked.classes),
+        reasons::of_epochs(epochs(asked.classes), asked.classes),
     ];
     for line in reasons.iter().chain(&chosen) {
         args.reporter.line(line)?;

@@ -8,6 +8,7 @@ use crate::raster::{Intensities, shown_spacing};
 use crate::segmentation::lengths::shown;
 use crate::segmentation::target_spacing::{TargetSpacing, axis_names};
 use crate::segmentation::validation::Validation;
+use crate::train::options::Options;
 
 /// Spacings that differ by more than this factor are worth a remark.
 const SPREAD: f64 = 1.5;
@@ -191,5 +192,17 @@ pub fn of_augment(is_asked: bool, classes: usize) -> String {
         (false, _) => "augmentation: none, since classes may differ by how they lie, as 6 and 9, or the left from the right \
                        kidney; pass --augment flips or standard where they do not"
             .into(),
+    }
+}
+
+pub fn of_epochs(epochs: usize, classes: usize) -> String {
+    let steps = epochs * Options::default().steps;
+    match classes {
+        1 => format!(
+            "epochs: {epochs}, {steps} steps; nnU-Net makes 250000, so raise them for the last hundredths"
+        ),
+        _ => format!(
+            "epochs: {epochs}, {steps} steps, since it takes longer to tell classes from each other than from the background"
+        ),
     }
 }
