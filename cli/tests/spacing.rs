@@ -277,7 +277,7 @@ fn what_does_not_fit_is_said_with_what_to_do() {
     let text = fail(&train(&["--spacing", "0.01"]));
     assert!(
         text.contains("0.nii.gz would be resampled to 4000 x 2400 x 1600 (width x height x depth), and the limit is 256")
-            && text.contains("Train with a coarser --spacing. If the memory holds more, pass --max-megapixels 15360"),
+            && text.contains("Check --spacing and its unit, or take a coarser one. If the memory holds more, pass --max-megapixels 15360"),
         "{text}"
     );
     let text = fail(&train_crops("16x24x30", &[]));

@@ -69,7 +69,7 @@ impl ImageLimit {
             false => String::new(),
         };
         Err(format!(
-            "{} would be resampled to {}, and the limit is {} million pixels. Train with a coarser --spacing.{larger}",
+            "{} would be resampled to {}, and the limit is {} million pixels. Check --spacing and its unit, or take a coarser one.{larger}",
             path.display(),
             shown_size(size),
             self.max_megapixels

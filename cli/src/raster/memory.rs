@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::Pixels;
 use super::scratch::Scratch;
+use crate::files::bytes;
 
 /// The budget and the folder of the scratch files. Clones share what is used of the budget.
 #[derive(Args, Clone, Debug)]
@@ -56,16 +57,21 @@ impl ImageMemory {
     /// When they need a scratch file, and there cannot be one: with the folder, the size and what to do.
     pub fn zeros(&self, count: usize) -> Result<Pixels, String> {
         if let Some(share) = self.share(count) {
-            return Ok(Pixels::in_memory(vec![0.0; count], share, self.clone()));
+            let mut values = Vec::new();
+            // (Where the system has less than the budget, a file does.)
+            if values.try_reserve_exact(count).is_ok() {
+                values.resize(count, 0.0);
+                return Ok(Pixels::in_memory(values, share, self.clone()));
+            }
         }
         let here = || PathBuf::from(".");
         let folder = self.scratch.as_ref().or(self.state.default.get());
         let folder = folder.cloned().unwrap_or_else(here);
         let scratch = Scratch::zeros(count, &folder).map_err(|e| {
             format!(
-                "cannot keep {:.3} GiB of an image in a file in {}: {e}. Free space there, name another folder with \
+                "cannot keep {} of an image in a file in {}: {e}. Free space there, name another folder with \
                  --scratch DIR, or keep more in memory with --memory-for-images GIB.",
-                count as f64 * 4.0 / f64::from(1 << 30),
+                bytes::shown(4 * count as u64),
                 folder.display()
             )
         })?;

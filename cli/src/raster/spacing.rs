@@ -14,22 +14,24 @@ pub struct Spacing {
 impl Spacing {
     /// The numbers in another unit; as they are where one of both is no known unit of length.
     pub fn in_unit(&self, unit: &str) -> Vec<f64> {
-        let factor = match (power_of_ten(&self.unit), power_of_ten(unit)) {
-            (Some(own), Some(other)) => 10_f64.powi(own - other),
+        let factor = match (picometres(&self.unit), picometres(unit)) {
+            (Some(own), Some(other)) => own / other,
             _ => 1.0,
         };
         self.per_axis.iter().map(|step| step * factor).collect()
     }
 }
 
-/// A unit of length in metres, as NIfTI and ImageJ call them.
-fn power_of_ten(unit: &str) -> Option<i32> {
+/// A unit of length, as NIfTI and ImageJ call them. (Whole numbers, so that the quotient of two is exact.)
+fn picometres(unit: &str) -> Option<f64> {
     match unit {
-        "m" => Some(0),
-        "cm" => Some(-2),
-        "mm" => Some(-3),
-        "um" | "\u{b5}m" | "\u{3bc}m" | "\\u00B5m" | "micron" | "microns" => Some(-6),
-        "nm" => Some(-9),
+        "m" => Some(1e12),
+        "inch" | "in" => Some(2.54e10),
+        "cm" => Some(1e10),
+        "mm" => Some(1e9),
+        "um" | "\u{b5}m" | "\u{3bc}m" | "\\u00B5m" | "micron" | "microns" | "micrometer"
+        | "micrometers" | "micrometre" => Some(1e6),
+        "nm" => Some(1e3),
         _ => None,
     }
 }
@@ -65,6 +67,8 @@ mod tests {
         };
         assert_eq!(spacing("mm").in_unit("um"), [2000.0, 500.0]);
         assert_eq!(spacing("micron").in_unit("mm"), [2e-3, 5e-4]);
+        assert_eq!(spacing("inch").in_unit("mm"), [50.8, 12.7]);
+        assert_eq!(spacing("micrometer").in_unit("um"), [2.0, 0.5]);
         assert_eq!(spacing("mm").in_unit("mm"), [2.0, 0.5]);
         assert_eq!(spacing("").in_unit("mm"), [2.0, 0.5]);
         assert_eq!(spacing("um").in_unit("pixel"), [2.0, 0.5]);

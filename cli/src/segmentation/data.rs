@@ -158,6 +158,23 @@ impl Data {
             .map_or(2, |sample| sample.image.size.len())
     }
 
+    /// Checks that there is something to learn.
+    ///
+    /// # Errors
+    /// When the masks that are trained on have no pixel of foreground.
+    pub fn check_masks(&self) -> Result<(), String> {
+        let has_foreground =
+            |sample: &Arc<Sample>| sample.mask.values.iter().any(|&class| class != 0.0);
+        match self.train.iter().any(has_foreground) {
+            true => Ok(()),
+            false => Err(format!(
+                "--data: every pixel of the masks that are trained on is 0, the background ({} in all): there is nothing to \
+                 learn. Mark what is to be found.",
+                self.train.len()
+            )),
+        }
+    }
+
     /// Checks that crops of a size can be cut out of each image that is trained on.
     ///
     /// # Errors

@@ -72,9 +72,11 @@ impl Resampling {
     /// When a file does not tell its spacing, or there are other numbers than axes.
     pub fn fitted(&self, images: &[Told]) -> Result<Option<TargetSpacing>, String> {
         let axes = images.first().map_or(0, |image| image.size.len());
-        let told = images
+        // (The first by its name, however the images are split: its unit is that of the numbers.)
+        let telling = images
             .iter()
-            .find(|image| image.grid.full_spacing().is_some());
+            .filter(|image| image.grid.full_spacing().is_some());
+        let told = telling.min_by(|a, b| a.file.cmp(&b.file));
         let silent = images
             .iter()
             .find(|image| image.grid.full_spacing().is_none());

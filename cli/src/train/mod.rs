@@ -105,6 +105,7 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
         .into());
     }
     check_axes(&start.model, start.options.axes, &folder.net())?;
+    data.check_masks()?;
     data.check_crop(&start.options.crop()?)?;
     Ok((start, data))
 }
