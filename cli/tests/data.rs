@@ -300,6 +300,10 @@ fn what_is_wrong_with_a_file_is_a_sentence() {
         ],
     );
     assert!(text.contains("has two files of one name"), "{text}");
+    let nothing = npy(&[48, 64], &vec![0.0; 48 * 64]);
+    let text = attempt(&net, &[("image.npy", good()), ("labels.npy", nothing)]);
+    let expected = "every pixel of the masks that are trained on is 0, the background (1 in all)";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]

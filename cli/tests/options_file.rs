@@ -42,6 +42,34 @@ fn a_file_has_what_the_command_line_does_not_say() {
     let resumed = fail(&words("train --resume --optimizer sgd --out", &[&run]));
     let differs = r#"--optimizer differs from the saved training: asked for {"Sgd":"#;
     assert!(resumed.contains(differs), "{resumed}");
+
+    // The command that began it goes on with it, and not with a file that was changed.
+    let again = [
+        "--options",
+        &file,
+        "--epochs",
+        "2",
+        "--out",
+        &run,
+        "--resume",
+    ];
+    succeed(&words("train --quiet", &[&[&net[..]], &again[..]].concat()));
+    assert_eq!(epochs(Path::new(&run)).len(), 2);
+    let other = write(&out, "other.json", options.replace("0.5", "0.75"));
+    let again = [
+        "--options",
+        &other,
+        "--epochs",
+        "3",
+        "--out",
+        &run,
+        "--resume",
+    ];
+    let text = fail(&words("train", &[&[&net[..]], &again[..]].concat()));
+    assert!(
+        text.contains("--clip-norm differs from the saved training: asked for 0.75"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub struct TrainArgs {
 
     /// Options of the training in JSON, as `burn-skip plan-data` writes them; the command line comes first. The
     /// training.json of another training is such a file, too
-    #[arg(long, value_name = "FILE.json", conflicts_with = "resume")]
+    #[arg(long, value_name = "FILE.json")]
     pub options: Option<PathBuf>,
 
     /// Folder for the model, the pictures and the checkpoints
@@ -232,7 +232,11 @@ impl TrainArgs {
             .map_err(|e| format!("--resume: {e}. Start anew with --overwrite."))?;
         // (A training of a version without this option had flips.)
         saved.augment.get_or_insert_with(AugmentConfig::flips);
-        let options = self.applied(saved.clone())?;
+        let before = match &self.options {
+            Some(path) => Options::read(path)?.of_the_same_training(&saved),
+            None => saved.clone(),
+        };
+        let options = self.applied(before)?;
         check_unchanged(&options, &saved)?;
         self.same_network(&net, folder)?;
         Ok(Start {

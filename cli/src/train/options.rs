@@ -138,6 +138,18 @@ impl Options {
         })
     }
 
+    /// The options of a file for a training that was begun: what it learned of its images stays.
+    pub fn of_the_same_training(self, saved: &Self) -> Self {
+        Self {
+            axes: saved.axes,
+            scales: saved.scales.clone(),
+            target_spacing: saved.target_spacing.clone(),
+            class_names: saved.class_names.clone(),
+            augment: self.augment.or_else(|| saved.augment.clone()),
+            ..self
+        }
+    }
+
     /// Checks a file that may have been edited.
     ///
     /// # Errors
