@@ -293,7 +293,7 @@ fn images_that_are_not_kept_in_memory_give_the_same_numbers() {
     ];
     let text = fail(&[&predict[..], &nowhere].concat());
     assert!(
-        text.contains("cannot keep 0.000 GiB of an image in a file in")
+        text.contains("cannot keep 45.0 KiB of an image in a file in")
             && text.contains("--scratch DIR"),
         "{text}"
     );

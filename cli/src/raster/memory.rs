@@ -159,7 +159,7 @@ mod tests {
         memory.scratch = Some("no/such/folder".into());
         let error = memory.zeros(1 << 28).err().unwrap();
         assert!(
-            error.starts_with("cannot keep 1.000 GiB of an image in a file in no/such/folder: "),
+            error.starts_with("cannot keep 1.00 GiB of an image in a file in no/such/folder: "),
             "{error}"
         );
         assert!(error.contains("--scratch DIR"), "{error}");
