@@ -213,7 +213,7 @@ impl Options {
         Ok(loss)
     }
 
-    /// How crops are transformed: as asked for, or not at all.
+    /// How crops are transformed. (A training that starts or goes on has its transforms; a file of options may have none.)
     pub fn transforms(&self) -> AugmentConfig {
         self.augment.clone().unwrap_or_else(AugmentConfig::none)
     }

@@ -82,3 +82,46 @@ impl std::fmt::Display for Measured {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segmentation::lengths::shape;
+    use burn_skip::net::{NetConfig, TraceSupervised};
+
+    #[test]
+    fn the_optimizer_and_the_average_keep_copies_of_the_weights() {
+        let net: NetConfig = serde_json::from_str(include_str!("../../net.json")).unwrap();
+        let net = net.segmentation().unwrap();
+        let plan = net.plan_supervised(shape::<4>(2, 1, &[32, 32]));
+        let weights = 4 * plan.root.total_parameters();
+        assert!(weights > 400_000);
+        let sgd = |momentum| Optimizer::Sgd {
+            momentum,
+            weight_decay: 0.0,
+        };
+        let copies = |optimizer, with_average| {
+            (planned(&plan, optimizer, with_average) - plan.memory.training) / weights
+        };
+        assert_eq!(copies(sgd(0.0), false), 1);
+        assert_eq!(copies(sgd(0.9), false), 2);
+        assert_eq!(copies(Optimizer::default(), false), 3);
+        assert_eq!(copies(Optimizer::default(), true), 4);
+    }
+
+    #[test]
+    fn the_peak_of_the_first_steps_is_measured_once() {
+        let mut memory = StepMemory::new(1 << 20, allocator::in_use());
+        assert!(memory.step().is_none());
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        assert!(memory.step().is_none());
+        let measured = memory.step().unwrap();
+        // (The other tests of this process allocate, too.)
+        assert!(measured.peak >= 60 << 20, "{measured}");
+        assert!(
+            measured.to_string().contains("1.0 MiB planned (+"),
+            "{measured}"
+        );
+        assert!(memory.step().is_none());
+    }
+}
