@@ -75,6 +75,7 @@ enum Command {
 fn main() -> ExitCode {
     // SAFETY: no other thread runs yet.
     unsafe { device::default_to_flex() };
+    files::size_limit::report_as_error();
 
     let outcome = match Cli::parse().command {
         Command::Plan(args) => plan::run(&args),

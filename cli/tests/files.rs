@@ -370,3 +370,65 @@ fn weights_go_there_and_back() {
         fs::read(second).expect("a picture")
     );
 }
+
+/// Runs the program where the system lets no file be longer than 4 KiB, and returns its error.
+#[cfg(unix)]
+fn fail_with_small_files(arguments: &[&str]) -> String {
+    let mut shell = std::process::Command::new("sh");
+    // (POSIX counts in blocks of 512 bytes.)
+    shell.args([
+        "-c",
+        "ulimit -f 8 && exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_burn-skip"),
+    ]);
+    let output = shell.args(arguments).output().expect("a shell");
+    let text = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    assert_eq!(output.status.code(), Some(1), "{:?}: {text}", output.status);
+    assert!(
+        text.starts_with("error: ") && text.lines().count() == 1,
+        "{text}"
+    );
+    text
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_beyond_the_limit_of_the_system_is_an_error_and_what_was_there_stays() {
+    let out = folder("file_size_limit");
+    let run = shown(&out, "run");
+    trained(&out.join("run"), &[]);
+    let image = shown(Path::new(NUCLEI), "image.png");
+    let mask = write(&out, "mask.npy", "an older mask");
+    let predict = [
+        "predict", "--model", &run, "--image", &image, "--mask", &mask,
+    ];
+    let text = fail_with_small_files(&predict);
+    assert!(
+        text.contains("cannot write ")
+            && text.contains("mask.npy: ")
+            && text.ends_with("raise the limit (ulimit -f), or write to another disk."),
+        "{text}"
+    );
+    assert_eq!(fs::read(&mask).expect("a file"), b"an older mask");
+    // (Nor is an unfinished file left.)
+    assert_eq!(fs::read_dir(&out).expect("a folder").count(), 2);
+
+    // Nor does a training end without a word.
+    let second = shown(&out, "second");
+    let train = words(
+        "train --quiet --epochs 1 --steps 1 --batch 1 --crop 32 --out",
+        &[&second],
+    );
+    let train: Vec<&str> = train.iter().map(String::as_str).collect();
+    let text = fail_with_small_files(&train);
+    assert!(
+        text.contains("a checkpoint cannot be written") && text.contains("ulimit -f"),
+        "{text}"
+    );
+    let scratch = [&predict[..], &["--memory-for-images", "0"]].concat();
+    let text = fail_with_small_files(&scratch);
+    assert!(
+        text.contains("cannot keep ") && text.contains("--scratch DIR"),
+        "{text}"
+    );
+}

@@ -29,15 +29,29 @@ pub fn write_with(
     written.map_err(|error| {
         // Nothing more can be done if this fails too.
         let _ = fs::remove_file(&unfinished);
-        match error.is::<io::Error>() {
-            true => format!(
-                "cannot write {}: {error}. Choose a folder that exists and that you may write to.",
-                path.display()
+        match error.downcast_ref::<io::Error>() {
+            Some(problem) => format!(
+                "cannot write {}: {problem}. {}.",
+                path.display(),
+                remedy(problem)
             )
             .into(),
-            false => error,
+            None => error,
         }
     })
+}
+
+/// What to do where a file cannot be written.
+fn remedy(problem: &io::Error) -> &'static str {
+    match problem.kind() {
+        io::ErrorKind::FileTooLarge => {
+            "The system limits the size of a file: raise the limit (ulimit -f), or write to another disk"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "Free space there, or choose a folder on another disk"
+        }
+        _ => "Choose a folder that exists and that you may write to",
+    }
 }
 
 /// The bytes are on the disk before the file has its name: a power cut between the two would leave it empty.

@@ -6,3 +6,4 @@ pub mod distinct;
 pub mod ending;
 pub mod json;
 pub mod limits;
+pub mod size_limit;

@@ -7,6 +7,10 @@ use burn::store::RecordError;
 use burn::train::TrainingError;
 use burn::train::checkpoint::CheckpointerError;
 
+/// What to do where a checkpoint cannot be written.
+const SPACE: &str =
+    "Look for space on the disk of --out, and for a limit of the size of files (ulimit -f)";
+
 /// Why a training ended before its last epoch.
 #[derive(Clone, Debug)]
 pub enum StopReason {
@@ -50,10 +54,13 @@ impl fmt::Display for StopReason {
             Self::Trainer(error) => match error.as_ref() {
                 TrainingError::Checkpoint(error) => match error {
                     CheckpointerError::IOError(error) => {
-                        write!(f, "a checkpoint cannot be written or removed: {error}")
+                        write!(
+                            f,
+                            "a checkpoint cannot be written or removed: {error}. {SPACE}"
+                        )
                     }
                     CheckpointerError::Record(RecordError::Io(reason)) => {
-                        write!(f, "a checkpoint cannot be written: {reason}")
+                        write!(f, "a checkpoint cannot be written: {reason}. {SPACE}")
                     }
                     error => write!(f, "{error}"),
                 },
