@@ -212,8 +212,7 @@ impl TrainArgs {
             },
         };
         let model = for_images(&net, path)?;
-        let usual = || augmentation::usual(model.out_channels);
-        options.augment.get_or_insert_with(usual);
+        options.augment = Some(options.transforms(model.out_channels));
         Ok(Start {
             options,
             model,

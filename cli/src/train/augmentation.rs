@@ -74,7 +74,7 @@ pub fn show(args: &TrainArgs, picture: &Path, start: &Start, data: &Data) -> Res
     let crops = Crops::new(
         data.train.clone(),
         options.crop()?,
-        options.transforms(),
+        options.transforms(start.model.out_channels),
         options.seed,
     );
     let mut rows = Vec::new();

@@ -24,22 +24,31 @@ pub struct CropDataset {
     lead: u64,
 }
 
+/// How many crops are cut, and by whom.
+pub struct CropCounts {
+    pub per_epoch: usize,
+    /// The epochs whose crops were cut in an earlier run.
+    pub epochs_done: usize,
+    /// All epochs, with those.
+    pub epochs: usize,
+    /// Threads that cut crops ahead.
+    pub workers: usize,
+    /// So many crops are cut ahead.
+    pub lead: usize,
+}
+
 impl CropDataset {
-    /// `per_epoch` crops an epoch, for the epochs from the first number to the second. Threads, `workers` of them, cut
-    /// `lead` crops ahead.
-    pub fn new(
-        crops: Crops,
-        per_epoch: usize,
-        epochs: [usize; 2],
-        (workers, lead): (usize, usize),
-    ) -> Self {
-        let [done, last] = epochs.map(|epoch| epoch as u64);
+    /// The crops of the epochs that are left.
+    pub fn new(crops: Crops, counts: &CropCounts) -> Self {
         let crops = Arc::new(crops);
+        let done = || AtomicU64::new(counts.epochs_done as u64);
         Self {
-            crops: Ahead::new(workers, move |n| crops.nth(n)),
-            epochs: (0..per_epoch).map(|_| AtomicU64::new(done)).collect(),
-            last,
-            lead: lead as u64,
+            crops: Ahead::new(counts.workers, move |n| crops.nth(n)),
+            epochs: std::iter::repeat_with(done)
+                .take(counts.per_epoch)
+                .collect(),
+            last: counts.epochs as u64,
+            lead: counts.lead as u64,
         }
     }
 

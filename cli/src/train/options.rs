@@ -8,6 +8,7 @@ use burn_skip::loss::{Loss, LossConfig};
 use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
 
+use super::augmentation;
 use super::optimizer::Optimizer;
 use super::recipe::{self, Part};
 use super::schedule::Schedule;
@@ -213,9 +214,10 @@ impl Options {
         Ok(loss)
     }
 
-    /// How crops are transformed. (A training that starts or goes on has its transforms; a file of options may have none.)
-    pub fn transforms(&self) -> AugmentConfig {
-        self.augment.clone().unwrap_or_else(AugmentConfig::none)
+    /// How crops are transformed, for a network of so many classes.
+    pub fn transforms(&self, classes: usize) -> AugmentConfig {
+        let usual = || augmentation::usual(classes);
+        self.augment.clone().unwrap_or_else(usual)
     }
 
     /// The size of a crop.

@@ -22,22 +22,28 @@ use super::stop::StopReason;
 use crate::reporter::Reporter;
 use crate::segmentation::metrics::{LastScores, Scores, by_class};
 
+/// What the progress is told by and what it tells.
+pub struct ProgressParts {
+    /// Crops a step, on all devices.
+    pub batch: usize,
+    pub reporter: Reporter,
+    /// How well the classes of the epoch's validation are covered.
+    pub scores: LastScores,
+    /// Measures a step, where this can be measured.
+    pub memory: Option<StepMemory>,
+    pub history: Arc<Mutex<History>>,
+    /// Where the history is kept.
+    pub history_file: PathBuf,
+    /// Stops the training where it cannot go on.
+    pub interrupter: Interrupter,
+    /// Why it was stopped from here, if it was.
+    pub stopped: Arc<Mutex<Option<StopReason>>>,
+}
+
 /// What Burn's trainer reports to.
 pub struct Progress {
-    /// Crops a step, on all devices.
-    batch: usize,
-    reporter: Reporter,
+    parts: ProgressParts,
     bar: ProgressBar,
-    /// How well the classes of the epoch's validation are covered.
-    scores: LastScores,
-    memory: Option<StepMemory>,
-    history: Arc<Mutex<History>>,
-    /// Where the history is kept.
-    file: PathBuf,
-    /// Stops the training where it cannot go on.
-    interrupter: Interrupter,
-    /// Why it was stopped from here, if it was.
-    stopped: Arc<Mutex<Option<StopReason>>>,
     state: State,
 }
 
@@ -61,29 +67,15 @@ fn bar() -> ProgressBar {
 }
 
 impl Progress {
-    /// For steps of `batch` crops: the scores of each epoch, what measures a step, the history with its file, and what stops
-    /// the training with the reason.
-    pub fn new(
-        batch: usize,
-        reporter: Reporter,
-        (scores, memory): (LastScores, Option<StepMemory>),
-        (history, file): (Arc<Mutex<History>>, PathBuf),
-        (interrupter, stopped): (Interrupter, Arc<Mutex<Option<StopReason>>>),
-    ) -> Self {
-        let bar = match reporter.shows_progress() {
+    /// The progress of a training that begins.
+    pub fn new(parts: ProgressParts) -> Self {
+        let bar = match parts.reporter.shows_progress() {
             true => bar(),
             false => ProgressBar::hidden(),
         };
         Self {
-            batch,
-            reporter,
+            parts,
             bar,
-            scores,
-            memory,
-            history,
-            file,
-            interrupter,
-            stopped,
             state: State {
                 total_epochs: 0,
                 names: HashMap::new(),
@@ -95,7 +87,10 @@ impl Progress {
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts
+            .history
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A metric's name with its number, for those metrics that have one.
@@ -115,10 +110,10 @@ impl Progress {
         }
         let loss = loss.current() as f32;
         epoch.step_losses.push(loss);
-        if let Some(measured) = self.memory.as_mut().and_then(StepMemory::step) {
+        if let Some(measured) = self.parts.memory.as_mut().and_then(StepMemory::step) {
             let line = measured.to_string();
-            let object = self.reporter.object(&json!({ "memory": measured }));
-            let printed = self.bar.suspend(|| self.reporter.line(&line));
+            let object = self.parts.reporter.object(&json!({ "memory": measured }));
+            let printed = self.bar.suspend(|| self.parts.reporter.line(&line));
             if let Err(error) = object.and(printed) {
                 self.stop(StopReason::Report(error.to_string()));
             }
@@ -136,9 +131,13 @@ impl Progress {
 
     /// Stops the training. The first reason counts: the others follow from it.
     fn stop(&self, reason: StopReason) {
-        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stopped = self
+            .parts
+            .stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         stopped.get_or_insert(reason);
-        self.interrupter.stop(None);
+        self.parts.interrupter.stop(None);
     }
 
     /// The epoch that is being trained, counted from 1.
@@ -155,7 +154,7 @@ impl Progress {
             dice,
             class_iou,
             class_dice,
-        } = self.scores.get();
+        } = self.parts.scores.get();
         let part = |score: f64| score as f32;
         (done.iou, done.dice) = (part(iou), part(dice));
         let parts = |scores: Vec<Option<f64>>| scores.into_iter().map(|score| score.map(part));
@@ -178,12 +177,12 @@ impl Progress {
             done.seconds,
             by_class(&done.class_iou)
         );
-        let reported = self.reporter.object(&done);
+        let reported = self.parts.reporter.object(&done);
         let mut history = self.history();
         history.epochs.push(done);
-        let saved = run_folder::save(&self.file, &*history);
+        let saved = run_folder::save(&self.parts.history_file, &*history);
         drop(history);
-        let printed = self.bar.suspend(|| self.reporter.line(&line));
+        let printed = self.bar.suspend(|| self.parts.reporter.line(&line));
         // A panic on Burn's worker thread would leave the main thread waiting for ever.
         if let Err(error) = saved.and(reported).and(printed) {
             self.stop(StopReason::Report(error.to_string()));
@@ -226,13 +225,14 @@ impl TrainingProgressLogger for Progress {
         let prefix = format!("epoch {}/{}", self.current(), self.state.total_epochs);
         self.bar.set_prefix(prefix);
         self.bar.set_message("");
-        self.bar.set_length(total_items.div_ceil(self.batch) as u64);
+        self.bar
+            .set_length(total_items.div_ceil(self.parts.batch) as u64);
         self.bar.set_position(0);
     }
 
     fn update_split(&mut self, items_processed: usize) {
         if self.state.training {
-            let steps = items_processed.div_ceil(self.batch);
+            let steps = items_processed.div_ceil(self.parts.batch);
             self.bar.set_position(steps as u64);
         }
     }

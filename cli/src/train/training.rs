@@ -10,14 +10,14 @@ use burn::train::metric::LossMetric;
 use burn::train::{Learner, SupervisedTraining};
 
 use super::TrainArgs;
-use super::crop_dataset::CropDataset;
+use super::crop_dataset::{CropCounts, CropDataset};
 use super::crops::Crops;
 use super::foreground::Foreground;
 use super::history::History;
 use super::kept_epochs::KeptEpochs;
 use super::options::Options;
 use super::patience::Patience;
-use super::progress::Progress;
+use super::progress::{Progress, ProgressParts};
 use super::run_folder::RunFolder;
 use super::step_memory::StepMemory;
 use super::stop::StopReason;
@@ -52,9 +52,9 @@ impl Training<'_> {
     pub fn launch<const R: usize>(mut self, model: Segmenter<R>, devices: &[Device]) -> Result<()> {
         let Self { args, options, .. } = self;
         let epochs_done = self.epochs_done();
-        let Loaders { train, valid } = self.loaders(epochs_done, &devices[0])?;
-        let scores = LastScores::default();
         let classes = model.net.config().out_channels;
+        let Loaders { train, valid } = self.loaders(epochs_done, classes, &devices[0])?;
+        let scores = LastScores::default();
         let recording = devices.iter().map(|device| device.clone().autodiff());
         let mut training = SupervisedTraining::new(self.folder.path(), train, valid)
             .num_epochs(options.epochs)
@@ -78,13 +78,16 @@ impl Training<'_> {
             training = training.checkpoint(epochs_done);
         }
         let stopped = Arc::new(Mutex::new(None));
-        let progress = Progress::new(
-            options.batch * args.devices.count(),
-            args.reporter,
-            (scores, self.memory.take()),
-            (self.history.clone(), self.folder.history()),
-            (training.interrupter(), stopped.clone()),
-        );
+        let progress = Progress::new(ProgressParts {
+            batch: options.batch * args.devices.count(),
+            reporter: args.reporter,
+            scores,
+            memory: self.memory.take(),
+            history: self.history.clone(),
+            history_file: self.folder.history(),
+            interrupter: training.interrupter(),
+            stopped: stopped.clone(),
+        });
         let rate = options.learning_rate;
         let encoder_rate = options.encoder_rate.map(|factor| factor * rate);
         let steps = options.total_steps(args.devices.count());
@@ -116,21 +119,30 @@ impl Training<'_> {
     }
 
     /// Random crops for training, whole validation columns for validation.
-    fn loaders<const R: usize>(&self, epochs_done: usize, device: &Device) -> Result<Loaders<R>> {
+    fn loaders<const R: usize>(
+        &self,
+        epochs_done: usize,
+        classes: usize,
+        device: &Device,
+    ) -> Result<Loaders<R>> {
         let options = self.options;
         let crops = Crops::new(
             self.data.train.clone(),
             options.crop()?,
-            options.transforms(),
+            options.transforms(classes),
             options.seed,
         )
         .with_foreground(Foreground::new(&self.data.train, options.foreground)?);
         // (The crops of the next step are cut during this one.)
         let crops = CropDataset::new(
             crops,
-            options.steps * options.batch,
-            [epochs_done, options.epochs],
-            (self.args.workers.into(), options.batch),
+            &CropCounts {
+                per_epoch: options.steps * options.batch,
+                epochs_done,
+                epochs: options.epochs,
+                workers: self.args.workers.into(),
+                lead: options.batch,
+            },
         );
         let train = DataLoaderBuilder::new(Stack)
             .batch_size(options.batch)
