@@ -18,7 +18,7 @@ use crate::segmentation::ensemble::Trainings;
 use crate::segmentation::metrics::{Scores, between, by_class, counts, table};
 use crate::segmentation::pairs::pairs;
 use crate::segmentation::prediction::{Inference, Prediction};
-use crate::segmentation::resampling::SpacingArg;
+use crate::segmentation::spacing::GivenSpacing;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::{EpochArg, Trained};
 use crate::segmentation::validation::Split;
@@ -62,7 +62,7 @@ pub struct EvalArgs {
     device: DeviceName,
 
     #[command(flatten)]
-    spacing: SpacingArg,
+    spacing: GivenSpacing,
 
     #[command(flatten)]
     tiles: Tiles,

@@ -22,7 +22,7 @@ use crate::reporter::Reporter;
 use crate::segmentation::ensemble::{Ensemble, Trainings};
 use crate::segmentation::metrics::{Scores, between, by_class};
 use crate::segmentation::prediction::Inference;
-use crate::segmentation::resampling::SpacingArg;
+use crate::segmentation::spacing::GivenSpacing;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained::EpochArg;
 use folder::FolderArgs;
@@ -80,7 +80,7 @@ pub struct PredictArgs {
     device: DeviceName,
 
     #[command(flatten)]
-    spacing: SpacingArg,
+    spacing: GivenSpacing,
 
     #[command(flatten)]
     folder: FolderArgs,

@@ -272,8 +272,8 @@ fn what_is_wrong_with_a_file_is_a_sentence() {
     let other = npy(&[24, 128], &labels);
     let text = attempt(&net, &[("image.npy", good()), ("labels.npy", other)]);
     assert!(
-        text.contains("image.npy is 64 x 48 (width x height)")
-            && text.contains("labels.npy is 128 x 24 (width x height). A mask has one pixel"),
+        text.contains("image.npy is 48 x 64 (height x width)")
+            && text.contains("labels.npy is 24 x 128 (height x width). A mask has one pixel"),
         "{text}"
     );
 

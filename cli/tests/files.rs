@@ -288,7 +288,7 @@ fn an_image_beyond_the_limit_is_refused_before_it_is_decoded() {
     let image = write(&out, "huge.png", png_header(20_000, 20_000));
     let weights = shown(Path::new(NUCLEI), "monai_basic_unet.pth");
     let convert = ["convert", &weights, "--image", &image];
-    let limit = "is 20000 x 20000 (width x height), and the limit is 256 million pixels, since a damaged file may \
+    let limit = "is 20000 x 20000 (height x width), and the limit is 256 million pixels, since a damaged file may \
                  claim any size. If this one is meant, pass --max-megapixels 400.";
     let text = fail(&convert);
     assert!(text.ends_with(limit), "{text}");

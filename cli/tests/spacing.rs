@@ -229,12 +229,35 @@ fn what_is_proposed_is_planned_for_resampled_volumes() {
     let line = "resampling: to the spacing 2,1,1 mm (depth,height,width), the median: 3 of 3 volumes change in size, and \
                 the median is 8x24x40 pixels then";
     assert!(text.contains(line), "{text}");
-    let options = fs::read_to_string(out.join("plan/train.json")).expect("a file");
-    let options: Value = serde_json::from_str(&options).expect("JSON");
-    assert_eq!(options["spacing"], json!({ "To": [2.0, 1.0, 1.0] }));
-    let crop = options["crop"].as_array().expect("lengths");
+    let written = fs::read_to_string(out.join("plan/train.json")).expect("a file");
+    let written: Value = serde_json::from_str(&written).expect("JSON");
+    assert_eq!(written["spacing"], json!({ "To": [2.0, 1.0, 1.0] }));
+    let crop = written["crop"].as_array().expect("lengths");
     let crop: Vec<_> = crop.iter().filter_map(Value::as_u64).collect();
     assert!(crop[0] <= 8 && crop[1] <= 24 && crop[2] <= 30, "{crop:?}");
+    // Other choices are those of a training, and what is written says which it was.
+    for (choice, written, line) in [
+        ("keep", json!("Keep"), "resampling: none, as asked for"),
+        (
+            "2",
+            json!({ "To": [2.0, 2.0, 2.0] }),
+            "resampling: to the spacing 2,2,2 mm (depth,height,width), as asked for: 3 of 3 volumes",
+        ),
+        ("median", json!({ "To": [2.0, 1.0, 1.0] }), line),
+    ] {
+        let plan = shown(&out, choice);
+        let text = succeed(&words(options, &[&plan, &data, "--spacing", choice]));
+        assert!(text.contains(line), "{text}");
+        let options = fs::read_to_string(Path::new(&plan).join("train.json")).expect("a file");
+        let options: Value = serde_json::from_str(&options).expect("JSON");
+        assert_eq!(options["spacing"], written, "{choice}");
+    }
+    let vanishing = ["--spacing", "1e5", "--overwrite"];
+    let text = fail(&words(
+        options,
+        &[&[plan.as_str(), &data][..], &vanishing].concat(),
+    ));
+    assert!(text.contains("less than half a pixel in depth"), "{text}");
     let [net, options] = ["plan/net.json", "plan/train.json"].map(|name| shown(&out, name));
     let text = succeed(&words(
         "train --dry-run --data",
@@ -276,15 +299,15 @@ fn what_does_not_fit_is_said_with_what_to_do() {
     }
     let text = fail(&train(&["--spacing", "0.01"]));
     assert!(
-        text.contains("0.nii.gz would be resampled to 4000 x 2400 x 1600 (width x height x depth), and the limit is 256")
+        text.contains("0.nii.gz would be resampled to 1600 x 2400 x 4000 (depth x height x width), and the limit is 256")
             && text.contains("Check --spacing and its unit, or take a coarser one. If the memory holds more, pass --max-megapixels 15360"),
         "{text}"
     );
     let text = fail(&train_crops("16x24x30", &[]));
     assert!(
-        text.contains("0.nii.gz is too small to train on: it is 40 x 24 x 16 (width x height x depth)")
+        text.contains("0.nii.gz is too small to train on: it is 16 x 24 x 40 (depth x height x width)")
             && text.contains(
-                "resampled from the spacing 1,1,1 mm to the spacing 2,1,1 mm (depth,height,width): 30 x 24 x 8"
+                "resampled from the spacing 1,1,1 mm to the spacing 2,1,1 mm (depth,height,width): 8 x 24 x 30"
             )
             && text.ends_with("pass --crop 8x24x30."),
         "{text}"
@@ -301,16 +324,28 @@ fn what_does_not_fit_is_said_with_what_to_do() {
     let text = fail(&predict);
     assert!(
         text.contains("a.npy tells no spacing, and the network was trained on images that were resampled to the spacing 2,1,1 mm")
-            && text.contains("--spacing"),
+            && text.contains("Save it in a format that tells it (NIfTI, or TIFF as ImageJ writes it), or pass it with --spacing."),
         "{text}"
     );
     succeed(&[&predict[..], &["--spacing", "1.33,1.5,0.8"]].concat());
     // Of a volume that is made too small for the network, the error says why it is that size.
-    let text = fail(&[&predict[..], &["--spacing", "0.05,0.05,0.05"]].concat());
+    let text = fail(&[&predict[..], &["--spacing", "0.1"]].concat());
     assert!(
         text.contains(
-            "resampled from the spacing 0.05,0.05,0.05 to 2,1,1, the network does not suit"
+            "resampled from the spacing 0.1,0.1,0.1 to 2,1,1 (depth,height,width), the network does not suit"
         ),
+        "{text}"
+    );
+    // Nor is it made of next to nothing, or of more than there is memory for.
+    let text = fail(&[&predict[..], &["--spacing", "1e-5"]].concat());
+    assert!(
+        text.contains("a.npy is 12 x 16 x 50 (depth x height x width), and resampled from the spacing 0.00001,")
+            && text.contains("less than half a pixel in depth. Check --spacing and its unit."),
+        "{text}"
+    );
+    let text = fail(&[&predict[..], &["--spacing", "1e5"]].concat());
+    assert!(
+        text.contains("a.npy would be resampled to 600000 x "),
         "{text}"
     );
     let text = fail(&[&predict[..], &["--spacing", "1,1"]].concat());
@@ -327,7 +362,7 @@ fn what_does_not_fit_is_said_with_what_to_do() {
     let text = fail(&train(&["--overwrite"]));
     assert!(
         text.contains("0.nii.gz tells its spacing, and ")
-            && text.contains("3.npy tells none. Write it into every file, or pass --spacing keep"),
+            && text.contains("3.npy tells none. Save it in a format that tells it (NIfTI, or TIFF as ImageJ writes it), or pass --spacing keep"),
         "{text}"
     );
     succeed(&train(&["--overwrite", "--spacing", "keep"]));
@@ -339,7 +374,7 @@ fn what_does_not_fit_is_said_with_what_to_do() {
     write(&folder, "images/0.nii.gz", packed(&flat));
     let text = fail(&train(&["--overwrite", "--spacing", "median"]));
     assert!(
-        text.contains("0.nii.gz tells no spacing: its header has 0,1,1 (depth,height,width). Write one into every file"),
+        text.contains("0.nii.gz tells no spacing: its header has 0,1,1 (depth,height,width). Write it into its header, or pass --spacing keep"),
         "{text}"
     );
 }

@@ -155,7 +155,7 @@ fn volumes_are_trained_on_evaluated_and_predicted() {
     );
     let text = fail(&predict(&flat, &["--mask", &mask]));
     assert!(
-        text.contains("flat.npy is 40 x 24 (width x height), which are 2 axes"),
+        text.contains("flat.npy is 24 x 40 (height x width), which are 2 axes"),
         "{text}"
     );
     let weights = shown(&out, "w.safetensors");
@@ -187,7 +187,7 @@ fn a_training_on_volumes_goes_on_and_says_what_does_not_fit() {
     let text = fail(&train(&[]));
     assert!(
         text.contains(
-            "40 x 24 x 12 (width x height x depth), of which there are for training 30 x 24 x 12"
+            "12 x 24 x 40 (depth x height x width), of which there are for training 12 x 24 x 30"
         ) && text.ends_with("and a crop is 32x32x32. Use larger images, or pass --crop 12x24x30."),
         "{text}"
     );

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::files::limits::ImageLimits;
-use crate::raster::{Raster, shown_size};
+use crate::raster::{Grid, Raster, shown_size};
 use crate::segmentation::data::Sample;
 use crate::segmentation::pairs::Pair;
-use crate::segmentation::target_spacing::percentile;
+use crate::segmentation::percentile::median;
 
 /// As many classes are told by their numbers at most: more numbers are those of objects.
 const MAX_CLASSES: usize = 64;
@@ -22,10 +22,13 @@ pub struct Facts {
     pub file: PathBuf,
     /// In the order of the axes: `[height, width]` or `[depth, height, width]`.
     pub size: Vec<usize>,
-    /// The distance of its pixels on each axis, if its file says it; in the unit of the first image.
+    /// The distance of its pixels on each axis, if its file says it; in the unit of the first image that says one.
     pub spacing: Option<Vec<f64>>,
-    /// As the file of the first image calls it.
+    /// As the file of that image calls it.
     pub unit: String,
+    /// What the file says of where its pixels lie.
+    #[serde(skip)]
+    pub grid: Grid,
     pub channels: usize,
     /// The least and the largest value.
     pub range: [f32; 2],
@@ -68,7 +71,8 @@ impl Fingerprint {
     pub fn read(pairs: &[Pair], limit: &ImageLimits) -> Result<Self> {
         let mut found = Self::default();
         for pair in pairs {
-            let unit = found.images.first().map(|first| first.unit.as_str());
+            let mut telling = found.images.iter().filter(|image| image.spacing.is_some());
+            let unit = telling.next().map(|first| first.unit.as_str());
             let (facts, mask) = read(pair, unit, limit)?;
             found.check(&facts, pair)?;
             found.images.push(facts);
@@ -102,18 +106,6 @@ impl Fingerprint {
             )
             .into());
         }
-        if facts.spacing.is_some() != first.spacing.is_some() {
-            let (with, without) = match facts.spacing {
-                Some(_) => (&facts.file, &first.file),
-                None => (&first.file, &facts.file),
-            };
-            return Err(format!(
-                "{} says the spacing of its pixels, and {} does not. Write it into all files, or into none.",
-                with.display(),
-                without.display()
-            )
-            .into());
-        }
         Ok(())
     }
 
@@ -129,14 +121,22 @@ impl Fingerprint {
 
     /// The length in the middle, of each axis.
     pub fn median_size(&self) -> Vec<usize> {
-        self.of_axes(|lengths| lengths[lengths.len() / 2])
+        self.of_axes(|lengths| {
+            let middle = median(lengths.iter().map(|&length| length as f64));
+            middle.round() as usize
+        })
     }
 
-    /// The median spacing of each axis; 1 where no file says one.
+    /// The median spacing of each axis; 1 where a file says none.
     pub fn spacing(&self) -> Vec<f64> {
-        let median = |axis: usize| {
-            let spacing = |image: &Facts| image.spacing.as_ref().map_or(1.0, |all| all[axis]);
-            percentile(self.images.iter().map(spacing), 50.0)
+        let all: Option<Vec<_>> = self
+            .images
+            .iter()
+            .map(|image| image.spacing.as_ref())
+            .collect();
+        let median = |axis: usize| match &all {
+            Some(all) => median(all.iter().map(|spacing| spacing[axis])),
+            None => 1.0,
         };
         (0..self.axes()).map(median).collect()
     }
@@ -235,6 +235,7 @@ fn read(pair: &Pair, unit: Option<&str>, limit: &ImageLimits) -> Result<(Facts, 
         size,
         spacing,
         unit,
+        grid,
         channels,
         range,
     };
@@ -244,6 +245,7 @@ fn read(pair: &Pair, unit: Option<&str>, limit: &ImageLimits) -> Result<(Facts, 
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::raster::Spacing;
 
     pub fn found(sizes: &[[usize; 3]], depths: &[f64], labels: &[u64]) -> Fingerprint {
         let image = |(size, depth): (&[usize; 3], &f64)| Facts {
@@ -251,6 +253,14 @@ pub mod tests {
             size: size.to_vec(),
             spacing: Some(vec![*depth, 1.0, 1.0]),
             unit: "mm".into(),
+            grid: Grid {
+                spacing: Some(Spacing {
+                    per_axis: vec![*depth, 1.0, 1.0],
+                    unit: "mm".into(),
+                    of_all_axes: true,
+                }),
+                ..Grid::default()
+            },
             channels: 1,
             range: [0.0, 1.0],
         };

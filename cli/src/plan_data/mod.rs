@@ -1,9 +1,9 @@
 //! `burn-skip plan-data`: a network and the options of its training for a folder of images, and why.
 
 mod fingerprint;
+mod planned_sizes;
 mod proposal;
 mod reasons;
-mod resampled;
 mod topology;
 
 use std::path::PathBuf;
@@ -14,13 +14,12 @@ use serde_json::json;
 
 use crate::Result;
 use crate::files::limits::ImageLimits;
-use crate::files::{atomic, distinct};
+use crate::files::{atomic, bytes, distinct};
 use crate::plan::short;
 use crate::raster::{Fit, Intensities, Values};
 use crate::reporter::Reporter;
 use crate::segmentation::pairs::{Pair, pairs};
-use crate::segmentation::resampling::Resampling;
-use crate::segmentation::target_spacing::TargetSpacing;
+use crate::segmentation::spacing::SpacingChoice;
 use crate::segmentation::validation::Validation;
 use crate::train::augmentation;
 use crate::train::options::{Options, count};
@@ -56,8 +55,8 @@ pub struct PlanDataArgs {
     out: PathBuf,
 
     /// Memory of a training step, in GiB: crops and batch are as large as it allows
-    #[arg(long, default_value_t = 8.0, value_name = "GIB", value_parser = gibibytes)]
-    memory: f64,
+    #[arg(long, default_value = "8", value_name = "GIB", value_parser = bytes::of_gib)]
+    memory: u64,
 
     /// Channels of the finest level of the network; each level below has twice as many, up to 512, of volumes 320
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = count)]
@@ -66,6 +65,12 @@ pub struct PlanDataArgs {
     /// Outputs of the network: 1 for foreground or not, else the number of classes [default: from the numbers in the masks]
     #[arg(long, value_name = "N", value_parser = count)]
     classes: Option<usize>,
+
+    /// Spacing that the images are resampled to, as for `burn-skip train`: distances in the order of the axes, such as 3,1,1
+    /// (depth,height,width), or 1 for all; median; keep, as they are. auto: median for volumes whose files tell a spacing,
+    /// else keep
+    #[arg(long, default_value = "auto", value_name = "auto|keep|median|Z,Y,X", value_parser = SpacingChoice::parse)]
+    spacing: SpacingChoice,
 
     /// How crops are transformed, as for `burn-skip train`: none for letters, digits and whatever else must not be
     /// mirrored [default: flips of foreground alone, none of several classes]
@@ -81,13 +86,6 @@ pub struct PlanDataArgs {
 
     #[command(flatten)]
     reporter: Reporter,
-}
-
-fn gibibytes(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(size) if size > 0.0 && size <= 1e6 => Ok(size),
-        _ => Err("it must be a number of GiB above 0, such as 8 or 0.5".into()),
-    }
 }
 
 /// Looks at the data, and writes what is proposed for them.
@@ -108,18 +106,16 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
             seed: 0,
         },
     };
-    let target = found.target_spacing();
-    let planned = found.resampled(target.as_ref());
+    let target = found.target_spacing(&args.spacing)?;
+    let resampled = |found: &Fingerprint| found.resampled(target.as_ref(), args.limit.size);
+    let planned = resampled(&found)?;
     let longest = match validation {
-        Validation::Columns => found
-            .without_validation_columns()
-            .resampled(target.as_ref())
-            .smallest(),
+        Validation::Columns => resampled(&found.without_validation_columns())?.smallest(),
         _ => planned.smallest(),
     };
     let channels = found.images[0].channels;
     let asked = Asked {
-        memory: (args.memory * f64::from(1 << 30)) as u64,
+        memory: args.memory,
         channels,
         classes: args.classes.unwrap_or_else(|| found.numbers().outputs()),
         width: args.width,
@@ -132,7 +128,7 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         .augment
         .clone()
         .unwrap_or_else(|| augmentation::usual(asked.classes));
-    let mut options = json!({
+    let options = json!({
         "augment": augment,
         "epochs": epochs(asked.classes),
         "intensities": intensities,
@@ -140,10 +136,12 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         "crop": proposal.crop,
         "batch": proposal.batch,
         "validation": validation,
+        // (What was planned for, also where another fold has another median.)
+        "spacing": match &target {
+            Some(target) => SpacingChoice::To(target.per_axis.clone()),
+            None => SpacingChoice::Keep,
+        },
     });
-    if let Some(TargetSpacing { per_axis, .. }) = &target {
-        options["spacing"] = json!(Resampling::To(per_axis.clone()));
-    }
     // (What is written must be read again.)
     serde_json::from_value::<Options>(options.clone())?;
     std::fs::create_dir_all(&args.out)
@@ -152,7 +150,11 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     for (file, content) in [(&net_file, &net), (&train_file, &options)] {
         atomic::write(file, format!("{content:#}\n").as_bytes())?;
     }
-    let reasons = reasons::of((&found, &planned), target.as_ref(), &asked, &proposal);
+    let spacing = reasons::SpacingReason {
+        choice: &args.spacing,
+        target: target.as_ref(),
+    };
+    let reasons = reasons::of((&found, &planned), &spacing, &asked, &proposal);
     let chosen = [
         reasons::of_intensities(&intensities),
         reasons::of_validation(&validation),

@@ -6,22 +6,28 @@ use super::{IMAGES_OF_FOLDS, TOMOGRAPHY};
 use crate::files::bytes;
 use crate::raster::{Intensities, shown_spacing};
 use crate::segmentation::lengths::shown;
-use crate::segmentation::target_spacing::{TargetSpacing, axis_names};
+use crate::segmentation::spacing::{SpacingChoice, TargetSpacing, axis_names};
 use crate::segmentation::validation::Validation;
 use crate::train::options::Options;
 
 /// Spacings that differ by more than this factor are worth a remark.
 const SPREAD: f64 = 1.5;
 
+/// The spacing that is planned for, and what asked for it.
+pub struct SpacingReason<'a> {
+    pub choice: &'a SpacingChoice,
+    pub target: Option<&'a TargetSpacing>,
+}
+
 /// All lines about the data, as they are in their files and as they are trained on, and about the network.
 pub fn of(
     (found, planned): (&Fingerprint, &Fingerprint),
-    target: Option<&TargetSpacing>,
+    spacing: &SpacingReason,
     asked: &Asked,
     proposal: &Proposal,
 ) -> Vec<String> {
-    let mut lines = vec![of_images(found, asked.channels), of_spacing(found, target)];
-    lines.extend(target.map(|target| of_resampling(found, planned, target)));
+    let mut lines = vec![of_images(found, asked.channels), of_spacing(found, spacing)];
+    lines.extend(of_resampling(found, planned, spacing));
     lines.push(of_masks(found, asked.classes));
     lines.extend(of_levels(proposal));
     lines.extend(of_crop(planned, asked, proposal));
@@ -44,9 +50,9 @@ fn of_images(found: &Fingerprint, channels: usize) -> String {
     )
 }
 
-fn of_spacing(found: &Fingerprint, target: Option<&TargetSpacing>) -> String {
+fn of_spacing(found: &Fingerprint, spacing: &SpacingReason) -> String {
     let Some(ranges) = found.spacings() else {
-        return "spacing: not in the files, taken as equal on all axes".into();
+        return "spacing: not in all files, taken as equal on all axes".into();
     };
     let unit = found.images.first().map_or("", |first| &first.unit);
     let median = shown_spacing(&found.spacing(), unit);
@@ -61,38 +67,47 @@ fn of_spacing(found: &Fingerprint, target: Option<&TargetSpacing>) -> String {
         let ends: Vec<f64> = ranges.iter().map(|range| range[end]).collect();
         shown_spacing(&ends, "")
     });
-    let advice = match target {
-        Some(_) => "",
-        None => {
-            "; images are trained on as they are: pass --spacing median to train if these are distances, and not \
-             resolutions for printing"
+    let advice = match (spacing.choice, spacing.target) {
+        (SpacingChoice::Auto, None) => {
+            "; images are trained on as they are: pass --spacing median if these are distances, and not resolutions for \
+             printing"
         }
+        _ => "",
     };
     format!("{median}, {least} at least and {most} at most{advice}")
 }
 
-fn of_resampling(found: &Fingerprint, planned: &Fingerprint, target: &TargetSpacing) -> String {
+fn of_resampling(
+    found: &Fingerprint,
+    planned: &Fingerprint,
+    spacing: &SpacingReason,
+) -> Option<String> {
+    let Some(target) = spacing.target else {
+        let is_asked = *spacing.choice == SpacingChoice::Keep;
+        return is_asked.then(|| "resampling: none, as asked for".into());
+    };
     let pairs = found.images.iter().zip(&planned.images);
     let changed = pairs.filter(|(found, planned)| found.size != planned.size);
-    let of = match target
-        .per_axis
-        .iter()
-        .zip(found.spacing())
-        .any(|(to, median)| *to < 0.99 * median)
-    {
-        true => {
+    let mut medians = target.per_axis.iter().zip(found.spacing());
+    let of = match spacing.choice {
+        SpacingChoice::To(_) => "as asked for",
+        _ if medians.any(|(to, median)| *to < 0.99 * median) => {
             "the median, but where few slices are far apart, the tenth percentile of their distances, so that the finer \
              volumes keep theirs"
         }
-        false => "the median",
+        _ => "the median",
     };
-    format!(
-        "resampling: to {target}, {of}: {} of {} volumes change in size, and the median is {} pixels then; predictions \
-         come back in the size of the file",
+    Some(format!(
+        "resampling: to {target}, {of}: {} of {} {} change in size, and the median is {} pixels then; predictions come \
+         back in the size of the file",
         changed.count(),
         found.images.len(),
+        match found.axes() {
+            3 => "volumes",
+            _ => "images",
+        },
         shown(&planned.median_size())
-    )
+    ))
 }
 
 fn of_masks(found: &Fingerprint, classes: usize) -> String {

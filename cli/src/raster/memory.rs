@@ -16,7 +16,7 @@ use crate::files::bytes;
 pub struct ImageMemory {
     /// Keep so many GiB of the values of images in memory, 4 bytes for each pixel of a channel. What is beyond lies in
     /// files without a name that vanish with the program, and the system reads it as it is used
-    #[arg(long, default_value = "2", value_name = "GIB", value_parser = budget)]
+    #[arg(long, default_value = "2", value_name = "GIB", value_parser = bytes::of_gib)]
     memory_for_images: u64,
 
     /// Folder for the files of --memory-for-images, on a fast disk with room for all images [default: the folder that is
@@ -115,14 +115,6 @@ fn nearest(folder: &Path) -> PathBuf {
     existing.unwrap_or(Path::new(".")).to_path_buf()
 }
 
-/// GiB on the command line, as bytes.
-fn budget(text: &str) -> Result<u64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(gib) if (0.0..=1e6).contains(&gib) => Ok((gib * f64::from(1 << 30)) as u64),
-        _ => Err("it must be a number of GiB from 0 on, such as 8 or 0.5".into()),
-    }
-}
-
 #[cfg(test)]
 impl ImageMemory {
     /// A budget of so many bytes, and scratch files in the folder of the system.
@@ -173,14 +165,5 @@ mod tests {
         );
         assert_eq!(nearest(Path::new("new")), Path::new("."));
         assert_eq!(nearest(Path::new("")), Path::new("."));
-    }
-
-    #[test]
-    fn a_budget_is_a_number_of_gib() {
-        assert_eq!(budget("0"), Ok(0));
-        assert_eq!(budget("0.5"), Ok(1 << 29));
-        for wrong in ["-1", "x", "inf", "NaN", "1e9"] {
-            assert!(budget(wrong).is_err(), "{wrong}");
-        }
     }
 }

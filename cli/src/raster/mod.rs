@@ -95,6 +95,34 @@ impl Raster {
     }
 
     /// The same image once more.
+    /// Some positions of the first axis, in any order, in memory.
+    pub fn rows_at(&self, rows: &[usize]) -> Self {
+        let step: usize = self.size[1..].iter().product();
+        let mut size = self.size.clone();
+        size[0] = rows.len();
+        let mut values = Vec::with_capacity(self.channels * rows.len() * step);
+        for map in self.values.chunks_exact(self.pixels().max(1)) {
+            for row in rows {
+                values.extend_from_slice(&map[row * step..(row + 1) * step]);
+            }
+        }
+        Self {
+            channels: self.channels,
+            size,
+            values: values.into(),
+        }
+    }
+
+    /// Replaces the positions of the first axis from `first` on.
+    pub fn put_rows(&mut self, first: usize, rows: &Self) {
+        let step: usize = self.size[1..].iter().product();
+        let (pixels, count) = (self.pixels().max(1), rows.pixels());
+        let maps = self.values.chunks_exact_mut(pixels);
+        for (map, rows) in maps.zip(rows.values.chunks_exact(count.max(1))) {
+            map[first * step..first * step + count].copy_from_slice(rows);
+        }
+    }
+
     ///
     /// # Errors
     /// As [`ImageMemory::zeros`].
@@ -153,7 +181,7 @@ impl Raster {
         (sum / self.channels as f32).clamp(0.0, 1.0)
     }
 
-    /// "512 x 384 (width x height)"
+    /// "384 x 512 (height x width)"
     pub fn shown_size(&self) -> String {
         shown_size(&self.size)
     }
@@ -180,9 +208,10 @@ fn as_volume(size: &[usize]) -> [usize; 3] {
     }
 }
 
-/// "57 x 61 x 31 (width x height x depth)"
+/// "31 x 61 x 57 (depth x height x width)": sizes are shown in the order of the axes of an array, as distances are.
 pub fn shown_size(size: &[usize]) -> String {
-    let numbers: Vec<String> = size.iter().rev().map(usize::to_string).collect();
-    let names = ["width", "height", "depth"][..size.len().min(3)].join(" x ");
+    const NAMES: [&str; 3] = ["depth", "height", "width"];
+    let numbers: Vec<String> = size.iter().map(usize::to_string).collect();
+    let names = NAMES[3 - size.len().min(3)..].join(" x ");
     format!("{} ({names})", numbers.join(" x "))
 }

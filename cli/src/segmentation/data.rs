@@ -1,6 +1,6 @@
 //! Images with their masks, split into what is trained on and what is not.
 
-mod resampled;
+mod common_spacing;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +10,7 @@ use crate::files::limits::ImageLimits;
 use crate::raster::{Intensities, Raster, Scale};
 use crate::segmentation::lengths;
 use crate::segmentation::pairs::Pair;
-use crate::segmentation::resampling::{Resampling, Told};
-use crate::segmentation::target_spacing::TargetSpacing;
+use crate::segmentation::spacing::{ImageInfo, SpacingChoice, TargetSpacing};
 use crate::segmentation::validation::Split;
 
 /// An image and its mask, of one size.
@@ -78,7 +77,7 @@ impl Data {
     pub fn load(
         split: &Split,
         task: &Task,
-        fit: Option<&Resampling>,
+        fit: Option<&SpacingChoice>,
         limit: &ImageLimits,
     ) -> Result<Self> {
         let (mut trained_on, mut validated_on) = (Vec::new(), Vec::new());
@@ -92,13 +91,13 @@ impl Data {
             described: Vec::new(),
         };
         let is_fitted = task.intensities.is_fitted();
-        let mut told = Vec::new();
+        let mut infos = Vec::new();
         let mut read = |pair: &Pair, is_trained_on| -> Result<Sample> {
             let (mut sample, grid) = pair.read(task, limit)?;
             if !is_fitted {
                 task.normalize(&mut sample.image)?;
             }
-            told.push(Told {
+            infos.push(ImageInfo {
                 file: pair.image.clone(),
                 grid,
                 size: sample.image.size.clone(),
@@ -142,10 +141,10 @@ impl Data {
             }
         }
         data.target_spacing = match fit {
-            Some(resampling) => resampling.fitted(&told)?,
+            Some(choice) => choice.target(&infos)?,
             None => task.target_spacing.clone(),
         };
-        data.resample(split, &told, [&mut trained_on, &mut validated_on], limit)?;
+        data.resample(split, &infos, [&mut trained_on, &mut validated_on], limit)?;
         data.train = trained_on.into_iter().map(Arc::new).collect();
         data.valid = validated_on.into_iter().map(Arc::new).collect();
         Ok(data)

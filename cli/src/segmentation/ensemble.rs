@@ -1,5 +1,6 @@
 //! Several trained networks that predict together: the mean of their probabilities.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor};
@@ -8,12 +9,14 @@ use burn_skip::net::AnySegmentationModel;
 use serde_json::{Value, json};
 
 use crate::Result;
+use crate::raster::Raster;
 use crate::reporter::Reporter;
 use crate::segmentation::batch::tensor;
 use crate::segmentation::data::Task;
-use crate::segmentation::inputs::{Input, Inputs};
+use crate::segmentation::inputs::Inputs;
 use crate::segmentation::model::{predicted, probabilities};
-use crate::segmentation::prediction::{Found, Inference, Prediction};
+use crate::segmentation::prediction::{Found, Inference, Prediction, RowByRow};
+use crate::segmentation::spacing::ResizeByRows;
 use crate::segmentation::trained::{EpochArg, Trained};
 
 /// What trainings left, one or several of one task.
@@ -123,8 +126,8 @@ impl<const R: usize> Ensemble<R> {
     pub fn predict(&self, inputs: &Inputs, with: &Inference) -> Result<Prediction> {
         for (net, input) in self.nets.iter().zip(&inputs.each) {
             let fits = with.tiles.check(net, &input.image);
-            fits.map_err(|error| match &input.by {
-                Some(by) => format!("{by}, {error}").into(),
+            fits.map_err(|error| match &input.resampler {
+                Some(resampler) => format!("{resampler}, {error}").into(),
                 None => error,
             })?;
         }
@@ -160,70 +163,78 @@ impl<const R: usize> Ensemble<R> {
                 Tensor::cat(logits.collect(), 1)
             },
             |logits| {
-                let mask = self.mask(logits.clone(), with.threshold);
-                let probabilities = with.with_probabilities.then(|| self.mean(logits));
-                found.add(mask, probabilities)
+                let logits = logits.split(self.classes, 1);
+                self.judge(logits, with, found)
             },
         )?;
         bar.finish_and_clear();
         Ok(())
     }
 
-    /// One network after the other, each on its own grid. The logits of each go back to the grid of the file.
+    /// One network after the other, each on its own grid. The logits of each go back to the grid of the file. They lie
+    /// where the budget of the image has room for them.
     fn predict_each(&self, inputs: &Inputs, with: &Inference, found: &mut Found) -> Result<()> {
         let sizes = inputs.each.iter().map(|input| input.image.size.as_slice());
         let bar = with.progress::<R>(sizes)?;
-        let mut sum: Option<Tensor<R>> = None;
-        for (net, Input { image, by }) in self.nets.iter().zip(&inputs.each) {
-            let mut rows_of_logits = Vec::new();
+        let mut all_logits = Vec::new();
+        for (net, input) in self.nets.iter().zip(&inputs.each) {
+            let image = &input.image;
+            let mut logits = RowByRow::new(self.classes, &image.size, image)?;
             with.tiles.run(
                 &image.size,
                 &bar,
                 |rows| tensor(image.rows(rows), with.device),
                 |tile: Tensor<R>| Layer::forward(net, tile),
-                |logits| {
-                    let data = logits.into_data().convert::<f32>();
-                    rows_of_logits.push(Tensor::<R>::from_data(data, &Device::flex()));
-                    Ok(())
-                },
+                |rows| logits.add(rows),
             )?;
-            let logits = Tensor::cat(rows_of_logits, 2);
-            let logits = match by {
-                Some(by) => by.back(logits, &inputs.size),
-                None => logits,
-            };
-            let probabilities = probabilities(logits);
-            sum = Some(match sum {
-                Some(sum) => sum + probabilities,
-                None => probabilities,
-            });
+            all_logits.push(logits.raster());
         }
         bar.finish_and_clear();
-        let Some(sum) = sum else {
-            return Err("there is no image".into());
+        let members = all_logits.iter().zip(&inputs.each);
+        let members: Vec<_> = members
+            .map(|(logits, input)| match &input.resampler {
+                Some(resampler) => Member::Resampled(resampler.back(logits, &inputs.size)),
+                None => Member::AsItIs(logits),
+            })
+            .collect();
+        let resampled = members.iter().find_map(|member| match member {
+            Member::Resampled(logits) => Some(logits.parts()),
+            Member::AsItIs(_) => None,
+        });
+        for rows in resampled.into_iter().flatten() {
+            let logits = members.iter().map(|member| {
+                let rows = member.rows(rows.clone())?;
+                Ok(tensor::<R>(rows, &Device::flex()))
+            });
+            self.judge(logits.collect::<Result<_>>()?, with, found)?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows of which each network says its logits: the one rule of what is predicted.
+    fn judge(&self, logits: Vec<Tensor<R>>, with: &Inference, found: &mut Found) -> Result<()> {
+        let mean = |logits: Vec<Tensor<R>>| {
+            let sum = logits.into_iter().map(probabilities);
+            let sum = sum.reduce(|sum, one| sum + one);
+            sum.map(|sum| sum / self.nets.len() as f64)
         };
-        let mean = sum / self.nets.len() as f64;
-        found.add(
-            self.classes_of(mean.clone(), with.threshold),
-            with.with_probabilities.then_some(mean),
-        )
-    }
-
-    /// The mean probability of each class.
-    fn mean(&self, logits: Tensor<R>) -> Tensor<R> {
-        let mut members = logits.split(self.classes, 1);
-        let first = probabilities(members.remove(0));
-        let add = |sum, member| sum + probabilities(member);
-        members.into_iter().fold(first, add) / self.nets.len() as f64
-    }
-
-    /// The class of every pixel.
-    fn mask(&self, logits: Tensor<R>, threshold: f32) -> Tensor<R> {
-        match (self.nets.len(), self.classes) {
-            // (A logit is exact where a probability is rounded.)
-            (1, 1) if threshold == 0.5 => predicted(logits),
-            (1, classes) if classes > 1 => predicted(logits),
-            _ => self.classes_of(self.mean(logits), threshold),
+        // (A logit is exact where a probability is rounded.)
+        let by_logit = match (&logits[..], self.classes) {
+            ([logits], 1) if with.threshold == 0.5 => Some(predicted(logits.clone())),
+            ([logits], classes) if classes > 1 => Some(predicted(logits.clone())),
+            _ => None,
+        };
+        let mean = match (&by_logit, with.with_probabilities) {
+            (Some(_), false) => None,
+            _ => mean(logits),
+        };
+        match (by_logit, mean) {
+            (Some(mask), mean) => found.add(mask, mean),
+            (None, Some(mean)) => {
+                let mask = self.classes_of(mean.clone(), with.threshold);
+                found.add(mask, Some(mean))
+            }
+            (None, None) => Err("there is no network".into()),
         }
     }
 
@@ -232,6 +243,24 @@ impl<const R: usize> Ensemble<R> {
         match self.classes {
             1 => mean.greater_equal_elem(threshold).float(),
             _ => mean.argmax(1).float(),
+        }
+    }
+}
+
+/// The logits of a network.
+enum Member<'r> {
+    /// On the grid of the file.
+    AsItIs(&'r Raster),
+    /// On one of their own.
+    Resampled(ResizeByRows<'r>),
+}
+
+impl Member<'_> {
+    /// Rows on the grid of the file.
+    fn rows(&self, rows: Range<usize>) -> Result<Raster> {
+        match self {
+            Self::AsItIs(logits) => Ok(logits.rows(rows)),
+            Self::Resampled(logits) => logits.rows(rows),
         }
     }
 }

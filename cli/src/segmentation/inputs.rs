@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::ensemble::Trainings;
-use super::resample::Resample;
+use super::spacing::Resampler;
 use crate::Result;
 use crate::files::limits::ImageLimits;
 use crate::raster::{Grid, Raster};
@@ -19,14 +19,14 @@ pub struct Inputs {
 /// An image as a network takes it.
 pub struct Input {
     pub image: Raster,
-    /// How it was resampled, if its size has changed.
-    pub by: Option<Resample>,
+    /// What resampled it, if its size has changed.
+    pub resampler: Option<Resampler>,
 }
 
 impl Inputs {
     /// Whether a network takes the image in another size.
     pub fn are_resampled(&self) -> bool {
-        self.each.iter().any(|input| input.by.is_some())
+        self.each.iter().any(|input| input.resampler.is_some())
     }
 }
 
@@ -58,17 +58,20 @@ impl Trainings {
     ) -> Result<Inputs> {
         let size = images.first().map(|image| image.size.clone());
         let each = images.into_iter().zip(self.all()).map(|(image, trained)| {
-            let Some(target) = &trained.task.target_spacing else {
-                return Ok(Input { image, by: None });
+            let as_it_is = |image| Input {
+                image,
+                resampler: None,
             };
-            let by = target.resample(grid, file)?;
-            let size = by.size(&image.size);
-            limit.size.check_resampled(file, &size, image.channels)?;
+            let Some(target) = &trained.task.target_spacing else {
+                return Ok(as_it_is(image));
+            };
+            let resampler = target.resampler(grid, file, ", or pass it with --spacing")?;
+            let size = resampler.size_of(file, &image.size, image.channels, limit.size)?;
             Ok(match size == image.size {
-                true => Input { image, by: None },
+                true => as_it_is(image),
                 false => Input {
-                    image: by.image(&image)?,
-                    by: Some(by),
+                    image: resampler.image(&image)?,
+                    resampler: Some(resampler),
                 },
             })
         });

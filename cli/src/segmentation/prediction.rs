@@ -46,33 +46,67 @@ impl Inference<'_> {
     }
 }
 
+/// A raster that gets its rows one after the other.
+pub struct RowByRow {
+    raster: Raster,
+    /// So many rows are there.
+    done: usize,
+}
+
+impl RowByRow {
+    /// With no row yet of so many channels and this size. It lies where the budget of `image` has room for it.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn new(channels: usize, size: &[usize], image: &Raster) -> Result<Self, String> {
+        let count = channels * size.iter().product::<usize>();
+        let raster = Raster {
+            channels,
+            size: size.to_vec(),
+            values: image.values.zeros_like(count)?,
+        };
+        Ok(Self { raster, done: 0 })
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn add<const R: usize>(&mut self, rows: Tensor<R>) -> Result<()> {
+        let size = rows.dims()[2..].to_vec();
+        let rows = Raster {
+            channels: self.raster.channels,
+            size,
+            values: rows.try_into_vec_as::<f32>()?.into(),
+        };
+        self.raster.put_rows(self.done, &rows);
+        self.done += rows.size[0];
+        Ok(())
+    }
+
+    /// All rows.
+    pub fn raster(self) -> Raster {
+        self.raster
+    }
+}
+
 /// What is found so far, row by row.
 pub struct Found {
-    mask: Raster,
-    probabilities: Option<Raster>,
-    /// So many pixels are there.
-    done: usize,
+    mask: RowByRow,
+    probabilities: Option<RowByRow>,
 }
 
 impl Found {
     /// Nothing of an image of this size yet, with the probabilities of so many classes, if they are kept. It lies where
-    /// the image has room for it.
+    /// the budget of the image has room for it.
     ///
     /// # Errors
     /// When there is no room.
     pub fn new(size: &[usize], classes: Option<usize>, image: &Raster) -> Result<Self, String> {
-        let pixels: usize = size.iter().product();
-        let empty = |channels: usize| {
-            Ok::<_, String>(Raster {
-                channels,
-                size: size.to_vec(),
-                values: image.values.zeros_like(channels * pixels)?,
-            })
-        };
+        let probabilities = classes.map(|classes| RowByRow::new(classes, size, image));
         Ok(Self {
-            mask: empty(1)?,
-            probabilities: classes.map(empty).transpose()?,
-            done: 0,
+            mask: RowByRow::new(1, size, image)?,
+            probabilities: probabilities.transpose()?,
         })
     }
 
@@ -85,25 +119,18 @@ impl Found {
         mask: Tensor<R>,
         probabilities: Option<Tensor<R>>,
     ) -> Result<()> {
-        let mask = mask.try_into_vec_as::<f32>()?;
-        let rows = self.done..self.done + mask.len();
-        self.mask.values[rows.clone()].copy_from_slice(&mask);
-        if let (Some(kept), Some(found)) = (&mut self.probabilities, probabilities) {
-            let pixels = kept.pixels();
-            let channels = found.split(1, 1).into_iter();
-            for (map, channel) in kept.values.chunks_exact_mut(pixels).zip(channels) {
-                map[rows.clone()].copy_from_slice(&channel.try_into_vec_as::<f32>()?);
-            }
+        self.mask.add(mask)?;
+        match (&mut self.probabilities, probabilities) {
+            (Some(kept), Some(found)) => kept.add(found),
+            _ => Ok(()),
         }
-        self.done = rows.end;
-        Ok(())
     }
 
     /// All rows.
     pub fn prediction(self) -> Prediction {
         Prediction {
-            mask: self.mask,
-            probabilities: self.probabilities,
+            mask: self.mask.raster(),
+            probabilities: self.probabilities.map(RowByRow::raster),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::raster::Intensities;
 use crate::reporter::Reporter;
 use crate::segmentation::lengths;
 use crate::segmentation::loss;
-use crate::segmentation::resampling::Resampling;
+use crate::segmentation::spacing::SpacingChoice;
 use crate::segmentation::validation::Validation;
 
 /// The network that is built in: a U-Net with blur pooling and bilinear upsampling, which keep edges where they
@@ -73,8 +73,8 @@ pub struct TrainArgs {
     /// first file), or 1 for all; median, the median of the images that are trained on by nnU-Net's rule; keep, as they
     /// are. auto: median for volumes whose files tell a spacing, else keep. It is kept with the model, and predictions come
     /// back in the size of the file [default: auto]
-    #[arg(long, value_name = "auto|keep|median|Z,Y,X", value_parser = Resampling::parse)]
-    spacing: Option<Resampling>,
+    #[arg(long, value_name = "auto|keep|median|Z,Y,X", value_parser = SpacingChoice::parse)]
+    spacing: Option<SpacingChoice>,
 
     /// Options of the training in JSON, as `burn-skip plan-data` writes them; the command line comes first. The
     /// training.json of another training is such a file, too

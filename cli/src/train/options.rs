@@ -18,8 +18,7 @@ use crate::raster::{Intensities, Scale};
 use crate::segmentation::data::Task;
 use crate::segmentation::lengths::{self, shape};
 use crate::segmentation::loss::default_loss;
-use crate::segmentation::resampling::Resampling;
-use crate::segmentation::target_spacing::TargetSpacing;
+use crate::segmentation::spacing::{SpacingChoice, TargetSpacing};
 use crate::segmentation::validation::Validation;
 
 /// The options of a training.
@@ -35,7 +34,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scales: Vec<Scale>,
     /// To which spacing images are resampled.
-    pub spacing: Resampling,
+    pub spacing: SpacingChoice,
     /// That spacing, fitted when the training began; none where images stay as they are. (So they do in a training of a
     /// version without this option.)
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +78,7 @@ impl Default for Options {
             axes: 2,
             intensities: Intensities::Log,
             scales: Vec::new(),
-            spacing: Resampling::Auto,
+            spacing: SpacingChoice::Auto,
             target_spacing: None,
             epochs: 6,
             steps: 50,

@@ -17,7 +17,7 @@ use crate::segmentation::data::Sample;
 use crate::segmentation::lengths;
 use crate::segmentation::metrics::{Scores, between, table};
 use crate::segmentation::model::Segmenter;
-use crate::segmentation::resampling::Resampling;
+use crate::segmentation::spacing::SpacingChoice;
 use crate::segmentation::tiled_inference::Tiles;
 use crate::segmentation::trained;
 use crate::segmentation::validation::Validation;
@@ -48,8 +48,8 @@ pub(super) fn start<const R: usize>(args: &TrainArgs, job: &Job<R>) -> Result<()
     args.reporter.line(&format!("validating on {what}"))?;
     if let Some(target) = &data.target_spacing {
         let why = match options.spacing {
-            Resampling::To(_) => "as asked for",
-            Resampling::Auto => "the median (--spacing keep trains on voxels as they are)",
+            SpacingChoice::To(_) => "as asked for",
+            SpacingChoice::Auto => "the median (--spacing keep trains on voxels as they are)",
             _ => "the median",
         };
         let changed = images(data.resampled);

@@ -105,7 +105,7 @@ impl Layout {
             == (other.size, other.bands, other.bits, other.format)
     }
 
-    /// "512 x 384 (width x height) of 3 bands of 8 bits"
+    /// "384 x 512 (height x width) of 3 bands of 8 bits"
     pub fn shown(&self) -> String {
         let size = crate::raster::shown_size(&self.size);
         format!("{size} of {} bands of {} bits", self.bands, self.bits)

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::resample::{ANISOTROPY, Resample};
-use crate::raster::{Grid, Spacing, shown_spacing};
+use super::choice::how_to_tell_spacing;
+use super::resampler::{ANISOTROPY, Resampler};
+use crate::raster::{Grid, shown_spacing};
+use crate::segmentation::percentile::{median, percentile};
 
 /// Of the spacings of a coarse axis, this percentile is taken.
 const FINE_PERCENTILE: f64 = 10.0;
@@ -26,17 +28,17 @@ impl TargetSpacing {
     /// tenth percentile of its spacings, no finer than the others.
     pub fn of(spacings: &[Vec<f64>], sizes: &[Vec<usize>], unit: &str) -> Self {
         let axes = spacings.first().map_or(0, Vec::len);
-        let on =
-            |axis: usize, share| percentile(spacings.iter().map(|spacing| spacing[axis]), share);
-        let mut per_axis: Vec<f64> = (0..axes).map(|axis| on(axis, 50.0)).collect();
+        let middle = |axis: usize| median(spacings.iter().map(|spacing| spacing[axis]));
+        let mut per_axis: Vec<f64> = (0..axes).map(middle).collect();
         let coarsest = (0..axes).max_by(|&a, &b| per_axis[a].total_cmp(&per_axis[b]));
         if let Some(coarsest) = coarsest.filter(|_| axes > 1) {
-            let size = |axis: usize| percentile(sizes.iter().map(|size| size[axis] as f64), 50.0);
+            let size = |axis: usize| median(sizes.iter().map(|size| size[axis] as f64));
             let others = || (0..axes).filter(|&axis| axis != coarsest);
             let spacing = others().map(|axis| per_axis[axis]).fold(0.0, f64::max);
             let length = others().map(size).fold(f64::INFINITY, f64::min);
             if per_axis[coarsest] > ANISOTROPY * spacing && size(coarsest) * ANISOTROPY < length {
-                per_axis[coarsest] = on(coarsest, FINE_PERCENTILE).max(spacing);
+                let of_axis = spacings.iter().map(|spacing| spacing[coarsest]);
+                per_axis[coarsest] = percentile(of_axis, FINE_PERCENTILE).max(spacing);
             }
         }
         Self {
@@ -60,25 +62,25 @@ impl TargetSpacing {
         }
     }
 
-    /// How the image of a file is resampled to it.
+    /// What resamples the image of a file to it. `or` ends the remedy of the error: another way to tell the spacing.
     ///
     /// # Errors
     /// When the file does not tell its spacing.
-    pub fn resample(&self, grid: &Grid, file: &Path) -> Result<Resample, String> {
+    pub fn resampler(&self, grid: &Grid, file: &Path, or: &str) -> Result<Resampler, String> {
         let Some(spacing) = grid.full_spacing() else {
             return Err(format!(
-                "{} tells no spacing, and the network was trained on images that were resampled to {self}. Write it into \
-                 the file (NIfTI, or TIFF as ImageJ writes it), or pass it with --spacing.",
-                file.display()
+                "{} tells no spacing, and the network was trained on images that were resampled to {self}. {}{or}.",
+                file.display(),
+                how_to_tell_spacing(file)
             ));
         };
-        Ok(self.resample_from(spacing))
+        Ok(self.resampler_from(&spacing.in_unit(&self.unit)))
     }
 
-    /// How an image of this spacing is resampled to it.
-    pub fn resample_from(&self, spacing: &Spacing) -> Resample {
-        Resample {
-            from: spacing.in_unit(&self.unit),
+    /// What resamples images of this spacing, in the unit of the target.
+    pub fn resampler_from(&self, per_axis: &[f64]) -> Resampler {
+        Resampler {
+            from: per_axis.to_vec(),
             to: self.per_axis.clone(),
         }
     }
@@ -115,21 +117,10 @@ pub fn check_numbers(numbers: &[f64]) -> Result<(), String> {
     }
 }
 
-/// The percentile of some numbers, between two of them by linear interpolation, as NumPy's.
-pub fn percentile(numbers: impl Iterator<Item = f64>, share: f64) -> f64 {
-    let mut sorted: Vec<f64> = numbers.collect();
-    sorted.sort_by(f64::total_cmp);
-    let at = share / 100.0 * sorted.len().saturating_sub(1) as f64;
-    let (low, high) = (at.floor() as usize, at.ceil() as usize);
-    match (sorted.get(low), sorted.get(high)) {
-        (Some(&low), Some(&high)) => low + (high - low) * at.fract(),
-        _ => 1.0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raster::Spacing;
 
     fn target(spacings: &[[f64; 3]], size: [usize; 3]) -> Vec<f64> {
         let spacings: Vec<_> = spacings.iter().map(|spacing| spacing.to_vec()).collect();
@@ -180,17 +171,18 @@ mod tests {
         };
         let mut grid = Grid {
             spacing: Some(spacing),
-            nifti: None,
+            ..Grid::default()
         };
-        let resample = target.resample(&grid, Path::new("a.tif")).unwrap();
-        assert_eq!(resample.size(&[8, 8, 8]), [2, 4, 4]);
+        let resampler = target.resampler(&grid, Path::new("a.tif"), "").unwrap();
+        assert_eq!(resampler.size(&[8, 8, 8]), [2, 4, 4]);
         if let Some(spacing) = &mut grid.spacing {
             spacing.of_all_axes = false;
         }
-        let error = target.resample(&grid, Path::new("a.tif")).unwrap_err();
-        assert!(
-            error.starts_with("a.tif tells no spacing, and the network was trained on"),
-            "{error}"
+        let error = target.resampler(&grid, Path::new("a.tif"), ", or pass it");
+        assert_eq!(
+            error.unwrap_err(),
+            "a.tif tells no spacing, and the network was trained on images that were resampled to the spacing 2,1,1 mm \
+             (depth,height,width). Write it into the file, as ImageJ does, or save it as NIfTI, or pass it."
         );
         assert!(target.check(3).is_ok());
         assert!(target.check(2).unwrap_err().contains("there are 3 numbers"));

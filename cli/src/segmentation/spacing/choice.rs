@@ -1,17 +1,16 @@
-//! `--spacing`: whether the images of a training are brought to one spacing, and to which.
+//! `--spacing` of `train` and `plan-data`: whether the images of a training are brought to one spacing, and to which.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::target_spacing::{TargetSpacing, axis_names, check_numbers};
-use crate::raster::{Grid, Spacing, shown_spacing};
+use super::target::{TargetSpacing, axis_names, check_numbers};
+use crate::raster::{Format, Grid, Spacing, shown_spacing};
 
 /// To which spacing the images of a training are resampled.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub enum Resampling {
+pub enum SpacingChoice {
     /// Volumes whose files tell their spacing as [`Median`](Self::Median), everything else as [`Keep`](Self::Keep).
     #[default]
     Auto,
@@ -26,8 +25,8 @@ pub enum Resampling {
 /// What the command line takes.
 const KINDS: &str = "auto, keep, median, or distances in the order of the axes, such as 3,1,1 (depth,height,width) or 1";
 
-/// An image of a training, and what its file tells.
-pub struct Told {
+/// What decides about the spacing of a training: of each image its size, and what its file tells.
+pub struct ImageInfo {
     pub file: PathBuf,
     pub grid: Grid,
     pub size: Vec<usize>,
@@ -35,20 +34,20 @@ pub struct Told {
     pub is_trained_on: bool,
 }
 
-impl Resampling {
+impl SpacingChoice {
     /// A spacing on the command line.
     ///
     /// # Errors
     /// When it is none, or a number is not above 0.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let resampling = match text {
+        let choice = match text {
             "auto" => Self::Auto,
             "keep" => Self::Keep,
             "median" => Self::Median,
             _ => Self::To(numbers(text).ok_or_else(|| format!("`{text}` is not one of {KINDS}"))?),
         };
-        resampling.check()?;
-        Ok(resampling)
+        choice.check()?;
+        Ok(choice)
     }
 
     /// Checks the numbers.
@@ -70,41 +69,38 @@ impl Resampling {
     ///
     /// # Errors
     /// When a file does not tell its spacing, or there are other numbers than axes.
-    pub fn fitted(&self, images: &[Told]) -> Result<Option<TargetSpacing>, String> {
+    pub fn target(&self, images: &[ImageInfo]) -> Result<Option<TargetSpacing>, String> {
         let axes = images.first().map_or(0, |image| image.size.len());
         // (The first by its name, however the images are split: its unit is that of the numbers.)
-        let telling = images
-            .iter()
-            .filter(|image| image.grid.full_spacing().is_some());
-        let told = telling.min_by(|a, b| a.file.cmp(&b.file));
-        let silent = images
-            .iter()
-            .find(|image| image.grid.full_spacing().is_none());
-        match (self, told, silent) {
+        let telling = images.iter().filter(|image| image.tells_spacing());
+        let first = telling.min_by(|a, b| a.file.cmp(&b.file));
+        let silent = images.iter().find(|image| !image.tells_spacing());
+        match (self, first, silent) {
             (Self::Keep, ..) | (Self::Auto, None, _) => return Ok(None),
             (Self::Auto, ..) if axes < 3 => return Ok(None),
-            (Self::Auto, Some(told), Some(silent)) => {
+            (Self::Auto, Some(first), Some(silent)) => {
                 return Err(format!(
-                    "{} tells its spacing, and {}. Write it into every file, or pass --spacing keep to train on voxels as \
-                     they are.",
-                    told.file.display(),
-                    silent.tells("none")
+                    "{} tells its spacing, and {}. {}, or pass --spacing keep to train on voxels as they are.",
+                    first.file.display(),
+                    silent.what_it_tells("none"),
+                    how_to_tell_spacing(&silent.file)
                 ));
             }
             (Self::Median | Self::To(_), _, Some(silent)) => {
                 return Err(format!(
-                    "--spacing: {}. Write one into every file, or pass --spacing keep to train on images as they are.",
-                    silent.tells("no spacing")
+                    "--spacing: {}. {}, or pass --spacing keep to train on images as they are.",
+                    silent.what_it_tells("no spacing"),
+                    how_to_tell_spacing(&silent.file)
                 ));
             }
             (_, _, None) => {}
         }
-        let Some(Spacing { unit, .. }) = told.and_then(|image| image.grid.full_spacing()) else {
+        let Some(Spacing { unit, .. }) = first.and_then(|image| image.grid.full_spacing()) else {
             return Ok(None);
         };
         if let Self::To(numbers) = self {
             return Ok(Some(TargetSpacing {
-                per_axis: each(numbers, axes)?,
+                per_axis: per_axis(numbers, axes)?,
                 unit: unit.clone(),
             }));
         }
@@ -116,9 +112,13 @@ impl Resampling {
     }
 }
 
-impl Told {
+impl ImageInfo {
+    fn tells_spacing(&self) -> bool {
+        self.grid.full_spacing().is_some()
+    }
+
     /// "a.nii tells none", and what its header has in its place.
-    fn tells(&self, none: &str) -> String {
+    fn what_it_tells(&self, none: &str) -> String {
         let file = self.file.display();
         let axes = self.size.len();
         match &self.grid.nifti {
@@ -136,14 +136,27 @@ impl Told {
     }
 }
 
+/// What to do with a file that tells no spacing, as the beginning of a sentence.
+pub fn how_to_tell_spacing(file: &Path) -> &'static str {
+    match Format::of(file) {
+        Some((Format::Nifti { .. }, _)) => "Write it into its header",
+        Some((Format::Tiff, _)) => "Write it into the file, as ImageJ does, or save it as NIfTI",
+        // (NPY has none, and that of a photograph is one for printing.)
+        _ => "Save it in a format that tells it (NIfTI, or TIFF as ImageJ writes it)",
+    }
+}
+
 /// Numbers with commas between them.
-fn numbers(text: &str) -> Option<Vec<f64>> {
+pub fn numbers(text: &str) -> Option<Vec<f64>> {
     let numbers = text.split(',').map(|number| number.trim().parse().ok());
     numbers.collect()
 }
 
 /// One number for each axis.
-fn each(numbers: &[f64], axes: usize) -> Result<Vec<f64>, String> {
+///
+/// # Errors
+/// When there are others than one, or one for each.
+pub fn per_axis(numbers: &[f64], axes: usize) -> Result<Vec<f64>, String> {
     match numbers {
         [number] => Ok(vec![*number; axes]),
         numbers if numbers.len() == axes => Ok(numbers.to_vec()),
@@ -156,51 +169,12 @@ fn each(numbers: &[f64], axes: usize) -> Result<Vec<f64>, String> {
     }
 }
 
-/// The spacing of images whose files do not tell it.
-#[derive(Args, Clone, Debug)]
-pub struct SpacingArg {
-    /// Spacing of images whose files do not tell it, in the order of the axes, such as 3,1,1 (depth,height,width), and in
-    /// the unit of the training; a file that tells its spacing keeps it
-    #[arg(long, value_name = "Z,Y,X", value_parser = Distances::parse)]
-    spacing: Option<Distances>,
-}
-
-/// One distance for all axes, or one for each.
-#[derive(Clone, Debug)]
-struct Distances(Vec<f64>);
-
-impl Distances {
-    fn parse(text: &str) -> Result<Self, String> {
-        let distances = numbers(text)
-            .ok_or("it must be numbers in the order of the axes, such as 3,1,1 or 1")?;
-        Resampling::To(distances.clone()).check()?;
-        Ok(Self(distances))
-    }
-}
-
-impl SpacingArg {
-    /// Writes it where a file of so many axes told none.
-    ///
-    /// # Errors
-    /// When it has other numbers than axes.
-    pub fn fill(&self, grid: &mut Grid, axes: usize) -> Result<(), String> {
-        if let (Some(Distances(numbers)), None) = (&self.spacing, grid.full_spacing()) {
-            grid.spacing = Some(Spacing {
-                per_axis: each(numbers, axes)?,
-                unit: String::new(),
-                of_all_axes: true,
-            });
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(file: &str, spacing: Option<[f64; 3]>) -> Told {
-        Told {
+    fn info(file: &str, spacing: Option<[f64; 3]>) -> ImageInfo {
+        ImageInfo {
             file: file.into(),
             grid: Grid {
                 spacing: spacing.map(|per_axis| Spacing {
@@ -208,88 +182,76 @@ mod tests {
                     unit: "mm".into(),
                     of_all_axes: true,
                 }),
-                nifti: None,
+                ..Grid::default()
             },
             size: vec![20; 3],
             is_trained_on: true,
         }
     }
 
-    fn fitted(text: &str, images: &[Told]) -> Result<Option<Vec<f64>>, String> {
-        let target = Resampling::parse(text)?.fitted(images)?;
+    fn target(text: &str, images: &[ImageInfo]) -> Result<Option<Vec<f64>>, String> {
+        let target = SpacingChoice::parse(text)?.target(images)?;
         Ok(target.map(|target| target.per_axis))
     }
 
     #[test]
     fn volumes_that_tell_their_spacing_are_resampled_unless_it_is_kept() {
         let mut volumes = [
-            told("a", Some([2.0, 1.0, 1.0])),
-            told("b", Some([4.0, 1.0, 3.0])),
+            info("a", Some([2.0, 1.0, 1.0])),
+            info("b", Some([4.0, 1.0, 3.0])),
         ];
-        assert_eq!(fitted("auto", &volumes), Ok(Some(vec![3.0, 1.0, 2.0])));
-        assert_eq!(fitted("median", &volumes), Ok(Some(vec![3.0, 1.0, 2.0])));
-        assert_eq!(fitted("keep", &volumes), Ok(None));
-        assert_eq!(fitted("2.5", &volumes), Ok(Some(vec![2.5; 3])));
-        assert_eq!(fitted("3, 1,1", &volumes), Ok(Some(vec![3.0, 1.0, 1.0])));
+        assert_eq!(target("auto", &volumes), Ok(Some(vec![3.0, 1.0, 2.0])));
+        assert_eq!(target("median", &volumes), Ok(Some(vec![3.0, 1.0, 2.0])));
+        assert_eq!(target("keep", &volumes), Ok(None));
+        assert_eq!(target("2.5", &volumes), Ok(Some(vec![2.5; 3])));
+        assert_eq!(target("3, 1,1", &volumes), Ok(Some(vec![3.0, 1.0, 1.0])));
         // What is not trained on does not count.
         volumes[1].is_trained_on = false;
-        assert_eq!(fitted("auto", &volumes), Ok(Some(vec![2.0, 1.0, 1.0])));
+        assert_eq!(target("auto", &volumes), Ok(Some(vec![2.0, 1.0, 1.0])));
         assert_eq!(
-            fitted("3,1", &volumes).unwrap_err(),
+            target("3,1", &volumes).unwrap_err(),
             "--spacing 3,1 has 2 numbers, and the images have 3 axes. Give one, or 3 in the order depth,height,width."
         );
         // Nor are images resampled unasked.
         for image in &mut volumes {
             image.size.truncate(2);
         }
-        assert_eq!(fitted("auto", &volumes), Ok(None));
+        assert_eq!(target("auto", &volumes), Ok(None));
     }
 
     #[test]
     fn where_no_file_tells_a_spacing_images_are_kept_and_where_some_do_it_is_an_error() {
-        let silent = [told("a.npy", None), told("b.npy", None)];
-        assert_eq!(fitted("auto", &silent), Ok(None));
+        let silent = [info("a.npy", None), info("b.npy", None)];
+        assert_eq!(target("auto", &silent), Ok(None));
         assert_eq!(
-            fitted("median", &silent).unwrap_err(),
-            "--spacing: a.npy tells no spacing. Write one into every file, or pass --spacing keep to train on images as they are."
+            target("median", &silent).unwrap_err(),
+            "--spacing: a.npy tells no spacing. Save it in a format that tells it (NIfTI, or TIFF as ImageJ writes it), or pass \
+             --spacing keep to train on images as they are."
         );
-        let some = [told("a.nii", Some([1.0; 3])), told("b.npy", None)];
+        let some = [info("a.nii", Some([1.0; 3])), info("b.npy", None)];
         assert_eq!(
-            fitted("auto", &some).unwrap_err(),
-            "a.nii tells its spacing, and b.npy tells none. Write it into every file, or pass --spacing keep to train on \
-             voxels as they are."
+            target("auto", &some).unwrap_err(),
+            "a.nii tells its spacing, and b.npy tells none. Save it in a format that tells it (NIfTI, or TIFF as ImageJ \
+             writes it), or pass --spacing keep to train on voxels as they are."
         );
-        assert_eq!(fitted("keep", &some), Ok(None));
+        assert_eq!(target("keep", &some), Ok(None));
     }
 
     #[test]
     fn what_is_no_spacing_is_refused() {
         for wrong in ["", "mean", "1,x", "1;2"] {
             assert!(
-                Resampling::parse(wrong)
+                SpacingChoice::parse(wrong)
                     .unwrap_err()
                     .contains("is not one of auto, keep"),
                 "{wrong}"
             );
         }
         for wrong in ["0", "1,-2,1", "NaN", "inf", "1,1,1,1"] {
-            assert!(Resampling::parse(wrong).is_err(), "{wrong}");
+            assert!(SpacingChoice::parse(wrong).is_err(), "{wrong}");
         }
         let json = r#"{"To": [3.0, 1.0, 1.0]}"#;
-        let parsed: Resampling = serde_json::from_str(json).unwrap();
-        assert_eq!(parsed, Resampling::parse("3,1,1").unwrap());
-    }
-
-    #[test]
-    fn a_given_spacing_is_that_of_files_that_tell_none() {
-        let arg = SpacingArg {
-            spacing: Some(Distances(vec![2.0])),
-        };
-        let mut grid = Grid::default();
-        arg.fill(&mut grid, 3).unwrap();
-        assert_eq!(grid.full_spacing().unwrap().per_axis, [2.0; 3]);
-        let mut known = told("a", Some([1.0; 3])).grid;
-        arg.fill(&mut known, 3).unwrap();
-        assert_eq!(known.full_spacing().unwrap().per_axis, [1.0; 3]);
+        let parsed: SpacingChoice = serde_json::from_str(json).unwrap();
+        assert_eq!(parsed, SpacingChoice::parse("3,1,1").unwrap());
     }
 }
