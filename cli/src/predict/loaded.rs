@@ -28,10 +28,16 @@ impl PredictArgs {
         let trained = trainings.first()?;
         let task = &trained.task;
         let image = Format::read(file, task.channels, &self.limit)?;
+        let labels = self.labels.as_ref().map(|labels| {
+            let mask = Format::read(labels, 1, &self.limit)?;
+            image.check_mask(file, &mask, labels)?;
+            Ok::<_, Box<dyn std::error::Error>>((mask, labels))
+        });
+        let labels = labels.transpose()?;
         let (image, mut grid) = image.image(file, task.channels)?;
         check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
         self.spacing.fill(&mut grid, trained.options.axes)?;
-        let Some(labels) = &self.labels else {
+        let Some((mask, labels)) = labels else {
             return Ok(Loaded {
                 image,
                 grid,
@@ -39,9 +45,9 @@ impl PredictArgs {
                 objects: None,
             });
         };
-        let read = || Format::read(labels, 1, &self.limit);
-        let objects = self.colours.then(|| read()?.objects(labels));
-        let mask = read()?.mask(labels, task.classes)?;
+        let read = || Format::read(labels, 1, &self.limit)?.objects(labels);
+        let objects = self.colours.then(read);
+        let mask = mask.mask(labels, task.classes)?;
         let sample = Sample::new((image, file), (mask, labels))?;
         Ok(Loaded {
             image: sample.image,

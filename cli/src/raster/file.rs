@@ -31,6 +31,8 @@ impl Bands {
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
     pub spacing: Option<Spacing>,
+    /// Whether the spacing is a resolution in dots per inch, which is mostly one for printing.
+    pub is_print_resolution: bool,
     /// Of a NIfTI file, whose header has the position and the orientation as well.
     pub nifti: Option<nifti::Header>,
 }
@@ -230,7 +232,7 @@ fn check_finite(raster: &Raster, path: &Path) -> Result<()> {
         _ => format!(" of channel {}", at / pixels),
     };
     Err(format!(
-        "{}: the value at {}{channel} is {}, which no network can learn from. Replace it with a number, such as 0.",
+        "{}: the value at {}{channel} is {}, and a network needs finite numbers. Replace it with one, such as 0.",
         path.display(),
         raster.place(at % pixels),
         raster.values[at]
@@ -277,8 +279,8 @@ mod tests {
         );
         assert_eq!(
             values(file(1, Bands::Other, &[0.0, f32::NAN]), 1).unwrap_err(),
-            "a.tif: the value at column 1, row 0 is NaN, which no network can learn from. Replace it with a number, \
-             such as 0."
+            "a.tif: the value at column 1, row 0 is NaN, and a network needs finite numbers. Replace it with one, such \
+             as 0."
         );
     }
 

@@ -9,6 +9,7 @@ mod npy;
 mod number;
 mod photo;
 mod pixels;
+mod same_grid;
 mod scratch;
 mod spacing;
 mod tiff;
@@ -94,7 +95,6 @@ impl Raster {
         }
     }
 
-    /// The same image once more.
     /// Some positions of the first axis, in any order, in memory.
     pub fn rows_at(&self, rows: &[usize]) -> Self {
         let step: usize = self.size[1..].iter().product();
@@ -123,6 +123,7 @@ impl Raster {
         }
     }
 
+    /// The same image once more.
     ///
     /// # Errors
     /// As [`ImageMemory::zeros`].

@@ -5,6 +5,8 @@
 //!
 //! (Not by the crate `nifti`, which enables other features of what Burn is built of, and writes with ndarray only.)
 
+mod affine;
+
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Write};
 use std::path::Path;
@@ -18,6 +20,7 @@ use super::number::{Kind, Number};
 use super::{Bands, Grid, Raster, RasterFile, Spacing};
 use crate::Result;
 use crate::files::limits::ImageLimits;
+pub use affine::Affine;
 
 /// The header, and four bytes that say that no extension follows.
 const BYTES: usize = 352;
@@ -224,6 +227,7 @@ pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
     Ok(RasterFile {
         grid: Grid {
             spacing: header.spacing(size.len()),
+            is_print_resolution: false,
             nifti: Some(header),
         },
         bands: match channels {
@@ -340,6 +344,7 @@ mod tests {
 
             let grid = Grid {
                 spacing: None,
+                is_print_resolution: false,
                 nifti: Some(read),
             };
             let mask = Raster {

@@ -28,6 +28,9 @@ pub use write::write;
 /// What ImageJ writes into a description, and this program too: lines of `name=value`.
 const IMAGEJ: &str = "ImageJ=";
 
+/// The code of the unit of a resolution, which is that of files that name none.
+const INCH: u32 = 2;
+
 /// Reads an image or a volume.
 ///
 /// # Errors
@@ -53,6 +56,7 @@ pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
     Ok(RasterFile {
         grid: Grid {
             spacing: file.spacing(size.len()),
+            is_print_resolution: file.has_print_resolution(),
             nifti: None,
         },
         bands: file.bands(channels),
@@ -219,11 +223,17 @@ impl Pages {
         }
     }
 
+    /// Whether the resolution is one in inches, and no unit of ImageJ's.
+    fn has_print_resolution(&self) -> bool {
+        let is_in_inches = self.resolution.is_some_and(|(_, code)| code == INCH);
+        is_in_inches && self.noted("unit").is_none()
+    }
+
     fn spacing(&self, axes: usize) -> Option<Spacing> {
         let (per_unit, code) = self.resolution?;
         let (step, unit) = match (self.noted("unit"), code) {
             (Some(unit), _) => (1.0, unit),
-            (None, 2) => (25.4, "mm"),
+            (None, INCH) => (25.4, "mm"),
             (None, 3) => (10.0, "mm"),
             _ => (1.0, ""),
         };
@@ -254,6 +264,8 @@ fn resolution<R: Read + Seek>(decoder: &mut Decoder<R>) -> TiffResult<Option<([f
         })
     };
     let [x, y] = [per_unit(Tag::XResolution)?, per_unit(Tag::YResolution)?];
-    let unit = decoder.find_tag_unsigned(Tag::ResolutionUnit)?.unwrap_or(2);
+    let unit = decoder
+        .find_tag_unsigned(Tag::ResolutionUnit)?
+        .unwrap_or(INCH);
     Ok(x.zip(y).map(|(x, y)| ([x, y], unit)))
 }

@@ -47,13 +47,15 @@ impl Pair {
     /// Reads both as they are stored. `channels` is as for [`Format::read`].
     ///
     /// # Errors
-    /// When one of them cannot be read.
+    /// When one of them cannot be read, or the mask lies elsewhere.
     pub fn read_files(&self, channels: usize, limit: &ImageLimits) -> Result<[RasterFile; 2]> {
         let image = match self.built_in {
             Some([image, _]) => of_bytes(image, &self.image, limit)?,
             None => Format::read(&self.image, channels, limit)?,
         };
-        Ok([image, self.read_mask(limit)?])
+        let mask = self.read_mask(limit)?;
+        image.check_mask(&self.image, &mask, &self.mask)?;
+        Ok([image, mask])
     }
 
     fn read_mask(&self, limit: &ImageLimits) -> Result<RasterFile> {

@@ -158,7 +158,7 @@ mod tests {
                 unit: "um".into(),
                 of_all_axes: true,
             }),
-            nifti: None,
+            ..Grid::default()
         };
         for is_big in [false, true] {
             let name = format!("burn-skip-big-{is_big}-{}.tif", std::process::id());
