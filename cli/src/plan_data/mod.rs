@@ -18,10 +18,12 @@ use crate::files::{atomic, bytes, distinct};
 use crate::plan::short;
 use crate::raster::{Fit, Intensities, Values};
 use crate::reporter::Reporter;
+use crate::segmentation::loss::default_loss;
 use crate::segmentation::pairs::{Pair, pairs};
 use crate::segmentation::spacing::SpacingChoice;
 use crate::segmentation::validation::Validation;
 use crate::train::augmentation;
+use crate::train::loss_memory::LossMemory;
 use crate::train::options::{Options, count};
 use fingerprint::Fingerprint;
 use proposal::{Asked, Proposal};
@@ -114,14 +116,20 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         _ => planned.smallest(),
     };
     let channels = found.images[0].channels;
+    let classes = args.classes.unwrap_or_else(|| found.numbers().outputs());
+    check_classes(&found, classes)?;
+    let loss = default_loss(classes);
     let asked = Asked {
         memory: args.memory,
         channels,
-        classes: args.classes.unwrap_or_else(|| found.numbers().outputs()),
+        classes,
+        loss: match found.axes() {
+            3 => LossMemory::measured::<5>(&loss, classes),
+            _ => LossMemory::measured::<4>(&loss, classes),
+        },
         width: args.width,
         longest,
     };
-    check_classes(&found, asked.classes)?;
     let proposal = Proposal::new(&planned, &asked)?;
     let intensities = intensities(&found);
     let augment = args

@@ -8,7 +8,8 @@ use super::topology::Topology;
 use crate::Result;
 use crate::files::bytes;
 use crate::segmentation::lengths::{self, shape};
-use crate::train::optimizer::Optimizer;
+use crate::train::loss_memory::LossMemory;
+use crate::train::options::Options;
 use crate::train::step_memory;
 
 /// The longest side of a square image whose pixels are those of nnU-Net's first crop, and of a cubic volume.
@@ -32,7 +33,7 @@ pub struct Proposal {
     pub crop: Vec<usize>,
     pub batch: usize,
     pub net: NetConfig,
-    /// The memory of a step: maps, gradients, weights and what Adam keeps of them.
+    /// The memory of a step: maps, gradients, weights and what Adam keeps of them, the next crops, the threads.
     pub bytes: u64,
 }
 
@@ -42,6 +43,8 @@ pub struct Asked {
     pub memory: u64,
     pub channels: usize,
     pub classes: usize,
+    /// What the loss of these classes holds.
+    pub loss: LossMemory,
     /// The channels of the finest level.
     pub width: usize,
     /// No crop is longer: the least length of each axis that is trained on.
@@ -89,8 +92,8 @@ impl Proposal {
         let (kernels, strides) = (each(&topology.kernels), each(&topology.strides));
         let net = SegmentationConfig::monai_dynunet(channels, &kernels, &strides, &widths, false);
         let bytes = match crop.len() {
-            3 => bytes::<5>(&net, batch, asked.channels, &crop),
-            _ => bytes::<4>(&net, batch, asked.channels, &crop),
+            3 => bytes::<5>(&net, batch, asked, &crop),
+            _ => bytes::<4>(&net, batch, asked, &crop),
         }?;
         Ok(Self {
             topology,
@@ -153,12 +156,14 @@ fn smaller(sized: &Proposal, spacing: &[f64], median: &[usize]) -> Option<Vec<us
 fn bytes<const R: usize>(
     net: &SegmentationConfig,
     batch: usize,
-    channels: usize,
+    asked: &Asked,
     crop: &[usize],
 ) -> Result<u64> {
+    let (channels, loss) = (asked.channels, asked.loss);
     let plan = net.plan_supervised(shape::<R>(batch, channels, crop));
     if let Some(error) = plan.error() {
         return Err(format!("crops of {}: {error}", lengths::shown(crop)).into());
     }
-    Ok(step_memory::planned(&plan, Optimizer::default(), false))
+    // (As a training by default.)
+    Ok(step_memory::planned(&plan, Options::default().step(loss)))
 }

@@ -3,6 +3,7 @@
 use burn_skip::plan::Plan;
 
 use super::TrainArgs;
+use super::loss_memory::LossMemory;
 use super::options::Options;
 use super::run_folder::RunFolder;
 use super::step_memory;
@@ -52,7 +53,7 @@ fn apart(folder: &RunFolder, split: &Split) -> Result<()> {
 }
 
 /// Checks that a step fits into memory.
-pub fn memory(plan: &Plan, options: &Options, crop: &[usize]) -> Result<()> {
+pub fn memory(plan: &Plan, options: &Options, loss: LossMemory, crop: &[usize]) -> Result<()> {
     const MAX_BYTES: u64 = 64 << 30;
     if let Some(error) = plan.error() {
         return Err(format!(
@@ -61,7 +62,7 @@ pub fn memory(plan: &Plan, options: &Options, crop: &[usize]) -> Result<()> {
         )
         .into());
     }
-    let bytes = step_memory::planned(plan, options.optimizer, options.ema.is_some());
+    let bytes = step_memory::planned(plan, options.step(loss));
     if bytes > MAX_BYTES {
         return Err(format!(
             "a step of {} crops of {} needs {}, and this program takes {} at most. Use a smaller --batch, --crop or \

@@ -13,6 +13,7 @@ mod html;
 mod initial_weights;
 mod kept_epochs;
 pub mod kept_weights;
+pub mod loss_memory;
 mod network_names;
 pub mod optimizer;
 pub mod options;
@@ -48,10 +49,11 @@ use args::Start;
 use foreground::Foreground;
 use history::History;
 use initial_weights::InitialWeights;
+use loss_memory::LossMemory;
 use options::check_axes;
 use recipe::Part;
 use run_folder::{RunFolder, save};
-use step_memory::StepMemory;
+use step_memory::{StepMemory, StepOptions};
 use training::Training;
 
 /// Trains, and writes the model, its history and two pictures.
@@ -195,6 +197,8 @@ struct Job<const R: usize> {
     start: Start,
     data: Data,
     plan: Plan,
+    /// What the loss holds.
+    loss: LossMemory,
     devices: Vec<Device>,
     model: Segmenter<R>,
     /// The bytes that were in use before there was a model.
@@ -221,7 +225,8 @@ impl<const R: usize> Job<R> {
         Foreground::new(&data.train, options.foreground)?;
         let input = shape::<R>(options.batch, net.encoder.in_channels(), &crop);
         let plan = net.plan_supervised(input);
-        checks::memory(&plan, options, &crop)?;
+        let loss_memory = LossMemory::measured::<R>(&loss, net.out_channels);
+        checks::memory(&plan, options, loss_memory, &crop)?;
         args.devices.check()?;
         let devices = match args.dry_run {
             true => vec![Device::flex()],
@@ -237,6 +242,7 @@ impl<const R: usize> Job<R> {
             start,
             data,
             plan,
+            loss: loss_memory,
             devices,
             model,
             in_use,
@@ -290,8 +296,14 @@ impl<const R: usize> Job<R> {
                 .line(&format!("continuing after epoch {epochs}"))?;
         }
         let model = self.model_after(args, &history);
-        let planned = step_memory::planned(&self.plan, options.optimizer, options.ema.is_some());
-        let planned = planned.saturating_mul(args.devices.count() as u64);
+        let planned = step_memory::planned(
+            &self.plan,
+            StepOptions {
+                crops_ahead: args.workers > 0,
+                devices: args.devices.count(),
+                ..options.step(self.loss)
+            },
+        );
         let memory = StepMemory::new(planned, self.in_use);
         let training = Training {
             args,

@@ -9,9 +9,11 @@ use burn_skip::net::{NetConfig, SegmentationConfig};
 use serde::{Deserialize, Serialize};
 
 use super::augmentation;
+use super::loss_memory::LossMemory;
 use super::optimizer::Optimizer;
 use super::recipe::{self, Part};
 use super::schedule::Schedule;
+use super::step_memory::StepOptions;
 use crate::Result;
 use crate::files::json;
 use crate::raster::{Intensities, Scale};
@@ -211,6 +213,17 @@ impl Options {
         loss.check(shape(classes), shape(1))
             .map_err(|e| format!("--loss: {e}"))?;
         Ok(loss)
+    }
+
+    /// What a step on one device holds beside its network.
+    pub fn step(&self, loss: LossMemory) -> StepOptions {
+        StepOptions {
+            optimizer: self.optimizer,
+            with_average: self.ema.is_some(),
+            crops_ahead: true,
+            devices: 1,
+            loss,
+        }
     }
 
     /// How crops are transformed, for a network of so many classes.
