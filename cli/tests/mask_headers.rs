@@ -72,7 +72,7 @@ fn it_is_refused_with_both_files_and_the_numbers() {
     write_mask(mask([2.0, 1.0, 1.0], [5.0, 6.0, 7.0]));
     let spacing = "masks/a.nii does not lie where";
     let numbers = "images/a.nii does: the spacing of the image is 2,1,0.5 mm (depth,height,width), that of the mask \
-                   2,1,1 mm. Take the mask of this image. If it is, copy the header of the image into it.";
+                   2,1,1 mm. Take the mask of this image. If it is, write the spacing of this image into it.";
     let text = fail(&train);
     assert!(text.contains(spacing) && text.contains(numbers), "{text}");
     let text = fail(&words("plan-data --out", &[&shown(&out, "plan"), &data]));
@@ -83,7 +83,7 @@ fn it_is_refused_with_both_files_and_the_numbers() {
     assert!(
         text.contains(
             "by the header of the image, the pixel at column 0, row 0, slice 0 is at x, y, z = 5.00, 6.00, 7.00, by \
-             that of the mask at 5.00, 6.00, 9.00. Take the mask of this image."
+             that of the mask at 5.00, 6.00, 9.00. Take the mask of this image. If it is, copy the sform and the qform of this image into it."
         ),
         "{text}"
     );

@@ -20,6 +20,7 @@ use crate::Result;
 use crate::device::DeviceName;
 use crate::files::limits::{ImageLimit, WeightsLimit};
 use crate::files::{atomic, distinct, ending};
+use crate::raster::shown_size;
 use crate::reporter::print;
 use architecture_arg::ArchitectureArg;
 use network::{Logits, Network, Prediction};
@@ -127,9 +128,8 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
         let logits = network.logits(x.clone())?;
         let milliseconds = start.elapsed().as_millis();
         print(&format!(
-            "{} x {} pixels in {milliseconds} ms on {}",
-            photo.width,
-            photo.height,
+            "{} pixels in {milliseconds} ms on {}",
+            shown_size(&[photo.height, photo.width]),
             args.device.name()
         ))?;
         write_prediction(args, &photo, &network.prediction(logits, x)?)?;

@@ -8,6 +8,7 @@ use burn_skip::resize::{ResizeMode, Sampling, resize};
 use crate::Result;
 use crate::files::limits::ImageLimit;
 use crate::raster::open_photo;
+use crate::raster::shown_size;
 
 /// What torchvision and segmentation_models.pytorch normalise red, green and blue by: the mean and the
 /// standard deviation of ImageNet.
@@ -47,9 +48,9 @@ impl Photo {
         let [height, width] = [self.height, self.width].map(|n| n.saturating_mul(side) / shorter);
         if side == 0 || height.max(width) > MAX_SIDE {
             return Err(format!(
-                "--resize {side} makes {width} x {height} pixels of {} x {}. Choose 1 to {} for this image.",
-                self.width,
-                self.height,
+                "--resize {side} makes {} pixels of {}. Choose 1 to {} for this image.",
+                shown_size(&[height, width]),
+                shown_size(&[self.height, self.width]),
                 MAX_SIDE * shorter / self.width.max(self.height)
             )
             .into());

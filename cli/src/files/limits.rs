@@ -69,7 +69,8 @@ impl ImageLimit {
             false => String::new(),
         };
         Err(format!(
-            "{} would be resampled to {}, and the limit is {} million pixels. Check --spacing and its unit, or take a coarser one.{larger}",
+            "{} would be resampled to {}, and the limit is {} million pixels. Check --spacing and its unit, \
+             or take a coarser one.{larger}",
             path.display(),
             shown_size(size),
             self.max_megapixels

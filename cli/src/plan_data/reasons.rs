@@ -159,7 +159,8 @@ fn of_levels(proposal: &Proposal) -> [String; 3] {
 fn of_crop(found: &Fingerprint, asked: &Asked, proposal: &Proposal) -> Vec<String> {
     let (crop, median) = (&proposal.crop, found.median_size());
     let mut lines = vec![format!(
-        "crop: {} of {} pixels; batch: {}; a step needs {} of {} (maps, the loss, gradients, weights, what Adam keeps, the next crops, and the threads)",
+        "crop: {} of {} pixels; batch: {}; a step needs {} of {} (maps, the loss, gradients, weights, what Adam \
+         keeps, the next crops, and the threads)",
         shown(crop),
         shown(&median),
         proposal.batch,

@@ -32,8 +32,7 @@ impl RasterFile {
         match differs {
             None => Ok(()),
             Some(differs) => Err(format!(
-                "{} does not lie where {} does: {differs}. Take the mask of this image. If it is, copy the header of the \
-                 image into it.",
+                "{} does not lie where {} does: {differs} of this image into it.",
                 mask_file.display(),
                 file.display()
             )),
@@ -54,7 +53,7 @@ impl Grid {
         (!is_default || is_placed).then_some(spacing)
     }
 
-    /// "the spacing of the image is 2,1,1 mm (depth,height,width), that of the mask 1,1,1 mm"
+    /// "the spacing of the image is 2,1,1 mm (depth,height,width), that of the mask 1,1,1 mm", and what to copy.
     fn spacing_differs(&self, mask: &Self) -> Option<String> {
         let (own, other) = (self.told_spacing()?, mask.told_spacing()?);
         let in_unit = other.in_unit(&own.unit);
@@ -62,7 +61,8 @@ impl Grid {
         let differs = axes.any(|(a, b)| (a - b).abs() > SPACING_TOLERANCE * a.max(*b));
         differs.then(|| {
             format!(
-                "the spacing of the image is {} ({}), that of the mask {}",
+                "the spacing of the image is {} ({}), that of the mask {}. Take the mask of this image. \
+                 If it is, write the spacing",
                 shown_spacing(&own.per_axis, &own.unit),
                 axis_names(own.per_axis.len()),
                 shown_spacing(&other.per_axis, &other.unit)
@@ -70,7 +70,7 @@ impl Grid {
         })
     }
 
-    /// "the pixel at column 0, row 0, slice 0 is at x, y, z = 0, 0, 0 by the header of the image, and ..."
+    /// "the pixel at column 0, row 0, slice 0 is at x, y, z = 0, 0, 0 by the header of the image, and ...", and what to copy.
     fn position_differs(&self, mask: &Self, size: &[usize]) -> Option<String> {
         let (own, other) = (self.nifti.as_ref()?, mask.nifti.as_ref()?);
         let steps = self.full_spacing().map(|spacing| &spacing.per_axis[..]);
@@ -113,7 +113,7 @@ impl Grid {
         (distance > POSITION_TOLERANCE * least).then(|| {
             format!(
                 "by the header of the image, the pixel at column {x}, row {y}, slice {z} is at x, y, z = {}, by that of the \
-                 mask at {}",
+                 mask at {}. Take the mask of this image. If it is, copy the sform and the qform",
                 shown(a),
                 shown(b)
             )
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(
             error,
             "m.tif does not lie where a.tif does: the spacing of the image is 2,0.5,0.25 um (depth,height,width), that of \
-             the mask 2,0.5,0.5 um. Take the mask of this image. If it is, copy the header of the image into it."
+             the mask 2,0.5,0.5 um. Take the mask of this image. If it is, write the spacing of this image into it."
         );
         assert!(check(&image, &of("nii", [2.0, 0.5, 0.25], "mm")).is_err());
     }

@@ -190,20 +190,20 @@ impl<const R: usize> Ensemble<R> {
             all_logits.push(logits.raster());
         }
         bar.finish_and_clear();
-        let members = all_logits.iter().zip(&inputs.each);
-        let members: Vec<_> = members
+        let each = all_logits.iter().zip(&inputs.each);
+        let each: Vec<_> = each
             .map(|(logits, input)| match &input.resampler {
-                Some(resampler) => Member::Resampled(resampler.back(logits, &inputs.size)),
-                None => Member::AsItIs(logits),
+                Some(resampler) => NetworkLogits::Resampled(resampler.back(logits, &inputs.size)),
+                None => NetworkLogits::AsItIs(logits),
             })
             .collect();
-        let resampled = members.iter().find_map(|member| match member {
-            Member::Resampled(logits) => Some(logits.parts()),
-            Member::AsItIs(_) => None,
+        let resampled = each.iter().find_map(|logits| match logits {
+            NetworkLogits::Resampled(logits) => Some(logits.parts()),
+            NetworkLogits::AsItIs(_) => None,
         });
         for rows in resampled.into_iter().flatten() {
-            let logits = members.iter().map(|member| {
-                let rows = member.rows(rows.clone())?;
+            let logits = each.iter().map(|logits| {
+                let rows = logits.rows(rows.clone())?;
                 Ok(tensor::<R>(rows, &Device::flex()))
             });
             self.judge(logits.collect::<Result<_>>()?, with, found)?;
@@ -248,14 +248,14 @@ impl<const R: usize> Ensemble<R> {
 }
 
 /// The logits of a network.
-enum Member<'r> {
+enum NetworkLogits<'r> {
     /// On the grid of the file.
     AsItIs(&'r Raster),
     /// On one of their own.
     Resampled(ResizeByRows<'r>),
 }
 
-impl Member<'_> {
+impl NetworkLogits<'_> {
     /// Rows on the grid of the file.
     fn rows(&self, rows: Range<usize>) -> Result<Raster> {
         match self {
