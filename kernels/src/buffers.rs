@@ -29,12 +29,32 @@ pub fn keep_at_most(bytes: usize) {
     drop(dropped);
 }
 
+/// How long a map is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It may be saved for the backward pass: its buffer is hardly larger than the map.
+    Long,
+    /// The next layers read it, as in inference: its buffer may be much larger than the map, which is better than to clear
+    /// new memory.
+    Short,
+}
+
+impl Lifetime {
+    /// The most room of a buffer for a map of `len` values.
+    fn most_room(self, len: usize) -> usize {
+        match self {
+            Self::Long => len + len / 8,
+            Self::Short => len.saturating_mul(16),
+        }
+    }
+}
+
 /// An empty buffer with room for `len` values.
-pub fn take(len: usize) -> Vec<f32> {
+pub fn take(len: usize, lifetime: Lifetime) -> Vec<f32> {
     let capacity = capacity_for(len);
     if is_large(len) {
         let mut kept = kept();
-        if let Some(buffer) = kept.take(len) {
+        if let Some(buffer) = kept.take(len, lifetime) {
             return buffer;
         }
         // What is kept must not add much to what is in use: beyond a part, as much is freed as is allocated.
@@ -99,11 +119,14 @@ impl Buffers {
         }
     }
 
-    /// The buffer that was given last, and is hence the nearest in the caches, of those that have room for `len` values
-    /// and not much more.
-    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
-        let fits = |buffer: &Vec<f32>| (len..=len + len / 8).contains(&buffer.capacity());
-        let index = self.buffers.iter().rposition(fits)?;
+    /// The smallest buffer with room for `len` values; of those that are hardly larger, the one that was given last, which
+    /// is the nearest in the caches.
+    fn take(&mut self, len: usize, lifetime: Lifetime) -> Option<Vec<f32>> {
+        let close = Lifetime::Long.most_room(len);
+        let room = |index: &usize| self.buffers[*index].capacity();
+        let fits = (0..self.buffers.len()).rev();
+        let fits = fits.filter(|index| (len..=lifetime.most_room(len)).contains(&room(index)));
+        let index = fits.min_by_key(|index| room(index).max(close))?;
         let buffer = self.buffers.remove(index);
         self.bytes -= bytes_of(&buffer);
         Some(buffer)
@@ -151,14 +174,34 @@ mod tests {
     fn a_buffer_is_taken_for_a_length_that_it_nearly_has() {
         let mut kept = Buffers::new(1000, 0);
         assert!(kept.give(buffer(90)).is_empty());
-        assert!(kept.take(91).is_none() && kept.take(79).is_none());
-        let found = kept.take(80).unwrap();
+        assert!(kept.take(91, Lifetime::Short).is_none());
+        assert!(kept.take(79, Lifetime::Long).is_none());
+        let found = kept.take(80, Lifetime::Long).unwrap();
         assert_eq!((found.len(), found.capacity()), (0, 90));
-        assert!(kept.take(80).is_none());
+        assert!(kept.take(80, Lifetime::Long).is_none());
+    }
+
+    #[test]
+    fn a_map_for_a_short_time_takes_the_smallest_buffer_that_is_large_enough() {
+        let mut kept = Buffers::new(10_000, 0);
+        for len in [300, 90, 200, 80] {
+            assert!(kept.give(buffer(len)).is_empty());
+        }
+        let mut take = |len| {
+            kept.take(len, Lifetime::Short)
+                .map(|found| found.capacity())
+        };
+        // (Both are close; the last one is nearer.)
+        assert_eq!(take(80), Some(80));
+        assert_eq!(take(100), Some(200));
+        assert_eq!(take(100), Some(300));
+        assert_eq!(take(5), None);
+        assert_eq!(take(6), Some(90));
     }
 
     #[test]
     fn only_buffers_of_this_module_are_known() {
+        let take = |len| take(len, Lifetime::Long);
         assert!(is_ours(&take(MIN)) && is_ours(&take(MIN + 300)));
         assert!(!is_ours(&Vec::with_capacity(MIN)));
         assert_eq!(take(10).capacity(), 10);
@@ -174,7 +217,7 @@ mod tests {
         let freed = kept.give(c);
         assert_eq!(freed.len(), 1);
         assert_eq!(freed[0].as_ptr(), addresses[0]);
-        let last = kept.take(100).unwrap();
+        let last = kept.take(100, Lifetime::Long).unwrap();
         assert_eq!(last.as_ptr(), addresses[2]);
         let bytes = kept.bytes;
         kept.spare = bytes;

@@ -27,6 +27,19 @@ impl Piecewise {
         if y > self.max { self.max } else { y }
     }
 
+    /// The [values](Self::value) at each lane.
+    #[inline(always)]
+    pub(super) fn values<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let zero = simd.splat_f32s(0.0);
+        let negative = match self.negative_slope == 0.0 {
+            true => zero,
+            false => simd.mul_f32s(simd.splat_f32s(self.negative_slope), x),
+        };
+        let y = simd.select_f32s(simd.less_than_f32s(x, zero), negative, x);
+        let max = simd.splat_f32s(self.max);
+        simd.select_f32s(simd.greater_than_f32s(y, max), max, y)
+    }
+
     /// The derivative at `x`. `x` may also be the value there, if the slope is not negative.
     #[inline(always)]
     pub(super) fn derivative(self, x: f32) -> f32 {

@@ -8,6 +8,7 @@ use pulp::Simd;
 use super::direct::{Direct, Runs};
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
+use super::raw::simd::FewTapRows;
 use super::source::channels_of;
 use super::threads::{self, Scratch, Work, grow};
 use super::tiling;
@@ -119,35 +120,52 @@ impl Work<OutputTile<'_>> for Channelwise<'_> {
             ref phases,
             output,
         } = self.0;
-        let size = [tile.rows.len(), output.size[1]];
-        let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(step[axis]));
-        let pitch = packing.pitch;
         let seen = channels_of(sources) / groups * packing.channel_len();
         let packed = grow(packed, seen + S::F32_LANES);
         packed[..seen].fill(0.0);
-        let runs = Runs::new::<S>(rows, width, pitch, ONE_OUTPUT);
-        let padded = runs.columns.next_multiple_of(S::F32_LANES);
-        let of_phase = (runs.count - 1) * pitch + padded;
-        let sums = grow(sums, phases.len() * of_phase);
         let place = Place {
             batch: tile.batch,
             first_row: tile.rows.start / step[0],
         };
+        let of_a_group = output.channels / groups;
+        let group = |channel: usize| ChannelGroup {
+            index: channel / of_a_group,
+            count: groups,
+        };
+        if let ([phase], [1, 1]) = (&phases[..], step)
+            && phase.is_short()
+            && output.shortest_row() >= S::F32_LANES
+        {
+            for index in 0..tile.channels.len() {
+                let channel = tile.channels.start + index;
+                if channel.is_multiple_of(of_a_group) {
+                    packing.refill_all(sources, group(channel), place, packed);
+                }
+                let rows = phase.rows_of(channel, packed, packing.pitch);
+                match FewTapRows::<S, 9>::new(simd, rows) {
+                    Some(rows) => tile.write_vectors(simd, index, rows, &output),
+                    None => tile.write_vectors(simd, index, rows, &output),
+                }
+            }
+            return;
+        }
+        let size = [tile.rows.len(), output.size[1]];
+        let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(step[axis]));
+        let pitch = packing.pitch;
+        let runs = Runs::new::<S>(rows, width, pitch, ONE_OUTPUT);
+        let padded = runs.columns.next_multiple_of(S::F32_LANES);
+        let of_phase = (runs.count - 1) * pitch + padded;
+        let sums = grow(sums, phases.len() * of_phase);
         let of_sums = SumRows {
             first: 0,
             last: (rows - 1) * pitch + width,
             pitch,
             row_phases: step[0],
         };
-        let of_a_group = output.channels / groups;
         for index in 0..tile.channels.len() {
             let channel = tile.channels.start + index;
             if channel.is_multiple_of(of_a_group) {
-                let group = ChannelGroup {
-                    index: channel / of_a_group,
-                    count: groups,
-                };
-                packing.refill_all(sources, group, place, packed);
+                packing.refill_all(sources, group(channel), place, packed);
             }
             for (phase, sums) in phases.iter().zip(sums.chunks_exact_mut(of_phase)) {
                 for first in (0..runs.count).map(|run| run * pitch) {
@@ -163,10 +181,10 @@ impl Work<OutputTile<'_>> for Channelwise<'_> {
                 &sums[(row * step[1] + column) * of_phase..][..of_phase]
             };
             match step[1] {
-                1 => tile.write_rows::<1>(index, of_sums, of, &output),
-                2 => tile.write_rows::<2>(index, of_sums, of, &output),
-                3 => tile.write_rows::<3>(index, of_sums, of, &output),
-                _ => tile.write_rows::<4>(index, of_sums, of, &output),
+                1 => tile.write_rows::<S, 1>(simd, index, of_sums, of, &output),
+                2 => tile.write_rows::<S, 2>(simd, index, of_sums, of, &output),
+                3 => tile.write_rows::<S, 3>(simd, index, of_sums, of, &output),
+                _ => tile.write_rows::<S, 4>(simd, index, of_sums, of, &output),
             }
         }
     }

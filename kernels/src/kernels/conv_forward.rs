@@ -15,7 +15,8 @@ use super::tap_patterns::{TapPattern, phase_sums};
 use super::tap_sums::{self, Kernels};
 use super::threads;
 use super::winograd::{self, Winograd};
-use crate::policy::{Algorithm, ConvShape, Geometry, Undilated};
+use crate::buffers::Lifetime;
+use crate::policy::{Algorithm, ConvShape, Geometry, Undilated, WeightUse};
 
 /// `y = epilogue(conv(cat(sources), weight))`, `[samples, outputs, size...]`.
 pub fn forward(
@@ -31,7 +32,7 @@ pub fn forward(
         let sources = sources.iter().map(|source| source.with_size(size));
         return forward_as_is(&sources.collect::<Vec<_>>(), weight, &flat, epilogue);
     }
-    let Some(undilated) = shape.undilated() else {
+    let Some(undilated) = shape.undilated(weight.weight_use()) else {
         return forward_as_is(sources, weight, &shape, epilogue);
     };
     let Undilated {
@@ -57,7 +58,12 @@ fn forward_as_is(
     epilogue: EpilogueValues,
 ) -> Vec<f32> {
     let (outputs, samples, geometry) = (shape.outputs, shape.batch, &shape.geometry);
-    let mut values = UninitBuffer::new(samples * outputs * geometry.positions());
+    let lifetime = match weight.weight_use() {
+        WeightUse::Kept => Lifetime::Short,
+        WeightUse::Once => Lifetime::Long,
+    };
+    let len = samples * outputs * geometry.positions();
+    let mut values = UninitBuffer::living(len, lifetime);
     let maps = vec![OutputMap {
         values: &mut values,
         channels: outputs,

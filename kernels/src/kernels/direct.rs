@@ -7,7 +7,8 @@ use pulp::Simd;
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, vector_rows};
 use super::raw::simd::{
-    self, Ahead, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
+    self, Ahead, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, TapRows, Target,
+    Vectors,
 };
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
@@ -99,6 +100,30 @@ impl<'a> Phase<'a> {
         }
     }
 
+    /// Whether all steps of a sum are taken at once.
+    pub(super) fn is_short(&self) -> bool {
+        self.chunks.len() == 1
+    }
+
+    /// The sums of one output of a short phase, as rows of packed channels.
+    #[inline(always)]
+    pub(super) fn rows_of<'b>(
+        &'b self,
+        output: usize,
+        packed: &'b [f32],
+        pitch: usize,
+    ) -> TapRows<'b> {
+        let offsets = &self.chunks[0];
+        TapRows {
+            weight: &self.rows()[output * self.steps..][..self.steps],
+            packed: Gathered {
+                values: packed,
+                offsets,
+            },
+            pitch,
+        }
+    }
+
     /// The sums of one output for the columns of `sums`, of packed channels.
     #[inline(always)]
     pub(super) fn multiply_one<S: Simd>(
@@ -108,9 +133,7 @@ impl<'a> Phase<'a> {
         packed: &[f32],
         sums: &mut [f32],
     ) {
-        let PhaseWeight::Rows(rows) = &self.weight else {
-            unreachable!("the weight of small groups is not interleaved")
-        };
+        let rows = self.rows();
         let (mut done, columns) = (0, sums.len());
         for chunk in &self.chunks {
             let into = RowsMut {
@@ -130,6 +153,13 @@ impl<'a> Phase<'a> {
         }
         if self.chunks.is_empty() {
             sums.fill(0.0);
+        }
+    }
+
+    fn rows(&self) -> &[f32] {
+        match &self.weight {
+            PhaseWeight::Rows(rows) => rows,
+            PhaseWeight::Blocks(_) => unreachable!("the weight of small groups is interleaved"),
         }
     }
 
@@ -307,10 +337,10 @@ impl Work<OutputTile<'_>> for Direct<'_> {
                 };
                 // (The products above are not compiled once for each step.)
                 match self.step[1] {
-                    1 => tile.write_rows::<1>(index, rows, of, &self.output),
-                    2 => tile.write_rows::<2>(index, rows, of, &self.output),
-                    3 => tile.write_rows::<3>(index, rows, of, &self.output),
-                    _ => tile.write_rows::<4>(index, rows, of, &self.output),
+                    1 => tile.write_rows::<S, 1>(simd, index, rows, of, &self.output),
+                    2 => tile.write_rows::<S, 2>(simd, index, rows, of, &self.output),
+                    3 => tile.write_rows::<S, 3>(simd, index, rows, of, &self.output),
+                    _ => tile.write_rows::<S, 4>(simd, index, rows, of, &self.output),
                 }
             }
         }

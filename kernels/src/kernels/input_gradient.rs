@@ -20,7 +20,7 @@ use super::tap_sums::{
 use super::threads;
 use super::winograd::{self, Winograd};
 use crate::policy::{
-    Algorithm, Axes, ConvShape, Depth, Geometry, SourceShape, TransposedShape, Undilated,
+    Algorithm, Axes, ConvShape, Depth, Geometry, SourceShape, TransposedShape, Undilated, WeightUse,
 };
 
 /// A source whose gradient may be computed.
@@ -55,7 +55,7 @@ pub fn input_gradient(
         let flat: Vec<_> = flat.collect();
         return input_gradient_as_is(gradient, samples, weight, &geometry, &flat);
     }
-    let Some(undilated) = shape.undilated() else {
+    let Some(undilated) = shape.undilated(WeightUse::Once) else {
         return input_gradient_as_is(gradient, samples, weight, geometry, targets);
     };
     let Undilated {

@@ -206,8 +206,8 @@ impl Work<Block<'_, &mut [[f64; 2]]>> for Backward<'_> {
         for (channel, (numbers, gradient)) in block.numbers.iter_mut().zip(&gradients).enumerate() {
             let plane = block.sample * norm.channels + channel;
             let row = &norm.values[plane * norm.positions + block.start..][..block.len];
-            *numbers = sums(block.len, |i| {
-                [gradient[i] * normalised(row[i], i), gradient[i]]
+            *numbers = sums([row, gradient, &mean, &inverse], |[x, g, mean, inverse]| {
+                [g * ((x - mean) * inverse), g]
             });
         }
         let scaled = |index: usize, channel: usize| gradients[channel][index] * norm.gamma[channel];

@@ -14,10 +14,14 @@ use crate::policy::{FusedActivation, Piecewise};
 
 const LANES: usize = 16;
 
-/// The sums of `N` terms over `len` positions.
+/// The sums of `N` terms over the positions of `K` rows of one length.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // lanes of vectors
-pub(super) fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f64; N] {
+pub(super) fn sums<const K: usize, const N: usize>(
+    rows: [&[f32]; K],
+    term: impl Fn([f32; K]) -> [f32; N],
+) -> [f64; N] {
+    let len = rows[0].len();
     let mut total = [0.0f64; N];
     let mut start = 0;
     while start < len {
@@ -26,8 +30,17 @@ pub(super) fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N])
         let mut lanes = [[0.0f32; LANES]; N];
         let mut i = start;
         while i + LANES <= end {
+            // (Bounds that are checked for every lane would make no vectors.)
+            let mut vectors = [[0.0f32; LANES]; K];
+            for k in 0..K {
+                vectors[k].copy_from_slice(&rows[k][i..i + LANES]);
+            }
             for lane in 0..LANES {
-                let term = term(i + lane);
+                let mut values = [0.0; K];
+                for k in 0..K {
+                    values[k] = vectors[k][lane];
+                }
+                let term = term(values);
                 for n in 0..N {
                     lanes[n][lane] += term[n];
                 }
@@ -35,7 +48,11 @@ pub(super) fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N])
             i += LANES;
         }
         while i < end {
-            let term = term(i);
+            let mut values = [0.0; K];
+            for k in 0..K {
+                values[k] = rows[k][i];
+            }
+            let term = term(values);
             for n in 0..N {
                 lanes[n][0] += term[n];
             }
@@ -56,8 +73,7 @@ pub(super) fn sum(values: &[f32]) -> f64 {
         type Output = f64;
         #[inline(always)]
         fn with_simd<S: Simd>(self, _: S) -> f64 {
-            let values = self.0;
-            sums(values.len(), |i| [values[i]])[0]
+            sums([self.0], |value| value)[0]
         }
     }
     threads::instructions().dispatch(Sum(values))
@@ -148,15 +164,15 @@ impl Work<GroupMoments<'_>> for MomentsOf<'_> {
         let mut total = 0.0;
         for channel in channels.clone() {
             for plane in self.0.planes(channel) {
-                total += sums(plane.len(), |i| [plane[i]])[0];
+                total += sums([plane], |value| value)[0];
             }
         }
         let center = (total / count) as f32;
         let mut off = [0.0; 2];
         for channel in channels {
             for plane in self.0.planes(channel) {
-                let more = sums(plane.len(), |i| {
-                    let d = plane[i] - center;
+                let more = sums([plane], |[x]| {
+                    let d = x - center;
                     [d, d * d]
                 });
                 off = [off[0] + more[0], off[1] + more[1]];
@@ -404,10 +420,7 @@ impl NormGradients<'_> {
                 output,
             };
             let into = self.before_activation(affine, plane, into);
-            let seen = &*into;
-            let more = sums(x.len(), |i| {
-                [seen[i], seen[i] * ((x[i] - affine.mean) * inverse)]
-            });
+            let more = sums([x, &*into], |[x, g]| [g, g * ((x - affine.mean) * inverse)]);
             totals = [totals[0] + more[0], totals[1] + more[1]];
             to_norm.push(into);
         }

@@ -3,9 +3,11 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::raw::simd::{Ahead, prefetch, prefetch_line};
-use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
-use crate::policy::FusedActivation;
+use pulp::Simd;
+
+use super::raw::simd::{Ahead, prefetch, prefetch_line, vector_at};
+use super::raw::uninit_buffer::{Cuts, Piece, RowVectors, UninitBuffer};
+use crate::policy::{FusedActivation, Piecewise};
 
 /// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
@@ -56,6 +58,74 @@ impl<'a> EpilogueValues<'a> {
     }
 }
 
+/// What follows the sums of one channel, but for curved activations.
+#[derive(Clone, Copy)]
+struct Finish {
+    center: f32,
+    scale: f32,
+    shift: f32,
+    activation: Piecewise,
+}
+
+impl Finish {
+    #[inline(always)]
+    fn value(self, sum: f32, residual: f32) -> f32 {
+        let scaled = (sum - self.center) * self.scale + self.shift;
+        self.activation.value(scaled + residual)
+    }
+
+    /// The [values](Self::value) at each lane.
+    #[inline(always)]
+    fn values<S: Simd>(self, simd: S, sums: S::f32s, residual: Option<S::f32s>) -> S::f32s {
+        let centered = simd.sub_f32s(sums, simd.splat_f32s(self.center));
+        let scaled = simd.mul_f32s(centered, simd.splat_f32s(self.scale));
+        let mut values = simd.add_f32s(scaled, simd.splat_f32s(self.shift));
+        if let Some(residual) = residual {
+            values = simd.add_f32s(values, residual);
+        }
+        self.activation.values(simd, values)
+    }
+}
+
+/// Rows of sums with what follows them.
+struct Finished<'a, R> {
+    sums: R,
+    residual: Option<&'a [f32]>,
+    /// The distance from one row of the residual to the next.
+    width: usize,
+    finish: Finish,
+}
+
+impl<S: Simd, R: RowVectors<S>> RowVectors<S> for Finished<'_, R> {
+    #[inline(always)]
+    fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N] {
+        let mut vectors = self.sums.vectors(simd, row, starts);
+        for (vector, start) in vectors.iter_mut().zip(starts) {
+            let residual = match self.residual {
+                Some(values) => Some(vector_at::<S>(values, row * self.width + start)),
+                None => None,
+            };
+            *vector = self.finish.values(simd, *vector, residual);
+        }
+        vectors
+    }
+}
+
+/// The sums of one row, in memory.
+struct Sums<'a>(&'a [f32]);
+
+impl<S: Simd> RowVectors<S> for Sums<'_> {
+    #[inline(always)]
+    fn vectors<const N: usize>(&self, simd: S, _: usize, starts: [usize; N]) -> [S::f32s; N] {
+        // (`map` of an array is a function of its own, without these instructions.)
+        let mut vectors = [simd.splat_f32s(0.0); N];
+        for (vector, start) in vectors.iter_mut().zip(starts) {
+            *vector = vector_at::<S>(self.0, start);
+        }
+        vectors
+    }
+}
+
 impl ResidualSum<'_> {
     /// Applies it to the values from `first` on.
     #[inline(always)]
@@ -81,6 +151,14 @@ pub(super) struct Output<'a> {
     pub(super) positions: usize,
     pub(super) slices: usize,
     pub(super) epilogue: EpilogueValues<'a>,
+}
+
+impl Output<'_> {
+    /// The columns of the shortest row: of the last piece of a row that is divided.
+    pub(super) fn shortest_row(&self) -> usize {
+        let [rows, width] = self.size;
+        width.min(self.positions - rows.saturating_sub(1) * width)
+    }
 }
 
 /// How an output is split.
@@ -217,8 +295,9 @@ impl OutputTile<'_> {
     /// Writes the sums of the channel `index`. Each sum position holds `N` columns of the output: `of` returns the sums
     /// of a row phase and a column phase, starting at `sums.first`.
     #[inline(always)]
-    pub(super) fn write_rows<'b, const N: usize>(
+    pub(super) fn write_rows<'b, S: Simd, const N: usize>(
         &mut self,
+        simd: S,
         index: usize,
         sums: SumRows,
         of: impl Fn(usize, usize) -> &'b [f32],
@@ -242,12 +321,18 @@ impl OutputTile<'_> {
                     for (n, columns) in columns.iter_mut().enumerate() {
                         *columns = &of(row_phase, n)[start - first..stop - first];
                     }
-                    self.write(index, y, start - row * pitch, columns, output);
+                    self.write(simd, index, y, start - row * pitch, columns, output);
                 }
             }
             row += 1;
         }
-        // (Of many rows at once: the end of a short row would not fill a vector.)
+        self.apply_curved(index, output);
+    }
+
+    /// Applies a curved activation to what was written of a channel. (To many rows at once: the end of a short row would
+    /// not fill a vector.)
+    #[inline(always)]
+    fn apply_curved(&mut self, index: usize, output: &Output) {
         if let (_, Some(curved)) = output.epilogue.activation.parts()
             && let Some(plane) = self.planes.get_mut(index)
         {
@@ -255,38 +340,85 @@ impl OutputTile<'_> {
         }
     }
 
+    /// Writes all rows of the channel `index`, which have at least as many columns as a vector has lanes.
+    #[inline(always)]
+    pub(super) fn write_vectors<S: Simd>(
+        &mut self,
+        simd: S,
+        index: usize,
+        sums: impl RowVectors<S>,
+        output: &Output,
+    ) {
+        let residual = output.epilogue.residual;
+        let finished = Finished {
+            sums,
+            residual: residual.map(|all| &all[self.residual_start(index, output)..]),
+            width: output.size[1],
+            finish: self.finish(index, output),
+        };
+        for row in 0..self.rows.len() {
+            let columns = self.columns(row, output);
+            self.planes[index].write_vectors(simd, row, columns, &finished);
+        }
+        self.apply_curved(index, output);
+    }
+
+    /// What follows the sums of the channel `index`.
+    #[inline(always)]
+    fn finish(&self, index: usize, output: &Output) -> Finish {
+        let epilogue = &output.epilogue;
+        let channel = self.channels.start + index;
+        let number = |numbers: Option<&[f32]>, none| numbers.map_or(none, |n| n[channel]);
+        Finish {
+            center: number(epilogue.center, 0.0),
+            scale: number(epilogue.scale, 1.0),
+            shift: number(epilogue.shift, 0.0),
+            activation: epilogue.activation.parts().0,
+        }
+    }
+
+    /// The columns of a row of the tile. (The last piece of a row that is divided may be shorter.)
+    #[inline(always)]
+    fn columns(&self, row: usize, output: &Output) -> Range<usize> {
+        let width = output.size[1];
+        0..width.min(output.positions - (self.rows.start + row) * width)
+    }
+
     /// Writes a part of row `row` of the channel `index` of the tile, starting at column `N first`. The columns are
     /// interleaved: column `x` of the part is `phases[x % N][x / N]`.
     #[inline(always)]
-    fn write<const N: usize>(
+    fn write<S: Simd, const N: usize>(
         &mut self,
+        simd: S,
         index: usize,
         row: usize,
         first: usize,
         phases: [&[f32]; N],
         output: &Output,
     ) {
-        let width = output.size[1];
+        let row = row - self.rows.start;
         let start = N * first;
-        let end = width.min(output.positions - row * width);
+        let end = self.columns(row, output).end;
         let end = end.min(start + N * phases[0].len());
         if start >= end {
             return;
         }
-        let channel = self.channels.start + index;
-        let epilogue = &output.epilogue;
-        let of_channel = |numbers: Option<&[f32]>, none| numbers.map_or(none, |n| n[channel]);
-        let center = of_channel(epilogue.center, 0.0);
-        let scale = of_channel(epilogue.scale, 1.0);
-        let shift = of_channel(epilogue.shift, 0.0);
-        let (piecewise, _) = epilogue.activation.parts();
-        let finish =
-            |sum: f32, residual: f32| piecewise.value((sum - center) * scale + shift + residual);
-        let row = row - self.rows.start;
-        let residual = epilogue.residual.map(|residual| {
-            let first = self.residual_start(index, output) + row * width;
+        let finish = self.finish(index, output);
+        let residual = output.epilogue.residual.map(|residual| {
+            let first = self.residual_start(index, output) + row * output.size[1];
             &residual[first + start..first + end]
         });
+        if N == 1 && end - start >= S::F32_LANES {
+            let finished = Finished {
+                sums: Sums(phases[0]),
+                residual,
+                // (Both begin at this row.)
+                width: 0,
+                finish,
+            };
+            return self.planes[index].write_vectors(simd, row, start..end, &finished);
+        }
+        let finish = |sum: f32, residual: f32| finish.value(sum, residual);
         self.planes[index].write(row, start..end, phases, residual, finish);
     }
 }

@@ -274,7 +274,7 @@ impl Packing {
         let first = (place.first_row * self.window.stride[0]) as isize - self.window.pad[0];
         let rows = (self.rows * self.window.stride[0]) as isize;
         let at = |row: isize| {
-            let row = row.max(0) as usize / source.factors[0];
+            let row = quotient(row.max(0) as usize, source.factors[0]);
             (row * source.size[1]).min(plane.len())
         };
         for place in (at(first)..at(first + rows)).step_by(16) {
@@ -297,72 +297,102 @@ impl Packing {
         place: Place,
         packed: &mut [f32],
     ) {
-        let stride = self.window.stride;
         let Some(plane) = source.plane(place.batch, channel) else {
             return packed.fill(0.0);
         };
-        let height = (source.size[0] * source.factors[0]) as isize;
-        let origin = (place.first_row * stride[0]) as isize - self.window.pad[0];
-        let mut rows = packed.chunks_exact_mut(self.pitch);
+        let ReadWindow { stride, pad, .. } = self.window;
+        let [height, width] = [0, 1].map(|axis| source.size[axis] * source.factors[axis]);
+        let [top, left] = match self.window.line {
+            // (The rows are pieces of one row, and begin where they begin.)
+            Some(_) => [0, 0],
+            None => [(place.first_row * stride[0]) as isize - pad[0], -pad[1]],
+        };
+        let mut planes = packed.chunks_exact_mut(self.plane_len().max(1));
         for phase_row in 0..self.phases[0] {
             for phase_column in 0..self.phases[1] {
-                for row in 0..self.rows {
-                    let Some(into) = rows.next() else { return };
-                    let (into, rest) = into.split_at_mut(self.columns);
-                    if PADS {
-                        rest.fill(0.0);
+                let Some(into) = planes.next() else { return };
+                let first = left + phase_column as isize;
+                if let Some(line) = self.window.line {
+                    for (row, into) in into.chunks_exact_mut(self.pitch).enumerate() {
+                        let first = ((place.first_row + row) * line) as isize + first - pad[1];
+                        let columns = Inside::of(first, stride[1], width, self.columns);
+                        self.fill_row::<PADS>(source, channel, plane, columns, into);
                     }
-                    if let Some(line) = self.window.line {
-                        let start = (place.first_row + row) * line;
-                        let first = (start + phase_column) as isize;
-                        self.fill_row::<PADS>(source, channel, plane, first, into);
-                        continue;
-                    }
-                    let y = origin + (row * stride[0] + phase_row) as isize;
-                    if y < 0 || y >= height {
-                        if PADS {
-                            into.fill(0.0);
-                        }
-                        continue;
-                    }
-                    let from =
-                        &plane[y as usize / source.factors[0] * source.size[1]..][..source.size[1]];
-                    self.fill_row::<PADS>(source, channel, from, phase_column as isize, into);
+                    continue;
+                }
+                let rows = Inside::of(top + phase_row as isize, stride[0], height, self.rows);
+                let columns = Inside::of(first, stride[1], width, self.columns);
+                let (above, into) = into.split_at_mut(rows.start * self.pitch);
+                let (into, below) = into.split_at_mut((rows.end - rows.start) * self.pitch);
+                if PADS {
+                    above.fill(0.0);
+                    below.fill(0.0);
+                }
+                let mut y = rows.first;
+                for into in into.chunks_exact_mut(self.pitch) {
+                    let row = quotient(y, source.factors[0]);
+                    let from = &plane[row * source.size[1]..][..source.size[1]];
+                    self.fill_row::<PADS>(source, channel, from, columns, into);
+                    y += stride[0];
                 }
             }
         }
     }
 
-    /// Packs a row of the map, from `first` on, with the padding at its ends.
+    /// Packs a row of the map, with the padding at its ends.
     #[inline(always)]
     fn fill_row<const PADS: bool>(
         &self,
         source: &Source,
         channel: usize,
         from: &[f32],
-        first: isize,
+        columns: Inside,
         into: &mut [f32],
     ) {
-        let x = first - self.window.pad[1];
-        let width = (source.size[1] * source.factors[1]) as isize;
-        let step = self.window.stride[1] as isize;
-        // The columns `start..end` are inside the map.
-        let start = if x < 0 { (-x + step - 1) / step } else { 0 };
-        let start = start.min(into.len() as isize);
-        let end = ((width - x + step - 1) / step).clamp(start, into.len() as isize);
-        let first = (x + start * step) as usize;
-        let (start, end) = (start as usize, end as usize);
         if PADS {
-            into[..start].fill(0.0);
-            into[end..].fill(0.0);
+            into[..columns.start].fill(0.0);
+            into[columns.end..].fill(0.0);
         }
-        let inside = &mut into[start..end];
         let row = SourceRow {
             values: from,
-            first,
+            first: columns.first,
             step: self.window.stride[1],
             factor: source.factors[1],
         };
-        source.read_row(channel, row, inside);
+        source.read_row(channel, row, &mut into[columns.start..columns.end]);
+    }
+}
+
+/// `a / b`, where `b` is 1 or 2 as a rule. (A division takes as long as to pack a short row.)
+#[inline(always)]
+fn quotient(a: usize, b: usize) -> usize {
+    match b {
+        1 => a,
+        2 => a / 2,
+        _ => a / b,
+    }
+}
+
+/// The positions of a row (or of a column of rows) that are inside of a map.
+#[derive(Clone, Copy)]
+struct Inside {
+    start: usize,
+    end: usize,
+    /// What `start` reads.
+    first: usize,
+}
+
+impl Inside {
+    /// Of `count` positions that read every `step`-th value from `first` on, of a map of `len` values.
+    #[inline(always)]
+    fn of(first: isize, step: usize, len: usize, count: usize) -> Self {
+        let before = first.min(0).unsigned_abs();
+        let start = quotient(before + step - 1, step).min(count);
+        let after = (len as isize).saturating_sub(first).max(0) as usize;
+        Self {
+            start,
+            end: quotient(after + step - 1, step).clamp(start, count),
+            first: (first + (start * step) as isize).max(0) as usize,
+        }
     }
 }

@@ -37,14 +37,20 @@ pub(super) struct DepthTaps {
 }
 
 impl DepthTaps {
+    /// The one slice of a map of two axes.
+    const FLAT: Self = Self {
+        count: 1,
+        step: 1,
+        spacing: 1,
+        start: 0,
+        outputs: 1,
+    };
+
     /// Each slice as it is.
     fn identity(slices: usize) -> Self {
         Self {
-            count: 1,
-            step: 1,
-            spacing: 0,
-            start: 0,
             outputs: slices,
+            ..Self::FLAT
         }
     }
 
@@ -179,6 +185,11 @@ impl<'a> Source<'a> {
     /// The plane that a channel reads for a map of the batch; `None` for a slice outside of the volume, which is zero.
     #[inline(always)]
     pub(super) fn plane(&self, batch: usize, channel: usize) -> Option<&[f32]> {
+        if self.taps == DepthTaps::FLAT && self.slices.count == 1 {
+            // (Divisions would take as long as to read a short row.)
+            let len = self.size[0] * self.size[1];
+            return Some(&self.values[(batch * self.channels + channel) * len..][..len]);
+        }
         let DepthTaps {
             count,
             step,
@@ -206,8 +217,14 @@ impl<'a> Source<'a> {
     /// Reads values of a row of a channel, with the prologue applied.
     #[inline(always)]
     pub(super) fn read_row(&self, channel: usize, row: SourceRow, into: &mut [f32]) {
+        if into.is_empty() {
+            return;
+        }
         let Some(prologue) = &self.prologue else {
-            return row.read(into, |v| v);
+            return match row.step == row.factor {
+                true => copy(&row.values[row.first / row.factor..][..into.len()], into),
+                false => row.read(into, |v| v),
+            };
         };
         let affine = prologue.affine.of(self.map_of(channel));
         match prologue.activation {
@@ -236,9 +253,6 @@ impl SourceRow<'_> {
             step,
             factor,
         } = *self;
-        if into.is_empty() {
-            return;
-        }
         if step == factor {
             let from = &values[first / factor..][..into.len()];
             for (v, from) in into.iter_mut().zip(from) {
@@ -264,6 +278,31 @@ impl SourceRow<'_> {
                 *v = map(values[(first + j * step) / factor]);
             }
         }
+    }
+}
+
+/// Rows as long as this are copied by the library.
+const LONG_ROW: usize = 128;
+
+/// Copies a row, which may be short, in runs of eight, the last of which may overlap the one before. (To call a function
+/// takes as long as to copy a short row so; to copy the end of a row value by value, too.)
+#[inline(always)]
+fn copy(from: &[f32], into: &mut [f32]) {
+    let len = into.len();
+    let mut run = |start: usize, len: usize| {
+        into[start..start + len].copy_from_slice(&from[start..start + len]);
+    };
+    match len {
+        LONG_ROW.. => run(0, len),
+        8.. => {
+            (0..len / 8).for_each(|i| run(8 * i, 8));
+            run(len - 8, 8);
+        }
+        4.. => {
+            run(0, 4);
+            run(len - 4, 4);
+        }
+        _ => (0..len).for_each(|i| run(i, 1)),
     }
 }
 

@@ -8,7 +8,7 @@ use super::enlarged::{Enlarged, as_stored};
 use super::source::{Source, channels_of, output_shape, shape_of, through};
 use super::weight_rows::{WeightSize, share};
 use super::winograd_gradient::WinogradGradient;
-use crate::policy::{Algorithm, Geometry, Undilated};
+use crate::policy::{Algorithm, Geometry, Undilated, WeightUse};
 
 /// The gradient of the weight, `[outputs, inputs / groups, kernel...]`, from the gradient of the output.
 pub fn weight_gradient(
@@ -25,7 +25,7 @@ pub fn weight_gradient(
         let sources: Vec<_> = sources.collect();
         return plain_weight_gradient(&sources, gradient.with_size(size), batch, &flat.geometry);
     }
-    if let Some(undilated) = shape.undilated() {
+    if let Some(undilated) = shape.undilated(WeightUse::Once) {
         let Undilated {
             shape,
             input,

@@ -318,7 +318,7 @@ impl Work<OutputTile<'_>> for Winograd<'_> {
                 self.transform_back(simd, index, width, &panel, tile);
                 let tile = &tile[..];
                 let of = |row: usize, column: usize| &tile[(2 * row + column) * PANEL..][..PANEL];
-                output_tile.write_rows::<2>(index, rows, of, &self.output);
+                output_tile.write_rows::<S, 2>(simd, index, rows, of, &self.output);
             }
         }
     }

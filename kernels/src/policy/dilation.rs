@@ -48,7 +48,7 @@ pub struct Undilated {
 impl ConvShape {
     /// The convolution without dilation by which this one is computed forward and backward, if that pays: by Winograd,
     /// over maps that are hardly larger.
-    pub fn undilated(&self) -> Option<Undilated> {
+    pub fn undilated(&self, weight: WeightUse) -> Option<Undilated> {
         let geometry = &self.geometry;
         let Geometry {
             kernel,
@@ -102,7 +102,7 @@ impl ConvShape {
             outputs: self.outputs,
         };
         let growth = output.positions() as f64 / geometry.plane_positions() as f64;
-        let pays = growth <= MAX_GROWTH && shape.is_winograd(WeightUse::Once) && shape.is_taken();
+        let pays = growth <= MAX_GROWTH && shape.is_winograd(weight) && shape.is_taken();
         pays.then_some(Undilated {
             shape,
             input,

@@ -71,19 +71,29 @@ fn winograd_is_for_dense_kernels_of_3x3_with_enough_channels_and_positions() {
         shape
     };
     assert_eq!(is_winograd(&dilated(2)), [false, false]);
-    let undilated = dilated(2).undilated().unwrap();
+    let undilated = dilated(2).undilated(WeightUse::Once).unwrap();
     assert_eq!(is_winograd(&undilated.shape), [true, true]);
     // 16 rows and 16 + 1 + 16 columns of each of two row phases.
     assert_eq!(undilated.output.size(), [16, 33]);
     assert_eq!(undilated.shape.batch, 2);
     let bytes = 4 * 2 * 32 * 16 * 33;
-    assert_eq!(dilated(2).laid_out_bytes(), bytes);
+    assert_eq!(dilated(2).laid_out_bytes(WeightUse::Once), bytes);
+    // In inference the transform of the weight is kept, and pays for few positions.
+    let mut small = plain(1, [32, 32], [16, 16]);
+    small.geometry.dilation = [2, 2];
+    small.geometry.pad = [2, 2];
+    assert_eq!(small.undilated(WeightUse::Once), None);
+    assert!(small.undilated(WeightUse::Kept).is_some());
     // Maps of 2x2 would be mostly zeros.
-    assert_eq!(dilated(24).undilated(), None);
-    assert_eq!(dilated(1).undilated(), None);
+    assert_eq!(dilated(24).undilated(WeightUse::Once), None);
+    assert_eq!(dilated(1).undilated(WeightUse::Once), None);
     for extreme in [0, 33, isize::MAX as usize, usize::MAX] {
-        assert_eq!(dilated(extreme).undilated(), None, "{extreme}");
-        assert_eq!(dilated(extreme).laid_out_bytes(), 0);
+        assert_eq!(
+            dilated(extreme).undilated(WeightUse::Once),
+            None,
+            "{extreme}"
+        );
+        assert_eq!(dilated(extreme).laid_out_bytes(WeightUse::Once), 0);
     }
     assert_eq!(is_winograd(&dilated(1)), [true, true]);
     let mut strided = plain(1, [32, 32], [32, 32]);

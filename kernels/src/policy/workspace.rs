@@ -55,15 +55,17 @@ impl SourceShape {
 impl ConvShape {
     /// What the forward pass of a dilated convolution needs besides its output: the inputs that are laid out, until the
     /// output is put back, which is as large as the output that was laid out.
-    pub fn laid_out_bytes(&self) -> u64 {
-        let maps = self.undilated().map(|undilated| undilated.maps_bytes());
+    pub fn laid_out_bytes(&self, weight: WeightUse) -> u64 {
+        let maps = self
+            .undilated(weight)
+            .map(|undilated| undilated.maps_bytes());
         maps.map_or(0, |[inputs, output]| inputs.max(output))
     }
 
     /// The packed weights of the forward pass. In inference the layer caches them; in training they are freed at the end
     /// of the call.
     pub fn prepared_bytes(&self, weight: WeightUse) -> u64 {
-        if let Some(undilated) = self.undilated() {
+        if let Some(undilated) = self.undilated(weight) {
             return undilated.shape.prepared_bytes(weight);
         }
         let geometry = &self.geometry;
@@ -100,7 +102,7 @@ impl ConvShape {
     /// The peak memory of the backward pass besides the gradients that it returns. `gradients` has one entry for each
     /// source.
     pub fn backward_bytes(&self, gradients: &[SourceGradient]) -> u64 {
-        if let Some(undilated) = self.undilated() {
+        if let Some(undilated) = self.undilated(WeightUse::Once) {
             return undilated.backward_bytes(gradients);
         }
         let norms = self.sources.iter().zip(gradients);

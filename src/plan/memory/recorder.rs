@@ -275,14 +275,18 @@ impl Recorder {
         let mut step = Step::reading(&reads).saving(&reads).with_new_gradients();
         step.kind = StepKind::Convolution;
         step.parameters = composed::parameter_bytes(node);
-        let forward = copies.saturating_add(shape.laid_out_bytes());
+        let weight = match self.tape.is_training {
+            true => WeightUse::Once,
+            false => WeightUse::Kept,
+        };
+        let forward = copies.saturating_add(shape.laid_out_bytes(weight));
         step.workspace = forward;
         if self.tape.is_training {
             let backward = shape.backward_bytes(&gradients);
             step.backward_workspace = copies.saturating_add(backward);
-            step.workspace = forward.saturating_add(shape.prepared_bytes(WeightUse::Once));
+            step.workspace = forward.saturating_add(shape.prepared_bytes(weight));
         } else {
-            step.prepared = shape.prepared_bytes(WeightUse::Kept);
+            step.prepared = shape.prepared_bytes(weight);
         }
         vec![Part::new(self.tape.push(y.bytes(), step), y)]
     }

@@ -1,7 +1,9 @@
-//! The only module of the crate with `unsafe` code: loads and stores whose bounds are checked once for a
-//! whole tile, and uninitialised memory that is written before it is read.
+//! The only module of the crate with `unsafe` code: loads and stores whose bounds are checked once for a whole tile,
+//! uninitialised memory that is written before it is read, and work that other threads join while it is on the stack of
+//! one.
 #![allow(unsafe_code)]
 
+pub(super) mod offer;
 pub(super) mod simd;
 pub(super) mod transforms;
 pub(super) mod uninit_buffer;

@@ -6,7 +6,9 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::buffers;
+use pulp::Simd;
+
+use crate::buffers::{self, Lifetime};
 use crate::policy::MAX_STEP;
 
 /// A buffer of values that are still to be written.
@@ -51,8 +53,13 @@ pub(in super::super) struct PlacedPiece<'a> {
 
 impl UninitBuffer {
     pub(in super::super) fn new(len: usize) -> Self {
+        Self::living(len, Lifetime::Long)
+    }
+
+    /// That of a map that is needed for so long.
+    pub(in super::super) fn living(len: usize, lifetime: Lifetime) -> Self {
         Self {
-            values: buffers::take(len),
+            values: buffers::take(len, lifetime),
             len,
             written: AtomicUsize::new(0),
         }
@@ -98,6 +105,12 @@ impl UninitBuffer {
         unsafe { self.values.set_len(self.len) };
         self.values
     }
+}
+
+/// Values of rows, computed as they are written.
+pub(in super::super) trait RowVectors<S: Simd> {
+    /// The vectors of a row from each of `starts` on, counted from the first column that is written.
+    fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N];
 }
 
 /// A part of the buffer, for one thread.
@@ -163,6 +176,41 @@ impl<'a> Piece<'a> {
         unsafe { into.assume_init_mut() }
     }
 
+    /// Writes some columns of a row, at least as many as a vector has lanes; columns count from the start of the range. (The
+    /// last vectors may overlap: they write the same values twice.)
+    ///
+    /// # Panics
+    /// As [`Self::write`], and when there are fewer columns than lanes.
+    #[inline(always)]
+    pub(in super::super) fn write_vectors<S: Simd>(
+        &mut self,
+        simd: S,
+        row: usize,
+        columns: Range<usize>,
+        values: &impl RowVectors<S>,
+    ) {
+        let lanes = S::F32_LANES;
+        let Range { start: first, end } = columns;
+        let done = &mut self.done[row % self.step];
+        assert!(
+            *done == row / self.step * self.width + first && first <= end && end <= self.width,
+            "rows are written from left to right"
+        );
+        let into = &mut self.values[row * self.width + first..row * self.width + end];
+        assert!(into.len() >= lanes, "a row has the columns of a vector");
+        let last = into.len() - lanes;
+        let mut start = 0;
+        while start < into.len() {
+            start += match (into.len() - start).div_ceil(lanes) {
+                4.. => store_vectors::<S, 4>(simd, values, row, [start, last], into),
+                3 => store_vectors::<S, 3>(simd, values, row, [start, last], into),
+                2 => store_vectors::<S, 2>(simd, values, row, [start, last], into),
+                _ => store_vectors::<S, 1>(simd, values, row, [start, last], into),
+            };
+        }
+        *done += end - first;
+    }
+
     /// The values that were written since this was called last, as far as no value before them is missing.
     pub(in super::super) fn take_complete(&mut self) -> &mut [f32] {
         let whole_rows = |step: usize| self.done[step] / self.width.max(1) * self.step + step;
@@ -194,6 +242,29 @@ impl<'a> Piece<'a> {
     }
 }
 
+/// Stores `N` vectors from `start` on, none after `last`, and returns the number of their columns.
+#[inline(always)]
+fn store_vectors<S: Simd, const N: usize>(
+    simd: S,
+    values: &impl RowVectors<S>,
+    row: usize,
+    [start, last]: [usize; 2],
+    into: &mut [MaybeUninit<f32>],
+) -> usize {
+    let lanes = S::F32_LANES;
+    let mut starts = [0; N];
+    for (n, at) in starts.iter_mut().enumerate() {
+        *at = (start + n * lanes).min(last);
+    }
+    let vectors = values.vectors(simd, row, starts);
+    for (vector, start) in vectors.iter().zip(starts) {
+        let into = &mut into[start..][..lanes];
+        // SAFETY: `into` has room for a vector; the write is unaligned.
+        unsafe { into.as_mut_ptr().cast::<S::f32s>().write_unaligned(*vector) };
+    }
+    N * lanes
+}
+
 /// `into[x] = finish(phases[x % N][x / N])`
 #[inline(always)]
 fn write_sums<const N: usize>(
@@ -205,11 +276,6 @@ fn write_sums<const N: usize>(
     let (chunks, rest) = into.split_at_mut(whole * N);
     let full = phases.map(|phase| &phase[..whole]);
     match N {
-        1 => {
-            for (into, sum) in chunks.iter_mut().zip(full[0]) {
-                into.write(finish(*sum));
-            }
-        }
         2 => {
             let sums = full[0].iter().zip(full[1]);
             for (into, (a, b)) in chunks.chunks_exact_mut(2).zip(sums) {
@@ -238,22 +304,15 @@ fn write_sums_and_residual<const N: usize>(
     residual: &[f32],
     finish: impl Fn(f32, f32) -> f32,
 ) {
-    let whole = into.len() / N;
     let residual = &residual[..into.len()];
+    let whole = into.len() / N;
     let (chunks, rest) = into.split_at_mut(whole * N);
     let (residuals, last) = residual.split_at(whole * N);
     let full = phases.map(|phase| &phase[..whole]);
-    if N == 1 {
-        let sums = full[0].iter().zip(residuals);
-        for (into, (sum, residual)) in chunks.iter_mut().zip(sums) {
-            into.write(finish(*sum, *residual));
-        }
-    } else {
-        let residuals = residuals.chunks_exact(N).enumerate();
-        for (into, (column, residuals)) in chunks.chunks_exact_mut(N).zip(residuals) {
-            for ((into, sums), residual) in into.iter_mut().zip(full).zip(residuals) {
-                into.write(finish(sums[column], *residual));
-            }
+    let residuals = residuals.chunks_exact(N).enumerate();
+    for (into, (column, residuals)) in chunks.chunks_exact_mut(N).zip(residuals) {
+        for ((into, sums), residual) in into.iter_mut().zip(full).zip(residuals) {
+            into.write(finish(sums[column], *residual));
         }
     }
     for ((into, phase), residual) in rest.iter_mut().zip(phases).zip(last) {
