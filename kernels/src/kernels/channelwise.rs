@@ -8,7 +8,7 @@ use pulp::Simd;
 use super::direct::{Direct, Runs};
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
-use super::raw::simd::FewTapRows;
+use super::raw::tap_rows::FewTapRows;
 use super::source::channels_of;
 use super::threads::{self, Scratch, Work, grow};
 use super::tiling;

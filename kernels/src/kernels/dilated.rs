@@ -4,7 +4,7 @@ use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
 
-use super::output_tiles::ResidualSum;
+use super::epilogue::ResidualSum;
 use super::source::{Source, SourceRow};
 use super::threads::{self, Scratch, Work};
 use crate::policy::{PhaseLayout, SourceShape};

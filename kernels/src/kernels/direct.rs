@@ -7,9 +7,9 @@ use pulp::Simd;
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, vector_rows};
 use super::raw::simd::{
-    self, Ahead, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, TapRows, Target,
-    Vectors,
+    self, Ahead, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
 };
+use super::raw::tap_rows::TapRows;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::tiling::channels_of_tile;

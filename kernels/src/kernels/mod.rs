@@ -16,6 +16,7 @@ mod dilated;
 mod direct;
 mod direct_gradient;
 mod enlarged;
+mod epilogue;
 mod input_gradient;
 pub mod layer_norm;
 pub mod max_pool;
@@ -40,8 +41,8 @@ mod workers;
 mod tests;
 
 pub use conv_forward::{bias_gradient, forward};
+pub use epilogue::EpilogueValues;
 pub use input_gradient::{GradientTarget, TransposedConv, input_gradient, transposed_conv};
-pub use output_tiles::EpilogueValues;
 pub use packed_weights::{CacheSlot, Weight, WeightCache};
 pub use source::{ChannelAffine, Prologue, Source};
 pub use threads::limit_vectors;

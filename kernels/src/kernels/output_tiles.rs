@@ -5,140 +5,15 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::raw::simd::{Ahead, prefetch, prefetch_line, vector_at};
+use super::epilogue::{EpilogueValues, Finished, Sums};
+use super::raw::simd::{Ahead, prefetch, prefetch_line};
 use super::raw::uninit_buffer::{Cuts, Piece, RowVectors, UninitBuffer};
-use crate::policy::{FusedActivation, Piecewise};
 
 /// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
     /// `[batch, channels, slices, height, width]`
     pub(super) values: &'a mut UninitBuffer,
     pub(super) channels: usize,
-}
-
-/// What follows a convolution, as slices: `activation((v - center) scale + shift + residual)`.
-#[derive(Clone, Copy, Default)]
-pub struct EpilogueValues<'a> {
-    /// One number per channel, as for scale and shift.
-    pub center: Option<&'a [f32]>,
-    /// A factor for each channel.
-    pub scale: Option<&'a [f32]>,
-    /// A summand for each channel.
-    pub shift: Option<&'a [f32]>,
-    /// Has the shape of the output.
-    pub residual: Option<&'a [f32]>,
-    /// Applied last.
-    pub activation: FusedActivation,
-}
-
-/// What is applied where a map is put back: `activation(v + residual)`.
-#[derive(Clone, Copy)]
-pub(super) struct ResidualSum<'a> {
-    pub(super) residual: &'a [f32],
-    pub(super) activation: FusedActivation,
-}
-
-impl<'a> EpilogueValues<'a> {
-    /// What comes before the residual, and the rest; all, if there is none.
-    pub(super) fn at_residual(self) -> (Self, Option<ResidualSum<'a>>) {
-        let Some(residual) = self.residual else {
-            return (self, None);
-        };
-        let before = Self {
-            residual: None,
-            activation: FusedActivation::IDENTITY,
-            ..self
-        };
-        let activation = self.activation;
-        let after = ResidualSum {
-            residual,
-            activation,
-        };
-        (before, Some(after))
-    }
-}
-
-/// What follows the sums of one channel, but for curved activations.
-#[derive(Clone, Copy)]
-struct Finish {
-    center: f32,
-    scale: f32,
-    shift: f32,
-    activation: Piecewise,
-}
-
-impl Finish {
-    #[inline(always)]
-    fn value(self, sum: f32, residual: f32) -> f32 {
-        let scaled = (sum - self.center) * self.scale + self.shift;
-        self.activation.value(scaled + residual)
-    }
-
-    /// The [values](Self::value) at each lane.
-    #[inline(always)]
-    fn values<S: Simd>(self, simd: S, sums: S::f32s, residual: Option<S::f32s>) -> S::f32s {
-        let centered = simd.sub_f32s(sums, simd.splat_f32s(self.center));
-        let scaled = simd.mul_f32s(centered, simd.splat_f32s(self.scale));
-        let mut values = simd.add_f32s(scaled, simd.splat_f32s(self.shift));
-        if let Some(residual) = residual {
-            values = simd.add_f32s(values, residual);
-        }
-        self.activation.values(simd, values)
-    }
-}
-
-/// Rows of sums with what follows them.
-struct Finished<'a, R> {
-    sums: R,
-    residual: Option<&'a [f32]>,
-    /// The distance from one row of the residual to the next.
-    width: usize,
-    finish: Finish,
-}
-
-impl<S: Simd, R: RowVectors<S>> RowVectors<S> for Finished<'_, R> {
-    #[inline(always)]
-    fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N] {
-        let mut vectors = self.sums.vectors(simd, row, starts);
-        for (vector, start) in vectors.iter_mut().zip(starts) {
-            let residual = match self.residual {
-                Some(values) => Some(vector_at::<S>(values, row * self.width + start)),
-                None => None,
-            };
-            *vector = self.finish.values(simd, *vector, residual);
-        }
-        vectors
-    }
-}
-
-/// The sums of one row, in memory.
-struct Sums<'a>(&'a [f32]);
-
-impl<S: Simd> RowVectors<S> for Sums<'_> {
-    #[inline(always)]
-    fn vectors<const N: usize>(&self, simd: S, _: usize, starts: [usize; N]) -> [S::f32s; N] {
-        // (`map` of an array is a function of its own, without these instructions.)
-        let mut vectors = [simd.splat_f32s(0.0); N];
-        for (vector, start) in vectors.iter_mut().zip(starts) {
-            *vector = vector_at::<S>(self.0, start);
-        }
-        vectors
-    }
-}
-
-impl ResidualSum<'_> {
-    /// Applies it to the values from `first` on.
-    #[inline(always)]
-    pub(super) fn apply(&self, first: usize, values: &mut [f32]) {
-        let (piecewise, curved) = self.activation.parts();
-        let residual = &self.residual[first..][..values.len()];
-        for (value, residual) in values.iter_mut().zip(residual) {
-            *value = piecewise.value(*value + residual);
-        }
-        if let Some(curved) = curved {
-            curved.apply(values);
-        }
-    }
 }
 
 /// The output as a whole.
@@ -354,27 +229,13 @@ impl OutputTile<'_> {
             sums,
             residual: residual.map(|all| &all[self.residual_start(index, output)..]),
             width: output.size[1],
-            finish: self.finish(index, output),
+            finish: output.epilogue.of_channel(self.channels.start + index),
         };
         for row in 0..self.rows.len() {
             let columns = self.columns(row, output);
             self.planes[index].write_vectors(simd, row, columns, &finished);
         }
         self.apply_curved(index, output);
-    }
-
-    /// What follows the sums of the channel `index`.
-    #[inline(always)]
-    fn finish(&self, index: usize, output: &Output) -> Finish {
-        let epilogue = &output.epilogue;
-        let channel = self.channels.start + index;
-        let number = |numbers: Option<&[f32]>, none| numbers.map_or(none, |n| n[channel]);
-        Finish {
-            center: number(epilogue.center, 0.0),
-            scale: number(epilogue.scale, 1.0),
-            shift: number(epilogue.shift, 0.0),
-            activation: epilogue.activation.parts().0,
-        }
     }
 
     /// The columns of a row of the tile. (The last piece of a row that is divided may be shorter.)
@@ -403,7 +264,7 @@ impl OutputTile<'_> {
         if start >= end {
             return;
         }
-        let finish = self.finish(index, output);
+        let finish = output.epilogue.of_channel(self.channels.start + index);
         let residual = output.epilogue.residual.map(|residual| {
             let first = self.residual_start(index, output) + row * output.size[1];
             &residual[first + start..first + end]

@@ -5,5 +5,6 @@
 
 pub(super) mod offer;
 pub(super) mod simd;
+pub(super) mod tap_rows;
 pub(super) mod transforms;
 pub(super) mod uninit_buffer;
