@@ -17,6 +17,9 @@ use crate::policy::Geometry;
 /// Floats that the packed channels of a group may take: half of a typical first-level cache.
 const MAX_PACKED: usize = 4 * 1024;
 
+/// Taps whose weights stay in registers, of which AVX2 has 16: those of a kernel of 3x3.
+const FEW_TAPS: usize = 9;
+
 /// Vectors of one output that are computed at once.
 const ONE_OUTPUT: usize = 8;
 
@@ -142,7 +145,7 @@ impl Work<OutputTile<'_>> for Channelwise<'_> {
                     packing.refill_all(sources, group(channel), place, packed);
                 }
                 let rows = phase.rows_of(channel, packed, packing.pitch);
-                match FewTapRows::<S, 9>::new(simd, rows) {
+                match FewTapRows::<S, FEW_TAPS>::new(simd, rows) {
                     Some(rows) => tile.write_vectors(simd, index, rows, &output),
                     None => tile.write_vectors(simd, index, rows, &output),
                 }

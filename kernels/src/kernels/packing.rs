@@ -166,7 +166,7 @@ impl Packing {
         place: Place,
         packed: &mut [f32],
     ) {
-        self.fill_all_around::<true>(sources, group, place, packed);
+        self.fill_channels::<true>(sources, group, place, packed);
     }
 
     /// The same where the padding is zero already: into zeros, or over what was packed of other channels at this place.
@@ -178,12 +178,12 @@ impl Packing {
         place: Place,
         packed: &mut [f32],
     ) {
-        self.fill_all_around::<false>(sources, group, place, packed);
+        self.fill_channels::<false>(sources, group, place, packed);
     }
 
     /// Packs a group of channels of all sources; their padding, too, if `PADS`.
     #[inline(always)]
-    fn fill_all_around<const PADS: bool>(
+    fn fill_channels<const PADS: bool>(
         &self,
         sources: &[Source],
         group: ChannelGroup,
@@ -194,7 +194,7 @@ impl Packing {
         for source in sources {
             for (channel, into) in group.of(source).zip(&mut left) {
                 self.prefetch_next(source, channel, place);
-                self.fill_around::<PADS>(source, channel, place, into);
+                self.fill_channel::<PADS>(source, channel, place, into);
             }
         }
     }
@@ -285,12 +285,12 @@ impl Packing {
     /// Packs what the outputs at `place` read of a channel.
     #[inline(always)]
     pub(super) fn fill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
-        self.fill_around::<true>(source, channel, place, packed);
+        self.fill_channel::<true>(source, channel, place, packed);
     }
 
     /// Packs what the outputs at `place` read of a channel; its padding, too, if `PADS`.
     #[inline(always)]
-    fn fill_around<const PADS: bool>(
+    fn fill_channel<const PADS: bool>(
         &self,
         source: &Source,
         channel: usize,

@@ -16,7 +16,7 @@ std::thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
 }
 
-/// Work that is divided into tasks.
+/// Work that is divided into tasks. A task must not wait for threads of `rayon`'s: one of these may wait for the task.
 pub(super) trait Work<T>: Sync {
     /// Runs one task with the instruction set `S`. It must be inlined, with everything that it calls: a function that is
     /// not inlined would not be compiled for these instructions.

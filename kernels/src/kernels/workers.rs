@@ -27,8 +27,8 @@ pub(super) fn run_on(others: usize, work: impl Fn() + Sync) {
     if others > 0 {
         // As many threads as the pool of the caller has, with this one.
         let pool = pool_of(rayon::current_num_threads() - 1);
-        let made = |offer: &Offer| offer.make(&work, || pool.wake(others));
-        if pool.offers.iter().any(made) {
+        let done = |offer: &Offer| offer.work_with_others(&work, || pool.wake(others));
+        if pool.offers.iter().any(done) {
             return;
         }
     }

@@ -14,7 +14,7 @@ const TAKEN: usize = 1;
 /// Others may join.
 const OPEN: usize = 2;
 /// One thread that has joined.
-const ONE: usize = 4;
+const ONE_JOINED: usize = 4;
 
 /// How often the thread that offers looks for the end of the others before it lets other threads have its processor.
 const PATIENCE: usize = 2000;
@@ -25,6 +25,9 @@ type Work = dyn Fn() + Sync + 'static;
 ///
 /// The thread that offers waits for those that have joined, and for no others: on a busy machine, a thread that did not
 /// get a processor in time is not missed.
+///
+/// (It has cache lines of its own, since all threads look at it.)
+#[repr(align(128))]
 pub(in super::super) struct Offer {
     /// [`TAKEN`], [`OPEN`], and the number of threads that do the work.
     state: AtomicUsize,
@@ -39,6 +42,15 @@ pub(in super::super) struct Offer {
 unsafe impl Sync for Offer {}
 // SAFETY: as above; the pointer is not used unless the state is `OPEN`.
 unsafe impl Send for Offer {}
+
+/// A thread that has joined; dropped, it has left.
+struct Joined<'a>(&'a AtomicUsize);
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(ONE_JOINED, Ordering::Release);
+    }
+}
 
 impl Offer {
     pub(in super::super) const fn new() -> Self {
@@ -55,7 +67,11 @@ impl Offer {
     ///
     /// # Panics
     /// When `work` does, on any thread.
-    pub(in super::super) fn make(&self, work: &(dyn Fn() + Sync), opened: impl FnOnce()) -> bool {
+    pub(in super::super) fn work_with_others(
+        &self,
+        work: &(dyn Fn() + Sync),
+        opened: impl FnOnce(),
+    ) -> bool {
         let taken = (self.state).compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed);
         if taken.is_err() {
             return false;
@@ -100,20 +116,21 @@ impl Offer {
         if !self.is_open(*ticket) {
             return false;
         }
-        let join = |state: usize| (state & OPEN != 0).then_some(state + ONE);
+        let join = |state: usize| (state & OPEN != 0).then_some(state + ONE_JOINED);
         let joined = (self.state).fetch_update(Ordering::AcqRel, Ordering::Relaxed, join);
         if joined.is_err() {
             return false;
         }
         *ticket = self.ticket.load(Ordering::Relaxed);
+        // (It leaves whatever happens, or the thread that offers would wait for ever.)
+        let _joined = Joined(&self.state);
         // SAFETY: this thread has joined while the state was `OPEN`: the work was written before, and is neither replaced
         // nor gone until this thread leaves.
         let work = unsafe { (*self.work.get()).map(|work| &*work) };
         let done = catch_unwind(AssertUnwindSafe(|| work.map(|work| work())));
         if let Err(payload) = done {
-            *self.panic() = Some(payload);
+            self.panic().get_or_insert(payload);
         }
-        self.state.fetch_sub(ONE, Ordering::Release);
         true
     }
 

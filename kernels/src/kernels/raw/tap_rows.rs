@@ -17,10 +17,10 @@ pub(in super::super) struct TapRows<'a> {
 }
 
 impl TapRows<'_> {
-    /// One more than the last place of a packed value that is read for vectors from each of `starts` on; the first of its
-    /// row.
+    /// The place of the first packed value of a row, after a check that all values are packed that vectors from each of
+    /// `starts` on read.
     #[inline(always)]
-    fn check<S: Simd, const N: usize>(&self, row: usize, starts: [usize; N]) -> usize {
+    fn checked_row<S: Simd, const N: usize>(&self, row: usize, starts: [usize; N]) -> usize {
         let mut far = 0;
         for start in starts {
             far = far.max(start);
@@ -40,7 +40,7 @@ impl TapRows<'_> {
 impl<S: Simd> RowVectors<S> for TapRows<'_> {
     #[inline(always)]
     fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N] {
-        let first = self.check::<S, N>(row, starts);
+        let first = self.checked_row::<S, N>(row, starts);
         let mut sums = [simd.splat_f32s(0.0); N];
         for (factor, &offset) in self.weight.iter().zip(&self.packed.offsets.values) {
             let factor = simd.splat_f32s(*factor);
@@ -85,7 +85,7 @@ impl<'a, S: Simd, const TAPS: usize> FewTapRows<'a, S, TAPS> {
 impl<S: Simd, const TAPS: usize> RowVectors<S> for FewTapRows<'_, S, TAPS> {
     #[inline(always)]
     fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N] {
-        let first = self.rows.check::<S, N>(row, starts);
+        let first = self.rows.checked_row::<S, N>(row, starts);
         let mut sums = [simd.splat_f32s(0.0); N];
         for tap in 0..TAPS {
             for n in 0..N {
