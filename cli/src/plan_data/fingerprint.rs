@@ -5,15 +5,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::numbers::NoNumbers;
 use crate::Result;
 use crate::files::limits::ImageLimits;
-use crate::raster::{Grid, Raster, shown_size};
+use crate::raster::{Grid, Raster, SAVE_NUMBERS, shown_size};
 use crate::segmentation::data::Sample;
 use crate::segmentation::pairs::Pair;
 use crate::segmentation::percentile::median;
-
-/// As many classes are told by their numbers at most: more numbers are those of objects.
-const MAX_CLASSES: usize = 64;
 
 /// An image and its mask.
 #[derive(Clone, Debug, Serialize)]
@@ -40,44 +38,47 @@ pub struct Fingerprint {
     pub images: Vec<Facts>,
     /// How many pixels have each number, in all masks together.
     pub labels: BTreeMap<u64, u64>,
-}
-
-/// What the numbers in masks mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numbers {
-    /// One number beside the background.
-    Foreground,
-    /// Those of so many classes, which follow each other from 0 on.
-    Classes(usize),
-    /// Those of objects, which are many or do not follow each other.
-    Objects,
-}
-
-impl Numbers {
-    /// How many outputs a network needs.
-    pub fn outputs(self) -> usize {
-        match self {
-            Self::Classes(count) => count,
-            Self::Foreground | Self::Objects => 1,
-        }
-    }
+    /// In how many masks each number occurs.
+    #[serde(skip)]
+    pub masks_with: BTreeMap<u64, u64>,
+    /// Where a mask has no numbers of classes, all of them are taken for foreground or not.
+    pub no_numbers: Option<NoNumbers>,
 }
 
 impl Fingerprint {
-    /// Reads the images, one after the other.
+    /// Reads the images, one after the other. `classes` are those that were asked for.
     ///
     /// # Errors
-    /// When a file cannot be read, an image and its mask differ in size, or images differ in their axes or channels.
-    pub fn read(pairs: &[Pair], limit: &ImageLimits) -> Result<Self> {
+    /// When a file cannot be read, an image and its mask differ in size, images differ in their axes or channels, or a mask
+    /// has no numbers where several classes were asked for.
+    pub fn read(pairs: &[Pair], classes: Option<usize>, limit: &ImageLimits) -> Result<Self> {
         let mut found = Self::default();
         for pair in pairs {
             let mut telling = found.images.iter().filter(|image| image.spacing.is_some());
             let unit = telling.next().map(|first| first.unit.as_str());
-            let (facts, mask) = read(pair, unit, limit)?;
+            let (facts, mask, no_numbers) = read(pair, unit, limit)?;
             found.check(&facts, pair)?;
             found.images.push(facts);
+            let mut labels = BTreeMap::<u64, u64>::new();
             for &value in mask.values.iter() {
-                *found.labels.entry(value as u64).or_default() += 1;
+                *labels.entry(value as u64).or_default() += 1;
+            }
+            for (label, pixels) in labels {
+                *found.labels.entry(label).or_default() += pixels;
+                *found.masks_with.entry(label).or_default() += 1;
+            }
+            match (no_numbers, classes) {
+                (Some(why), Some(2..)) => {
+                    return Err(format!(
+                        "--classes: {why}. {SAVE_NUMBERS}, or pass --classes 1 where every pixel that is not 0 is foreground."
+                    )
+                    .into());
+                }
+                (Some(why), _) => {
+                    let of_all = found.no_numbers.get_or_insert(NoNumbers { why, masks: 0 });
+                    of_all.masks += 1;
+                }
+                (None, _) => {}
             }
         }
         Ok(found)
@@ -149,22 +150,6 @@ impl Fingerprint {
         })
     }
 
-    /// What the numbers in the masks are taken for.
-    pub fn numbers(&self) -> Numbers {
-        let count = self.labels.len();
-        let follow = self.labels.keys().zip(0..).all(|(&label, at)| label == at);
-        match count {
-            0..=2 => Numbers::Foreground,
-            3..=MAX_CLASSES if follow => Numbers::Classes(count),
-            _ => Numbers::Objects,
-        }
-    }
-
-    /// The largest number in the masks.
-    pub fn largest(&self) -> u64 {
-        self.labels.keys().next_back().copied().unwrap_or(0)
-    }
-
     /// The least and the largest spacing of each axis, if the files say it.
     pub fn spacings(&self) -> Option<Vec<[f64; 2]>> {
         let all: Option<Vec<_>> = self
@@ -209,7 +194,12 @@ impl Fingerprint {
     }
 }
 
-fn read(pair: &Pair, unit: Option<&str>, limit: &ImageLimits) -> Result<(Facts, Raster)> {
+/// What a pair holds: the image, the numbers of the mask, and where it has none, why.
+fn read(
+    pair: &Pair,
+    unit: Option<&str>,
+    limit: &ImageLimits,
+) -> Result<(Facts, Raster, Option<String>)> {
     let [mut image, mask] = pair.read_files(1, limit)?;
     // (An array of an axis more than its mask has channels.)
     if image.raster.size.len() > mask.raster.size.len() {
@@ -217,7 +207,7 @@ fn read(pair: &Pair, unit: Option<&str>, limit: &ImageLimits) -> Result<(Facts, 
     }
     let channels = image.channels();
     let (raster, grid) = image.image(&pair.image, channels)?;
-    let mask = mask.numbers(&pair.mask)?;
+    let (mask, no_numbers) = mask.numbers(&pair.mask)?;
     let spacing = grid.full_spacing();
     let unit = unit.or(spacing.map(|spacing| spacing.unit.as_str()));
     let unit = unit.unwrap_or("").to_string();
@@ -239,7 +229,7 @@ fn read(pair: &Pair, unit: Option<&str>, limit: &ImageLimits) -> Result<(Facts, 
         channels,
         range,
     };
-    Ok((facts, sample.mask))
+    Ok((facts, sample.mask, no_numbers))
 }
 
 #[cfg(test)]
@@ -267,6 +257,8 @@ pub mod tests {
         Fingerprint {
             images: sizes.iter().zip(depths).map(image).collect(),
             labels: labels.iter().map(|&label| (label, 1)).collect(),
+            masks_with: labels.iter().map(|&label| (label, 1)).collect(),
+            no_numbers: None,
         }
     }
 
@@ -281,15 +273,5 @@ pub mod tests {
         assert_eq!(found.smallest(), [3, 40, 7]);
         assert_eq!(found.spacing(), [3.0, 1.0, 1.0]);
         assert_eq!(found.pixels(), 9 * 350 + 3 * 320 + 5 * 540);
-    }
-
-    #[test]
-    fn numbers_of_classes_follow_each_other() {
-        let classes = |labels: &[u64]| found(&[[1; 3]], &[1.0], labels).numbers().outputs();
-        assert_eq!(classes(&[0, 1]), 1);
-        assert_eq!(classes(&[0, 255]), 1);
-        assert_eq!(classes(&[0, 1, 2]), 3);
-        assert_eq!(classes(&[0, 3, 17, 40]), 1);
-        assert_eq!(classes(&(0..162).collect::<Vec<_>>()), 1);
     }
 }

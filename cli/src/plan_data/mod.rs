@@ -1,6 +1,7 @@
 //! `burn-skip plan-data`: a network and the options of its training for a folder of images, and why.
 
 mod fingerprint;
+mod numbers;
 mod planned_sizes;
 mod proposal;
 mod reasons;
@@ -26,6 +27,7 @@ use crate::train::augmentation;
 use crate::train::loss_memory::LossMemory;
 use crate::train::options::{Options, count};
 use fingerprint::Fingerprint;
+use numbers::{check_classes, classes};
 use proposal::{Asked, Proposal};
 
 /// Fewer images are split by their columns for validation, and not into parts.
@@ -99,7 +101,7 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     let [net_file, train_file] = ["net.json", "train.json"].map(|name| args.out.join(name));
     args.check_files(&pairs, &[&net_file, &train_file])?;
     args.limit.memory.default_to(&args.out);
-    let found = Fingerprint::read(&pairs, &args.limit)?;
+    let found = Fingerprint::read(&pairs, args.classes, &args.limit)?;
     let validation = match found.images.len() {
         0..IMAGES_OF_FOLDS => Validation::Columns,
         _ => Validation::Fold {
@@ -116,7 +118,10 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         _ => planned.smallest(),
     };
     let channels = found.images[0].channels;
-    let classes = args.classes.unwrap_or_else(|| found.numbers().outputs());
+    let classes = match args.classes {
+        Some(classes) => classes,
+        None => classes(&found)?,
+    };
     check_classes(&found, classes)?;
     let loss = default_loss(classes);
     let asked = Asked {
@@ -181,31 +186,6 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
     args.reporter.object(&json!({
         "data": found, "net": net, "train": options, "bytes": proposal.bytes,
     }))
-}
-
-/// Checks that the masks have the classes.
-fn check_classes(found: &Fingerprint, classes: usize) -> Result<(), String> {
-    let (largest, background) = (found.largest(), found.labels.get(&0));
-    if classes > 1 && largest >= classes as u64 {
-        let hint = match found.labels.len() == classes + 1 && largest == 255 {
-            true => {
-                " Where 255 marks pixels that do not count, give them a number of their own class, or 0."
-            }
-            false => "",
-        };
-        return Err(format!(
-            "--classes: the masks have the number {largest}, and {classes} classes have 0 to {}. Give more, or 1 where \
-             every number but 0 is foreground.{hint}",
-            classes - 1
-        ));
-    }
-    match (background, found.labels.len()) {
-        (Some(_), 1) => Err("the masks have no foreground: every pixel of them is 0. Draw it, and try again.".into()),
-        (None, _) => Err(
-            "no pixel of the masks is 0, the background. Number classes from 0 on, so that the background is 0.".into(),
-        ),
-        _ => Ok(()),
-    }
 }
 
 impl PlanDataArgs {

@@ -1,10 +1,11 @@
 //! What was found in the data and why it leads to the proposal, a line each.
 
-use super::fingerprint::{Fingerprint, Numbers};
+use super::fingerprint::Fingerprint;
+use super::numbers::{NoNumbers, Numbers};
 use super::proposal::{Asked, Proposal};
 use super::{IMAGES_OF_FOLDS, TOMOGRAPHY};
 use crate::files::bytes;
-use crate::raster::{Intensities, shown_spacing};
+use crate::raster::{Intensities, SAVE_NUMBERS, shown_spacing};
 use crate::segmentation::lengths::shown;
 use crate::segmentation::spacing::{SpacingChoice, TargetSpacing, axis_names};
 use crate::segmentation::validation::Validation;
@@ -52,7 +53,13 @@ fn of_images(found: &Fingerprint, channels: usize) -> String {
 
 fn of_spacing(found: &Fingerprint, spacing: &SpacingReason) -> String {
     let Some(ranges) = found.spacings() else {
-        return "spacing: not in all files, taken as equal on all axes".into();
+        let some = found.images.iter().any(|image| image.spacing.is_some());
+        let files = if some {
+            "not in all files"
+        } else {
+            "in no file"
+        };
+        return format!("spacing: {files}, taken as equal on all axes");
     };
     let unit = found.images.first().map_or("", |first| &first.unit);
     let median = shown_spacing(&found.spacing(), unit);
@@ -123,14 +130,19 @@ fn of_masks(found: &Fingerprint, classes: usize) -> String {
     }
     let background = found.labels.get(&0).copied().unwrap_or(0);
     let foreground = share(pixels - background);
-    let numbers = match found.numbers() {
-        Numbers::Objects => format!(
+    let numbers = match (found.numbers(), &found.no_numbers) {
+        (_, Some(NoNumbers { why, masks })) => format!(
+            "; this is all that is taken of them, since {masks} of {} have no numbers of classes: {why}. {SAVE_NUMBERS}, if \
+             they are classes, and pass --classes N",
+            found.images.len()
+        ),
+        (Numbers::Objects, None) => format!(
             "; their {} numbers up to {} are taken for those of objects: pass --classes {} if they are classes",
             found.labels.len(),
             found.largest(),
             found.largest() + 1
         ),
-        Numbers::Foreground | Numbers::Classes(_) => String::new(),
+        (Numbers::Foreground | Numbers::Classes(_) | Numbers::Gap, None) => String::new(),
     };
     format!("masks: foreground or not, {foreground:.1} % of the pixels are foreground{numbers}")
 }

@@ -29,7 +29,7 @@ impl PredictArgs {
         let task = &trained.task;
         let image = Format::read(file, task.channels, &self.limit)?;
         let labels = self.labels.as_ref().map(|labels| {
-            let mask = Format::read(labels, 1, &self.limit)?;
+            let mask = Format::read_mask(labels, &self.limit)?;
             image.check_mask(file, &mask, labels)?;
             Ok::<_, Box<dyn std::error::Error>>((mask, labels))
         });
@@ -45,7 +45,7 @@ impl PredictArgs {
                 objects: None,
             });
         };
-        let read = || Format::read(labels, 1, &self.limit)?.objects(labels);
+        let read = || Format::read_mask(labels, &self.limit)?.objects(labels);
         let objects = self.colours.then(read);
         let mask = mask.mask(labels, task.classes)?;
         let sample = Sample::new((image, file), (mask, labels))?;

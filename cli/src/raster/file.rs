@@ -1,10 +1,9 @@
-//! An image of a file: as the network sees it, or as a mask.
+//! An image of a file, and as the network sees it.
 
 use std::path::Path;
 
 use super::{Pixels, Raster, Spacing, nifti};
 use crate::Result;
-use crate::instances::MAX_OBJECTS;
 
 /// What the channels of a file mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub enum Bands {
 
 impl Bands {
     /// How many of the channels are no opacity.
-    fn opaque(self, channels: usize) -> usize {
+    pub(super) fn opaque(self, channels: usize) -> usize {
         match self {
             Self::GreyAlpha | Self::RgbAlpha => channels - 1,
             Self::Grey | Self::Rgb | Self::Other => channels,
@@ -56,22 +55,6 @@ impl RasterFile {
     /// How many channels are no opacity.
     pub fn channels(&self) -> usize {
         self.bands.opaque(self.raster.channels)
-    }
-
-    /// The numbers of a mask, of any number of classes or objects; where these are none, 1 wherever a channel is not 0.
-    ///
-    /// # Errors
-    /// When a value is no number.
-    pub fn numbers(self, path: &Path) -> Result<Raster> {
-        let pixels = self.raster.pixels();
-        let are_whole = |values: &[f32]| values.iter().all(|x| *x >= 0.0 && x.fract() == 0.0);
-        if self.channels() > 1 || !are_whole(&self.raster.values[..pixels]) {
-            return self.mask(path, 1);
-        }
-        let mut raster = self.raster;
-        raster.values.truncate(pixels);
-        raster.channels = 1;
-        Ok(raster)
     }
 
     /// The image with so many channels: as it is; without its opacity; grey of colours, and colours of grey.
@@ -112,97 +95,10 @@ impl RasterFile {
         raster.channels = channels;
         Ok((raster, grid))
     }
-
-    /// The mask, one number a pixel: for a single class 1 wherever a channel of the file is not 0, else 0; for
-    /// more, the number of the class.
-    ///
-    /// # Errors
-    /// When a value is none that a class has, with the place, or the file has several channels.
-    pub fn mask(self, path: &Path, classes: usize) -> Result<Raster> {
-        let Self {
-            mut raster, bands, ..
-        } = self;
-        check_finite(&raster, path)?;
-        let (pixels, opaque) = (raster.pixels(), bands.opaque(raster.channels));
-        raster.values.truncate(opaque * pixels);
-        raster.channels = 1;
-        if classes == 1 {
-            let values = &mut raster.values[..];
-            for pixel in 0..pixels {
-                let is_marked = (0..opaque).any(|map| values[map * pixels + pixel] != 0.0);
-                values[pixel] = f32::from(u8::from(is_marked));
-            }
-            raster.values.truncate(pixels);
-            return Ok(raster);
-        }
-        let shown = path.display();
-        if opaque > 1 {
-            let what = mask_of(bands, opaque);
-            return Err(format!(
-                "{shown} is {what}; the masks of {classes} classes are grey, and a pixel is the number of its class"
-            )
-            .into());
-        }
-        let is_class =
-            |&value: &f32| value >= 0.0 && value < classes as f32 && value.fract() == 0.0;
-        match raster.values.iter().position(|value| !is_class(value)) {
-            None => Ok(raster),
-            Some(at) => Err(format!(
-                "{shown}: the pixel at {} is of class {}, and the network has {classes} classes (0 to {}). Correct the \
-                 mask, give the network more out_channels, or, where any pixel that is not black is foreground, a network of \
-                 out_channels 1.",
-                raster.place(at),
-                raster.values[at],
-                classes - 1
-            )
-            .into()),
-        }
-    }
-
-    /// The objects of a mask: each pixel is the number of its object, and 0 is the background.
-    ///
-    /// # Errors
-    /// When a value is no such number, with the place, or the file has several channels.
-    pub fn objects(self, path: &Path) -> Result<Raster> {
-        let Self {
-            mut raster, bands, ..
-        } = self;
-        check_finite(&raster, path)?;
-        let (pixels, opaque) = (raster.pixels(), bands.opaque(raster.channels));
-        let shown = path.display();
-        if opaque > 1 {
-            let what = mask_of(bands, opaque);
-            return Err(
-                format!("{shown} is {what}; where objects are numbered, a mask is grey").into(),
-            );
-        }
-        raster.values.truncate(pixels);
-        raster.channels = 1;
-        let largest = MAX_OBJECTS as f32;
-        let is_number = |&value: &f32| (0.0..=largest).contains(&value) && value.fract() == 0.0;
-        match raster.values.iter().position(|value| !is_number(value)) {
-            None => Ok(raster),
-            Some(at) => Err(format!(
-                "{shown}: the pixel at {} is {}, and the number of an object is a whole number from 0 (background) to \
-                 {MAX_OBJECTS}. Number the objects anew.",
-                raster.place(at),
-                raster.values[at]
-            )
-            .into()),
-        }
-    }
-}
-
-/// "a mask in colours", "a mask of 4 channels"
-fn mask_of(bands: Bands, channels: usize) -> String {
-    match bands {
-        Bands::Rgb | Bands::RgbAlpha => "a mask in colours".into(),
-        _ => format!("a mask of {}", count_of_channels(channels)),
-    }
 }
 
 /// "1 channel", "4 channels"
-fn count_of_channels(count: usize) -> String {
+pub fn count_of_channels(count: usize) -> String {
     match count {
         1 => "1 channel".into(),
         several => format!("{several} channels"),
@@ -222,7 +118,7 @@ fn luma(rgb: &mut Pixels, pixels: usize) {
     rgb.truncate(pixels);
 }
 
-fn check_finite(raster: &Raster, path: &Path) -> Result<()> {
+pub(super) fn check_finite(raster: &Raster, path: &Path) -> Result<()> {
     let Some(at) = raster.values.iter().position(|value| !value.is_finite()) else {
         return Ok(());
     };
@@ -241,10 +137,10 @@ fn check_finite(raster: &Raster, path: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn file(channels: usize, bands: Bands, values: &[f32]) -> RasterFile {
+    pub fn file(channels: usize, bands: Bands, values: &[f32]) -> RasterFile {
         RasterFile {
             raster: Raster {
                 channels,
@@ -282,38 +178,5 @@ mod tests {
             "a.tif: the value at column 1, row 0 is NaN, and a network needs finite numbers. Replace it with one, such \
              as 0."
         );
-    }
-
-    #[test]
-    fn a_mask_has_whole_numbers_of_classes() {
-        let mask = |values: &[f32], classes| {
-            let mask = file(1, Bands::Other, values).mask(Path::new("m.npy"), classes);
-            mask.map(|raster| raster.values).map_err(|e| e.to_string())
-        };
-        assert_eq!(mask(&[0.0, 2.0], 3).unwrap(), [0.0, 2.0]);
-        assert_eq!(mask(&[0.0, 0.1], 1).unwrap(), [0.0, 1.0]);
-        for wrong in [0.5, 3.0, -1.0] {
-            let error = mask(&[0.0, wrong], 3).unwrap_err();
-            let expected = format!("m.npy: the pixel at column 1, row 0 is of class {wrong}, and");
-            assert!(error.starts_with(&expected), "{error}");
-        }
-        let objects = |values: &[f32]| {
-            let file = file(1, Bands::Grey, values);
-            let objects = file.objects(Path::new("m.npy"));
-            objects
-                .map(|raster| raster.values)
-                .map_err(|e| e.to_string())
-        };
-        assert_eq!(objects(&[0.0, 70_000.0]).unwrap(), [0.0, 70_000.0]);
-        for wrong in [0.5, -1.0, 16_777_218.0] {
-            let error = objects(&[0.0, wrong]).unwrap_err();
-            let expected =
-                format!("m.npy: the pixel at column 1, row 0 is {wrong}, and the number");
-            assert!(error.starts_with(&expected), "{error}");
-        }
-        let rgb = file(3, Bands::Rgb, &[0.0; 3]).objects(Path::new("m.png"));
-        assert!(rgb.unwrap_err().to_string().contains("a mask in colours"));
-        let rgb = file(3, Bands::Rgb, &[0.0; 3]).mask(Path::new("m.png"), 2);
-        assert!(rgb.unwrap_err().to_string().contains("a mask in colours"));
     }
 }

@@ -29,6 +29,15 @@ const ENDINGS: [(&str, Format); 8] = [
     (".npy", Format::Npy),
 ];
 
+/// What the numbers of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// How bright or how much something is.
+    Image,
+    /// Which class or which object a pixel belongs to.
+    Mask,
+}
+
 /// What is written.
 #[derive(Clone, Copy, Debug)]
 pub enum Content {
@@ -63,11 +72,24 @@ impl Format {
     /// When the file is missing, damaged, too large or of another format.
     pub fn read(path: &Path, channels: usize, limit: &ImageLimits) -> Result<RasterFile> {
         match Self::of(path).map(|(format, _)| format) {
-            Some(Self::Tiff) => tiff::read(path, limit),
+            Some(Self::Tiff) => tiff::read(path, FileKind::Image, limit),
             Some(Self::Nifti { .. }) => nifti::read(path, limit),
             Some(Self::Npy) => npy::read(path, channels, limit),
             // What these are is decided by their content.
             Some(Self::Png | Self::Jpeg) | None => photo::read(path, limit),
+        }
+    }
+
+    /// Reads the file of a mask, whose numbers are those of classes or objects: as they are stored, and not as the colours
+    /// that a palette gives them.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_mask(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
+        match Self::of(path).map(|(format, _)| format) {
+            Some(Self::Tiff) => tiff::read(path, FileKind::Mask, limit),
+            Some(Self::Nifti { .. } | Self::Npy) => Self::read(path, 1, limit),
+            Some(Self::Png | Self::Jpeg) | None => photo::read_mask(path, limit),
         }
     }
 

@@ -3,6 +3,7 @@
 mod file;
 mod format;
 mod intensities;
+mod mask;
 mod memory;
 mod nifti;
 mod npy;
@@ -19,6 +20,7 @@ use std::ops::Range;
 pub use file::{Bands, Grid, RasterFile};
 pub use format::{Content, Format};
 pub use intensities::{Fit, Intensities, Scale, Values};
+pub use mask::{SAVE_NUMBERS, how_to_ignore};
 pub use memory::ImageMemory;
 pub use photo::{of_bytes, open as open_photo};
 pub use pixels::Pixels;

@@ -21,6 +21,66 @@ pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
     of_image(&open(path, limit.size)?, limit)
 }
 
+/// Reads a mask: where the file has a palette whose colour 0 is black, as those of PASCAL VOC, the places of the pixels in
+/// the palette are their numbers.
+///
+/// # Errors
+/// As [`open`].
+pub fn read_mask(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
+    match indices(path, limit)? {
+        Some(mask) => Ok(mask),
+        None => read(path, limit),
+    }
+}
+
+/// The places in the palette of a PNG, if it has one whose colour 0 is black. (Where it is not, the order of the colours is
+/// that of a program that has chosen them, and tells no classes.)
+fn indices(path: &Path, limit: &ImageLimits) -> Result<Option<RasterFile>> {
+    let damaged =
+        |e: png::DecodingError| format!("{} is not a PNG that can be read: {e}", path.display());
+    let file = File::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let bytes = usize::try_from(limit.size.decoder_bytes()).unwrap_or(usize::MAX);
+    let limits = png::Limits { bytes };
+    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), limits);
+    decoder.set_transformations(png::Transformations::IDENTITY);
+    // (What is no PNG, or damaged before its pixels, is reported by whoever reads it as an image.)
+    let Ok(mut reader) = decoder.read_info() else {
+        return Ok(None);
+    };
+    let info = reader.info();
+    let is_from_black = info
+        .palette
+        .as_ref()
+        .is_some_and(|all| all.starts_with(&[0; 3]));
+    if info.color_type != png::ColorType::Indexed || !is_from_black {
+        return Ok(None);
+    }
+    let size = vec![info.height as usize, info.width as usize];
+    limit.size.check(path, &size, 1)?;
+    let bits = info.bit_depth as usize;
+    let bytes = reader.output_buffer_size().ok_or("its size is too large")?;
+    let mut stored = vec![0; bytes];
+    let frame = reader.next_frame(&mut stored).map_err(damaged)?;
+    let mut values = limit.memory.zeros(size.iter().product())?;
+    let lines = stored.chunks_exact(frame.line_size.max(1));
+    for (numbers, line) in values.chunks_exact_mut(size[1].max(1)).zip(lines) {
+        for (x, number) in numbers.iter_mut().enumerate() {
+            // (The highest bits first.)
+            let shift = 8 - bits - x * bits % 8;
+            *number = f32::from(line[x * bits / 8] >> shift & (0xff >> (8 - bits)));
+        }
+    }
+    Ok(Some(RasterFile {
+        raster: Raster {
+            channels: 1,
+            size,
+            values,
+        },
+        bands: Bands::Grey,
+        grid: Grid::default(),
+    }))
+}
+
 /// Decodes the bytes of an image; the path is for the errors.
 ///
 /// # Errors
@@ -138,4 +198,63 @@ pub fn mask_png(raster: &Raster, content: Content) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     PngEncoder::new(&mut bytes).write_image(&grey, width, height, colour)?;
     Ok(bytes.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A PNG of 3 x 2 pixels with a palette.
+    fn with_palette(bits: png::BitDepth, palette: &[u8], lines: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 3, 2);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(bits);
+        encoder.set_palette(palette);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(lines).unwrap();
+        drop(writer);
+        bytes
+    }
+
+    #[test]
+    fn the_numbers_of_a_mask_are_its_places_in_a_palette_from_black_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.png");
+        let limit = ImageLimits::of_bytes(1 << 20);
+        let read = |file: Vec<u8>| {
+            std::fs::write(&path, file).unwrap();
+            let mask = read_mask(&path, &limit).unwrap();
+            (
+                mask.bands,
+                mask.raster.size.clone(),
+                mask.raster.values.to_vec(),
+            )
+        };
+        let voc = [0, 0, 0, 128, 0, 0, 0, 128, 0];
+        let numbers = (Bands::Grey, vec![2, 3], vec![0.0, 1.0, 2.0, 2.0, 1.0, 0.0]);
+        let bytes = with_palette(png::BitDepth::Eight, &voc, &[0, 1, 2, 2, 1, 0]);
+        assert_eq!(read(bytes.clone()), numbers);
+        let bits = [0b0001_1000, 0b1001_0000];
+        assert_eq!(read(with_palette(png::BitDepth::Two, &voc, &bits)), numbers);
+        // As an image it has colours.
+        assert_eq!(read_as_image(&bytes), Bands::Rgb);
+        // What begins with white has no numbers.
+        let white = [255, 255, 255, 0, 0, 0, 128, 0, 0];
+        let (bands, ..) = read(with_palette(
+            png::BitDepth::Eight,
+            &white,
+            &[0, 1, 2, 2, 1, 0],
+        ));
+        assert_eq!(bands, Bands::Rgb);
+        // And what is damaged is an error.
+        std::fs::write(&path, &bytes[..bytes.len() - 20]).unwrap();
+        let error = read_mask(&path, &limit).unwrap_err().to_string();
+        assert!(error.contains("m.png is not a"), "{error}");
+    }
+
+    fn read_as_image(bytes: &[u8]) -> Bands {
+        let limit = ImageLimits::of_bytes(1 << 20);
+        of_bytes(bytes, Path::new("m.png"), &limit).unwrap().bands
+    }
 }

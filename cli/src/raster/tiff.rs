@@ -19,6 +19,7 @@ use tiff::decoder::{Decoder, Limits};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
 
+use super::format::FileKind;
 use super::{Bands, Grid, Raster, RasterFile, Spacing};
 use crate::Result;
 use crate::files::limits::ImageLimits;
@@ -31,14 +32,14 @@ const IMAGEJ: &str = "ImageJ=";
 /// The code of the unit of a resolution, which is that of files that name none.
 const INCH: u32 = 2;
 
-/// Reads an image or a volume.
+/// Reads an image or a volume, or the mask of one.
 ///
 /// # Errors
 /// When it is missing, damaged, too large, or of pages that differ.
-pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
+pub fn read(path: &Path, kind: FileKind, limit: &ImageLimits) -> Result<RasterFile> {
     let file = File::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let mut bytes = BufReader::new(file);
-    let file = Pages::of(&mut bytes).map_err(|e| match e {
+    let mut file = Pages::of(&mut bytes).map_err(|e| match e {
         Problem::Sentence(problem) => invalid(path, &problem),
         Problem::Tiff(TiffError::IoError(e)) => invalid(
             path,
@@ -46,6 +47,9 @@ pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
         ),
         Problem::Tiff(e) => invalid(path, &e.to_string()),
     })?;
+    if kind == FileKind::Mask {
+        file.pages.iter_mut().for_each(Layout::keep_numbers);
+    }
     let (channels, size) = file.shape().map_err(|problem| invalid(path, &problem))?;
     limit.size.check(path, &size, channels)?;
     let mut values = limit

@@ -61,7 +61,7 @@ impl Pair {
     fn read_mask(&self, limit: &ImageLimits) -> Result<RasterFile> {
         match self.built_in {
             Some([_, mask]) => of_bytes(mask, &self.mask, limit),
-            None => Format::read(&self.mask, 1, limit),
+            None => Format::read_mask(&self.mask, limit),
         }
     }
 
@@ -88,7 +88,7 @@ impl Pair {
             None => self.file_of_objects()?,
         };
         match beside {
-            Some(path) => Ok((Format::read(&path, 1, limit)?.objects(&path)?, path)),
+            Some(path) => Ok((Format::read_mask(&path, limit)?.objects(&path)?, path)),
             None if classes == 1 => {
                 let objects = self.read_mask(limit)?.objects(&self.mask)?;
                 Ok((objects, self.mask.clone()))

@@ -50,6 +50,10 @@ struct Lines {
     bytes: usize,
 }
 
+/// Codes of grey.
+const WHITE_IS_ZERO: u32 = 0;
+const BLACK_IS_ZERO: u32 = 1;
+
 const CUT_OFF: &str = "it is cut off. Copy or save it again.";
 
 /// So many bytes of a strip or a tile are decoded at once, and no less than a line.
@@ -98,6 +102,14 @@ impl Layout {
             offsets: decoder.find_tag_unsigned_vec(offsets)?.unwrap_or_default(),
             lengths: decoder.find_tag_unsigned_vec(lengths)?.unwrap_or_default(),
         })
+    }
+
+    /// Takes the numbers of a mask as they are stored, also where 0 is white: they are classes or objects, and no
+    /// brightness. (tifffile and ImageIO do not invert them either.)
+    pub fn keep_numbers(&mut self) {
+        if self.photometric == WHITE_IS_ZERO {
+            self.photometric = BLACK_IS_ZERO;
+        }
     }
 
     pub fn is_like(&self, other: &Self) -> bool {
@@ -158,8 +170,7 @@ impl Layout {
 
     /// Refuses what the numbers cannot be read of.
     fn check(&self) -> Result<(), String> {
-        const WHITE_IS_ZERO: u32 = 0;
-        const READ: [u32; 5] = [WHITE_IS_ZERO, 1, 2, 3, 5];
+        const READ: [u32; 5] = [WHITE_IS_ZERO, BLACK_IS_ZERO, 2, 3, 5];
         if !READ.contains(&self.photometric) {
             return Err(format!(
                 "its colours are of the kind {} (PhotometricInterpretation). Save it as RGB or grey.",
@@ -182,8 +193,8 @@ impl Layout {
 
     fn unknown_numbers(&self) -> String {
         format!(
-            "it has {} bands of {} bits (SampleFormat {}, Predictor {}), which are not read. Save whole numbers of 8, 16 \
-             or 32 bits, or floats of 32.",
+            "it has {} bands of {} bits (SampleFormat {}, Predictor {}), which are not read. Save whole numbers of 8 to 64 \
+             bits, or floats of 32 or 64.",
             self.bands, self.bits, self.format, self.predictor
         )
     }
@@ -236,7 +247,7 @@ impl Layout {
             1 | 2 | 4 => self.unpack(&bytes, lines, numbers),
             _ => self.numbers(&mut bytes, lines, numbers)?,
         }
-        if self.photometric == 0 {
+        if self.photometric == WHITE_IS_ZERO {
             let white = ((1_u64 << self.bits.min(63)) - 1) as f32;
             numbers.iter_mut().for_each(|value| *value = white - *value);
         }

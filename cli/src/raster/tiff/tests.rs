@@ -1,13 +1,15 @@
 //! Files of every layout that is read, written here byte by byte.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::write::ZlibEncoder;
 use weezl::BitOrder;
 
-use super::read;
+use crate::Result;
 use crate::files::limits::ImageLimits;
+use crate::raster::RasterFile;
+use crate::raster::format::FileKind;
 
 /// How the numbers of a file lie.
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +192,10 @@ fn kinds() -> Vec<Kind> {
     kinds
 }
 
+fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
+    super::read(path, FileKind::Image, limit)
+}
+
 fn path(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("burn-skip-{name}-{}.tif", std::process::id()))
 }
@@ -246,5 +252,33 @@ fn a_strip_that_ends_too_early_is_told_of() {
         };
         assert!(error.to_string().ends_with(end), "{compression}: {error}");
     }
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// As tifffile writes a boolean array: of one bit, where 0 is said to be white.
+#[test]
+fn a_mask_has_the_numbers_of_its_file_where_0_is_white() {
+    let path = path("white");
+    let mut file = b"II\x2a\0\x0a\0\0\0\x60\0".to_vec();
+    let tags: [(u16, u32); 7] = [
+        (256, 4),
+        (257, 1),
+        (258, 1),
+        (262, 0),
+        (273, 8),
+        (278, 1),
+        (279, 1),
+    ];
+    file.extend((tags.len() as u16).to_le_bytes());
+    for (tag, value) in tags {
+        file.extend([tag.to_le_bytes(), 4_u16.to_le_bytes()].concat());
+        file.extend([1_u32.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    file.extend([0; 4]);
+    std::fs::write(&path, file).unwrap();
+    let read = |kind| super::read(&path, kind, &ImageLimits::of_bytes(1 << 10));
+    let [image, mask] = [FileKind::Image, FileKind::Mask].map(|kind| read(kind).unwrap());
+    assert_eq!(mask.raster.values, [0.0, 1.0, 1.0, 0.0]);
+    assert_eq!(image.raster.values, [1.0, 0.0, 0.0, 1.0]);
     std::fs::remove_file(&path).unwrap();
 }

@@ -166,7 +166,11 @@ mod tests {
             let mut file = std::fs::File::create(&path).unwrap();
             write_as(&mut file, &raster, Content::Probabilities, &grid, is_big).unwrap();
             let version = std::fs::read(&path).unwrap()[2];
-            let read = super::super::read(&path, &ImageLimits::of_bytes(1 << 20));
+            let read = super::super::read(
+                &path,
+                crate::raster::format::FileKind::Image,
+                &ImageLimits::of_bytes(1 << 20),
+            );
             std::fs::remove_file(&path).unwrap();
             let read = read.unwrap();
             assert_eq!(version, if is_big { 43 } else { 42 });
