@@ -16,7 +16,7 @@ use crate::reporter::Reporter;
 use crate::segmentation::data::{Data, check_axes};
 use crate::segmentation::ensemble::Trainings;
 use crate::segmentation::metrics::{Scores, between, by_class, counts, table};
-use crate::segmentation::pairs::pairs;
+use crate::segmentation::pairs::{check_headers, pairs};
 use crate::segmentation::prediction::{Inference, Prediction};
 use crate::segmentation::spacing::GivenSpacing;
 use crate::segmentation::tiled_inference::Tiles;
@@ -117,6 +117,7 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
             Split::Images { valid, .. } => (valid, false),
         };
     }
+    check_headers(&pairs)?;
     for pair in &pairs {
         let (mut sample, mut grid) = pair.read(task, &args.limit)?;
         check_axes(&sample.image, &pair.image, options.axes, TRAINED_ON)?;

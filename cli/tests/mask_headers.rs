@@ -77,6 +77,11 @@ fn it_is_refused_with_both_files_and_the_numbers() {
     assert!(text.contains(spacing) && text.contains(numbers), "{text}");
     let text = fail(&words("plan-data --out", &[&shown(&out, "plan"), &data]));
     assert!(text.contains(numbers), "{text}");
+    let remedy = "So it is with 1 of 1 masks. With nibabel, this line copies";
+    assert!(
+        text.contains(remedy) && text.contains("nib.load(image).affine), mask)"),
+        "{text}"
+    );
 
     write_mask(mask(SPACING, [5.0, 6.0, 9.0]));
     let text = fail(&train);

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::files::limits::ImageLimits;
 use crate::raster::{Grid, Raster, SAVE_NUMBERS, shown_size};
 use crate::segmentation::data::Sample;
-use crate::segmentation::pairs::Pair;
+use crate::segmentation::pairs::{Pair, check_headers};
 use crate::segmentation::percentile::median;
 
 /// An image and its mask.
@@ -52,6 +52,7 @@ impl Fingerprint {
     /// When a file cannot be read, an image and its mask differ in size, images differ in their axes or channels, or a mask
     /// has no numbers where several classes were asked for.
     pub fn read(pairs: &[Pair], classes: Option<usize>, limit: &ImageLimits) -> Result<Self> {
+        check_headers(pairs)?;
         let mut found = Self::default();
         for pair in pairs {
             let mut telling = found.images.iter().filter(|image| image.spacing.is_some());

@@ -10,7 +10,7 @@ mod npy;
 mod number;
 mod photo;
 mod pixels;
-mod same_grid;
+pub mod same_grid;
 mod scratch;
 mod spacing;
 mod tiff;

@@ -173,6 +173,14 @@ impl Header {
         })
     }
 
+    fn into_grid(self, axes: usize) -> Grid {
+        Grid {
+            spacing: self.spacing(axes),
+            is_print_resolution: false,
+            nifti: Some(self),
+        }
+    }
+
     fn set_spacing(&mut self, spacing: &Spacing) {
         for (axis, &step) in spacing.per_axis.iter().rev().enumerate() {
             self.set_f32(PIXDIM + 4 * (axis + 1), step as f32);
@@ -180,6 +188,30 @@ impl Header {
         let unit = UNITS.iter().find(|(_, unit)| *unit == spacing.unit);
         self.bytes[XYZT_UNITS] = unit.map_or(0, |(code, _)| *code);
     }
+}
+
+/// Reads what a file says of its size and of where it lies, and no values.
+///
+/// # Errors
+/// When it is missing or damaged.
+pub fn read_grid(path: &Path) -> Result<(Vec<usize>, Grid)> {
+    let (header, _) = open(path)?;
+    let (_, size) = header.shape()?;
+    let grid = header.into_grid(size.len());
+    Ok((size, grid))
+}
+
+/// The header of a file, and what follows it.
+fn open(path: &Path) -> Result<(Header, Box<dyn Read>)> {
+    let shown = path.display();
+    let invalid =
+        |problem: String| format!("{shown} is not a NIfTI file that can be read: {problem}");
+    let cut_off = |e: io::Error| invalid(format!("{e}. It may be cut off: copy or save it again."));
+    let file = File::open(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    let mut file = decompressed(BufReader::new(file)).map_err(cut_off)?;
+    let mut bytes = Box::new([0; BYTES]);
+    file.read_exact(&mut bytes[..]).map_err(cut_off)?;
+    Ok((Header::parse(bytes).map_err(invalid)?, file))
 }
 
 /// Reads an image or a volume.
@@ -191,11 +223,7 @@ pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
     let invalid =
         |problem: String| format!("{shown} is not a NIfTI file that can be read: {problem}");
     let cut_off = |e: io::Error| invalid(format!("{e}. It may be cut off: copy or save it again."));
-    let file = File::open(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
-    let mut file = decompressed(BufReader::new(file)).map_err(cut_off)?;
-    let mut bytes = Box::new([0; BYTES]);
-    file.read_exact(&mut bytes[..]).map_err(cut_off)?;
-    let header = Header::parse(bytes).map_err(invalid)?;
+    let (header, mut file) = open(path)?;
     let (channels, size) = header.shape().map_err(invalid)?;
     limit.size.check(path, &size, channels)?;
     let number = header.number().map_err(invalid)?;
@@ -225,11 +253,7 @@ pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
         }
     }
     Ok(RasterFile {
-        grid: Grid {
-            spacing: header.spacing(size.len()),
-            is_print_resolution: false,
-            nifti: Some(header),
-        },
+        grid: header.into_grid(size.len()),
         bands: match channels {
             1 => Bands::Grey,
             _ => Bands::Other,

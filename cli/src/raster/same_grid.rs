@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Grid, RasterFile, Spacing, shown_spacing};
+use super::{Format, Grid, RasterFile, Spacing, nifti, shown_spacing};
 use crate::segmentation::spacing::axis_names;
 
 /// Spacings are the same up to this part of them.
@@ -21,22 +21,65 @@ impl RasterFile {
     /// # Errors
     /// When they differ.
     pub fn check_mask(&self, file: &Path, mask: &Self, mask_file: &Path) -> Result<(), String> {
-        let size = &self.raster.size;
-        if *size != mask.raster.size {
-            return Ok(());
+        let own = (&self.raster.size[..], &self.grid);
+        let other = (&mask.raster.size[..], &mask.grid);
+        check((own, file), (other, mask_file))
+    }
+}
+
+/// Checks an image and its mask, each by its size, where it lies, and its file.
+fn check(
+    ((size, grid), file): ((&[usize], &Grid), &Path),
+    ((mask_size, mask), mask_file): ((&[usize], &Grid), &Path),
+) -> Result<(), String> {
+    if size != mask_size {
+        return Ok(());
+    }
+    let differs = grid
+        .spacing_differs(mask)
+        .or_else(|| grid.position_differs(mask, size));
+    match differs {
+        None => Ok(()),
+        Some(differs) => Err(format!(
+            "{} does not lie where {} does: {differs} of this image into it.",
+            mask_file.display(),
+            file.display()
+        )),
+    }
+}
+
+/// What copies the header of an image to its mask, in Python.
+const COPY_IN_PYTHON: &str =
+    "nib.save(nib.Nifti1Image(np.array(nib.load(mask).dataobj), nib.load(image).affine), mask)";
+
+/// Checks the headers of all images and masks, `[image, mask]`, where both are NIfTI files. What cannot be read is left to
+/// whoever reads it.
+///
+/// # Errors
+/// When some differ: with the first of them, and how many there are.
+pub fn check_headers<'f>(files: impl Iterator<Item = [&'f Path; 2]>) -> Result<(), String> {
+    let (mut first, mut elsewhere, mut all) = (None, 0, 0);
+    for [image, mask] in files {
+        let is_nifti = |file| matches!(Format::of(file), Some((Format::Nifti { .. }, _)));
+        all += 1;
+        if !is_nifti(image) || !is_nifti(mask) {
+            continue;
         }
-        let differs = self
-            .grid
-            .spacing_differs(&mask.grid)
-            .or_else(|| self.grid.position_differs(&mask.grid, size));
-        match differs {
-            None => Ok(()),
-            Some(differs) => Err(format!(
-                "{} does not lie where {} does: {differs} of this image into it.",
-                mask_file.display(),
-                file.display()
-            )),
+        let (Ok(own), Ok(other)) = (nifti::read_grid(image), nifti::read_grid(mask)) else {
+            continue;
+        };
+        let checked = check(((&own.0, &own.1), image), ((&other.0, &other.1), mask));
+        if let Err(differs) = checked {
+            elsewhere += 1;
+            first.get_or_insert(differs);
         }
+    }
+    match first {
+        None => Ok(()),
+        Some(first) => Err(format!(
+            "{first} So it is with {elsewhere} of {all} masks. With nibabel, this line copies where an image lies to its mask: \
+             {COPY_IN_PYTHON}"
+        )),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::files::limits::ImageLimits;
 use crate::raster::{Intensities, Raster, Scale};
 use crate::segmentation::lengths;
-use crate::segmentation::pairs::Pair;
+use crate::segmentation::pairs::{Pair, check_headers};
 use crate::segmentation::spacing::{ImageInfo, SpacingChoice, TargetSpacing};
 use crate::segmentation::validation::Split;
 
@@ -80,6 +80,7 @@ impl Data {
         fit: Option<&SpacingChoice>,
         limit: &ImageLimits,
     ) -> Result<Self> {
+        check_headers(split.pairs())?;
         let (mut trained_on, mut validated_on) = (Vec::new(), Vec::new());
         let mut data = Self {
             train: Vec::new(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::files::limits::ImageLimits;
-use crate::raster::{Format, Grid, Raster, RasterFile, of_bytes};
+use crate::raster::{Format, Grid, Raster, RasterFile, of_bytes, same_grid};
 use crate::segmentation::data::{Sample, Task};
 
 /// The image that is built into this program, and its mask.
@@ -168,6 +168,15 @@ pub fn pairs(option: &str, folder: Option<&Path>) -> Result<Vec<Pair>> {
         .into()),
     };
     files.into_iter().map(with_mask).collect()
+}
+
+/// Checks that the masks lie where their images do, where the headers of both tell it: before any of them is read.
+///
+/// # Errors
+/// As [`same_grid::check_headers`].
+pub fn check_headers<'p>(pairs: impl IntoIterator<Item = &'p Pair>) -> Result<(), String> {
+    let files = pairs.into_iter().filter(|pair| pair.built_in.is_none());
+    same_grid::check_headers(files.map(|pair| [&*pair.image, &*pair.mask]))
 }
 
 /// A file of an image, and its name without the ending.
