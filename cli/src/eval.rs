@@ -2,6 +2,7 @@
 
 mod instances;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -16,7 +17,7 @@ use crate::reporter::Reporter;
 use crate::segmentation::data::{Data, check_axes};
 use crate::segmentation::ensemble::Trainings;
 use crate::segmentation::metrics::{Scores, between, by_class, counts, table};
-use crate::segmentation::pairs::{check_headers, pairs};
+use crate::segmentation::pairs::{PairRead, check_headers, pairs};
 use crate::segmentation::prediction::{Inference, Prediction};
 use crate::segmentation::spacing::GivenSpacing;
 use crate::segmentation::tiled_inference::Tiles;
@@ -118,10 +119,23 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
         };
     }
     check_headers(&pairs)?;
+    let mut remarked = HashSet::new();
     for pair in &pairs {
-        let (mut sample, mut grid) = pair.read(task, &args.limit)?;
+        let PairRead {
+            mut sample,
+            mut grid,
+            conversion,
+            ..
+        } = pair.read(task, &args.limit)?;
         check_axes(&sample.image, &pair.image, options.axes, TRAINED_ON)?;
-        args.spacing.fill(&mut grid, options.axes)?;
+        let spacing = args.spacing.fill(&mut grid, options.axes)?;
+        // (Each once, and not with each image.)
+        for remark in conversion.map(String::from).into_iter().chain(spacing) {
+            if remarked.insert(remark.clone()) {
+                args.reporter
+                    .line(&format!("{}: {remark}", pair.image.display()))?;
+            }
+        }
         let mut normalized = trainings.normalized(sample.image.try_clone()?)?;
         let objects = args
             .instances

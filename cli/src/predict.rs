@@ -149,7 +149,12 @@ fn one<const R: usize>(
         grid,
         truth,
         objects,
+        remarks,
     } = args.read(file, trainings)?;
+    for remark in remarks {
+        args.reporter
+            .line(&format!("{}: {remark}", file.display()))?;
+    }
     let output = |(product, path): (Product, &Option<PathBuf>)| {
         let path = path.clone();
         path.map(|path| Output::new(product, path, R - 2))

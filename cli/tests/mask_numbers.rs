@@ -84,3 +84,69 @@ fn numbers_with_a_gap_are_asked_about() {
     let options = [&run[..], "--data", &replaced, "--loss", loss, &net];
     succeed(&words(train, &options));
 }
+
+#[test]
+fn grey_and_colours_are_not_mixed_and_a_conversion_is_told_of() {
+    let out = folder("mixed_channels");
+    let data = data(&out, &[0.0, 1.0]);
+    let grey = image::GrayImage::from_fn(64, 64, |x, y| image::Luma([(x * y) as u8]));
+    let colours = image::DynamicImage::ImageLuma8(grey.clone()).to_rgb8();
+    let images = out.join("data/images");
+    for name in ["0.npy", "1.npy", "2.npy"] {
+        fs::remove_file(images.join(name)).expect("a file");
+    }
+    for name in ["0.png", "1.png"] {
+        grey.save(images.join(name)).expect("a picture");
+    }
+    colours.save(images.join("2.png")).expect("a picture");
+    // (As macOS leaves it.)
+    write(&images, "._0.png", "no picture");
+    let net = r#"{"Unet": {"in_channels": 1, "widths": [2], "out_channels": 1}}"#;
+    let net = write(&out, "net.json", net);
+    let run = shown(&out, "run");
+    let train = "train --epochs 1 --steps 1 --batch 1 --crop 32 --out";
+    let train = words(train, &[&run, "--data", &data, &net]);
+    let text = fail(&train);
+    assert!(
+        text.contains("images/2.png has 3 channels, and ")
+            && text.contains("images/0.png has 1 channel. Use"),
+        "{text}"
+    );
+    fs::remove_file(images.join("2.png")).expect("a file");
+    let third = write(&out, "colours.png", "");
+    colours.save(&third).expect("a picture");
+    let text = succeed(&train);
+    assert!(!text.contains("are read as"), "{text}");
+    let mask = shown(&out, "m.png");
+    let predict = [
+        "predict", "--model", &run, "--image", &third, "--mask", &mask,
+    ];
+    let text = succeed(&predict);
+    assert!(
+        text.contains("colours.png: colours are read as grey, since the network takes 1 channel"),
+        "{text}"
+    );
+    // Where all of a folder fail, no others are spoken of.
+    let broken = out.join("broken");
+    fs::create_dir_all(&broken).expect("a folder");
+    for name in ["a.png", "b.png"] {
+        write(&broken, name, "no picture");
+    }
+    let [images, to] = ["broken", "masks"].map(|name| shown(&out, name));
+    let text = fail(&[
+        "predict",
+        "--model",
+        &run,
+        "--images",
+        &images,
+        "--out-dir",
+        &to,
+    ]);
+    assert!(
+        text.contains("nothing is written, since all 2 images failed. The first: "),
+        "{text}"
+    );
+    // A network is no picture.
+    let text = fail(&["train", &third]);
+    assert!(text.contains("colours.png is no text, and"), "{text}");
+}

@@ -9,7 +9,7 @@ use super::numbers::NoNumbers;
 use crate::Result;
 use crate::files::limits::ImageLimits;
 use crate::raster::{Grid, Raster, SAVE_NUMBERS, shown_size};
-use crate::segmentation::data::Sample;
+use crate::segmentation::data::{Sample, check_channels, single_slice};
 use crate::segmentation::pairs::{Pair, check_headers};
 use crate::segmentation::percentile::median;
 
@@ -92,23 +92,16 @@ impl Fingerprint {
         let file = pair.image.display();
         if facts.size.len() != first.size.len() {
             return Err(format!(
-                "{file} is {}, and {} is {}. Use images of as many axes.",
+                "{file} is {}, and {} is {}.{} Use images of as many axes.",
                 shown_size(&facts.size),
                 first.file.display(),
-                shown_size(&first.size)
+                shown_size(&first.size),
+                single_slice(facts.size.len().min(first.size.len()), 3)
             )
             .into());
         }
-        if facts.channels != first.channels {
-            return Err(format!(
-                "{file} has {} channels, and {} has {}. Use images of as many channels.",
-                facts.channels,
-                first.file.display(),
-                first.channels
-            )
-            .into());
-        }
-        Ok(())
+        let first = (first.file.as_path(), first.channels);
+        Ok(check_channels((&facts.file, facts.channels), first)?)
     }
 
     /// How many axes the images have.

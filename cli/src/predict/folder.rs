@@ -183,13 +183,18 @@ impl Work {
     pub fn read(&self, args: &PredictArgs, trainings: &Trainings) -> Result<Input> {
         let task = &trainings.first()?.task;
         let image = Format::read(&self.image, task.channels, &args.limit)?;
+        let conversion = image.conversion(task.channels).map(String::from);
         let (image, mut grid) = image.image(&self.image, task.channels)?;
         let axes = trainings.first()?.options.axes;
         check_axes(&image, &self.image, axes, TRAINED_ON)?;
-        args.spacing.fill(&mut grid, axes)?;
+        let spacing = args.spacing.fill(&mut grid, axes)?;
         let images = trainings.normalized(image)?;
         let inputs = trainings.resampled(images, (&grid, &self.image), &args.limit)?;
-        Ok(Input { inputs, grid })
+        Ok(Input {
+            inputs,
+            grid,
+            remarks: conversion.into_iter().chain(spacing).collect(),
+        })
     }
 }
 
@@ -197,6 +202,8 @@ impl Work {
 pub struct Input {
     pub inputs: Inputs,
     pub grid: Grid,
+    /// What is done to it that nobody asked for, or not done that was asked for.
+    pub remarks: Vec<String>,
 }
 
 #[cfg(test)]

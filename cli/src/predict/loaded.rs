@@ -17,6 +17,8 @@ pub struct Loaded {
     pub truth: Option<Raster>,
     /// The numbers of the true objects, where they are drawn.
     pub objects: Option<Raster>,
+    /// What is done to the image that nobody asked for, or not done that was asked for.
+    pub remarks: Vec<String>,
 }
 
 impl PredictArgs {
@@ -34,15 +36,18 @@ impl PredictArgs {
             Ok::<_, Box<dyn std::error::Error>>((mask, labels))
         });
         let labels = labels.transpose()?;
+        let conversion = image.conversion(task.channels).map(String::from);
         let (image, mut grid) = image.image(file, task.channels)?;
         check_axes(&image, file, trained.options.axes, TRAINED_ON)?;
-        self.spacing.fill(&mut grid, trained.options.axes)?;
+        let spacing = self.spacing.fill(&mut grid, trained.options.axes)?;
+        let remarks = conversion.into_iter().chain(spacing).collect();
         let Some((mask, labels)) = labels else {
             return Ok(Loaded {
                 image,
                 grid,
                 truth: None,
                 objects: None,
+                remarks,
             });
         };
         let read = || Format::read_mask(labels, &self.limit)?.objects(labels);
@@ -54,6 +59,7 @@ impl PredictArgs {
             grid,
             truth: Some(sample.mask),
             objects: objects.transpose()?,
+            remarks,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Images one after the other: while a network computes, the next image is read and the last one is written.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -18,7 +19,14 @@ use crate::segmentation::prediction::{Inference, Prediction};
 use crate::train::report::images;
 
 /// What comes out of the network for an image, or what is wrong with the image.
-type Predicted<'w> = (&'w Work, Result<(Prediction, Grid), String>);
+type Predicted<'w> = (&'w Work, Result<Done, String>);
+
+/// The prediction for an image, where it lies, and remarks about it.
+struct Done {
+    prediction: Prediction,
+    grid: Grid,
+    remarks: Vec<String>,
+}
 
 /// Segments all images of a folder. One that cannot be is reported, and the others are segmented all the same.
 ///
@@ -59,10 +67,13 @@ pub fn run<const R: usize>(
         let writer = scope.spawn(move || writing.all(products));
         for (one, input) in inputs {
             let input: Result<Input, String> = input;
-            let prediction = input.and_then(|Input { inputs, grid }| {
-                let prediction = ensemble.predict(&inputs, inference);
-                let prediction = prediction.map_err(|error| one.problem(&error))?;
-                Ok((prediction, grid))
+            let prediction = input.and_then(|input| {
+                let prediction = ensemble.predict(&input.inputs, inference);
+                Ok(Done {
+                    prediction: prediction.map_err(|error| one.problem(&error))?,
+                    grid: input.grid,
+                    remarks: input.remarks,
+                })
             });
             if predicted.send((one, prediction)).is_err() {
                 break;
@@ -88,8 +99,22 @@ impl Writing<'_> {
     /// Writes all that come, and returns the problems with those that could not be predicted.
     fn all(&self, predictions: Receiver<Predicted>) -> Result<Vec<String>, String> {
         let mut failed = Vec::new();
+        let mut remarked = HashSet::new();
         for (count, (work, prediction)) in predictions.into_iter().enumerate() {
-            let done = prediction.and_then(|(prediction, grid)| {
+            let done = prediction.and_then(|done| {
+                let Done {
+                    prediction,
+                    grid,
+                    remarks,
+                } = done;
+                // (Each once, and not with each image.)
+                let new = remarks
+                    .into_iter()
+                    .filter(|remark| remarked.insert(remark.clone()));
+                for remark in new {
+                    let told = self.remark(work, &remark);
+                    told.map_err(|error| error.to_string())?;
+                }
                 let with = (self.args.with_instances(), &grid);
                 let products = Products::of(prediction, self.classes, self.options, with);
                 Ok((products.map_err(|error| work.problem(&error))?, grid))
@@ -137,6 +162,11 @@ impl Writing<'_> {
         })
     }
 
+    fn remark(&self, work: &Work, remark: &str) -> Result<()> {
+        let line = format!("{}: {remark}", work.image.display());
+        self.bar.suspend(|| self.args.reporter.line(&line))
+    }
+
     fn tell_problem(&self, work: &Work, problem: &str) -> Result<()> {
         self.bar.suspend(|| {
             self.args.reporter.line(&format!("failed: {problem}"))?;
@@ -159,6 +189,14 @@ fn report(args: &PredictArgs, count: usize, failed: &[String]) -> Result<()> {
         .object(&json!({ "images": written, "failed": failed.len() }))?;
     match failed {
         [] => Ok(()),
+        [first, ..] if written == 0 => Err(format!(
+            "nothing is written, since {} failed. The first: {first}",
+            match count {
+                1 => "the image".into(),
+                all => format!("all {all} images"),
+            }
+        )
+        .into()),
         [first, ..] => Err(format!(
             "{} of {} failed, and the others are written. The first: {first}",
             failed.len(),

@@ -57,6 +57,18 @@ impl RasterFile {
         self.bands.opaque(self.raster.channels)
     }
 
+    /// What [`image`](Self::image) does to have so many channels, if it changes grey or colours.
+    pub fn conversion(&self, channels: usize) -> Option<&'static str> {
+        match (self.channels(), channels) {
+            _ if self.raster.channels == channels => None,
+            (3, 1) => Some("colours are read as grey, since the network takes 1 channel"),
+            (1, 3) => {
+                Some("grey is read as red, green and blue, since the network takes 3 channels")
+            }
+            _ => None,
+        }
+    }
+
     /// The image with so many channels: as it is; without its opacity; grey of colours, and colours of grey.
     ///
     /// # Errors

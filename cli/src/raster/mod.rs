@@ -17,7 +17,7 @@ mod tiff;
 
 use std::ops::Range;
 
-pub use file::{Bands, Grid, RasterFile};
+pub use file::{Bands, Grid, RasterFile, count_of_channels};
 pub use format::{Content, Format};
 pub use intensities::{Fit, Intensities, Scale, Values};
 pub use mask::{SAVE_NUMBERS, how_to_ignore};

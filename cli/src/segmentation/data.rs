@@ -1,17 +1,19 @@
 //! Images with their masks, split into what is trained on and what is not.
 
+mod checks;
 mod common_spacing;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Result;
 use crate::files::limits::ImageLimits;
 use crate::raster::{Intensities, Raster, Scale};
-use crate::segmentation::lengths;
-use crate::segmentation::pairs::{Pair, check_headers};
+use crate::segmentation::pairs::{Pair, PairRead, check_headers};
 use crate::segmentation::spacing::{ImageInfo, SpacingChoice, TargetSpacing};
 use crate::segmentation::validation::Split;
+use checks::{check_all_axes, check_crop};
+pub use checks::{check_axes, check_channels, single_slice};
 
 /// An image and its mask, of one size.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub struct Data {
     pub target_spacing: Option<TargetSpacing>,
     /// How many images have another size since then.
     pub resampled: usize,
+    /// How the images became those of the network, if grey or colours were changed.
+    pub conversion: Option<&'static str>,
     /// Of each image that is trained on, what an error calls it.
     described: Vec<String>,
 }
@@ -89,12 +93,23 @@ impl Data {
             scales: Vec::new(),
             target_spacing: None,
             resampled: 0,
+            conversion: None,
             described: Vec::new(),
         };
         let is_fitted = task.intensities.is_fitted();
         let mut infos = Vec::new();
+        let mut first_channels: Option<(PathBuf, usize)> = None;
+        let mut conversion_of_all = None;
         let mut read = |pair: &Pair, is_trained_on| -> Result<Sample> {
-            let (mut sample, grid) = pair.read(task, limit)?;
+            let PairRead {
+                mut sample,
+                grid,
+                channels,
+                conversion,
+            } = pair.read(task, limit)?;
+            let first = first_channels.get_or_insert_with(|| (pair.image.clone(), channels));
+            check_channels((&pair.image, channels), (&first.0, first.1))?;
+            conversion_of_all = conversion;
             if !is_fitted {
                 task.normalize(&mut sample.image)?;
             }
@@ -133,6 +148,7 @@ impl Data {
             validated_on.push(read(pair, false)?);
             data.valid_names.push(pair.name());
         }
+        data.conversion = conversion_of_all;
         check_all_axes(split, trained_on.iter().chain(&validated_on))?;
         if is_fitted {
             let images: Vec<_> = trained_on.iter().map(|sample| &sample.image).collect();
@@ -264,49 +280,4 @@ impl Sample {
             seed: 0,
         })
     }
-}
-
-/// Checks that all images have as many axes.
-fn check_all_axes<'s>(
-    split: &Split,
-    samples: impl Iterator<Item = &'s Sample>,
-) -> Result<(), String> {
-    let mut axes = None;
-    for (sample, pair) in samples.zip(split.pairs()) {
-        let axes = *axes.get_or_insert(sample.image.size.len());
-        check_axes(&sample.image, &pair.image, axes, "the other images")?;
-    }
-    Ok(())
-}
-
-/// Checks that an image has as many axes as `others`.
-///
-/// # Errors
-/// When it has not.
-pub fn check_axes(image: &Raster, file: &Path, axes: usize, others: &str) -> Result<(), String> {
-    if image.size.len() == axes {
-        return Ok(());
-    }
-    Err(format!(
-        "{} is {}, which are {} axes, and {others} have {axes}. Use images of as many axes.",
-        file.display(),
-        image.shown_size(),
-        image.size.len()
-    ))
-}
-
-fn check_crop(image: &Raster, crop: &[usize]) -> Result<(), String> {
-    let axes = || image.size.iter().zip(crop);
-    if axes().all(|(length, crop)| length >= crop) {
-        return Ok(());
-    }
-    let fits: Vec<usize> = axes()
-        .map(|(&length, &crop)| length.min(crop).max(1))
-        .collect();
-    Err(format!(
-        "{}, and a crop is {}. Use larger images, or pass --crop {}.",
-        image.shown_size(),
-        lengths::shown(crop),
-        lengths::shown(&fits)
-    ))
 }

@@ -21,6 +21,17 @@ pub struct Pair {
     built_in: Option<[&'static [u8]; 2]>,
 }
 
+/// What was read of a pair for a network.
+pub struct PairRead {
+    pub sample: Sample,
+    /// Where the image lies.
+    pub grid: Grid,
+    /// How many channels of its file are no opacity.
+    pub channels: usize,
+    /// How they became those of the network, if grey or colours were changed.
+    pub conversion: Option<&'static str>,
+}
+
 impl Pair {
     /// The pair of two files.
     pub fn of_files(image: PathBuf, mask: PathBuf) -> Self {
@@ -65,16 +76,22 @@ impl Pair {
         }
     }
 
-    /// Reads both, the image with the channels of a network, and where the image lies.
+    /// Reads both, the image with the channels of a network.
     ///
     /// # Errors
     /// When one of them cannot be read, their sizes differ, or the mask has a class too many.
-    pub fn read(&self, task: &Task, limit: &ImageLimits) -> Result<(Sample, Grid)> {
+    pub fn read(&self, task: &Task, limit: &ImageLimits) -> Result<PairRead> {
         let [image, mask] = self.read_files(task.channels, limit)?;
+        let (channels, conversion) = (image.channels(), image.conversion(task.channels));
         let (image, grid) = image.image(&self.image, task.channels)?;
         let mask = mask.mask(&self.mask, task.classes)?;
         let sample = Sample::new((image, &self.image), (mask, &self.mask))?;
-        Ok((sample, grid))
+        Ok(PairRead {
+            sample,
+            grid,
+            channels,
+            conversion,
+        })
     }
 
     /// Reads the number of the object of every pixel, for a network of so many classes, and the file that has them: the
@@ -186,8 +203,8 @@ pub struct Named {
 }
 
 impl Named {
-    /// The files of images in a folder, in the order of their names, so that every machine trains on the same
-    /// sequence. `option` is for the error.
+    /// The files of images in a folder whose names do not begin with a dot, in the order of their names, so that every machine
+    /// trains on the same sequence. `option` is for the error.
     ///
     /// # Errors
     /// When the folder cannot be listed.
@@ -196,7 +213,13 @@ impl Named {
             .map_err(|e| format!("{option}: cannot list {}: {e}", folder.display()))?;
         let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
         let named = |path: PathBuf| Format::of(&path).map(|(_, name)| Self { name, path });
-        let mut files: Vec<Self> = paths.filter_map(named).collect();
+        // (macOS writes `._a.png` beside `a.png` on disks of other systems.)
+        let is_hidden = |file: &Self| {
+            let name = file.path.file_name().unwrap_or_default();
+            name.to_string_lossy().starts_with('.')
+        };
+        let files = paths.filter_map(named);
+        let mut files: Vec<Self> = files.filter(|file| !is_hidden(file)).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
     }

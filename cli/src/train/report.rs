@@ -46,6 +46,9 @@ pub(super) fn start<const R: usize>(args: &TrainArgs, job: &Job<R>) -> Result<()
         _ => images(data.valid.len()),
     };
     args.reporter.line(&format!("validating on {what}"))?;
+    if let Some(conversion) = data.conversion {
+        args.reporter.line(&format!("images: {conversion}"))?;
+    }
     if let Some(target) = &data.target_spacing {
         let why = match options.spacing {
             SpacingChoice::To(_) => "as asked for",

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::SpacingChoice;
 use super::choice::{numbers, per_axis};
-use crate::raster::{Grid, Spacing};
+use crate::raster::{Grid, Spacing, shown_spacing};
 
 /// The spacing of images whose files do not tell it.
 #[derive(Args, Clone, Debug)]
@@ -29,19 +29,29 @@ impl Distances {
 }
 
 impl GivenSpacing {
-    /// Writes it where a file of so many axes told none.
+    /// Writes it where a file of so many axes told none. Where it told one, a remark says that this one counts.
     ///
     /// # Errors
     /// When it has other numbers than axes.
-    pub fn fill(&self, grid: &mut Grid, axes: usize) -> Result<(), String> {
-        if let (Some(Distances(numbers)), None) = (&self.spacing, grid.full_spacing()) {
-            grid.spacing = Some(Spacing {
-                per_axis: per_axis(numbers, axes)?,
-                unit: String::new(),
-                of_all_axes: true,
-            });
+    pub fn fill(&self, grid: &mut Grid, axes: usize) -> Result<Option<String>, String> {
+        let Some(Distances(numbers)) = &self.spacing else {
+            return Ok(None);
+        };
+        let given = per_axis(numbers, axes)?;
+        if let Some(Spacing { per_axis, unit, .. }) = grid.full_spacing() {
+            let same = *per_axis == given;
+            let remark = || {
+                let own = shown_spacing(per_axis, unit);
+                format!("--spacing is not used, since its file tells its own, {own}")
+            };
+            return Ok((!same).then(remark));
         }
-        Ok(())
+        grid.spacing = Some(Spacing {
+            per_axis: given,
+            unit: String::new(),
+            of_all_axes: true,
+        });
+        Ok(None)
     }
 }
 
@@ -55,7 +65,7 @@ mod tests {
             spacing: Some(Distances(vec![2.0])),
         };
         let mut silent = Grid::default();
-        arg.fill(&mut silent, 3).unwrap();
+        assert_eq!(arg.fill(&mut silent, 3), Ok(None));
         assert_eq!(silent.full_spacing().unwrap().per_axis, [2.0; 3]);
         let spacing = Spacing {
             per_axis: vec![1.0; 3],
@@ -66,7 +76,8 @@ mod tests {
             spacing: Some(spacing),
             ..Grid::default()
         };
-        arg.fill(&mut telling, 3).unwrap();
+        let remark = "--spacing is not used, since its file tells its own, 1,1,1 mm";
+        assert_eq!(arg.fill(&mut telling, 3), Ok(Some(remark.into())));
         assert_eq!(telling.full_spacing().unwrap().per_axis, [1.0; 3]);
     }
 }
