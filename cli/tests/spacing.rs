@@ -378,3 +378,31 @@ fn what_does_not_fit_is_said_with_what_to_do() {
         "{text}"
     );
 }
+
+#[test]
+fn where_one_header_is_wrong_it_is_named_and_not_another() {
+    let out = folder("spacing_wrong");
+    for part in ["images", "masks"] {
+        fs::create_dir_all(out.join("data").join(part)).expect("a folder");
+    }
+    for (name, step) in [("a", 1.0), ("b", 1e9)] {
+        let values: Vec<f32> = (0..512).map(|n| (n % 2) as f32).collect();
+        for part in ["images", "masks"] {
+            let file = nifti(&[8, 8, 8], &[step, 1.0, 1.0], &values);
+            write(&out, &format!("data/{part}/{name}.nii"), file);
+        }
+    }
+    let data = shown(&out, "data");
+    let net = r#"{"Unet": {"in_channels": 1, "widths": [2], "out_channels": 1}}"#;
+    let net = write(&out, "net.json", net);
+    let run = shown(&out, "run");
+    let train = ["train", "--crop", "8", "--out", &run, "--data", &data, &net];
+    let plan = ["plan-data", "--out", &run, &data];
+    for text in [fail(&train), fail(&plan)] {
+        assert!(
+            text.contains("It tells the spacing 1,1,1 mm, and ")
+                && text.contains("images/b.nii tells 1000000000,1,1 mm: correct the header"),
+            "{text}"
+        );
+    }
+}

@@ -111,7 +111,8 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         },
     };
     let target = found.target_spacing(&args.spacing)?;
-    let resampled = |found: &Fingerprint| found.resampled(target.as_ref(), args.limit.size);
+    let resampled =
+        |found: &Fingerprint| found.resampled(&args.spacing, target.as_ref(), args.limit.size);
     let planned = resampled(&found)?;
     let longest = match validation {
         Validation::Columns => resampled(&found.without_validation_columns())?.smallest(),

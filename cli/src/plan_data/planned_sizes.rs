@@ -3,7 +3,7 @@
 use super::fingerprint::{Facts, Fingerprint};
 use crate::Result;
 use crate::files::limits::ImageLimit;
-use crate::segmentation::spacing::{ImageInfo, SpacingChoice, TargetSpacing};
+use crate::segmentation::spacing::{ImageInfo, SpacingChoice, TargetSpacing, farthest_spacing};
 
 impl Fingerprint {
     /// The spacing that images are resampled to, if they are: by the rule of a training.
@@ -25,7 +25,12 @@ impl Fingerprint {
     ///
     /// # Errors
     /// When an image would become too large or vanish.
-    pub fn resampled(&self, target: Option<&TargetSpacing>, limit: ImageLimit) -> Result<Self> {
+    pub fn resampled(
+        &self,
+        choice: &SpacingChoice,
+        target: Option<&TargetSpacing>,
+        limit: ImageLimit,
+    ) -> Result<Self> {
         let mut all = self.clone();
         let Some(target) = target else {
             return Ok(all);
@@ -40,7 +45,14 @@ impl Fingerprint {
             } = image;
             if let Some(spacing) = spacing {
                 let resampler = target.resampler_from(spacing);
-                *size = resampler.size_of(file, size, *channels, limit)?;
+                let resampled = resampler.size_of(file, size, *channels, limit);
+                *size = resampled.map_err(|error| {
+                    let all = self
+                        .images
+                        .iter()
+                        .map(|image| (image.file.as_path(), &image.grid));
+                    format!("{error}{}", farthest_spacing(choice, file, all))
+                })?;
                 spacing.clone_from(&target.per_axis);
             }
         }
@@ -75,7 +87,7 @@ mod tests {
         let depths = |choice: &str| {
             let choice = SpacingChoice::parse(choice).unwrap();
             let target = found.target_spacing(&choice).unwrap();
-            let resampled = found.resampled(target.as_ref(), limit).unwrap();
+            let resampled = found.resampled(&choice, target.as_ref(), limit).unwrap();
             let depths = resampled.images.iter().map(|image| image.size[0]);
             (depths.collect::<Vec<_>>(), resampled.spacing())
         };

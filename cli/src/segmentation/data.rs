@@ -161,7 +161,8 @@ impl Data {
             Some(choice) => choice.target(&infos)?,
             None => task.target_spacing.clone(),
         };
-        data.resample(split, &infos, [&mut trained_on, &mut validated_on], limit)?;
+        let both = [&mut trained_on, &mut validated_on];
+        data.resample(split, (&infos, fit), both, limit)?;
         data.train = trained_on.into_iter().map(Arc::new).collect();
         data.valid = validated_on.into_iter().map(Arc::new).collect();
         Ok(data)

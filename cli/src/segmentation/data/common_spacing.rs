@@ -4,19 +4,19 @@ use super::{Data, Sample};
 use crate::Result;
 use crate::files::limits::ImageLimits;
 use crate::raster::{shown_size, shown_spacing};
-use crate::segmentation::spacing::{ImageInfo, Resampler};
+use crate::segmentation::spacing::{ImageInfo, Resampler, SpacingChoice, farthest_spacing};
 use crate::segmentation::validation::Split;
 
 impl Data {
     /// Resamples all samples, those that are trained on and the others, to the target, if there is one. `infos` are of the
-    /// images that are trained on, then of those that are only validated on.
+    /// images that are trained on, then of those that are only validated on; `fit` is what chose the target.
     ///
     /// # Errors
     /// When a file does not tell its spacing, or an image would become too large or vanish.
     pub(super) fn resample(
         &mut self,
         split: &Split,
-        infos: &[ImageInfo],
+        (infos, fit): (&[ImageInfo], Option<&SpacingChoice>),
         [train, valid]: [&mut Vec<Sample>; 2],
         limit: &ImageLimits,
     ) -> Result<()> {
@@ -33,7 +33,12 @@ impl Data {
         } in infos
         {
             let resampler = target.resampler(grid, file, "")?;
-            let resampled = resampler.size_of(file, size, channels, limit.size)?;
+            let resampled = resampler.size_of(file, size, channels, limit.size);
+            let resampled = resampled.map_err(|error| {
+                let all = infos.iter().map(|info| (info.file.as_path(), &info.grid));
+                let farthest = fit.map(|choice| farthest_spacing(choice, file, all));
+                format!("{error}{}", farthest.unwrap_or_default())
+            })?;
             self.resampled += usize::from(resampled != *size);
             resamplers.push(resampler);
         }

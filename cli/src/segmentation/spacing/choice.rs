@@ -112,6 +112,44 @@ impl SpacingChoice {
     }
 }
 
+/// Where the image of a file cannot have the spacing that was chosen from those of all files: the file whose spacing is the
+/// farthest from its own, since one of both is most likely wrong. As a sentence behind the error.
+pub fn farthest_spacing<'a>(
+    choice: &SpacingChoice,
+    file: &Path,
+    images: impl Iterator<Item = (&'a Path, &'a Grid)> + Clone,
+) -> String {
+    let spacing = |grid: &'a Grid| grid.full_spacing();
+    let own = images.clone().find(|(other, _)| *other == file);
+    let (SpacingChoice::Auto | SpacingChoice::Median, Some(own)) =
+        (choice, own.and_then(|(_, grid)| spacing(grid)))
+    else {
+        return String::new();
+    };
+    let ratio = |other: &Spacing| {
+        let axes = own.per_axis.iter().zip(other.in_unit(&own.unit));
+        axes.map(|(a, b)| (a / b).ln().abs()).fold(0.0, f64::max)
+    };
+    let others = images.filter_map(|(file, grid)| Some((file, spacing(grid)?)));
+    let farthest = others.max_by(|a, b| ratio(a.1).total_cmp(&ratio(b.1)));
+    let Some((other, far)) = farthest.filter(|(_, far)| ratio(far) > 0.0) else {
+        return String::new();
+    };
+    let shown = |spacing: &Spacing| {
+        let numbers = shown_spacing(&spacing.per_axis, &spacing.unit);
+        match spacing.unit.is_empty() {
+            true => format!("{numbers} of no unit"),
+            false => numbers,
+        }
+    };
+    format!(
+        " It tells the spacing {}, and {} tells {}: correct the header of the one that is wrong, or pass --spacing keep.",
+        shown(own),
+        other.display(),
+        shown(far)
+    )
+}
+
 impl ImageInfo {
     fn tells_spacing(&self) -> bool {
         self.grid.full_spacing().is_some()
@@ -235,6 +273,34 @@ mod tests {
              writes it), or pass --spacing keep to train on voxels as they are."
         );
         assert_eq!(target("keep", &some), Ok(None));
+    }
+
+    #[test]
+    fn the_file_whose_spacing_is_the_farthest_is_named_with_both_units() {
+        let mut images = [
+            info("a.nii", Some([1.0; 3])),
+            info("b.nii", Some([2.0, 1.0, 1.0])),
+            info("c.nii", Some([1e9, 1.0, 1.0])),
+        ];
+        let of = |choice: &str, images: &[ImageInfo]| {
+            let choice = SpacingChoice::parse(choice).unwrap();
+            let images = images
+                .iter()
+                .map(|image| (image.file.as_path(), &image.grid));
+            farthest_spacing(&choice, Path::new("a.nii"), images)
+        };
+        assert_eq!(
+            of("auto", &images),
+            " It tells the spacing 1,1,1 mm, and c.nii tells 1000000000,1,1 mm: correct the header of the one that is \
+             wrong, or pass --spacing keep."
+        );
+        assert_eq!(of("3,1,1", &images), "");
+        // Units that are not known are said.
+        if let Some(spacing) = &mut images[2].grid.spacing {
+            (spacing.unit, spacing.per_axis) = (String::new(), vec![500.0; 3]);
+        }
+        assert!(of("median", &images).contains("c.nii tells 500,500,500 of no unit: correct"));
+        assert_eq!(of("auto", &images[..1]), "");
     }
 
     #[test]

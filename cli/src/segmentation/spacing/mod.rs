@@ -10,7 +10,7 @@ mod resampler;
 mod resize_by_rows;
 mod target;
 
-pub use choice::{ImageInfo, SpacingChoice};
+pub use choice::{ImageInfo, SpacingChoice, farthest_spacing};
 pub use given::GivenSpacing;
 pub use resampler::Resampler;
 pub use resize_by_rows::ResizeByRows;
