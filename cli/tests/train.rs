@@ -176,6 +176,25 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_taken() {
     );
     assert!(text.contains("continuing after epoch 1"), "{text}");
     assert_eq!(epochs(&out).len(), 2);
+
+    // Where no checkpoint is left, the model that the training wrote is.
+    for epoch in 1..=2 {
+        write(&out, &format!("checkpoint/model-{epoch}.bpk"), "");
+    }
+    let (run, model) = (out.display().to_string(), shown(&out, "model.bpk"));
+    let text = fail(&["eval", "--model", &run]);
+    assert!(
+        text.contains(".bpk is damaged or no model: ")
+            && text.contains(&format!(". Copy it again, or name {model}, which")),
+        "{text}"
+    );
+    succeed(&["eval", "--model", &model]);
+    let train = words(
+        "train --epochs 1 --steps 1 --batch 1 --crop 32 --out",
+        &[&shown(&out, "second"), "--weights", &run],
+    );
+    let text = fail(&train);
+    assert!(text.contains(&format!("or name {model}, which")), "{text}");
 }
 
 #[test]

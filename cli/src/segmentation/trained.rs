@@ -120,13 +120,41 @@ pub fn load_trained<const R: usize>(
 ) -> Result<Segmenter<R>> {
     let fresh = Segmenter::new(config, device)?;
     // (Its decay is of no use here.)
-    let decay = has_average(path).then_some(0.5);
-    Ok(load(fresh.with_average(decay, 0), path)?.trained())
+    let names = tensor_names(path);
+    let has_average = names
+        .iter()
+        .flatten()
+        .any(|name| name.starts_with("average."));
+    let decay = has_average.then_some(0.5);
+    match load(fresh.with_average(decay, 0), path) {
+        Ok(loaded) => Ok(loaded.trained()),
+        Err(damaged) if names.is_none() => Err(format!("{damaged}. {}", in_its_place(path)).into()),
+        Err(other) => Err(other),
+    }
 }
 
-fn has_average(path: &Path) -> bool {
-    let tensors = Reader::from_file(path).and_then(Reader::into_tensors);
-    tensors.is_ok_and(|all| all.iter().any(|tensor| tensor.name.starts_with("average.")))
+/// What to do where a file of weights cannot be read.
+fn in_its_place(file: &Path) -> String {
+    let checkpoints = file
+        .parent()
+        .filter(|folder| folder.ends_with("checkpoint"));
+    let model = checkpoints.and_then(|folder| Some(RunFolder::new(folder.parent()?).model()));
+    match model.filter(|model| model.is_file()) {
+        Some(model) => format!(
+            "Copy it again, or name {}, which has the best epoch of when the training ended.",
+            model.display()
+        ),
+        None => "Copy it again, or name another file of the training.".into(),
+    }
+}
+
+/// The names of the tensors of a file of weights, if it can be read.
+fn tensor_names(path: &Path) -> Option<Vec<String>> {
+    let tensors = Reader::from_file(path)
+        .and_then(Reader::into_tensors)
+        .ok()?;
+    let names = tensors.iter().map(|tensor| tensor.name.to_string());
+    Some(names.collect())
 }
 
 /// Loads the weights of a file into a module.

@@ -87,6 +87,8 @@ impl InitialWeights {
         };
         let loaded = trained::load_trained::<R>(&net.config(), &Device::flex(), &file);
         let loaded = loaded.map_err(|e| {
+            let e = e.to_string();
+            let e = e.trim_end_matches('.');
             format!("--weights: {e}. Of another network, `burn-skip export` writes a file whose encoder can be loaded.")
         })?;
         *net = net.clone().load_record(loaded.net.into_record());
