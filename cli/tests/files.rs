@@ -428,7 +428,14 @@ fn a_file_beyond_the_limit_of_the_system_is_an_error_and_what_was_there_stays() 
     let scratch = [&predict[..], &["--memory-for-images", "0"]].concat();
     let text = fail_with_small_files(&scratch);
     assert!(
-        text.contains("cannot keep ") && text.contains("--scratch DIR"),
+        text.contains("cannot keep ")
+            && text.contains("raise the limit (ulimit -f), name another folder with --scratch DIR"),
+        "{text}"
+    );
+    let weights = shown(&out, "weights.safetensors");
+    let text = fail_with_small_files(&["export", "--model", &run, "--out", &weights]);
+    assert!(
+        text.ends_with("raise the limit (ulimit -f), or write to another disk."),
         "{text}"
     );
 }

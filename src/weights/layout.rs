@@ -1,13 +1,15 @@
 //! The names and layouts that PyTorch gives a module's tensors; and [`save`].
 
 use std::collections::BTreeSet;
+use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use burn::module::Module;
 use burn::store::burn_pack::Tensor as StoredTensor;
 use burn::store::{
     BurnToPyTorchAdapter, KeyRemapper, ModuleAdapter, ModuleContext, ModuleSnapshot,
-    SafetensorsStore,
+    SafetensorsStore, SafetensorsStoreError,
 };
 
 use super::{Names, WeightsError};
@@ -196,8 +198,28 @@ pub fn save<M: Module>(
         }
     };
     saved.map_err(|e| {
-        unwritable(format!(
-            "{e}. Choose a folder that exists and that you may write to"
-        ))
+        let remedy = remedy(&e);
+        unwritable(format!("{e}. {remedy}"))
     })
+}
+
+/// What to do where a file cannot be written.
+fn remedy(error: &SafetensorsStoreError) -> &'static str {
+    let problem = match error {
+        SafetensorsStoreError::Io(problem) => Some(problem),
+        SafetensorsStoreError::Safetensors(error) => {
+            let source = error.source();
+            source.and_then(|source| source.downcast_ref::<io::Error>())
+        }
+        _ => None,
+    };
+    match problem.map_or(ErrorKind::Other, io::Error::kind) {
+        ErrorKind::FileTooLarge => {
+            "The system limits the size of a file: raise the limit (ulimit -f), or write to another disk"
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "Free space there, or choose a folder on another disk"
+        }
+        _ => "Choose a folder that exists and that you may write to",
+    }
 }

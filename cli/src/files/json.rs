@@ -1,6 +1,7 @@
 //! Files in JSON.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -22,7 +23,12 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
             "{shown} has {bytes} bytes, and a JSON file has {MAX_BYTES} at most"
         ));
     }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let text = fs::read_to_string(path).map_err(|e| match e.kind() {
+        ErrorKind::InvalidData => {
+            format!("{shown} is no text, and a file in JSON is expected here. Name such a file.")
+        }
+        _ => unreadable(e),
+    })?;
     serde_json::from_str(&text).map_err(|e| {
         let problem = e.to_string();
         match nearest(&problem) {

@@ -1,6 +1,7 @@
 //! Where the values of images are kept: in memory up to a budget that all of them share, and beyond it in scratch files.
 //! This is the one place that decides.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -69,10 +70,17 @@ impl ImageMemory {
         let folder = folder.cloned().unwrap_or_else(here);
         let scratch = Scratch::zeros(count, &folder).map_err(|e| {
             format!(
-                "cannot keep {} of an image in a file in {}: {e}. Free space there, name another folder with \
-                 --scratch DIR, or keep more in memory with --memory-for-images GIB.",
+                "cannot keep {} of an image in a file in {}: {e}. {}, name another folder with --scratch DIR, or keep more in \
+                 memory with --memory-for-images GIB.",
                 bytes::shown(4 * count as u64),
-                folder.display()
+                folder.display(),
+                match e.kind() {
+                    ErrorKind::FileTooLarge => {
+                        "The system limits the size of a file: raise the limit (ulimit -f)"
+                    }
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Free space there",
+                    _ => "Make a folder there that you may write to",
+                }
             )
         })?;
         Ok(Pixels::in_scratch(scratch, self.clone()))
