@@ -15,7 +15,12 @@ const NUCLEI_3D: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/n
 fn check(out: &Path, name: &str, network: &[&str], data: &[&str]) {
     let run = shown(out, name);
     let options = [&["--data"], data, &["--out", &run], network].concat();
-    let text = succeed(&words("train --json --epochs 1 --steps 4", &options));
+    check_training(name, &words("train --json --epochs 1 --steps 4", &options));
+}
+
+/// The same of a training with these arguments.
+fn check_training(name: &str, arguments: &[String]) {
+    let text = succeed(arguments);
     let mut lines = text
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
@@ -60,6 +65,10 @@ fn an_optimizer_of_large_weights_takes_what_is_planned() {
     check(&out, "maps", &resnet, &[NUCLEI]);
     let small = [NUCLEI, "--crop", "32", "--batch", "1"];
     check(&out, "weights", &resnet, &small);
+    // A resumed training has no copy of its first weights.
+    let run = shown(&out, "maps");
+    let resume = words("train --json --resume --epochs 2 --out", &[&run]);
+    check_training("resumed", &resume);
 }
 
 #[test]

@@ -301,6 +301,7 @@ impl<const R: usize> Job<R> {
             StepOptions {
                 crops_ahead: args.workers > 0,
                 devices: args.devices.count(),
+                keeps_initial: epochs == 0 || self.initial.is_some(),
                 ..options.step(self.loss)
             },
         );

@@ -223,6 +223,8 @@ impl Options {
             crops_ahead: true,
             devices: 1,
             loss,
+            frozen_encoder: self.freeze == Some(Part::Encoder),
+            keeps_initial: true,
         }
     }
 

@@ -19,6 +19,10 @@ pub struct StepOptions {
     /// Devices of this program's memory, each with a network and a batch.
     pub devices: usize,
     pub loss: LossMemory,
+    /// Whether the encoder keeps its weights: they have no gradients, no moments and no second copy.
+    pub frozen_encoder: bool,
+    /// Whether the weights are kept as they were at the beginning. (A resumed training has none.)
+    pub keeps_initial: bool,
 }
 
 /// The bytes that a step of a training holds at its peak on the CPU.
@@ -26,12 +30,22 @@ pub struct StepOptions {
 /// - The peak is in the backward pass, where the plan has the maps, the gradients and the weights; or before it, where the
 ///   loss has its maps beside those that are saved; or after it, where the optimizer has all gradients and what it computes
 ///   of the largest weight.
-/// - Of each weight there are also the initial one, what the optimizer keeps, and the moving average where there is one.
+/// - Of each weight that is trained there are also the initial one and what the optimizer keeps, and of each the moving
+///   average where there is one.
 /// - The crops of the next step wait.
 /// - Each thread of the kernels has its [`workspace`].
 pub fn planned(plan: &Plan, options: StepOptions) -> u64 {
-    let copies = 1 + options.optimizer.moments() + u64::from(options.with_average);
-    let learned = bytes_of(plan.root.total_parameters());
+    let all_weights = plan.root.total_parameters();
+    let encoder = plan
+        .root
+        .children
+        .iter()
+        .find(|part| part.name == "encoder");
+    let frozen = encoder.filter(|_| options.frozen_encoder);
+    let learned = all_weights - frozen.map_or(0, Node::total_parameters);
+    let [all_weights, learned] = [all_weights, learned].map(bytes_of);
+    let copies = u64::from(options.keeps_initial) + options.optimizer.moments();
+    let average = if options.with_average { all_weights } else { 0 };
     let with_all_gradients = (plan.memory.weights)
         .saturating_add(learned)
         .saturating_add(bytes_of(largest_weight(&plan.root)).saturating_mul(OPTIMIZER_RESULTS));
@@ -41,6 +55,7 @@ pub fn planned(plan: &Plan, options: StepOptions) -> u64 {
     let peak = plan.memory.training.max(with_loss).max(with_all_gradients);
     let each_device = peak
         .saturating_add(learned.saturating_mul(copies))
+        .saturating_add(average)
         .saturating_add(if options.crops_ahead { crops(plan) } else { 0 });
     each_device
         .saturating_mul(options.devices as u64)
@@ -172,6 +187,8 @@ mod tests {
             loss: LossMemory {
                 bytes_of_a_pixel: 0.0,
             },
+            frozen_encoder: false,
+            keeps_initial: true,
         }
     }
 
@@ -196,6 +213,30 @@ mod tests {
         assert!(all.windows(2).all(|pair| pair[1] - pair[0] == weights));
         let threads = workspace(&plan, rayon::current_num_threads());
         assert_eq!(all[0], plan.memory.training + weights + threads);
+    }
+
+    #[test]
+    fn frozen_weights_and_those_of_a_resumed_training_have_fewer_copies() {
+        let plan = plan();
+        let adam = options(Optimizer::default());
+        let resumed = StepOptions {
+            keeps_initial: false,
+            ..adam
+        };
+        let all = 4 * plan.root.total_parameters();
+        assert_eq!(planned(&plan, adam) - planned(&plan, resumed), all);
+        let frozen = StepOptions {
+            frozen_encoder: true,
+            ..adam
+        };
+        let encoder = plan
+            .root
+            .children
+            .iter()
+            .find(|part| part.name == "encoder");
+        let encoder = 4 * encoder.unwrap().total_parameters();
+        assert!(encoder > 0);
+        assert_eq!(planned(&plan, adam) - planned(&plan, frozen), 3 * encoder);
     }
 
     #[test]
