@@ -243,6 +243,13 @@ fn what_is_wrong_with_a_file_is_a_sentence() {
         text.ends_with("it is cut off: 4648 bytes of 12288 are there. Copy or save it again."),
         "{text}"
     );
+    let mut beyond = volume;
+    beyond[108..112].copy_from_slice(&1e30_f32.to_le_bytes());
+    let text = attempt(&net, &[("image.nii", beyond), ("labels.npy", good_mask())]);
+    assert!(
+        text.contains("its values begin at byte 1000000000000000000000000000000 by its header (vox_offset), and it has 12640"),
+        "{text}"
+    );
     let text = attempt(
         &net,
         &[

@@ -229,9 +229,17 @@ pub fn read(path: &Path, limit: &ImageLimits) -> Result<RasterFile> {
     let number = header.number().map_err(invalid)?;
 
     // Extensions may lie between the header and the values.
-    let between = header.f32(VOX_OFFSET) as u64;
-    let between = between.saturating_sub(BYTES as u64);
-    io::copy(&mut (&mut file).take(between), &mut io::sink()).map_err(cut_off)?;
+    let offset = header.f32(VOX_OFFSET);
+    let between = (offset as u64).saturating_sub(BYTES as u64);
+    let skipped = io::copy(&mut (&mut file).take(between), &mut io::sink()).map_err(cut_off)?;
+    if skipped < between {
+        return Err(invalid(format!(
+            "its values begin at byte {offset} by its header (vox_offset), and it has {} bytes. Correct the header, or save it \
+             again.",
+            BYTES as u64 + skipped
+        ))
+        .into());
+    }
     let mut values = limit
         .memory
         .zeros(size.iter().product::<usize>() * channels)?;

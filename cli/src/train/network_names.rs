@@ -27,7 +27,7 @@ pub struct NetworkNames {
     #[arg(long, value_enum, value_name = "NAME", requires = "encoder")]
     decoder: Option<Decoder>,
 
-    /// Channels of the images, 1 (grey) or 3 (colours), for --encoder
+    /// Channels of the images, for --encoder: 1 (grey), 3 (colours), or as many as they have
     #[arg(long, default_value_t = 1, value_name = "N", requires = "encoder")]
     channels: usize,
 

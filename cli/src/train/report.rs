@@ -55,7 +55,10 @@ pub(super) fn start<const R: usize>(args: &TrainArgs, job: &Job<R>) -> Result<()
             SpacingChoice::Auto => "the median (--spacing keep trains on voxels as they are)",
             _ => "the median",
         };
-        let changed = images(data.resampled);
+        let changed = match data.resampled {
+            0 => "no image".into(),
+            some => images(some),
+        };
         let line = format!("resampling to {target}, {why}: {changed} of another size");
         args.reporter.line(&line)?;
     }
@@ -151,6 +154,13 @@ fn predictions<const R: usize>(
 ) -> Result<Vec<Judged>> {
     let classes = trained.net.config().out_channels;
     let bar = args.reporter.shows_progress();
+    args.reporter.line(&format!(
+        "predicting {} once more, to draw the worst",
+        match job.data.valid.len() {
+            1 => "the validation image".into(),
+            all => format!("the {all} validation images"),
+        }
+    ))?;
     let mut worst: Vec<Judged> = Vec::new();
     let samples = job.data.valid.iter().zip(&job.data.valid_names);
     for (index, (sample, name)) in samples.enumerate() {
