@@ -48,9 +48,8 @@ fn check(
     }
 }
 
-/// What copies the header of an image to its mask, in Python.
-const COPY_IN_PYTHON: &str =
-    "nib.save(nib.Nifti1Image(np.array(nib.load(mask).dataobj), nib.load(image).affine), mask)";
+/// What copies the header of an image to its mask, in Python. (Without mapping the file that is written to.)
+const COPY_IN_PYTHON: &str = "nib.save(nib.Nifti1Image(nib.load(mask, mmap=False).dataobj[...], nib.load(image).affine), mask)";
 
 /// Checks the headers of all images and masks, `[image, mask]`, where both are NIfTI files. What cannot be read is left to
 /// whoever reads it.
