@@ -112,8 +112,8 @@ impl SpacingChoice {
     }
 }
 
-/// Where the image of a file cannot have the spacing that was chosen from those of all files: the file whose spacing is the
-/// farthest from its own, since one of both is most likely wrong. As a sentence behind the error.
+/// Where the image of a file cannot have the spacing that was chosen: its own, and if the choice was made from those of all
+/// files, the file whose spacing is the farthest from it, since one of both is most likely wrong. As a sentence behind the error.
 pub fn farthest_spacing<'a>(
     choice: &SpacingChoice,
     file: &Path,
@@ -121,9 +121,7 @@ pub fn farthest_spacing<'a>(
 ) -> String {
     let spacing = |grid: &'a Grid| grid.full_spacing();
     let own = images.clone().find(|(other, _)| *other == file);
-    let (SpacingChoice::Auto | SpacingChoice::Median, Some(own)) =
-        (choice, own.and_then(|(_, grid)| spacing(grid)))
-    else {
+    let Some(own) = own.and_then(|(_, grid)| spacing(grid)) else {
         return String::new();
     };
     let ratio = |other: &Spacing| {
@@ -132,9 +130,8 @@ pub fn farthest_spacing<'a>(
     };
     let others = images.filter_map(|(file, grid)| Some((file, spacing(grid)?)));
     let farthest = others.max_by(|a, b| ratio(a.1).total_cmp(&ratio(b.1)));
-    let Some((other, far)) = farthest.filter(|(_, far)| ratio(far) > 0.0) else {
-        return String::new();
-    };
+    let is_of_all = matches!(choice, SpacingChoice::Auto | SpacingChoice::Median);
+    let farthest = farthest.filter(|(_, far)| is_of_all && ratio(far) > 0.0);
     let shown = |spacing: &Spacing| {
         let numbers = shown_spacing(&spacing.per_axis, &spacing.unit);
         match spacing.unit.is_empty() {
@@ -142,12 +139,15 @@ pub fn farthest_spacing<'a>(
             false => numbers,
         }
     };
-    format!(
-        " It tells the spacing {}, and {} tells {}: correct the header of the one that is wrong, or pass --spacing keep.",
-        shown(own),
-        other.display(),
-        shown(far)
-    )
+    let own = format!(" It tells the spacing {}", shown(own));
+    match farthest {
+        None => format!("{own}."),
+        Some((other, far)) => format!(
+            "{own}, and {} tells {}: correct the header of the one that is wrong, or pass --spacing keep.",
+            other.display(),
+            shown(far)
+        ),
+    }
 }
 
 impl ImageInfo {
@@ -294,13 +294,13 @@ mod tests {
             " It tells the spacing 1,1,1 mm, and c.nii tells 1000000000,1,1 mm: correct the header of the one that is \
              wrong, or pass --spacing keep."
         );
-        assert_eq!(of("3,1,1", &images), "");
+        assert_eq!(of("3,1,1", &images), " It tells the spacing 1,1,1 mm.");
         // Units that are not known are said.
         if let Some(spacing) = &mut images[2].grid.spacing {
             (spacing.unit, spacing.per_axis) = (String::new(), vec![500.0; 3]);
         }
         assert!(of("median", &images).contains("c.nii tells 500,500,500 of no unit: correct"));
-        assert_eq!(of("auto", &images[..1]), "");
+        assert_eq!(of("auto", &images[..1]), " It tells the spacing 1,1,1 mm.");
     }
 
     #[test]
