@@ -105,8 +105,10 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
         with_probabilities: args.instances,
         bar: args.reporter.shows_progress(),
     };
-    let mut all = counts(task.classes);
-    let mut all_instances = args.instances.then(|| InstanceTable::new(with));
+    let mut all = counts(task.classes, task.ignored);
+    let mut all_instances = args
+        .instances
+        .then(|| InstanceTable::new(with, task.ignored));
     let data = args.data.as_deref();
     let data = data.or(options.data.as_deref().filter(|_| args.valid));
     let mut pairs = pairs("--data", data)?;
@@ -139,7 +141,7 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
         let mut normalized = trainings.normalized(sample.image.try_clone()?)?;
         let objects = args
             .instances
-            .then(|| instances::objects(pair, task.classes, &sample.image, &args.limit));
+            .then(|| instances::objects(pair, task, &sample, &args.limit));
         let objects = objects.transpose()?;
         if of_columns {
             let whole = sample.image.columns_count();
@@ -154,7 +156,8 @@ fn run_on<const R: usize>(args: &EvalArgs, trainings: &Trainings) -> Result<()> 
             probabilities,
         } = ensemble.predict(&inputs, &inference)?;
         with.cleaning.mask(&mut predicted)?;
-        let overlap = between(&predicted, &sample.mask, sample.context, task.classes)?;
+        let nothing = counts(task.classes, task.ignored);
+        let overlap = between(&predicted, &sample.mask, sample.context, nothing)?;
         let mut table = None;
         if let (Some(all), Some(objects), Some(map)) = (&mut all_instances, objects, probabilities)
         {

@@ -19,8 +19,9 @@ use crate::instances::InstanceOptions;
 use crate::instances::args::InstanceArgs;
 use crate::raster::Raster;
 use crate::reporter::Reporter;
+use crate::segmentation::data::Task;
 use crate::segmentation::ensemble::{Ensemble, Trainings};
-use crate::segmentation::metrics::{Scores, between, by_class};
+use crate::segmentation::metrics::{Scores, between, by_class, counts};
 use crate::segmentation::prediction::Inference;
 use crate::segmentation::spacing::GivenSpacing;
 use crate::segmentation::tiled_inference::Tiles;
@@ -188,6 +189,7 @@ fn one<const R: usize>(
             truth: truth.as_ref(),
             predicted: &shown(&products.mask),
             classes,
+            ignored: trainings.first()?.task.ignored,
             objects: found.as_ref().map(|predicted| Objects {
                 truth: objects.as_ref(),
                 predicted,
@@ -255,7 +257,9 @@ impl PredictArgs {
         truth: Option<&Raster>,
         trainings: &Trainings,
     ) -> Result<()> {
-        let classes = trainings.first()?.task.classes;
+        let Task {
+            classes, ignored, ..
+        } = trainings.first()?.task;
         let predicted = &products.mask;
         let foreground = products.foreground();
         let percent = 100.0 * foreground;
@@ -265,7 +269,7 @@ impl PredictArgs {
         if let Some(count) = count {
             self.reporter.line(&format!("instances: {count}"))?;
         }
-        let overlap = truth.map(|truth| between(predicted, truth, 0, classes));
+        let overlap = truth.map(|truth| between(predicted, truth, 0, counts(classes, ignored)));
         let scores = overlap.transpose()?.map(|overlap| Scores::of(&overlap));
         if let Some(scores) = &scores {
             let classes = by_class(&scores.class_iou);

@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
 use support::images::npy;
 use support::{fail, folder, shown, succeed, words, write};
 
@@ -70,18 +71,132 @@ fn numbers_with_a_gap_are_asked_about() {
         text.contains("the numbers 0, 1, 3, which") && text.contains("--classes 4 if they are"),
         "{text}"
     );
-    let text = fail(&of(&[0.0, 1.0, 2.0, 255.0]));
+    let text = fail(&of(&[0.0, 1.0, 3.0, 255.0]));
+    assert!(text.contains("the numbers 0, 1, 3, 255, which"), "{text}");
+}
+
+/// Classes 0 to 2, and pixels that do not count.
+const WITH_IGNORED: [f32; 4] = [0.0, 1.0, 2.0, 255.0];
+
+/// The IoU of each class in the predictions of the images of [`data`] with [`WITH_IGNORED`], without the pixels of 255.
+fn iou_by_hand(out: &Path, run: &str, classes: usize) -> Vec<f64> {
+    let (mut both, mut either) = (vec![0; classes.max(2)], vec![0; classes.max(2)]);
+    let class = |value: u8| usize::from(if classes == 1 { value.min(1) } else { value });
+    for image in 0..3 {
+        let [image_file, mask] = [format!("data/images/{image}.npy"), "found.npy".into()];
+        let [image_file, mask] = [image_file, mask].map(|name| shown(out, &name));
+        succeed(&words(
+            "predict --model",
+            &[run, "--image", &image_file, "--mask", &mask],
+        ));
+        let file = fs::read(&mask).expect("a mask");
+        let found = &file[file.len() - SIDE * SIDE..];
+        for (n, &found) in found.iter().enumerate() {
+            let truth = WITH_IGNORED[(n / 8 + image) % 4] as u8;
+            if truth == 255 {
+                continue;
+            }
+            let (found, truth) = (class(found), class(truth));
+            either[found] += 1;
+            either[truth] += usize::from(found != truth);
+            both[truth] += usize::from(found == truth);
+        }
+    }
+    let shares = both.iter().zip(&either);
+    shares
+        .map(|(&b, &e)| f64::from(b as u32) / f64::from(e as u32))
+        .collect()
+}
+
+/// What `eval` says of all images together.
+fn evaluated(run: &str, data: &str) -> Value {
+    let text = succeed(&["eval", "--json", "--model", run, "--data", data]);
+    let last = text.lines().last().expect("a line");
+    serde_json::from_str(last).expect("JSON")
+}
+
+fn close(found: &Value, expected: f64) {
+    let found = found.as_f64().expect("a number");
+    assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+}
+
+#[test]
+fn pixels_of_the_ignored_label_count_nowhere() {
+    let out = folder("mask_ignored");
+    let data = data(&out, &WITH_IGNORED);
+    let text = succeed(&plan(&out, &data));
+    for part in [
+        "masks: 3 classes, of the pixels 0: 25.0 %",
+        "ignored: 255, which 25.0 % of the pixels have: the loss in train.json ignores it",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let files = ["plan/net.json", "plan/train.json", "run", "crops.png"];
+    let [net, options, run, crops] = files.map(|name| shown(&out, name));
+    let train = "train --epochs 1 --steps 3 --batch 2 --crop 32 --foreground 0.5 --out";
+    let train = words(train, &[&run, "--data", &data, &net]);
+    let planned = [train.clone(), words("--options", &[&options])].concat();
+    succeed(&[planned.clone(), words("--show-augmentation", &[&crops])].concat());
+    succeed(&planned);
+    let by_hand = iou_by_hand(&out, &run, 3);
+    let found = evaluated(&run, &data);
+    for (class, &iou) in by_hand.iter().enumerate() {
+        close(&found["class_iou"][class], iou);
+    }
+    close(&found["iou"], (by_hand[1] + by_hand[2]) / 2.0);
+    // A picture of it, and the score of one image.
+    let files = ["data/images/0.npy", "data/masks/0.npy", "picture.png"];
+    let [image, labels, picture] = files.map(|name| shown(&out, name));
+    let options = ["--image", &image, "--labels", &labels, "--out", &picture];
+    let text = succeed(&[words("predict --model", &[&run]), words("", &options)].concat());
+    assert!(text.contains("IoU by class"), "{text}");
+
+    // Without the loss that ignores them, they are refused, and the remedy is one.
+    let over = [train, words("--overwrite", &[])].concat();
+    let text = fail(&over);
     assert!(
-        text.contains("the numbers 0, 1, 2, 255.") && text.contains(r#"{"ignore_label": 3}"#),
+        text.contains("row 0 is of class 255, and the network has 3 classes (0 to 2)")
+            && text.contains(r#"ignore it, and of a sum all its losses: --loss '{"CrossEntropy": {"ignore_label": 255}}'"#),
         "{text}"
     );
-    // What the message says is done.
-    let replaced = data(&out, &[0.0, 1.0, 2.0, 3.0]);
-    succeed(&plan(&out, &replaced));
-    let [net, run] = ["plan/net.json", "run"].map(|name| shown(&out, name));
-    let loss = r#"{"CrossEntropy": {"ignore_label": 3}}"#;
-    let train = "train --quiet --epochs 1 --steps 1 --batch 1 --crop 32 --out";
-    let options = [&run[..], "--data", &replaced, "--loss", loss, &net];
+    let with = |loss: &str| [over.clone(), words("--loss", &[loss])].concat();
+    succeed(&with(r#"{"CrossEntropy": {"ignore_label": 255}}"#));
+    let differ = r#"{"Sum": [{"loss": {"CrossEntropy": {"ignore_label": 255}}},
+        {"loss": {"Dice": {"mode": "MultiClass", "ignore_label": 0}}}]}"#;
+    let text = fail(&with(differ));
+    assert!(
+        text.contains("--loss: LossSum: its losses ignore different labels, 255 and 0. Give"),
+        "{text}"
+    );
+}
+
+#[test]
+fn pixels_of_the_ignored_label_are_no_foreground() {
+    let out = folder("mask_ignored_foreground");
+    let path = data(&out, &WITH_IGNORED);
+    let net = r#"{"Unet": {"in_channels": 1, "widths": [2, 4], "out_channels": 1}}"#;
+    let net = write(&out, "net.json", net);
+    let run = shown(&out, "run");
+    let train = "train --quiet --epochs 1 --steps 3 --batch 2 --crop 32 --overwrite --out";
+    let train = |loss: &str| words(train, &[&run, "--data", &path, "--loss", loss, &net]);
+    succeed(&train(r#"{"BinaryCrossEntropy": {"ignore_label": 255}}"#));
+    close(
+        &evaluated(&run, &path)["iou"],
+        iou_by_hand(&out, &run, 1)[1],
+    );
+    let text = fail(&train(r#"{"BinaryCrossEntropy": {"ignore_label": 1}}"#));
+    assert!(text.contains("--loss: ignore_label is 1, and"), "{text}");
+    // Two classes and 255 are planned for as foreground and 255.
+    let path = data(&out, &[0.0, 1.0, 255.0]);
+    let text = succeed(&plan(&out, &path));
+    assert!(
+        text.contains("masks: foreground or not, 33.3 % of")
+            && text.contains("ignored: 255, which 33.3 %"),
+        "{text}"
+    );
+    let [net, options] = ["plan/net.json", "plan/train.json"].map(|name| shown(&out, name));
+    let train = "train --quiet --epochs 1 --steps 1 --batch 2 --crop 32 --overwrite --out";
+    let options = [&run[..], "--data", &path, "--options", &options, &net];
     succeed(&words(train, &options));
 }
 

@@ -7,7 +7,7 @@ use super::encode;
 use super::font::{self, FONT};
 use super::prediction::{INK, PAPER};
 use crate::Result;
-use crate::raster::Raster;
+use crate::raster::{Raster, is_ignored};
 
 const GAP: usize = 8;
 const TITLE: usize = 40;
@@ -21,6 +21,8 @@ const OUTLINE: RGBColor = RGBColor(255, 150, 0);
 pub struct Examples {
     pub rows: Vec<Vec<Example>>,
     pub classes: usize,
+    /// The label whose pixels do not count: it has no outline.
+    pub ignored: Option<i64>,
 }
 
 /// A crop with values from 0 to 1, and the class of every pixel.
@@ -82,7 +84,8 @@ impl Examples {
             }
         };
         let sides = [(0, 0), (0, 1), (1, 0), (1, 1)];
-        if class != 0.0 && sides.into_iter().any(|(axis, step)| is_border(axis, step)) {
+        let is_drawn = class != 0.0 && !is_ignored(class, self.ignored);
+        if is_drawn && sides.into_iter().any(|(axis, step)| is_border(axis, step)) {
             return match self.classes {
                 0..=2 => OUTLINE,
                 _ => {

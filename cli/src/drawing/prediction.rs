@@ -6,8 +6,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::encode;
 use super::font::{self, FONT};
 use crate::Result;
-use crate::raster::Raster;
-use crate::segmentation::metrics::{Scores, between};
+use crate::raster::{Raster, is_ignored};
+use crate::segmentation::metrics::{Scores, between, counts};
 
 const MARGIN: usize = 24;
 const TITLE: usize = 44;
@@ -30,6 +30,8 @@ pub struct Picture<'a> {
     /// The predicted class of every pixel.
     pub predicted: &'a Raster,
     pub classes: usize,
+    /// The label of the truth whose pixels do not count: they are drawn as background.
+    pub ignored: Option<i64>,
     /// The objects, to be shown in place of the classes.
     pub objects: Option<Objects<'a>>,
 }
@@ -107,14 +109,22 @@ impl Picture<'_> {
         };
         panels.push(Panel {
             title: "truth".into(),
-            colour: Box::new(move |pixel| tint(grey(pixel), of_class(truth, pixel))),
+            colour: Box::new(move |pixel| {
+                let mark = match is_ignored(truth.values[pixel], self.ignored) {
+                    true => None,
+                    false => of_class(truth, pixel),
+                };
+                tint(grey(pixel), mark)
+            }),
         });
-        let Scores { iou, .. } = Scores::of(&between(self.predicted, truth, 0, self.classes)?);
+        let nothing = counts(self.classes, self.ignored);
+        let Scores { iou, .. } = Scores::of(&between(self.predicted, truth, 0, nothing)?);
         panels.push(Panel {
             title: format!("prediction: IoU {iou:.3}"),
             colour: Box::new(move |pixel| {
                 let mark = match (self.predicted.values[pixel], truth.values[pixel]) {
                     (0.0, 0.0) => None,
+                    (_, truth) if is_ignored(truth, self.ignored) => None,
                     (found, truth) if found == truth => of_class(self.predicted, pixel),
                     (0.0, _) => Some(MISSED),
                     _ => Some(FALSE),

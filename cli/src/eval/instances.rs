@@ -10,7 +10,7 @@ use crate::files::limits::ImageLimits;
 use crate::instances::scores::InstanceCounts;
 use crate::instances::{InstanceOptions, Split};
 use crate::raster::{Raster, Spacing};
-use crate::segmentation::data::Sample;
+use crate::segmentation::data::{Sample, Task};
 use crate::segmentation::pairs::Pair;
 
 /// One way to find objects, and how well it finds them.
@@ -25,11 +25,15 @@ struct Row {
 
 /// The ways that are compared.
 #[derive(Clone)]
-pub struct InstanceTable(Vec<Row>);
+pub struct InstanceTable {
+    rows: Vec<Row>,
+    /// The label in masks whose pixels belong to no object, true or found.
+    ignored: Option<i64>,
+}
 
 impl InstanceTable {
     /// With nothing counted yet: the split of the options, if it is one, and beside it the connected regions.
-    pub fn new(options: InstanceOptions) -> Self {
+    pub fn new(options: InstanceOptions, ignored: Option<i64>) -> Self {
         let row = |name, key, options| Row {
             name,
             key,
@@ -42,7 +46,10 @@ impl InstanceTable {
             Split::Inside => Some(row("split by inside", "split", options)),
         };
         let regions = row("connected regions", "regions", options.unsplit());
-        Self(split.into_iter().chain([regions]).collect())
+        Self {
+            rows: split.into_iter().chain([regions]).collect(),
+            ignored,
+        }
     }
 
     /// Adds the objects of an image, of which the columns that the sample judges count, and returns the table of the
@@ -62,8 +69,9 @@ impl InstanceTable {
         let judged = sample.image.columns_count() - sample.context;
         let truth = objects.columns(columns - judged, columns)?;
         let mut alone = self.clone();
-        for (row, all) in alone.0.iter_mut().zip(&mut self.0) {
-            let found = row.options.find(probabilities, spacing)?;
+        for (row, all) in alone.rows.iter_mut().zip(&mut self.rows) {
+            let mut found = row.options.find(probabilities, spacing)?;
+            sample.clear_ignored(&mut found.labels, self.ignored);
             let found = sample.judged(&found.labels)?;
             row.counts = InstanceCounts::between(&found, &truth);
             all.counts.merge(&row.counts);
@@ -89,23 +97,27 @@ impl InstanceTable {
                 counts.mean_average_precision(),
             )
         };
-        [head].into_iter().chain(self.0.iter().map(line)).collect()
+        [head]
+            .into_iter()
+            .chain(self.rows.iter().map(line))
+            .collect()
     }
 
     /// The table for programs.
     pub fn json(&self) -> Value {
-        let rows = self.0.iter();
+        let rows = self.rows.iter();
         let rows = rows.map(|row| (row.key.to_string(), row.counts.json()));
         Value::Object(rows.collect::<Map<_, _>>())
     }
 }
 
-/// Reads the numbers of the objects of an image of this size.
+/// Reads the numbers of the objects of a whole image; 0 where the mask has the label that does not count.
 ///
 /// # Errors
 /// When they cannot be read, are of another size, or do not tell the objects apart.
-pub fn objects(pair: &Pair, classes: usize, image: &Raster, limit: &ImageLimits) -> Result<Raster> {
-    let (objects, file) = pair.objects(classes, limit)?;
+pub fn objects(pair: &Pair, task: &Task, sample: &Sample, limit: &ImageLimits) -> Result<Raster> {
+    let image = &sample.image;
+    let (mut objects, file) = pair.objects(task.classes, limit)?;
     if objects.size != image.size {
         return Err(format!(
             "{} is {}, and its image {}",
@@ -115,6 +127,7 @@ pub fn objects(pair: &Pair, classes: usize, image: &Raster, limit: &ImageLimits)
         )
         .into());
     }
+    sample.clear_ignored(&mut objects, task.ignored);
     check_numbered(&objects, &file)?;
     Ok(objects)
 }

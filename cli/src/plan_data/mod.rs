@@ -124,11 +124,13 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         None => classes(&found)?,
     };
     check_classes(&found, classes)?;
-    let loss = default_loss(classes);
+    let ignored = found.ignored(args.classes);
+    let loss = default_loss(classes, ignored);
     let asked = Asked {
         memory: args.memory,
         channels,
         classes,
+        ignored,
         loss: match found.axes() {
             3 => LossMemory::measured::<5>(&loss, classes),
             _ => LossMemory::measured::<4>(&loss, classes),
@@ -142,7 +144,7 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
         .augment
         .clone()
         .unwrap_or_else(|| augmentation::usual(asked.classes));
-    let options = json!({
+    let mut options = json!({
         "augment": augment,
         "epochs": epochs(asked.classes),
         "intensities": intensities,
@@ -156,6 +158,9 @@ pub fn run(args: &PlanDataArgs) -> Result<()> {
             None => SpacingChoice::Keep,
         },
     });
+    if ignored.is_some() {
+        options["loss"] = json!(loss);
+    }
     // (What is written must be read again.)
     serde_json::from_value::<Options>(options.clone())?;
     std::fs::create_dir_all(&args.out)

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::fingerprint::Fingerprint;
-use crate::raster::how_to_ignore;
 
 /// As many classes are told by their numbers at most: more numbers are those of objects.
 const MAX_CLASSES: usize = 64;
@@ -46,26 +45,51 @@ impl Numbers {
 impl Fingerprint {
     /// What the numbers in the masks are taken for.
     pub fn numbers(&self) -> Numbers {
-        let count = self.labels.len();
-        let follow = self.labels.keys().zip(0..).all(|(&label, at)| label == at);
+        let ignored = self.has_ignored();
+        let count = self.labels.len() - usize::from(ignored);
+        let follow = ignored || self.labels.keys().zip(0..).all(|(&label, at)| label == at);
         match count {
             _ if self.no_numbers.is_some() => Numbers::Foreground,
             0..=2 => Numbers::Foreground,
             3..=MAX_CLASSES if follow => Numbers::Classes(count),
-            3..=MAX_CLASSES if self.has_ignored() || self.recur() => Numbers::Gap,
+            3..=MAX_CLASSES if self.recur() => Numbers::Gap,
             _ => Numbers::Objects,
         }
     }
 
-    /// Whether the numbers are those of classes, and 255.
+    /// Whether the numbers are those of classes, which follow each other, and 255.
     fn has_ignored(&self) -> bool {
-        let count = self.labels.len();
-        let mut others = self
-            .labels
-            .keys()
-            .filter(|&&label| label != IGNORED)
-            .zip(0..);
-        count > 2 && self.largest() == IGNORED && others.all(|(&label, at)| label == at)
+        let mut others = self.others().zip(0..);
+        self.may_ignore()
+            && self.labels.len() - 1 <= MAX_CLASSES
+            && others.all(|(label, at)| label == at)
+    }
+
+    /// Whether there are more numbers than two, and 255 is the largest of them.
+    fn may_ignore(&self) -> bool {
+        self.no_numbers.is_none() && self.labels.len() > 2 && self.largest() == IGNORED
+    }
+
+    /// The numbers but 255.
+    fn others(&self) -> impl Iterator<Item = u64> {
+        let labels = self.labels.keys().copied();
+        labels.filter(|&label| label != IGNORED)
+    }
+
+    /// The number that is taken for that of pixels that do not count, where so many classes were asked for, or none.
+    pub fn ignored(&self, asked: Option<usize>) -> Option<i64> {
+        let ignores = match asked {
+            None => self.has_ignored(),
+            // (There every number but 0 is foreground.)
+            Some(1) => false,
+            Some(classes) => {
+                let classes = classes as u64;
+                self.may_ignore()
+                    && classes <= IGNORED
+                    && self.others().all(|label| label < classes)
+            }
+        };
+        ignores.then_some(IGNORED as i64)
     }
 
     /// Whether each number but 0 occurs in half of the masks, or in three of them, in the mean: objects are numbered anew in
@@ -96,32 +120,25 @@ pub fn classes(found: &Fingerprint) -> Result<usize, String> {
     }
     let labels: Vec<String> = found.labels.keys().map(u64::to_string).collect();
     let labels = labels.join(", ");
-    Err(match found.has_ignored() {
-        true => format!(
-            "the masks have the numbers {labels}. {}Pass --classes {} where 255 is a class, or --classes 1 where every number \
-             but 0 is foreground.",
-            how_to_ignore(found.labels.len() - 1),
-            IGNORED + 1
-        ),
-        false => format!(
-            "the masks have the numbers {labels}, which do not follow each other, and most of them occur in many masks. Pass \
-             --classes {} if they are classes, or --classes 1 if they are those of objects.",
-            found.largest() + 1
-        ),
-    })
+    Err(format!(
+        "the masks have the numbers {labels}, which do not follow each other, and most of them occur in many masks. Pass \
+         --classes {} if they are classes, or --classes 1 if they are those of objects.",
+        found.largest() + 1
+    ))
 }
 
 /// Checks that the masks have the classes.
 pub fn check_classes(found: &Fingerprint, classes: usize) -> Result<(), String> {
-    let (largest, background) = (found.largest(), found.labels.get(&0));
+    let background = found.labels.get(&0);
+    // (255 may be ignored.)
+    let largest = match found.may_ignore() {
+        true => found.others().last().unwrap_or(0),
+        false => found.largest(),
+    };
     if classes > 1 && largest >= classes as u64 {
-        let hint = match largest == IGNORED {
-            true => how_to_ignore(classes),
-            false => String::new(),
-        };
         return Err(format!(
-            "--classes: the masks have the number {largest}, and {classes} classes have 0 to {}. {hint}Give more, or 1 where \
-             every number but 0 is foreground.",
+            "--classes: the masks have the number {largest}, and {classes} classes have 0 to {}. Give more, or 1 where every \
+             number but 0 is foreground.",
             classes - 1
         ));
     }
@@ -160,8 +177,32 @@ mod tests {
         assert_eq!(numbers(&[0, 1, 3], &[4, 4, 1]), Numbers::Gap);
         assert_eq!(numbers(&[0, 1, 3, 7], &[4, 1, 1, 2]), Numbers::Objects);
         assert_eq!(numbers(&[0, 1, 2], &[4, 1, 1]), Numbers::Classes(3));
-        // 255 alone is a sign.
-        assert_eq!(numbers(&[0, 1, 2, 255], &[1, 1, 1, 1]), Numbers::Gap);
+        // 255 beside classes is none.
+        assert_eq!(numbers(&[0, 1, 2, 255], &[1; 4]), Numbers::Classes(3));
+        assert_eq!(numbers(&[0, 1, 255], &[1; 3]), Numbers::Foreground);
+        assert_eq!(numbers(&[0, 1, 3, 255], &[4; 4]), Numbers::Gap);
         assert_eq!(numbers(&[0, 255], &[4, 4]), Numbers::Foreground);
+    }
+
+    #[test]
+    fn the_number_255_beside_those_of_classes_is_ignored() {
+        let ignored = |labels: &[u64], asked| found(&[[1; 3]], &[1.0], labels).ignored(asked);
+        for classes in [None, Some(3), Some(255)] {
+            assert_eq!(ignored(&[0, 1, 2, 255], classes), Some(255), "{classes:?}");
+        }
+        for classes in [1, 2, 256] {
+            assert_eq!(ignored(&[0, 1, 2, 255], Some(classes)), None, "{classes}");
+        }
+        assert_eq!(ignored(&[0, 1, 255], None), Some(255));
+        assert_eq!(ignored(&[0, 1, 5, 255], None), None);
+        assert_eq!(ignored(&[0, 1, 5, 255], Some(6)), Some(255));
+        for classes in [None, Some(2)] {
+            assert_eq!(ignored(&[0, 255], classes), None);
+        }
+        let error = check_classes(&found(&[[1; 3]], &[1.0], &[0, 1, 5, 255]), 3).unwrap_err();
+        assert!(
+            error.contains("have the number 5, and 3 classes"),
+            "{error}"
+        );
     }
 }

@@ -43,6 +43,8 @@ pub struct Asked {
     pub memory: u64,
     pub channels: usize,
     pub classes: usize,
+    /// The number in masks that the loss ignores.
+    pub ignored: Option<i64>,
     /// What the loss of these classes holds.
     pub loss: LossMemory,
     /// The channels of the finest level.

@@ -29,7 +29,8 @@ pub fn of(
 ) -> Vec<String> {
     let mut lines = vec![of_images(found, asked.channels), of_spacing(found, spacing)];
     lines.extend(of_resampling(found, planned, spacing));
-    lines.push(of_masks(found, asked.classes));
+    lines.push(of_masks(found, asked));
+    lines.extend(asked.ignored.map(|label| of_ignored(found, label)));
     lines.extend(of_levels(proposal));
     lines.extend(of_crop(planned, asked, proposal));
     lines
@@ -117,7 +118,19 @@ fn of_resampling(
     ))
 }
 
-fn of_masks(found: &Fingerprint, classes: usize) -> String {
+fn of_ignored(found: &Fingerprint, label: i64) -> String {
+    let pixels: u64 = found.labels.values().sum();
+    let with = found.labels.get(&(label as u64)).copied().unwrap_or(0);
+    format!(
+        "ignored: {label}, which {:.1} % of the pixels have: the loss in train.json ignores it, so that they count neither in \
+         the loss nor in the scores; pass --classes {} if it is a class, or --classes 1 if every number but 0 is foreground",
+        100.0 * with as f64 / pixels.max(1) as f64,
+        label + 1
+    )
+}
+
+fn of_masks(found: &Fingerprint, asked: &Asked) -> String {
+    let classes = asked.classes;
     let pixels: u64 = found.labels.values().sum();
     let share = |count: u64| 100.0 * count as f64 / pixels.max(1) as f64;
     if classes > 1 {
@@ -129,7 +142,9 @@ fn of_masks(found: &Fingerprint, classes: usize) -> String {
         );
     }
     let background = found.labels.get(&0).copied().unwrap_or(0);
-    let foreground = share(pixels - background);
+    let ignored = asked.ignored.map(|label| label as u64);
+    let ignored = ignored.and_then(|label| found.labels.get(&label));
+    let foreground = share(pixels - background - ignored.copied().unwrap_or(0));
     let numbers = match (found.numbers(), &found.no_numbers) {
         (_, Some(NoNumbers { why, masks })) => format!(
             "; this is all that is taken of them, since {masks} of {} have no numbers of classes: {why}. {SAVE_NUMBERS}, if \

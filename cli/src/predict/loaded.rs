@@ -52,13 +52,17 @@ impl PredictArgs {
         };
         let read = || Format::read_mask(labels, &self.limit)?.objects(labels);
         let objects = self.colours.then(read);
-        let mask = mask.mask(labels, task.classes)?;
+        let mask = mask.mask(labels, task.classes, task.ignored)?;
         let sample = Sample::new((image, file), (mask, labels))?;
+        let mut objects = objects.transpose()?;
+        if let Some(objects) = &mut objects {
+            sample.clear_ignored(objects, task.ignored);
+        }
         Ok(Loaded {
             image: sample.image,
             grid,
             truth: Some(sample.mask),
-            objects: objects.transpose()?,
+            objects,
             remarks,
         })
     }

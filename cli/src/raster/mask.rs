@@ -28,7 +28,7 @@ impl RasterFile {
             (several, _) => Some(format!("{shown} is {}", mask_of(self.bands, several))),
         };
         if why.is_some() {
-            return Ok((self.mask(path, 1)?, why));
+            return Ok((self.mask(path, 1, None)?, why));
         }
         let mut raster = self.raster;
         raster.values.truncate(pixels);
@@ -37,11 +37,11 @@ impl RasterFile {
     }
 
     /// The mask, one number a pixel: for a single class 1 wherever a channel of the file is not 0, else 0; for
-    /// more, the number of the class.
+    /// more, the number of the class. Pixels that are ignored keep that label.
     ///
     /// # Errors
     /// When a value is none that a class has, with the place, or the file has several channels.
-    pub fn mask(self, path: &Path, classes: usize) -> Result<Raster> {
+    pub fn mask(self, path: &Path, classes: usize, ignored: Option<i64>) -> Result<Raster> {
         let Self {
             mut raster, bands, ..
         } = self;
@@ -52,7 +52,11 @@ impl RasterFile {
         if classes == 1 {
             let values = &mut raster.values[..];
             for pixel in 0..pixels {
-                let is_marked = (0..opaque).any(|map| values[map * pixels + pixel] != 0.0);
+                let of = |map: usize| values[map * pixels + pixel];
+                if (0..opaque).all(|map| is_ignored(of(map), ignored)) {
+                    continue;
+                }
+                let is_marked = (0..opaque).any(|map| of(map) != 0.0);
                 values[pixel] = f32::from(u8::from(is_marked));
             }
             raster.values.truncate(pixels);
@@ -66,9 +70,9 @@ impl RasterFile {
             )
             .into());
         }
-        let is_class =
-            |&value: &f32| value >= 0.0 && value < classes as f32 && value.fract() == 0.0;
-        match raster.values.iter().position(|value| !is_class(value)) {
+        let is_class = |value: f32| value >= 0.0 && value < classes as f32 && value.fract() == 0.0;
+        let is_label = |&value: &f32| is_class(value) || is_ignored(value, ignored);
+        match raster.values.iter().position(|value| !is_label(value)) {
             None => Ok(raster),
             Some(at) => Err(format!(
                 "{shown}: the pixel at {} is of class {}, and the network has {classes} classes (0 to {}). {}Correct the \
@@ -78,8 +82,8 @@ impl RasterFile {
                 raster.values[at],
                 classes - 1,
                 match raster.values[at] {
-                    255.0 => how_to_ignore(classes),
-                    _ => String::new(),
+                    255.0 => HOW_TO_IGNORE,
+                    _ => "",
                 }
             )
             .into()),
@@ -132,13 +136,13 @@ fn mask_of(bands: Bands, channels: usize) -> String {
     }
 }
 
-/// What to do with 255 in masks of so many classes: a sentence, and the space after it.
-pub fn how_to_ignore(classes: usize) -> String {
-    format!(
-        "Where 255 marks pixels that do not count, write {classes} in its place, train with {} classes, and let the loss leave \
-         that one out: --loss '{{\"CrossEntropy\": {{\"ignore_label\": {classes}}}}}'. ",
-        classes + 1
-    )
+/// What to do with 255 in masks of several classes: a sentence, and the space after it.
+const HOW_TO_IGNORE: &str = "Where 255 marks pixels that do not count, let the loss ignore it, and of a sum all its losses: \
+                             --loss '{\"CrossEntropy\": {\"ignore_label\": 255}}'. ";
+
+/// Whether a pixel of a mask has the label of those that do not count.
+pub fn is_ignored(value: f32, ignored: Option<i64>) -> bool {
+    ignored.is_some_and(|label| f64::from(value) == label as f64)
 }
 
 #[cfg(test)]
@@ -171,7 +175,7 @@ mod tests {
     #[test]
     fn a_mask_has_whole_numbers_of_classes() {
         let mask = |values: &[f32], classes| {
-            let mask = file(1, Bands::Other, values).mask(Path::new("m.npy"), classes);
+            let mask = file(1, Bands::Other, values).mask(Path::new("m.npy"), classes, None);
             mask.map(|raster| raster.values).map_err(|e| e.to_string())
         };
         assert_eq!(mask(&[0.0, 2.0], 3).unwrap(), [0.0, 2.0]);
@@ -197,11 +201,35 @@ mod tests {
         }
         let rgb = file(3, Bands::Rgb, &[0.0; 3]).objects(Path::new("m.png"));
         assert!(rgb.unwrap_err().to_string().contains("a mask in colours"));
-        let rgb = file(3, Bands::Rgb, &[0.0; 3]).mask(Path::new("m.png"), 2);
+        let rgb = file(3, Bands::Rgb, &[0.0; 3]).mask(Path::new("m.png"), 2, None);
         assert!(rgb.unwrap_err().to_string().contains("a mask in colours"));
         let error = mask(&[0.0, 255.0], 3).unwrap_err();
-        let remedy = "write 3 in its place, train with 4 classes, and let the loss leave that one out: --loss \
-                      '{\"CrossEntropy\": {\"ignore_label\": 3}}'. Correct";
+        let remedy = "let the loss ignore it, and of a sum all its losses: --loss '{\"CrossEntropy\": {\"ignore_label\": \
+                      255}}'. Correct";
         assert!(error.contains(remedy), "{error}");
+    }
+
+    #[test]
+    fn the_ignored_label_stays_beside_the_classes() {
+        let mask = |values: &[f32], bands: Bands, classes, ignored| {
+            let channels = if bands == Bands::Rgb { 3 } else { 1 };
+            let mask = file(channels, bands, values).mask(Path::new("m.npy"), classes, ignored);
+            mask.map(|raster| raster.values.to_vec())
+                .map_err(|e| e.to_string())
+        };
+        let grey = |values, classes, ignored| mask(values, Bands::Grey, classes, Some(ignored));
+        assert_eq!(grey(&[0.0, 2.0, 255.0], 3, 255).unwrap(), [0.0, 2.0, 255.0]);
+        assert_eq!(grey(&[0.0, 2.0, -1.0], 3, -1).unwrap(), [0.0, 2.0, -1.0]);
+        let error = grey(&[0.0, 255.0, 3.0], 3, 255).unwrap_err();
+        assert!(
+            error.contains("column 2, row 0 is of class 3, and"),
+            "{error}"
+        );
+        assert!(grey(&[254.0], 3, 255).is_err());
+        // Of one class, the other numbers are foreground.
+        assert_eq!(grey(&[0.0, 7.0, 255.0], 1, 255).unwrap(), [0.0, 1.0, 255.0]);
+        let pixel = |values| mask(values, Bands::Rgb, 1, Some(255)).unwrap();
+        assert_eq!(pixel(&[255.0, 0.0, 255.0]), [1.0]);
+        assert_eq!(pixel(&[255.0; 3]), [255.0]);
     }
 }

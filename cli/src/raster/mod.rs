@@ -20,7 +20,7 @@ use std::ops::Range;
 pub use file::{Bands, Grid, RasterFile, count_of_channels};
 pub use format::{Content, Format};
 pub use intensities::{Fit, Intensities, Scale, Values};
-pub use mask::{SAVE_NUMBERS, how_to_ignore};
+pub use mask::{SAVE_NUMBERS, is_ignored};
 pub use memory::ImageMemory;
 pub use photo::{of_bytes, open as open_photo};
 pub use pixels::Pixels;

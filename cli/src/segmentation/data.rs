@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::files::limits::ImageLimits;
-use crate::raster::{Intensities, Raster, Scale};
+use crate::raster::{Intensities, Raster, Scale, is_ignored};
 use crate::segmentation::pairs::{Pair, PairRead, check_headers};
 use crate::segmentation::spacing::{ImageInfo, SpacingChoice, TargetSpacing};
 use crate::segmentation::validation::Split;
@@ -19,7 +19,7 @@ pub use checks::{check_axes, check_channels, single_slice};
 #[derive(Debug)]
 pub struct Sample {
     pub image: Raster,
-    /// The class of every pixel.
+    /// The class of every pixel, or the label of those that do not count.
     pub mask: Raster,
     /// So many columns at the left are context for the network, and count neither in the loss nor in a metric.
     pub context: usize,
@@ -33,6 +33,8 @@ pub struct Task {
     pub channels: usize,
     /// 1: foreground or not; more: one class a pixel, of which 0 is the background.
     pub classes: usize,
+    /// The label in masks whose pixels count neither in the loss nor in a metric.
+    pub ignored: Option<i64>,
     pub intensities: Intensities,
     /// What was fitted on the images that are trained on, if that is of them.
     pub scales: Vec<Scale>,
@@ -178,14 +180,18 @@ impl Data {
     /// Checks that there is something to learn.
     ///
     /// # Errors
-    /// When the masks that are trained on have no pixel of foreground.
-    pub fn check_masks(&self) -> Result<(), String> {
-        let has_foreground =
-            |sample: &Arc<Sample>| sample.mask.values.iter().any(|&class| class != 0.0);
+    /// When the masks that are trained on have no pixel of foreground that counts.
+    pub fn check_masks(&self, ignored: Option<i64>) -> Result<(), String> {
+        let is_foreground = |&class: &f32| class != 0.0 && !is_ignored(class, ignored);
+        let has_foreground = |sample: &Arc<Sample>| sample.mask.values.iter().any(is_foreground);
+        let or_ignored = match ignored {
+            Some(label) => format!(", or {label}, which the loss ignores"),
+            None => String::new(),
+        };
         match self.train.iter().any(has_foreground) {
             true => Ok(()),
             false => Err(format!(
-                "--data: every pixel of the masks that are trained on is 0, the background ({} in all): there is nothing to \
+                "--data: every pixel of the masks that are trained on is 0, the background{or_ignored} ({} in all): there is nothing to \
                  learn. Mark what is to be found.",
                 self.train.len()
             )),
@@ -247,6 +253,18 @@ impl Sample {
             context: 0,
             seed: 0,
         })
+    }
+
+    /// Writes 0 in a raster of this sample's size wherever the mask has the label that does not count.
+    pub fn clear_ignored(&self, raster: &mut Raster, ignored: Option<i64>) {
+        if ignored.is_none() {
+            return;
+        }
+        for (value, &label) in raster.values.iter_mut().zip(self.mask.values.iter()) {
+            if is_ignored(label, ignored) {
+                *value = 0.0;
+            }
+        }
     }
 
     /// A raster of this sample's size without the context.

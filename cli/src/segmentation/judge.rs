@@ -68,7 +68,11 @@ impl<'a, const R: usize> Judge<'a, R> {
             waiting: 0,
             done: 0,
             losses: Vec::new(),
-            counts: counts(net.config().out_channels),
+            // (A training has checked that it is one label.)
+            counts: counts(
+                net.config().out_channels,
+                loss.ignore_label().unwrap_or(None),
+            ),
         };
         let tiles = Tiles::default().config(R - 2);
         let read = |rows| tensor(sample.image.rows(rows), device);

@@ -10,15 +10,20 @@ use burn_skip::loss::{
 use crate::files::json;
 
 /// Cross entropy of every pixel, plus Dice, which is of the overlap as a whole and so does not depend on how
-/// much background there is. Dice is smoothed by one pixel, so that an empty truth has a gradient.
-pub fn default_loss(classes: usize) -> LossConfig {
+/// much background there is. Dice is smoothed by one pixel, so that an empty truth has a gradient. Both ignore the
+/// same label, if there is one.
+pub fn default_loss(classes: usize, ignored: Option<i64>) -> LossConfig {
     let dice = |mode| {
-        let dice = DiceLoss::new(mode).with_smooth(0.5);
+        let dice = DiceLoss::new(mode)
+            .with_smooth(0.5)
+            .with_ignore_label(ignored);
         dice.with_absent_class(AbsentClass::Score)
     };
     let (cross_entropy, dice) = match classes {
         1 => (
-            LossConfig::BinaryCrossEntropy(BinaryCrossEntropyLoss::new()),
+            LossConfig::BinaryCrossEntropy(
+                BinaryCrossEntropyLoss::new().with_ignore_label(ignored),
+            ),
             dice(Mode::Binary),
         ),
         classes => {
@@ -26,7 +31,7 @@ pub fn default_loss(classes: usize) -> LossConfig {
             let mut weights = vec![1.0; classes];
             weights[0] = 0.0;
             (
-                LossConfig::CrossEntropy(CrossEntropyLoss::new()),
+                LossConfig::CrossEntropy(CrossEntropyLoss::new().with_ignore_label(ignored)),
                 dice(Mode::MultiClass).with_class_weights(weights),
             )
         }
@@ -81,7 +86,7 @@ mod tests {
         let truth = labels.clone().float();
         let cross_entropy = logits.clone() * (-truth.clone() + 1.0) - log_sigmoid(logits.clone());
         let expected = cross_entropy.mean() + dice(sigmoid(logits.clone()), truth);
-        close(default_loss(1).forward(logits, labels), expected);
+        close(default_loss(1, None).forward(logits, labels), expected);
     }
 
     #[test]
@@ -95,7 +100,18 @@ mod tests {
         let cross_entropy = -log_probability.sum_dim(1).mean();
         let probability = softmax(logits.clone(), 1).narrow(1, 1, 3);
         let expected = cross_entropy + dice(probability, one_hot(1..4));
-        close(default_loss(4).forward(logits, labels), expected);
+        close(default_loss(4, None).forward(logits, labels), expected);
+    }
+
+    #[test]
+    fn all_of_it_ignores_one_label() {
+        for classes in [1, 3] {
+            assert_eq!(default_loss(classes, None).ignore_label(), Ok(None));
+            assert_eq!(
+                default_loss(classes, Some(255)).ignore_label(),
+                Ok(Some(255))
+            );
+        }
     }
 
     #[test]

@@ -17,16 +17,20 @@ use crate::Result;
 use crate::raster::Raster;
 use crate::segmentation::class_names;
 
-/// Counts of no pixels yet, for networks of so many outputs: of one it is the foreground, of several one a class.
-pub fn counts(classes: usize) -> OverlapCounts {
-    let counts = match classes {
+/// Counts of no pixels yet, for networks of so many outputs: of one it is the foreground, of several one a class. Pixels
+/// whose true label is ignored do not count.
+pub fn counts(classes: usize, ignored: Option<i64>) -> OverlapCounts {
+    let mut counts = match classes {
         1 => OverlapCounts::binary(),
         classes => OverlapCounts::new(classes).without_class(0),
     };
+    if let Some(label) = ignored {
+        counts = counts.ignoring(label);
+    }
     counts.with_zero_division(ZeroDivision::Skip)
 }
 
-/// Counts in two masks of so many classes, of which so many columns at the left are context and do not count.
+/// Adds two masks to counts, of which so many columns at the left are context and do not count.
 ///
 /// # Errors
 /// When they differ in size, or have other classes.
@@ -34,7 +38,7 @@ pub fn between(
     predicted: &Raster,
     truth: &Raster,
     context: usize,
-    classes: usize,
+    mut counts: OverlapCounts,
 ) -> Result<OverlapCounts> {
     if predicted.size != truth.size {
         let sizes = [predicted, truth].map(Raster::shown_size).join(" and ");
@@ -50,7 +54,6 @@ pub fn between(
         let labels: Vec<i64> = judged.map(|&class| class as i64).collect();
         LabelMap::new([labels.len()], labels)
     };
-    let mut counts = counts(classes);
     let parts = predicted.values.chunks(lines * columns);
     for (predicted, truth) in parts.zip(truth.values.chunks(lines * columns)) {
         counts.try_add_map(&map(predicted)?, &map(truth)?)?;
@@ -162,7 +165,8 @@ pub struct EpochScores {
 impl EpochScores {
     /// Of so many classes; `last` is told of each epoch at its end.
     pub fn new(classes: usize, last: LastScores) -> Self {
-        let counts = counts(classes);
+        // (What is added has left out what is ignored.)
+        let counts = counts(classes, None);
         Self { counts, last }
     }
 
@@ -217,7 +221,8 @@ mod tests {
     }
 
     fn scores(predicted: [f32; 4], truth: [f32; 4], classes: usize) -> Scores {
-        Scores::of(&between(&mask(predicted), &mask(truth), 0, classes).unwrap())
+        let counts = counts(classes, Some(255));
+        Scores::of(&between(&mask(predicted), &mask(truth), 0, counts).unwrap())
     }
 
     #[test]
@@ -236,6 +241,14 @@ mod tests {
             several.class_dice,
             [Some(1.0), Some(2.0 / 3.0), Some(2.0 / 3.0), None]
         );
+    }
+
+    #[test]
+    fn pixels_with_the_ignored_label_do_not_count() {
+        let several = scores([0.0, 1.0, 2.0, 1.0], [0.0, 1.0, 255.0, 2.0], 3);
+        assert_eq!(several.class_iou, [Some(1.0), Some(0.5), Some(0.0)]);
+        let one = scores([0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 255.0, 255.0], 1);
+        assert_eq!((one.iou, one.dice), (1.0, 1.0));
     }
 
     #[test]

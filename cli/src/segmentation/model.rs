@@ -72,7 +72,7 @@ impl<const R: usize> Segmenter<R> {
         Ok(Self {
             net,
             average: None,
-            loss: default_loss(config.out_channels),
+            loss: default_loss(config.out_channels, None),
             clip_norm: None,
         })
     }

@@ -84,7 +84,7 @@ impl Pair {
         let [image, mask] = self.read_files(task.channels, limit)?;
         let (channels, conversion) = (image.channels(), image.conversion(task.channels));
         let (image, grid) = image.image(&self.image, task.channels)?;
-        let mask = mask.mask(&self.mask, task.classes)?;
+        let mask = mask.mask(&self.mask, task.classes, task.ignored)?;
         let sample = Sample::new((image, &self.image), (mask, &self.mask))?;
         Ok(PairRead {
             sample,

@@ -92,6 +92,7 @@ pub fn show(args: &TrainArgs, picture: &Path, start: &Start, data: &Data) -> Res
     let examples = Examples {
         rows,
         classes: start.model.out_channels,
+        ignored: options.ignored(start.model.out_channels)?,
     };
     atomic::write(picture, &examples.png()?)?;
     let shown = picture.display();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::raster::Raster;
+use crate::raster::{Raster, is_ignored};
 use crate::segmentation::data::Sample;
 
 /// Counts of the foreground are kept for blocks of so many pixels.
@@ -14,6 +14,8 @@ const BLOCK: usize = 4096;
 /// Where the foreground is.
 pub struct Foreground {
     share: f64,
+    /// The label in masks that is no foreground, since it does not count.
+    ignored: Option<i64>,
     /// The samples that have some.
     samples: Vec<Counted>,
 }
@@ -30,16 +32,21 @@ impl Foreground {
     ///
     /// # Errors
     /// When there is no foreground.
-    pub fn new(samples: &[Arc<Sample>], share: f64) -> Result<Option<Self>, String> {
+    pub fn new(
+        samples: &[Arc<Sample>],
+        share: f64,
+        ignored: Option<i64>,
+    ) -> Result<Option<Self>, String> {
         if share == 0.0 {
             return Ok(None);
         }
+        let is_foreground = |&class: &f32| is_foreground(class, ignored);
         let samples = samples.iter().enumerate().filter_map(|(sample, of)| {
             let mut count = 0;
             let blocks = of.mask.values.chunks(BLOCK);
             let ends: Vec<usize> = blocks
                 .map(|block| {
-                    count += block.iter().filter(|&&class| class > 0.0).count();
+                    count += block.iter().filter(|class| is_foreground(class)).count();
                     count
                 })
                 .collect();
@@ -51,7 +58,11 @@ impl Foreground {
                 "--foreground: the masks that are trained on have no foreground. Leave it out."
                     .into(),
             ),
-            false => Ok(Some(Self { share, samples })),
+            false => Ok(Some(Self {
+                share,
+                ignored,
+                samples,
+            })),
         }
     }
 
@@ -69,7 +80,7 @@ impl Foreground {
         let counted = &self.samples[random.random_range(0..self.samples.len())];
         let total = counted.ends.last().copied().unwrap_or(1);
         let mask = &samples[counted.sample].mask;
-        let mut pixel = counted.pixel(mask, random.random_range(0..total));
+        let mut pixel = counted.pixel(mask, self.ignored, random.random_range(0..total));
         // (The last axis is the fastest.)
         let mut start = vec![0; size.len()];
         for axis in (0..size.len()).rev() {
@@ -84,16 +95,20 @@ impl Foreground {
     }
 }
 
+fn is_foreground(class: f32, ignored: Option<i64>) -> bool {
+    class > 0.0 && !is_ignored(class, ignored)
+}
+
 impl Counted {
     /// The index of the pixel of the foreground that has so many before it.
-    fn pixel(&self, mask: &Raster, number: usize) -> usize {
+    fn pixel(&self, mask: &Raster, ignored: Option<i64>, number: usize) -> usize {
         let block = self.ends.partition_point(|&end| end <= number);
         let before = match block {
             0 => 0,
             block => self.ends[block - 1],
         };
         let pixels = mask.values.iter().enumerate().skip(block * BLOCK);
-        let mut foreground = pixels.filter(|&(_, &class)| class > 0.0);
+        let mut foreground = pixels.filter(|&(_, &class)| is_foreground(class, ignored));
         foreground
             .nth(number - before)
             .map_or(0, |(index, _)| index)
@@ -126,11 +141,19 @@ mod tests {
     #[test]
     fn every_pixel_is_found_by_its_number() {
         let pixels = [0, 5, 4095, 4096, 9000, 9999];
-        let samples = [sample([100, 100], &pixels)];
-        let found = Foreground::new(&samples, 0.5).unwrap().unwrap();
+        let mut of = sample([100, 100], &pixels);
+        // (Pixels that do not count are none of them.)
+        let mask = &mut Arc::get_mut(&mut of).unwrap().mask;
+        for pixel in [1, 4094, 5000] {
+            mask.values[pixel] = 255.0;
+        }
+        let samples = [of];
+        let found = Foreground::new(&samples, 0.5, Some(255)).unwrap().unwrap();
         let counted = &found.samples[0];
-        let all: Vec<_> = (0..6).map(|n| counted.pixel(&samples[0].mask, n)).collect();
+        let pixel = |n| counted.pixel(&samples[0].mask, found.ignored, n);
+        let all: Vec<_> = (0..6).map(pixel).collect();
         assert_eq!(all, pixels);
+        assert_eq!(counted.ends.last(), Some(&6));
     }
 
     #[test]
@@ -141,7 +164,7 @@ mod tests {
             sample([50, 40], &[]),
             sample([50, 40], &[0]),
         ];
-        let foreground = Foreground::new(&samples, 0.25).unwrap().unwrap();
+        let foreground = Foreground::new(&samples, 0.25, None).unwrap().unwrap();
         let mut random = StdRng::seed_from_u64(7);
         let mut count = [0; 3];
         for _ in 0..4000 {
@@ -163,8 +186,8 @@ mod tests {
     #[test]
     fn without_foreground_it_is_refused() {
         let samples = [sample([8, 8], &[])];
-        assert!(Foreground::new(&samples, 0.0).unwrap().is_none());
-        let error = Foreground::new(&samples, 0.5).err().unwrap();
+        assert!(Foreground::new(&samples, 0.0, None).unwrap().is_none());
+        let error = Foreground::new(&samples, 0.5, None).err().unwrap();
         assert!(error.contains("have no foreground"), "{error}");
     }
 }

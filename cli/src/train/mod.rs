@@ -87,6 +87,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 /// Reads the data, which tell what the command line does not.
 fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start, Data)> {
     let options = &mut start.options;
+    let ignored = options.ignored(start.model.out_channels)?;
     let pairs = pairs("--data", options.data.as_deref())?;
     let split = options.validation.split(pairs)?;
     args.limit.memory.default_to(folder.path());
@@ -107,7 +108,7 @@ fn read(args: &TrainArgs, folder: &RunFolder, mut start: Start) -> Result<(Start
         .into());
     }
     check_axes(&start.model, start.options.axes, &folder.net())?;
-    data.check_masks()?;
+    data.check_masks(ignored)?;
     data.check_crop(&start.options.crop()?)?;
     Ok((start, data))
 }
@@ -222,7 +223,8 @@ impl<const R: usize> Job<R> {
             .schedule
             .check(steps)
             .map_err(|e| format!("--{e}"))?;
-        Foreground::new(&data.train, options.foreground)?;
+        let ignored = options.ignored(net.out_channels)?;
+        Foreground::new(&data.train, options.foreground, ignored)?;
         let input = shape::<R>(options.batch, net.encoder.in_channels(), &crop);
         let plan = net.plan_supervised(input);
         let loss_memory = LossMemory::measured::<R>(&loss, net.out_channels);

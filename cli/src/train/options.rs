@@ -207,12 +207,33 @@ impl Options {
     /// When it does not suit the network's outputs and masks of one class a pixel.
     pub fn loss<const R: usize>(&self, net: &SegmentationConfig) -> Result<LossConfig> {
         let classes = net.out_channels;
-        let loss = self.loss.clone().unwrap_or_else(|| default_loss(classes));
+        let loss = self
+            .loss
+            .clone()
+            .unwrap_or_else(|| default_loss(classes, None));
         let crop = self.crop()?;
         let shape = |channels| shape::<R>(self.batch, channels, &crop);
         loss.check(shape(classes), shape(1))
             .map_err(|e| format!("--loss: {e}"))?;
         Ok(loss)
+    }
+
+    /// The label in masks of so many classes that the loss ignores.
+    ///
+    /// # Errors
+    /// When losses ignore different ones, or one that a single class needs.
+    pub fn ignored(&self, classes: usize) -> Result<Option<i64>, String> {
+        let ignored = self
+            .loss
+            .as_ref()
+            .map_or(Ok(None), LossConfig::ignore_label);
+        match ignored.map_err(|e| format!("--loss: {e}"))? {
+            Some(label @ 0..=1) if classes == 1 => Err(format!(
+                "--loss: ignore_label is {label}, and for a network of out_channels 1 the background is 0, the foreground 1. \
+                 Ignore another number of the masks, such as 255."
+            )),
+            ignored => Ok(ignored),
+        }
     }
 
     /// What a step on one device holds beside its network.
@@ -248,6 +269,8 @@ impl Options {
         Task {
             channels: net.encoder.in_channels(),
             classes: net.out_channels,
+            // (A training is refused where there is an error.)
+            ignored: self.ignored(net.out_channels).unwrap_or(None),
             intensities: self.intensities.clone(),
             scales: self.scales.clone(),
             target_spacing: self.target_spacing.clone(),

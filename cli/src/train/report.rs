@@ -15,7 +15,7 @@ use crate::files::{atomic, json};
 use crate::raster::Raster;
 use crate::segmentation::data::Sample;
 use crate::segmentation::lengths;
-use crate::segmentation::metrics::{Scores, between, table};
+use crate::segmentation::metrics::{Scores, between, counts, table};
 use crate::segmentation::model::Segmenter;
 use crate::segmentation::spacing::SpacingChoice;
 use crate::segmentation::tiled_inference::Tiles;
@@ -153,6 +153,7 @@ fn predictions<const R: usize>(
     job: &Job<R>,
 ) -> Result<Vec<Judged>> {
     let classes = trained.net.config().out_channels;
+    let labels = (classes, job.start.options.ignored(classes)?);
     let bar = args.reporter.shows_progress();
     args.reporter.line(&format!(
         "predicting {} once more, to draw the worst",
@@ -167,10 +168,11 @@ fn predictions<const R: usize>(
         let predicted =
             Tiles::default().predict(&trained.net, &sample.image, &job.devices[0], bar)?;
         if index == 0 {
-            let png = picture(sample, &predicted, classes, 1)?;
+            let png = picture(sample, &predicted, labels, 1)?;
             atomic::write(&folder.prediction(), &png)?;
         }
-        let overlap = between(&predicted, &sample.mask, sample.context, classes)?;
+        let nothing = counts(labels.0, labels.1);
+        let overlap = between(&predicted, &sample.mask, sample.context, nothing)?;
         let Scores { iou, .. } = Scores::of(&overlap);
         if worst.len() == WORST && worst.iter().all(|other| other.iou <= iou) {
             continue;
@@ -179,7 +181,7 @@ fn predictions<const R: usize>(
         worst.push(Judged {
             name: name.clone(),
             iou,
-            png: picture(sample, &predicted, classes, side.div_ceil(SHOWN_SIDE))?,
+            png: picture(sample, &predicted, labels, side.div_ceil(SHOWN_SIDE))?,
         });
         worst.sort_by(|a, b| a.iou.total_cmp(&b.iou));
         worst.truncate(WORST);
@@ -188,13 +190,20 @@ fn predictions<const R: usize>(
 }
 
 /// The picture of a prediction, of every `step`-th pixel; of a volume that of the slice in the middle.
-fn picture(sample: &Sample, predicted: &Raster, classes: usize, step: usize) -> Result<Vec<u8>> {
+/// The masks are of so many classes, and the label that does not count.
+fn picture(
+    sample: &Sample,
+    predicted: &Raster,
+    (classes, ignored): (usize, Option<i64>),
+    step: usize,
+) -> Result<Vec<u8>> {
     let shown = |raster: &Raster| sample.slice(raster, step);
     let picture = Picture {
         image: &shown(&sample.image).for_display(),
         truth: Some(&shown(&sample.mask)),
         predicted: &shown(predicted),
         classes,
+        ignored,
         objects: None,
     };
     picture.png()

@@ -126,13 +126,15 @@ impl Training<'_> {
         device: &Device,
     ) -> Result<Loaders<R>> {
         let options = self.options;
+        let ignored = options.ignored(classes)?;
+        let foreground = Foreground::new(&self.data.train, options.foreground, ignored)?;
         let crops = Crops::new(
             self.data.train.clone(),
             options.crop()?,
             options.transforms(classes),
             options.seed,
         )
-        .with_foreground(Foreground::new(&self.data.train, options.foreground)?);
+        .with_foreground(foreground);
         // (The crops of the next step are cut during this one.)
         let crops = CropDataset::new(
             crops,
