@@ -3,11 +3,12 @@
 //! ```text
 //! suite list                                the measurements, a line of JSON each
 //! suite write ROW FOLDER                    graph, weights and values of a row
-//! suite time MEASUREMENT DEVICE SECONDS     median, least and most milliseconds, and the peak of the memory
+//! suite time MEASUREMENT DEVICE SECONDS     median, least and most milliseconds, and the memory
 //! ```
 //!
 //! `VECTOR_BITS=256` in the environment limits the vectors of `time`, as on a machine without AVX-512.
 
+mod counted;
 mod part;
 mod table;
 mod work;
@@ -19,6 +20,7 @@ use burn::tensor::Device;
 use burn_skip_benches::devices;
 use serde_json::{Value, json};
 
+use counted::Counted;
 use table::{Row, rows};
 use work::Result;
 
@@ -26,7 +28,10 @@ use work::Result;
 /// step spends a tenth of the time on faults.
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counted<mimalloc::MiMalloc> = Counted::new(mimalloc::MiMalloc);
+#[cfg(feature = "system-allocator")]
+#[global_allocator]
+static ALLOCATOR: Counted<std::alloc::System> = Counted::new(std::alloc::System);
 
 const USAGE: &str = "suite list | write ROW FOLDER | time MEASUREMENT DEVICE SECONDS";
 
@@ -86,11 +91,13 @@ fn time(name: &str, device: &Device, seconds: f64) -> Result<Value> {
         burn_skip::fused::limit_vectors(bits.parse()?);
     }
     let idle = status("VmRSS")?;
+    let held_before = ALLOCATOR.held();
     let mut run = match train {
         true => row.work.train(batch, device),
         false => row.work.infer(batch, device),
     };
-    (0..2).for_each(|_| run());
+    run();
+    let allocated = ALLOCATOR.count(&mut run);
     let mut times = Vec::new();
     let start = Instant::now();
     while times.len() < 3 || start.elapsed().as_secs_f64() < seconds {
@@ -105,8 +112,15 @@ fn time(name: &str, device: &Device, seconds: f64) -> Result<Value> {
         "max_ms": times[times.len() - 1],
         "runs": times.len(),
         "peak_mib": status("VmHWM")? - idle,
+        "held_mib": mib(allocated.peak - held_before),
+        "allocated_mib": mib(allocated.bytes),
+        "allocations": allocated.count,
         "version": env!("CARGO_PKG_VERSION"),
     }))
+}
+
+fn mib(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// A number of `/proc/self/status`, in MiB.

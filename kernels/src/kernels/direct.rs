@@ -7,7 +7,7 @@ use pulp::Simd;
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
 use super::packing::{ChannelGroup, Packing, Place, vector_rows};
 use super::raw::simd::{
-    self, Ahead, BLOCK, Blocks, FarRows, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
+    self, Ahead, BLOCK, Blocks, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
 };
 use super::raw::tap_rows::TapRows;
 use super::source::{Source, channels_of};
@@ -23,9 +23,6 @@ const PANELS: usize = 4;
 /// The same where there are few outputs: sums of a longer part of a row, as long as they are fewer than this.
 const MOST_PANELS: usize = 32;
 const FEW_SUMS: usize = 4096;
-
-/// Floats of a weight that stays in a typical second-level cache between two uses.
-const MAX_NEAR_WEIGHT: usize = 256 * 1024;
 
 /// The outputs at one position modulo the step: `y[k] = sum_i weight[k][i] x[offset_i]`.
 pub(super) struct Phase<'a> {
@@ -186,11 +183,7 @@ impl<'a> Phase<'a> {
             values: &rows[first_output * self.steps + done..],
             step: self.steps,
         };
-        if rows.len() > MAX_NEAR_WEIGHT {
-            simd::product_into(simd, size, FarRows(weight), seen, into);
-        } else {
-            simd::product_into(simd, size, weight, seen, into);
-        }
+        simd::product_into(simd, size, weight, seen, into);
     }
 }
 

@@ -54,14 +54,17 @@ pub(in super::super) trait Right: Copy {
     /// The number of rows, the steps of the sum.
     fn steps(&self) -> usize;
 
-    /// The values that the [places](Self::place) are in.
+    /// The values: vector `n` of row `step` starts at `start(n) + offset(step)`.
     fn values(&self) -> &[f32];
 
-    /// The place of vector `n` of a row.
+    /// The part of a place that depends on the vector.
+    fn start<S: Simd>(&self, n: usize) -> usize;
+
+    /// The part of a place that depends on the row.
     ///
     /// # Safety
     /// `step` is less than [the steps](Self::steps).
-    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize;
+    unsafe fn offset<S: Simd>(&self, step: usize) -> usize;
 
     /// One more than the largest place of vector `n` of all rows; 0 without rows.
     fn end<S: Simd>(&self, n: usize) -> usize;
@@ -89,10 +92,14 @@ impl Right for Gathered<'_> {
     }
 
     #[inline(always)]
-    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize {
+    fn start<S: Simd>(&self, n: usize) -> usize {
+        n * S::F32_LANES
+    }
+
+    #[inline(always)]
+    unsafe fn offset<S: Simd>(&self, step: usize) -> usize {
         // SAFETY: the caller's promise.
-        let offset = unsafe { *self.offsets.values.get_unchecked(step) };
-        offset as usize + n * S::F32_LANES
+        unsafe { *self.offsets.values.get_unchecked(step) as usize }
     }
 
     #[inline(always)]
@@ -132,8 +139,13 @@ impl Right for Vectors<'_> {
     }
 
     #[inline(always)]
-    unsafe fn place<S: Simd>(&self, step: usize, n: usize) -> usize {
-        (n * self.rows + self.first + step) * S::F32_LANES
+    fn start<S: Simd>(&self, n: usize) -> usize {
+        (n * self.rows + self.first) * S::F32_LANES
+    }
+
+    #[inline(always)]
+    unsafe fn offset<S: Simd>(&self, step: usize) -> usize {
+        step * S::F32_LANES
     }
 
     #[inline(always)]
@@ -182,11 +194,7 @@ pub(in super::super) const fn rows<S: Simd>() -> usize {
 
 /// Columns that are computed at once.
 pub(in super::super) const fn panel<S: Simd>() -> usize {
-    if S::F32_LANES >= 16 {
-        3 * S::F32_LANES
-    } else {
-        2 * S::F32_LANES
-    }
+    3 * S::F32_LANES
 }
 
 /// # Safety
@@ -293,8 +301,7 @@ pub(in super::super) trait Left: Copy {
     fn strides(&self) -> [usize; 2];
 
     /// Prefetches what is read some time after `step` of a tile of `rows` rows that starts at `values`.
-    #[inline(always)]
-    fn ask(&self, _values: &[f32], _rows: usize, _step: usize) {}
+    fn ask(&self, values: &[f32], rows: usize, step: usize);
 }
 
 impl Left for Rows<'_> {
@@ -307,30 +314,13 @@ impl Left for Rows<'_> {
     fn strides(&self) -> [usize; 2] {
         [self.step, 1]
     }
-}
 
-/// Rows that may be in main memory.
-#[derive(Clone, Copy)]
-pub(in super::super) struct FarRows<'a>(pub(in super::super) Rows<'a>);
-
-impl Left for FarRows<'_> {
-    #[inline(always)]
-    fn at_row(&self, row: usize) -> &[f32] {
-        self.0.at_row(row)
-    }
-
-    #[inline(always)]
-    fn strides(&self) -> [usize; 2] {
-        self.0.strides()
-    }
-
+    /// Large weights are in main memory. (The loop has as many registers as it needs, and not one more; with a
+    /// prefetch in it, the compiler finds them.)
     #[inline(always)]
     fn ask(&self, values: &[f32], rows: usize, step: usize) {
-        if step.is_multiple_of(16) {
-            for row in rows..2 * rows {
-                prefetch(values, row * self.0.step + step);
-            }
-        }
+        // One of the next rows in each step. (A cache line has 16 steps, so that none is left out.)
+        prefetch(values, (rows + step % rows) * self.step + step);
     }
 }
 
@@ -389,16 +379,22 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
             }
         }
     }
+    // (A pointer for each row and vector: with one for all, the compiler computes all places anew in each step.)
+    let factors: [*const f32; M] = core::array::from_fn(|m| a.as_ptr().wrapping_add(m * row));
+    let starts: [*const f32; N] =
+        core::array::from_fn(|n| b.as_ptr().wrapping_add(right.start::<S>(n)));
     for step in 0..steps {
+        // SAFETY: `step < steps`.
+        let offset = unsafe { right.offset::<S>(step) };
         let mut columns = [simd.splat_f32s(0.0); N];
-        for (n, column) in columns.iter_mut().enumerate() {
+        for n in 0..N {
             // SAFETY: `step < steps`, and the place is less than `end(N - 1)`, since `n < N`; the third assertion.
-            *column = unsafe { load::<S>(b, right.place::<S>(step, n)) };
+            columns[n] = unsafe { starts[n].add(offset).cast::<S::f32s>().read_unaligned() };
         }
         left.ask(a, M, step);
         for m in 0..M {
             // SAFETY: `m < M` and `step < steps`; the first assertion.
-            let factor = simd.splat_f32s(unsafe { *a.get_unchecked(m * row + step * next) });
+            let factor = simd.splat_f32s(unsafe { *factors[m].add(step * next) });
             for n in 0..N {
                 sums[m][n] = simd.mul_add_e_f32s(factor, columns[n], sums[m][n]);
             }
