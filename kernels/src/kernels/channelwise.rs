@@ -137,7 +137,6 @@ impl Work<OutputTile<'_>> for Channelwise<'_> {
         };
         if let ([phase], [1, 1]) = (&phases[..], step)
             && phase.is_short()
-            && output.shortest_row() >= S::F32_LANES
         {
             for index in 0..tile.channels.len() {
                 let channel = tile.channels.start + index;

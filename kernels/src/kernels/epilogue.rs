@@ -114,18 +114,45 @@ impl<S: Simd, R: RowVectors<S>> RowVectors<S> for Finished<'_, R> {
         }
         vectors
     }
+
+    #[inline(always)]
+    fn short_rows<const N: usize>(&self, simd: S, row: usize, count: usize) -> [S::f32s; N] {
+        let mut vectors: [S::f32s; N] = self.sums.short_rows(simd, row, count);
+        for (n, vector) in vectors.iter_mut().enumerate() {
+            let residual = self.residual.map(|all| {
+                let row = &all[(row + n) * self.width..][..count];
+                simd.partial_load_f32s(row)
+            });
+            *vector = self.finish.values(simd, *vector, residual);
+        }
+        vectors
+    }
 }
 
-/// The sums of one row, in memory.
-pub(super) struct Sums<'a>(pub(super) &'a [f32]);
+/// Rows of sums in memory.
+pub(super) struct Sums<'a> {
+    pub(super) values: &'a [f32],
+    /// The distance from one row to the next.
+    pub(super) step: usize,
+}
 
 impl<S: Simd> RowVectors<S> for Sums<'_> {
     #[inline(always)]
-    fn vectors<const N: usize>(&self, simd: S, _: usize, starts: [usize; N]) -> [S::f32s; N] {
+    fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N] {
         // (`map` of an array is a function of its own, without these instructions.)
         let mut vectors = [simd.splat_f32s(0.0); N];
         for (vector, start) in vectors.iter_mut().zip(starts) {
-            *vector = vector_at::<S>(self.0, start);
+            *vector = vector_at::<S>(self.values, row * self.step + start);
+        }
+        vectors
+    }
+
+    #[inline(always)]
+    fn short_rows<const N: usize>(&self, simd: S, row: usize, count: usize) -> [S::f32s; N] {
+        let mut vectors = [simd.splat_f32s(0.0); N];
+        for (n, vector) in vectors.iter_mut().enumerate() {
+            let row = &self.values[(row + n) * self.step..][..count];
+            *vector = simd.partial_load_f32s(row);
         }
         vectors
     }

@@ -29,10 +29,9 @@ pub(super) struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// The columns of the shortest row: of the last piece of a row that is divided.
-    pub(super) fn shortest_row(&self) -> usize {
-        let [rows, width] = self.size;
-        width.min(self.positions - rows.saturating_sub(1) * width)
+    /// Whether the last row is as long as the others.
+    fn has_whole_rows(&self) -> bool {
+        self.size[0] * self.size[1] == self.positions
     }
 }
 
@@ -215,7 +214,7 @@ impl OutputTile<'_> {
         }
     }
 
-    /// Writes all rows of the channel `index`, which have at least as many columns as a vector has lanes.
+    /// Writes all rows of the channel `index`.
     #[inline(always)]
     pub(super) fn write_vectors<S: Simd>(
         &mut self,
@@ -231,9 +230,14 @@ impl OutputTile<'_> {
             width: output.size[1],
             finish: output.epilogue.of_channel(self.channels.start + index),
         };
-        for row in 0..self.rows.len() {
-            let columns = self.columns(row, output);
-            self.planes[index].write_vectors(simd, row, columns, &finished);
+        let rows = self.rows.len();
+        if output.size[1] < S::F32_LANES && output.has_whole_rows() {
+            self.planes[index].write_short_rows(simd, 0..rows, &finished);
+        } else {
+            for row in 0..rows {
+                let columns = self.columns(row, output);
+                self.planes[index].write_vectors(simd, row, columns, &finished);
+            }
         }
         self.apply_curved(index, output);
     }
@@ -269,11 +273,14 @@ impl OutputTile<'_> {
             let first = self.residual_start(index, output) + row * output.size[1];
             &residual[first + start..first + end]
         });
-        if N == 1 && end - start >= S::F32_LANES {
+        if N == 1 {
             let finished = Finished {
-                sums: Sums(phases[0]),
-                residual,
                 // (Both begin at this row.)
+                sums: Sums {
+                    values: phases[0],
+                    step: 0,
+                },
+                residual,
                 width: 0,
                 finish,
             };

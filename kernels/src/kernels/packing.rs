@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::raw::simd::prefetch;
-use super::source::{Source, SourceRow, channels_of};
+use super::raw::simd::{Rows, RowsMut, prefetch};
+use super::source::{Source, SourceRow, channels_of, copy_rows};
 use crate::policy::{Geometry, pieces_of_line};
 
 /// Channels between the one that is packed and the one that is prefetched.
@@ -327,6 +327,26 @@ impl Packing {
                 if PADS {
                     above.fill(0.0);
                     below.fill(0.0);
+                }
+                if source.is_read_as_stored() && stride == [1, 1] {
+                    let from = &plane[(rows.first * width + columns.first).min(plane.len())..];
+                    if PADS {
+                        for row in into.chunks_exact_mut(self.pitch) {
+                            row[..columns.start].fill(0.0);
+                            row[columns.end..].fill(0.0);
+                        }
+                    }
+                    let count = columns.end - columns.start;
+                    let into = RowsMut {
+                        values: into.get_mut(columns.start..).unwrap_or_default(),
+                        step: self.pitch,
+                    };
+                    let from = Rows {
+                        values: from,
+                        step: width,
+                    };
+                    copy_rows(from, into, [rows.end - rows.start, count]);
+                    continue;
                 }
                 let mut y = rows.first;
                 for into in into.chunks_exact_mut(self.pitch) {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::raw::simd::{Rows, RowsMut};
 use crate::policy::{ConvShape, Depth, Geometry, Piecewise, SourceShape, StoredSlices};
 
 /// A feature map that a kernel reads, as planes of `[batch, channels]`.
@@ -214,6 +215,12 @@ impl<'a> Source<'a> {
         &self.values[plane * len..][..len]
     }
 
+    /// Whether what is read of a row is what is stored.
+    #[inline(always)]
+    pub(super) fn is_read_as_stored(&self) -> bool {
+        self.prologue.is_none() && self.factors == [1, 1]
+    }
+
     /// Reads values of a row of a channel, with the prologue applied.
     #[inline(always)]
     pub(super) fn read_row(&self, channel: usize, row: SourceRow, into: &mut [f32]) {
@@ -259,12 +266,19 @@ impl SourceRow<'_> {
                 *v = map(*from);
             }
         } else if (step, factor) == (2, 1) {
-            // (The loop over pairs is vectorised; the last value may have no second one.)
-            let last = into.len() - 1;
-            for (v, pair) in into[..last].iter_mut().zip(values[first..].chunks_exact(2)) {
-                *v = map(pair[0]);
+            match into.len() {
+                16.. => {
+                    // (The loop over pairs is vectorised; the last value may have no second one.)
+                    let last = into.len() - 1;
+                    for (v, pair) in into[..last].iter_mut().zip(values[first..].chunks_exact(2)) {
+                        *v = map(pair[0]);
+                    }
+                    into[last] = map(values[first + 2 * last]);
+                }
+                8.. => read_every_second::<8>(values, first, into, map),
+                4.. => read_every_second::<4>(values, first, into, map),
+                _ => read_every_second::<1>(values, first, into, map),
             }
-            into[last] = map(values[first + 2 * last]);
         } else if (step, factor) == (1, 2) {
             for (j, v) in into.iter_mut().enumerate() {
                 *v = map(values[(first + j) / 2]);
@@ -281,28 +295,70 @@ impl SourceRow<'_> {
     }
 }
 
+/// Writes `map` of every second value from `first` on to a short row, in runs of `RUN`, the last of which may overlap the
+/// one before.
+#[inline(always)]
+fn read_every_second<const RUN: usize>(
+    values: &[f32],
+    first: usize,
+    into: &mut [f32],
+    map: impl Fn(f32) -> f32,
+) {
+    let len = into.len();
+    let mut read = |start: usize| {
+        // (The last value may have no second one.)
+        let from = &values[first + 2 * start..][..2 * RUN - 1];
+        let into = &mut into[start..][..RUN];
+        (0..RUN).for_each(|j| into[j] = map(from[2 * j]));
+    };
+    (0..len / RUN).for_each(|run| read(run * RUN));
+    if !len.is_multiple_of(RUN) {
+        read(len - RUN);
+    }
+}
+
 /// Rows as long as this are copied by the library.
 const LONG_ROW: usize = 128;
 
-/// Copies a row, which may be short, in runs of eight, the last of which may overlap the one before. (To call a function
-/// takes as long as to copy a short row so; to copy the end of a row value by value, too.)
+/// Copies a row, which may be short.
 #[inline(always)]
 fn copy(from: &[f32], into: &mut [f32]) {
-    let len = into.len();
-    let mut run = |start: usize, len: usize| {
-        into[start..start + len].copy_from_slice(&from[start..start + len]);
+    let (size, step) = ([1, into.len()], into.len());
+    copy_rows(
+        Rows { values: from, step },
+        RowsMut { values: into, step },
+        size,
+    );
+}
+
+/// Copies `[rows, columns]` values, row by row in runs of eight, the last of which may overlap the one before. (To call
+/// a function takes as long as to copy a short row so; to copy the end of a row value by value, too.)
+#[inline(always)]
+pub(super) fn copy_rows(from: Rows, into: RowsMut, [rows, columns]: [usize; 2]) {
+    let RowsMut { values: into, step } = into;
+    let copy = |row: usize, start: usize, len: usize, into: &mut [f32]| {
+        let from = &from.values[row * from.step + start..][..len];
+        into[row * step + start..][..len].copy_from_slice(from);
     };
-    match len {
-        LONG_ROW.. => run(0, len),
+    match columns {
+        LONG_ROW.. => (0..rows).for_each(|row| copy(row, 0, columns, into)),
         8.. => {
-            (0..len / 8).for_each(|i| run(8 * i, 8));
-            run(len - 8, 8);
+            for row in 0..rows {
+                (0..columns / 8).for_each(|run| copy(row, 8 * run, 8, into));
+                copy(row, columns - 8, 8, into);
+            }
         }
         4.. => {
-            run(0, 4);
-            run(len - 4, 4);
+            for row in 0..rows {
+                copy(row, 0, 4, into);
+                copy(row, columns - 4, 4, into);
+            }
         }
-        _ => (0..len).for_each(|i| run(i, 1)),
+        _ => {
+            for row in 0..rows {
+                (0..columns).for_each(|i| copy(row, i, 1, into));
+            }
+        }
     }
 }
 

@@ -17,6 +17,16 @@ pub(in super::super) struct TapRows<'a> {
 }
 
 impl TapRows<'_> {
+    /// The starts of `N` rows, counted from the first.
+    #[inline(always)]
+    fn row_starts<const N: usize>(&self) -> [usize; N] {
+        let mut starts = [0; N];
+        for n in 0..N {
+            starts[n] = n * self.pitch;
+        }
+        starts
+    }
+
     /// The place of the first packed value of a row, after a check that all values are packed that vectors from each of
     /// `starts` on read.
     #[inline(always)]
@@ -52,6 +62,11 @@ impl<S: Simd> RowVectors<S> for TapRows<'_> {
             }
         }
         sums
+    }
+
+    #[inline(always)]
+    fn short_rows<const N: usize>(&self, simd: S, row: usize, _: usize) -> [S::f32s; N] {
+        self.vectors(simd, row, self.row_starts())
     }
 }
 
@@ -96,5 +111,10 @@ impl<S: Simd, const TAPS: usize> RowVectors<S> for FewTapRows<'_, S, TAPS> {
             }
         }
         sums
+    }
+
+    #[inline(always)]
+    fn short_rows<const N: usize>(&self, simd: S, row: usize, _: usize) -> [S::f32s; N] {
+        self.vectors(simd, row, self.rows.row_starts())
     }
 }

@@ -111,6 +111,9 @@ impl UninitBuffer {
 pub(in super::super) trait RowVectors<S: Simd> {
     /// The vectors of a row from each of `starts` on, counted from the first column that is written.
     fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N];
+
+    /// The first `count` columns of `N` rows, fewer than a vector has lanes. The other lanes may have any values.
+    fn short_rows<const N: usize>(&self, simd: S, row: usize, count: usize) -> [S::f32s; N];
 }
 
 /// A part of the buffer, for one thread.
@@ -176,11 +179,11 @@ impl<'a> Piece<'a> {
         unsafe { into.assume_init_mut() }
     }
 
-    /// Writes some columns of a row, at least as many as a vector has lanes; columns count from the start of the range. (The
-    /// last vectors may overlap: they write the same values twice.)
+    /// Writes some columns of a row; columns count from the start of the range. (The last vectors may overlap: they write
+    /// the same values twice.)
     ///
     /// # Panics
-    /// As [`Self::write`], and when there are fewer columns than lanes.
+    /// As [`Self::write`].
     #[inline(always)]
     pub(in super::super) fn write_vectors<S: Simd>(
         &mut self,
@@ -197,18 +200,49 @@ impl<'a> Piece<'a> {
             "rows are written from left to right"
         );
         let into = &mut self.values[row * self.width + first..row * self.width + end];
-        assert!(into.len() >= lanes, "a row has the columns of a vector");
-        let last = into.len() - lanes;
-        let mut start = 0;
-        while start < into.len() {
-            start += match (into.len() - start).div_ceil(lanes) {
-                4.. => store_vectors::<S, 4>(simd, values, row, [start, last], into),
-                3 => store_vectors::<S, 3>(simd, values, row, [start, last], into),
-                2 => store_vectors::<S, 2>(simd, values, row, [start, last], into),
-                _ => store_vectors::<S, 1>(simd, values, row, [start, last], into),
-            };
+        if let Some(last) = into.len().checked_sub(lanes) {
+            let mut start = 0;
+            while start < into.len() {
+                start += match (into.len() - start).div_ceil(lanes) {
+                    4.. => store_vectors::<S, 4>(simd, values, row, [start, last], into),
+                    3 => store_vectors::<S, 3>(simd, values, row, [start, last], into),
+                    2 => store_vectors::<S, 2>(simd, values, row, [start, last], into),
+                    _ => store_vectors::<S, 1>(simd, values, row, [start, last], into),
+                };
+            }
+        } else {
+            let [vector] = values.short_rows(simd, row, into.len());
+            store_part(simd, vector, into);
         }
         *done += end - first;
+    }
+
+    /// Writes whole rows, shorter than a vector.
+    ///
+    /// # Panics
+    /// As [`Self::write`].
+    #[inline(always)]
+    pub(in super::super) fn write_short_rows<S: Simd>(
+        &mut self,
+        simd: S,
+        rows: Range<usize>,
+        values: &impl RowVectors<S>,
+    ) {
+        assert!(
+            self.step == 1 && self.done[0] == rows.start * self.width && rows.start <= rows.end,
+            "rows are written in order"
+        );
+        let end = rows.end * self.width;
+        let into = &mut self.values[..end];
+        let mut row = rows.start;
+        while row < rows.end {
+            row += match rows.end - row {
+                4.. => store_rows::<S, 4>(simd, values, [row, self.width], into),
+                2.. => store_rows::<S, 2>(simd, values, [row, self.width], into),
+                _ => store_rows::<S, 1>(simd, values, [row, self.width], into),
+            };
+        }
+        self.done[0] = end;
     }
 
     /// The values that were written since this was called last, as far as no value before them is missing.
@@ -263,6 +297,40 @@ fn store_vectors<S: Simd, const N: usize>(
         unsafe { into.as_mut_ptr().cast::<S::f32s>().write_unaligned(*vector) };
     }
     N * lanes
+}
+
+/// Stores the first lanes of a vector, as many as there are places.
+#[inline(always)]
+fn store_part<S: Simd>(simd: S, vector: S::f32s, into: &mut [MaybeUninit<f32>]) {
+    debug_assert!(into.len() <= S::F32_LANES);
+    let lanes = simd.mask_between_m32s(0, into.len() as u32);
+    // SAFETY: of the lanes, only as many are stored as `into` has places.
+    unsafe { simd.mask_store_ptr_f32s(lanes, into.as_mut_ptr().cast(), vector) };
+}
+
+/// Stores `N` rows of so many columns, from a row on, and returns `N`. The next rows are written after these: what
+/// surpasses a row is overwritten.
+#[inline(always)]
+fn store_rows<S: Simd, const N: usize>(
+    simd: S,
+    values: &impl RowVectors<S>,
+    [row, width]: [usize; 2],
+    into: &mut [MaybeUninit<f32>],
+) -> usize {
+    let vectors: [S::f32s; N] = values.short_rows(simd, row, width);
+    for n in 0..N {
+        let into = &mut into[(row + n) * width..];
+        match into.get_mut(..S::F32_LANES) {
+            // SAFETY: `into` has room for a vector; the write is unaligned.
+            Some(into) => unsafe {
+                into.as_mut_ptr()
+                    .cast::<S::f32s>()
+                    .write_unaligned(vectors[n])
+            },
+            None => store_part(simd, vectors[n], &mut into[..width]),
+        }
+    }
+    N
 }
 
 /// `into[x] = finish(phases[x % N][x / N])`
