@@ -17,12 +17,16 @@ use super::tiling::channels_of_tile;
 /// Steps of a sum at once, so that the values they read stay in the first-level cache.
 const CHUNK: usize = 192;
 
-/// Panels that share a pass over the weight, which may not fit into the second-level cache.
+/// Outputs that are computed at once, a multiple of [`BLOCK`]: their sums stay in the first-level cache until they are
+/// written.
+const OUTPUTS: usize = 32;
+
+/// The fewest panels that share a pass over the weight.
 const PANELS: usize = 4;
 
 /// The same where there are few outputs: sums of a longer part of a row, as long as they are fewer than this.
 const MOST_PANELS: usize = 32;
-const FEW_SUMS: usize = 4096;
+const FEW_SUMS: usize = 8192;
 
 /// The outputs at one position modulo the step: `y[k] = sum_i weight[k][i] x[offset_i]`.
 pub(super) struct Phase<'a> {
@@ -284,26 +288,30 @@ impl Work<OutputTile<'_>> for Direct<'_> {
             self.packing.fill_all(self.sources, group, place, packed);
         }
         let outputs = tile.channels.len();
-        let each = self.phases.len() * outputs * simd::panel::<S>();
+        let block = outputs.min(OUTPUTS);
+        let each = self.phases.len() * block * simd::panel::<S>();
         let panels = (FEW_SUMS / each).clamp(PANELS, MOST_PANELS);
         let wide = panels * simd::panel::<S>();
-        let sums = grow(sums, self.phases.len() * outputs * wide);
+        let sums = grow(sums, self.phases.len() * block * wide);
         let runs = match is_pointwise {
             true => Runs::whole(rows, width, pitch),
             false => Runs::new::<S>(rows, width, pitch, simd::panel::<S>() / S::F32_LANES),
         };
         let padded = runs.columns.next_multiple_of(S::F32_LANES);
         let parts = padded.div_ceil(wide);
-        for index in 0..runs.count * parts {
+        let blocks = outputs.div_ceil(block);
+        for index in 0..runs.count * parts * blocks {
+            let (index, start) = (index / blocks, index % blocks * block);
+            let some = block.min(outputs - start);
             let (run, part) = (index / parts, index % parts * wide);
             let first = run * pitch + part;
             let columns = wide.min(padded - part);
             // What follows takes longer than a product of few channels where its lines are not near.
             let ahead = match self.step {
-                [1, 1] => &tile.ahead(first, pitch, &self.output)[..],
+                [1, 1] => &tile.ahead(start, first, pitch, &self.output)[..],
                 _ => &[],
             };
-            let of_phases = sums.chunks_exact_mut(outputs * wide);
+            let of_phases = sums.chunks_exact_mut(block * wide);
             for (phase, sums) in self.phases.iter().zip(of_phases) {
                 // (Without channels there is nothing to read.)
                 let seen = match is_pointwise {
@@ -313,8 +321,8 @@ impl Work<OutputTile<'_>> for Direct<'_> {
                     },
                     false => Seen::Packed(&packed[first.min(packed.len())..]),
                 };
-                let size = [outputs, columns];
-                phase.multiply(simd, tile.channels.start, size, seen, (sums, wide), ahead);
+                let channel = tile.channels.start + start;
+                phase.multiply(simd, channel, [some, columns], seen, (sums, wide), ahead);
             }
             let sums = &sums[..];
             let rows = SumRows {
@@ -323,17 +331,17 @@ impl Work<OutputTile<'_>> for Direct<'_> {
                 pitch,
                 row_phases: self.step[0],
             };
-            for index in 0..outputs {
+            for index in 0..some {
                 let of = |row: usize, column: usize| {
                     let phase = row * self.step[1] + column;
-                    &sums[(phase * outputs + index) * wide..][..wide]
+                    &sums[(phase * block + index) * wide..][..wide]
                 };
                 // (The products above are not compiled once for each step.)
                 match self.step[1] {
-                    1 => tile.write_rows::<S, 1>(simd, index, rows, of, &self.output),
-                    2 => tile.write_rows::<S, 2>(simd, index, rows, of, &self.output),
-                    3 => tile.write_rows::<S, 3>(simd, index, rows, of, &self.output),
-                    _ => tile.write_rows::<S, 4>(simd, index, rows, of, &self.output),
+                    1 => tile.write_rows::<S, 1>(simd, start + index, rows, of, &self.output),
+                    2 => tile.write_rows::<S, 2>(simd, start + index, rows, of, &self.output),
+                    3 => tile.write_rows::<S, 3>(simd, start + index, rows, of, &self.output),
+                    _ => tile.write_rows::<S, 4>(simd, start + index, rows, of, &self.output),
                 }
             }
         }

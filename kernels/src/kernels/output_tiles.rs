@@ -125,19 +125,25 @@ pub(super) struct SumRows {
 }
 
 impl OutputTile<'_> {
-    /// The maps that are read and written where the sums from `first` on are, in the first of the rows that they belong
-    /// to.
+    /// The maps that are read and written where the sums of the channel `index` from `first` on are, in the first of the
+    /// rows that they belong to.
     #[inline(always)]
-    pub(super) fn ahead(&self, first: usize, pitch: usize, output: &Output) -> [Ahead; 2] {
+    pub(super) fn ahead(
+        &self,
+        index: usize,
+        first: usize,
+        pitch: usize,
+        output: &Output,
+    ) -> [Ahead; 2] {
         let start = first / pitch * output.size[1] + first % pitch;
         let of = |first: *const f32| Ahead::new(first, output.positions * output.slices);
         // (A map without positions has no planes.)
-        let places = self.planes.first();
+        let places = self.planes.get(index);
         let places = places.map_or(core::ptr::null(), |plane| plane.place(start));
         let residual = output.epilogue.residual.map_or(places, |residual| {
             residual
                 .as_ptr()
-                .wrapping_add(self.residual_start(0, output) + start)
+                .wrapping_add(self.residual_start(index, output) + start)
         });
         [of(places), of(residual)]
     }
