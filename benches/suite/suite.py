@@ -86,6 +86,8 @@ def perform(job: Job) -> Result:
     run = engines.build(job.peer, given)
     for _ in range(WARM_UP):
         run()
+    # The peak counts from here on: to build a network may take more than to run it.
+    Path("/proc/self/clear_refs").write_text("5")
     times: list[float] = []
     start = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - start < job.seconds:
@@ -275,7 +277,8 @@ class Tables:
         devices = [d for d in DEVICES if any(f"{OURS} {d}" in row for row in self.times.values())]
         lines = [header(self.results), ""]
         titles = ["measurement", *(f"{device}, ms" for device in devices), "best peer, ms"]
-        titles += [*(f"{device} / best" for device in devices), "peak memory, MiB", "of PyTorch's"]
+        titles += [*(f"{device} / best" for device in devices)]
+        titles += ["peak memory, MiB", "of PyTorch's", "held, MiB", "allocated in a step"]
         lines += [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
         lines += [self._line(name, devices) for name in self.times]
         lines += ["", *self._means(devices)]
@@ -287,13 +290,16 @@ class Tables:
         own = [found.get(f"{OURS} {device}") for device in devices]
         ratios = [self.ratio(name, device, "median_ms") for device in devices]
         peaks = self.ratio(name, devices[0], "peak_mib") if devices else None
+        memory = own[0] if own and own[0] else {}
         cells = [
             name,
             *(f"{row['median_ms']:.2f}" if row else "-" for row in own),
             f"{best['peer']}, {best['median_ms']:.2f}" if best else "-",
             *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-            f"{own[0]['peak_mib']:.0f}" if own and own[0] else "-",
+            f"{memory['peak_mib']:.0f}" if memory else "-",
             "-" if peaks is None else f"{peaks:.2f}",
+            f"{memory['held_mib']:.0f}" if "held_mib" in memory else "-",
+            "{allocated_mib:.0f} MiB in {allocations}".format(**memory) if "held_mib" in memory else "-",
         ]
         return f"| {' | '.join(cells)} |"
 

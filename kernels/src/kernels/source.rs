@@ -306,10 +306,18 @@ fn read_every_second<const RUN: usize>(
 ) {
     let len = into.len();
     let mut read = |start: usize| {
-        // (The last value may have no second one.)
-        let from = &values[first + 2 * start..][..2 * RUN - 1];
+        let at = first + 2 * start;
         let into = &mut into[start..][..RUN];
-        (0..RUN).for_each(|j| into[j] = map(from[2 * j]));
+        // (The last value may have no second one; then each is the second of a pair. Of whole pairs the compiler makes
+        // vectors.)
+        if let Some(pairs) = values.get(at..at + 2 * RUN) {
+            (0..RUN).for_each(|j| into[j] = map(pairs[2 * j]));
+        } else if RUN > 1 && at > 0 {
+            let pairs = &values[at - 1..][..2 * RUN];
+            (0..RUN).for_each(|j| into[j] = map(pairs[2 * j + 1]));
+        } else {
+            (0..RUN).for_each(|j| into[j] = map(values[at + 2 * j]));
+        }
     };
     (0..len / RUN).for_each(|run| read(run * RUN));
     if !len.is_multiple_of(RUN) {

@@ -217,10 +217,10 @@ impl<'a> Piece<'a> {
         *done += end - first;
     }
 
-    /// Writes whole rows, shorter than a vector.
+    /// Writes whole rows, no longer than a vector.
     ///
     /// # Panics
-    /// As [`Self::write`].
+    /// As [`Self::write`], and when they are longer.
     #[inline(always)]
     pub(in super::super) fn write_short_rows<S: Simd>(
         &mut self,
@@ -231,6 +231,10 @@ impl<'a> Piece<'a> {
         assert!(
             self.step == 1 && self.done[0] == rows.start * self.width && rows.start <= rows.end,
             "rows are written in order"
+        );
+        assert!(
+            self.width <= S::F32_LANES,
+            "a short row has one vector at most"
         );
         let end = rows.end * self.width;
         let into = &mut self.values[..end];
@@ -454,5 +458,70 @@ mod tests {
         write(&mut piece, 1, 0..3);
         assert_eq!(piece.take_complete(), [1.0; 3]);
         assert!(piece.take_complete().is_empty());
+    }
+
+    /// Rows whose values are their numbers.
+    struct Numbers;
+
+    impl<S: Simd> RowVectors<S> for Numbers {
+        fn vectors<const N: usize>(&self, simd: S, row: usize, _: [usize; N]) -> [S::f32s; N] {
+            [simd.splat_f32s(row as f32); N]
+        }
+
+        fn short_rows<const N: usize>(&self, simd: S, row: usize, _: usize) -> [S::f32s; N] {
+            core::array::from_fn(|n| simd.splat_f32s((row + n) as f32))
+        }
+    }
+
+    /// Writes five rows in two parts, which begin at `starts`.
+    struct ShortRows<'a> {
+        piece: Piece<'a>,
+        starts: [usize; 2],
+    }
+
+    impl pulp::WithSimd for ShortRows<'_> {
+        type Output = ();
+
+        fn with_simd<S: Simd>(mut self, simd: S) {
+            let [first, second] = self.starts;
+            if self.piece.width > S::F32_LANES {
+                for row in first..5 {
+                    let columns = 0..self.piece.width;
+                    self.piece.write_vectors(simd, row, columns, &Numbers);
+                }
+                return;
+            }
+            self.piece.write_short_rows(simd, first..second, &Numbers);
+            self.piece.write_short_rows(simd, second..5, &Numbers);
+        }
+    }
+
+    fn in_short_rows(width: usize, starts: [usize; 2]) -> Vec<f32> {
+        let mut buffer = UninitBuffer::new(2 * 5 * width);
+        let cuts = Cuts {
+            width,
+            ..Cuts::planes(5 * width)
+        };
+        for PlacedPiece { piece, .. } in buffer.pieces(cuts) {
+            pulp::Arch::new().dispatch(ShortRows { piece, starts });
+        }
+        buffer.finish()
+    }
+
+    #[test]
+    fn short_rows_are_written_as_vectors() {
+        for width in 1..20 {
+            let rows = (0..10).flat_map(|row| vec![(row % 5) as f32; width]);
+            let rows: Vec<f32> = rows.collect();
+            for second in 0..=5 {
+                assert_eq!(in_short_rows(width, [0, second]), rows);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "rows are written")]
+    fn no_short_row_is_left_out() {
+        in_short_rows(3, [1, 2]);
     }
 }
