@@ -304,8 +304,9 @@ fn read_every_second<const RUN: usize>(
     into: &mut [f32],
     map: impl Fn(f32) -> f32,
 ) {
-    let len = into.len();
-    let mut read = |start: usize| {
+    let last = into.len() - RUN;
+    for run in 0..into.len().div_ceil(RUN) {
+        let start = (run * RUN).min(last);
         let at = first + 2 * start;
         let into = &mut into[start..][..RUN];
         // (The last value may have no second one; then each is the second of a pair. Of whole pairs the compiler makes
@@ -318,10 +319,6 @@ fn read_every_second<const RUN: usize>(
         } else {
             (0..RUN).for_each(|j| into[j] = map(values[at + 2 * j]));
         }
-    };
-    (0..len / RUN).for_each(|run| read(run * RUN));
-    if !len.is_multiple_of(RUN) {
-        read(len - RUN);
     }
 }
 
@@ -343,29 +340,30 @@ fn copy(from: &[f32], into: &mut [f32]) {
 /// a function takes as long as to copy a short row so; to copy the end of a row value by value, too.)
 #[inline(always)]
 pub(super) fn copy_rows(from: Rows, into: RowsMut, [rows, columns]: [usize; 2]) {
-    let RowsMut { values: into, step } = into;
-    let copy = |row: usize, start: usize, len: usize, into: &mut [f32]| {
-        let from = &from.values[row * from.step + start..][..len];
-        into[row * step + start..][..len].copy_from_slice(from);
-    };
     match columns {
-        LONG_ROW.. => (0..rows).for_each(|row| copy(row, 0, columns, into)),
-        8.. => {
+        LONG_ROW.. => {
             for row in 0..rows {
-                (0..columns / 8).for_each(|run| copy(row, 8 * run, 8, into));
-                copy(row, columns - 8, 8, into);
+                let from = &from.values[row * from.step..][..columns];
+                into.values[row * into.step..][..columns].copy_from_slice(from);
             }
         }
-        4.. => {
-            for row in 0..rows {
-                copy(row, 0, 4, into);
-                copy(row, columns - 4, 4, into);
-            }
-        }
-        _ => {
-            for row in 0..rows {
-                (0..columns).for_each(|i| copy(row, i, 1, into));
-            }
+        8.. => copy_rows_by::<8>(from, into, [rows, columns]),
+        4.. => copy_rows_by::<4>(from, into, [rows, columns]),
+        1.. => copy_rows_by::<1>(from, into, [rows, columns]),
+        0 => {}
+    }
+}
+
+/// The same in runs of `RUN`.
+#[inline(always)]
+fn copy_rows_by<const RUN: usize>(from: Rows, into: RowsMut, [rows, columns]: [usize; 2]) {
+    // (All in one loop: a closure that is called twice would be a function.)
+    for row in 0..rows {
+        let from = &from.values[row * from.step..][..columns];
+        let into = &mut into.values[row * into.step..][..columns];
+        for run in 0..columns.div_ceil(RUN) {
+            let start = (run * RUN).min(columns - RUN);
+            into[start..][..RUN].copy_from_slice(&from[start..][..RUN]);
         }
     }
 }
