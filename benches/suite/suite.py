@@ -298,10 +298,18 @@ class Tables:
             *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
             f"{memory['peak_mib']:.0f}" if memory else "-",
             "-" if peaks is None else f"{peaks:.2f}",
-            f"{memory['held_mib']:.0f}" if "held_mib" in memory else "-",
-            "{allocated_mib:.0f} MiB in {allocations}".format(**memory) if "held_mib" in memory else "-",
+            *self._counted(memory),
         ]
         return f"| {' | '.join(cells)} |"
+
+    def _counted(self, memory: Result) -> tuple[str, str]:
+        """What a step of ours holds at most, and what it allocates."""
+        if "held_mib" not in memory:
+            return "-", "-"
+        return (
+            f"{memory['held_mib']:.0f}",
+            f"{memory['allocated_mib']:.0f} MiB in {memory['allocations']}",
+        )
 
     def _means(self, devices: list[str]) -> Iterator[str]:
         """Geometric means and the worst measurements."""
