@@ -7,7 +7,7 @@ use pulp::Simd;
 
 use super::direct::{Direct, Runs};
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
-use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
+use super::packing::{Packing, Place, ReadWindow, channels_of_group};
 use super::raw::tap_rows::FewTapRows;
 use super::source::channels_of;
 use super::threads::{self, Scratch, Work, grow};
@@ -131,10 +131,7 @@ impl Work<OutputTile<'_>> for Channelwise<'_> {
             first_row: tile.rows.start / step[0],
         };
         let of_a_group = output.channels / groups;
-        let group = |channel: usize| ChannelGroup {
-            index: channel / of_a_group,
-            count: groups,
-        };
+        let group = |channel: usize| channels_of_group(sources, channel / of_a_group, groups);
         if let ([phase], [1, 1]) = (&phases[..], step)
             && phase.is_short()
         {

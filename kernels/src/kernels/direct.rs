@@ -5,7 +5,7 @@ use alloc::{borrow::Cow, vec::Vec};
 use pulp::Simd;
 
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
-use super::packing::{ChannelGroup, Packing, Place, vector_rows};
+use super::packing::{Packing, Place, channels_of_group, vector_rows};
 use super::raw::simd::{
     self, Ahead, BLOCK, Blocks, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
 };
@@ -271,10 +271,8 @@ impl Work<OutputTile<'_>> for Direct<'_> {
         let channel = self.packing.channel_len().next_multiple_of(S::F32_LANES);
         let channel_rows = vector_rows::<S>(channels);
         let packed = grow(packed, channel_rows * channel + S::F32_LANES);
-        let group = ChannelGroup {
-            index: tile.channels.start * self.groups / self.output.channels,
-            count: self.groups,
-        };
+        let group = tile.channels.start * self.groups / self.output.channels;
+        let seen = channels_of_group(self.sources, group, self.groups);
         let place = Place {
             batch: tile.batch,
             first_row: tile.rows.start / self.step[0],
@@ -283,9 +281,9 @@ impl Work<OutputTile<'_>> for Direct<'_> {
         if is_pointwise {
             let line = grow(line, channel);
             self.packing
-                .fill_vectors::<S>(self.sources, group, place, line, packed);
+                .fill_vectors::<S>(self.sources, seen, place, line, packed);
         } else {
-            self.packing.fill_all(self.sources, group, place, packed);
+            self.packing.fill_all(self.sources, seen, place, packed);
         }
         let outputs = tile.channels.len();
         let block = outputs.min(OUTPUTS);

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use pulp::Simd;
 
-use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
+use super::packing::{Packing, Place, ReadWindow, channels_of_group};
 use super::raw::simd::{self, Rows, RowsMut, Vectors, offset};
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
@@ -189,10 +189,8 @@ impl Work<WeightRows<'_>> for DirectGradient<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, task: WeightRows, [packed, flat, sums]: &mut Scratch) {
         let count = task.weight.len() / (self.channels * self.taps.len());
-        let group = ChannelGroup {
-            index: task.first * self.groups / self.gradient.channels,
-            count: self.groups,
-        };
+        let group = task.first * self.groups / self.gradient.channels;
+        let channels = channels_of_group(self.sources, group, self.groups);
         let width = padded(self.channels);
         let len = self.packing.channel_len();
         let block = self.rows * self.flat.pitch;
@@ -223,7 +221,8 @@ impl Work<WeightRows<'_>> for DirectGradient<'_> {
                     batch: index / blocks,
                     first_row: index % blocks * self.rows,
                 };
-                self.packing.fill_all(self.sources, group, place, packed);
+                self.packing
+                    .fill_all(self.sources, channels.clone(), place, packed);
                 // The values after the last channel are multiplied by zeros, so they must not be NaN.
                 packed[self.channels * len..packed_len].fill(0.0);
                 self.flatten(task.first, place, n * block, columns, flat);

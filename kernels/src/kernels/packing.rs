@@ -69,23 +69,17 @@ pub(super) struct Place {
     pub(super) first_row: usize,
 }
 
-/// One of several equal groups of channels.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ChannelGroup {
-    pub(super) index: usize,
-    /// The number of groups.
-    pub(super) count: usize,
+/// What a source has of a range of the channels of all sources: `first` is the number of the source's first channel.
+#[inline(always)]
+fn part_of(source: &Source, first: usize, channels: &Range<usize>) -> Range<usize> {
+    let within = |channel: usize| channel.saturating_sub(first).min(source.channels);
+    within(channels.start)..within(channels.end)
 }
 
-impl ChannelGroup {
-    /// All channels, as one group.
-    pub(super) const ALL: Self = Self { index: 0, count: 1 };
-
-    /// The channels of a source that are in the group.
-    fn of(self, source: &Source) -> Range<usize> {
-        let seen = source.channels / self.count;
-        self.index * seen..(self.index + 1) * seen
-    }
+/// The channels of one of `count` equal groups, of all sources.
+pub(super) fn channels_of_group(sources: &[Source], index: usize, count: usize) -> Range<usize> {
+    let seen = channels_of(sources) / count;
+    index * seen..(index + 1) * seen
 }
 
 /// The rows of a matrix of vectors with a row for each channel: some more, so that neighbouring vectors do not map to the
@@ -157,16 +151,16 @@ impl Packing {
         self.window.kernel == [1, 1]
     }
 
-    /// Packs what the outputs at `place` read of a group of channels of all sources, one channel after the other.
+    /// Packs what the outputs at `place` read of some channels of all sources, one channel after the other.
     #[inline(always)]
     pub(super) fn fill_all(
         &self,
         sources: &[Source],
-        group: ChannelGroup,
+        channels: Range<usize>,
         place: Place,
         packed: &mut [f32],
     ) {
-        self.fill_channels::<true>(sources, group, place, packed);
+        self.fill_channels::<true>(sources, channels, place, packed);
     }
 
     /// The same where the padding is zero already: into zeros, or over what was packed of other channels at this place.
@@ -174,28 +168,30 @@ impl Packing {
     pub(super) fn refill_all(
         &self,
         sources: &[Source],
-        group: ChannelGroup,
+        channels: Range<usize>,
         place: Place,
         packed: &mut [f32],
     ) {
-        self.fill_channels::<false>(sources, group, place, packed);
+        self.fill_channels::<false>(sources, channels, place, packed);
     }
 
-    /// Packs a group of channels of all sources; their padding, too, if `PADS`.
+    /// Packs some channels of all sources; their padding, too, if `PADS`.
     #[inline(always)]
     fn fill_channels<const PADS: bool>(
         &self,
         sources: &[Source],
-        group: ChannelGroup,
+        channels: Range<usize>,
         place: Place,
         packed: &mut [f32],
     ) {
         let mut left = packed.chunks_exact_mut(self.channel_len());
+        let mut first = 0;
         for source in sources {
-            for (channel, into) in group.of(source).zip(&mut left) {
+            for (channel, into) in part_of(source, first, &channels).zip(&mut left) {
                 self.prefetch_next(source, channel, place);
                 self.fill_channel::<PADS>(source, channel, place, into);
             }
+            first += source.channels;
         }
     }
 
@@ -205,15 +201,15 @@ impl Packing {
     pub(super) fn fill_vectors<S: Simd>(
         &self,
         sources: &[Source],
-        group: ChannelGroup,
+        channels: Range<usize>,
         place: Place,
         line: &mut [f32],
         packed: &mut [f32],
     ) {
-        let rows = vector_rows::<S>(channels_of(sources) / group.count);
-        let mut first = 0;
+        let rows = vector_rows::<S>(channels.len());
+        let (mut first, mut row) = (0, 0);
         for source in sources {
-            for channel in group.of(source) {
+            for channel in part_of(source, first, &channels) {
                 self.prefetch_next(source, channel, place);
                 let from = match self.whole_line(source, channel, place, line.len()) {
                     Some(from) => from,
@@ -222,13 +218,14 @@ impl Packing {
                         &*line
                     }
                 };
-                let vectors = S::as_mut_simd_f32s(&mut packed[first * S::F32_LANES..]).0;
+                let vectors = S::as_mut_simd_f32s(&mut packed[row * S::F32_LANES..]).0;
                 let from = S::as_simd_f32s(from).0;
                 for (into, from) in vectors.iter_mut().step_by(rows).zip(from) {
                     *into = *from;
                 }
-                first += 1;
+                row += 1;
             }
+            first += source.channels;
         }
     }
 
@@ -249,7 +246,7 @@ impl Packing {
         source.plane(place.batch, channel)?.get(start..start + len)
     }
 
-    /// Prefetches a channel that is packed soon, of this group or the next.
+    /// Prefetches a channel that is packed soon, of these or of the next.
     #[inline(always)]
     fn prefetch_next(&self, source: &Source, channel: usize, place: Place) {
         let next = channel + PREFETCH_CHANNELS;

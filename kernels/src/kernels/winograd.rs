@@ -10,7 +10,7 @@ use core::ops::Range;
 use pulp::Simd;
 
 use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
-use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
+use super::packing::{Packing, Place, ReadWindow};
 use super::raw::simd::{self, Blocks, Gathered, Offsets, Rows, RowsMut};
 use super::raw::transforms;
 use super::source::{Source, channels_of};
@@ -291,7 +291,7 @@ impl Work<OutputTile<'_>> for Winograd<'_> {
             first_row: output_tile.rows.start / 2,
         };
         self.packing
-            .fill_all(self.sources, ChannelGroup::ALL, place, packed);
+            .fill_all(self.sources, 0..channels, place, packed);
         let columns = Columns::new(tiles, self.packing.pitch, lanes, outputs);
         let [seen_step, sums_step] = [channels, outputs].map(|rows| rows * PANEL + GAP);
         let sums = grow(sums, COMPONENTS * sums_step + 4 * PANEL);

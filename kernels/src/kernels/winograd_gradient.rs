@@ -3,28 +3,42 @@
 //! With `B` and `A` the transforms of a tile's inputs and of its outputs, the components of the gradient are
 //! `sum over tiles of (A g A^T) (B^T d B)`: 16 products instead of 36 for four outputs.
 
+use core::ops::Range;
+
 use pulp::Simd;
 
-use super::packing::{ChannelGroup, Packing, Place, ReadWindow};
+use super::packing::{Packing, Place, ReadWindow};
 use super::raw::simd::{self, Rows, RowsMut, Vectors};
 use super::raw::transforms;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::weight_rows::{WeightRows, channels_last, padded};
-use super::winograd::{self, GAP};
+use super::winograd::GAP;
 use crate::policy::{COMPONENTS, Geometry};
 
-/// Floats that the components of a block of more than one row of tiles may take.
-const MAX_SEEN: usize = 256 * 1024;
+/// Floats that the components of a block of more than one row of tiles may take, those of the gradients of its outputs, and
+/// those of a task's part of the weight.
+const MAX_COMPONENTS: usize = 256 * 1024;
 
-/// Floats that the components of a task's rows of the weight may take, and those of their gradients.
-const MAX_SUMS: usize = 256 * 1024;
+/// The input channels of a product. The components of the inputs are computed again for each task, which has some of the
+/// outputs, and those of the gradient for each block of channels: with as many of the one as of the other there is the
+/// least to compute.
+const MAX_CHANNELS: usize = 128;
 
 /// The most tiles of a block, so that what a product reads of them stays in the first-level cache.
 const MAX_TILES: usize = 128;
 
 /// The taps of a kernel.
 const TAPS: usize = 9;
+
+/// The inputs of a tile, and the distance from one tile to the next.
+const TILE: [usize; 2] = [4, 4];
+const STEP: usize = 2;
+
+/// The channels of a product, padded.
+fn channels_of_a_product(channels: usize) -> usize {
+    padded(channels).min(MAX_CHANNELS)
+}
 
 /// The gradient of a weight, with all layouts chosen.
 pub(super) struct WinogradGradient<'a> {
@@ -34,7 +48,7 @@ pub(super) struct WinogradGradient<'a> {
     channels: usize,
     /// Rows and columns of tiles in a block.
     tiles: [usize; 2],
-    /// The packing of the tiles' inputs, and of their outputs.
+    /// The packing of the tiles' inputs, as they lie in the map (vectors run over the channels); and of their outputs.
     seen: Packing,
     outputs: Packing,
 }
@@ -44,7 +58,7 @@ pub(super) struct WinogradGradient<'a> {
 struct Layout {
     /// The rows of the weight.
     count: usize,
-    /// The channels, padded.
+    /// The channels of a product, padded.
     width: usize,
     /// The tiles of a block, padded.
     pitch: usize,
@@ -65,18 +79,21 @@ impl<'a> WinogradGradient<'a> {
     ) -> Self {
         let channels = channels_of(sources);
         let [height, width] = geometry.size.map(|size| size.div_ceil(2));
-        let most = MAX_TILES.min(MAX_SEEN / (COMPONENTS * padded(channels)));
+        let most = MAX_TILES.min(MAX_COMPONENTS / (COMPONENTS * channels_of_a_product(channels)));
         let rows = (most / width).clamp(1, height);
         // All blocks get the same size.
         let rows = height.div_ceil(height.div_ceil(rows));
-        let outputs = ReadWindow::dense([2, 2], [2, 2], [0, 0]);
+        let seen = ReadWindow::dense(TILE, [1, 1], geometry.pad);
+        let outputs = ReadWindow::dense([STEP; 2], [STEP; 2], [0, 0]);
+        // What the first value of a tile may be, from that of the first tile to that of the last.
+        let firsts = [rows, width].map(|tiles| (tiles - 1) * STEP + 1);
         Self {
             sources,
             gradient,
             batch,
             channels,
             tiles: [rows, width],
-            seen: Packing::new(winograd::window(geometry), rows, width),
+            seen: Packing::new(seen, firsts[0], firsts[1]),
             outputs: Packing::new(outputs, rows, width),
         }
     }
@@ -89,8 +106,8 @@ impl<'a> WinogradGradient<'a> {
     /// The rows of the weight of a task, so that their components and those of the gradients stay in the second-level
     /// cache.
     pub(super) fn rows_of_a_task(&self) -> usize {
-        let each = padded(self.channels).max(self.tiles_of_a_block());
-        (MAX_SUMS / (COMPONENTS * each)).max(1)
+        let each = channels_of_a_product(self.channels).max(self.tiles_of_a_block());
+        (MAX_COMPONENTS / (COMPONENTS * each)).max(1)
     }
 
     fn blocks_of_a_map(&self) -> usize {
@@ -102,7 +119,8 @@ impl<'a> WinogradGradient<'a> {
     }
 
     fn layout(&self, count: usize) -> Layout {
-        let (width, tiles) = (padded(self.channels), self.tiles_of_a_block());
+        let width = channels_of_a_product(self.channels);
+        let tiles = self.tiles_of_a_block();
         let pitch = tiles.next_multiple_of(16);
         Layout {
             count,
@@ -128,7 +146,7 @@ impl<'a> WinogradGradient<'a> {
             core::array::from_fn(|r| core::array::from_fn(|c| width * self.seen.offset([r, c])));
         for tile in 0..self.tiles_of_a_block() {
             let (row, column) = (tile / self.tiles[1], tile % self.tiles[1]);
-            let from = &positions[(row * self.seen.pitch + column) * width..];
+            let from = &positions[(row * self.seen.pitch + column) * STEP * width..];
             for channel in (0..width).step_by(S::F32_LANES) {
                 let at = channel * self.tiles_of_a_block() + tile * S::F32_LANES;
                 let into = &mut seen[at..];
@@ -194,13 +212,14 @@ impl<'a> WinogradGradient<'a> {
         }
     }
 
-    /// Transforms the components of the weight's rows to their taps.
+    /// Transforms the components of the weight's rows to their taps, for a range of channels.
     #[inline(always)]
     fn write<S: Simd>(
         &self,
         simd: S,
         sums: &[f32],
         layout: &Layout,
+        channels: &Range<usize>,
         taps: &mut [f32],
         weight: &mut [f32],
     ) {
@@ -217,6 +236,7 @@ impl<'a> WinogradGradient<'a> {
                 };
                 transforms::taps_of_components(simd, from, into);
             }
+            let into = &mut into[channels.start * TAPS..channels.end * TAPS];
             for (channel, into) in into.chunks_exact_mut(TAPS).enumerate() {
                 for (tap, into) in into.iter_mut().enumerate() {
                     *into = taps[tap * width + channel];
@@ -231,7 +251,7 @@ impl Work<WeightRows<'_>> for WinogradGradient<'_> {
     fn run<S: Simd>(&self, simd: S, task: WeightRows, [packed, seen, sums]: &mut Scratch) {
         let layout = self.layout(task.weight.len() / (self.channels * TAPS));
         let len = self.seen.channel_len();
-        let packed_len = (self.channels * len)
+        let packed_len = (layout.width * len)
             .max(self.outputs.channel_len() + S::F32_LANES)
             .next_multiple_of(16);
         let (packed, positions) =
@@ -243,18 +263,26 @@ impl Work<WeightRows<'_>> for WinogradGradient<'_> {
         let (flat, sums) = sums.split_at_mut(flat_len);
         let (sums, taps) = sums.split_at_mut(sums_len);
         let blocks = self.blocks_of_a_map();
-        for index in (task.block..self.blocks()).step_by(task.step) {
-            let place = Place {
-                batch: index / blocks,
-                first_row: index % blocks * self.tiles[0],
-            };
-            self.seen
-                .fill_all(self.sources, ChannelGroup::ALL, place, packed);
-            channels_last(packed, len, self.channels, positions);
-            self.transform_seen(simd, positions, &layout, seen);
-            self.transform_gradient(simd, task.first, place, packed, &layout, flat);
-            self.multiply(simd, flat, seen, &layout, index > task.block, sums);
+        for first in (0..self.channels).step_by(layout.width) {
+            let channels = first..self.channels.min(first + layout.width);
+            for index in (task.block..self.blocks()).step_by(task.step) {
+                let place = Place {
+                    batch: index / blocks,
+                    first_row: index % blocks * self.tiles[0],
+                };
+                let first_input = Place {
+                    first_row: place.first_row * STEP,
+                    ..place
+                };
+                self.seen
+                    .fill_all(self.sources, channels.clone(), first_input, packed);
+                // (The sums of what is left there of other channels are not written.)
+                channels_last(packed, len, layout.width, positions);
+                self.transform_seen(simd, positions, &layout, seen);
+                self.transform_gradient(simd, task.first, place, packed, &layout, flat);
+                self.multiply(simd, flat, seen, &layout, index > task.block, sums);
+            }
+            self.write(simd, sums, &layout, &channels, taps, task.weight);
         }
-        self.write(simd, sums, &layout, taps, task.weight);
     }
 }
