@@ -1,27 +1,25 @@
-//! Convolutions whose groups are small (depthwise): one channel after the other, so that what is packed of it and its sums
-//! stay in the first-level cache.
+//! Convolutions whose groups are small (depthwise): each lane of a vector is a group.
 
 use alloc::vec::Vec;
 
 use pulp::Simd;
 
-use super::direct::{Direct, Runs};
-use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
-use super::packing::{Packing, Place, ReadWindow, channels_of_group};
-use super::raw::tap_rows::FewTapRows;
-use super::source::channels_of;
+use super::direct::{Direct, Phase};
+use super::lanes::{LanePacking, numbers_to_lanes};
+use super::output_tiles::{Output, OutputTask, SumRows, TileShape};
+use super::packing::{Packing, Place, ReadWindow};
+use super::raw::lane_sums::{LaneFinish, LaneSums};
+use super::raw::transpose;
+use super::raw::uninit_buffer::LanesOf;
 use super::threads::{self, Scratch, Work, grow};
 use super::tiling;
-use crate::policy::Geometry;
+use crate::policy::{Geometry, LANES};
 
-/// Floats that the packed channels of a group may take: half of a typical first-level cache.
-const MAX_PACKED: usize = 4 * 1024;
+/// Packed positions of all planes of a group, a vector each: a small part of a typical second-level cache.
+const MAX_PACKED: usize = 1024;
 
-/// Taps whose weights stay in registers, of which AVX2 has 16: those of a kernel of 3x3.
-const FEW_TAPS: usize = 9;
-
-/// Vectors of one output that are computed at once.
-const ONE_OUTPUT: usize = 8;
+/// Positions of outputs (in steps) that are computed before they are written: their sums stay in the first-level cache.
+const POSITIONS: usize = 128;
 
 /// The rows of outputs (in steps) of a tile that reads `channels` channels of a group.
 fn rows_of_tile(window: ReadWindow, channels: usize, [height, width]: [usize; 2]) -> usize {
@@ -29,7 +27,8 @@ fn rows_of_tile(window: ReadWindow, channels: usize, [height, width]: [usize; 2]
     // (Rows at the borders of tiles are packed twice.)
     let least = 4 * window.kernel[0] * window.dilation[0] / window.stride[0];
     let mut rows = 1;
-    while rows < height && (rows < least || len(rows + 1) <= MAX_PACKED) {
+    let most = |rows: usize| MAX_PACKED * if rows < least { 4 } else { 1 };
+    while rows < height && len(rows + 1) <= most(rows) {
         rows += 1;
     }
     // All blocks get the same size.
@@ -73,7 +72,7 @@ impl Order {
         self,
         work: Direct,
         [rows, batch]: [usize; 2],
-        tiles: impl FnOnce(TileShape) -> Vec<OutputTile<'a>>,
+        tiles: impl FnOnce(TileShape) -> Vec<OutputTask<'a>>,
     ) {
         match self {
             Self::ByGroups => {
@@ -107,14 +106,14 @@ impl Channelwise<'_> {
         TileShape {
             rows,
             step: step[0],
-            channels: groups.div_ceil(wanted) * (channels / groups),
+            channels: groups.div_ceil(wanted).next_multiple_of(LANES) * (channels / groups),
         }
     }
 }
 
-impl Work<OutputTile<'_>> for Channelwise<'_> {
+impl Work<OutputTask<'_>> for Channelwise<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, mut tile: OutputTile, [packed, sums, _]: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, task: OutputTask, [packed, sums, lines]: &mut Scratch) {
         let Direct {
             sources,
             groups,
@@ -123,67 +122,116 @@ impl Work<OutputTile<'_>> for Channelwise<'_> {
             ref phases,
             output,
         } = self.0;
-        let seen = channels_of(sources) / groups * packing.channel_len();
-        let packed = grow(packed, seen + S::F32_LANES);
-        packed[..seen].fill(0.0);
+        // (Only ungrouped convolutions have more than one.)
+        let [source] = sources else { return };
+        let mut tile = task.open();
+        let lanes = S::F32_LANES;
+        let [seen, made] = [source.channels / groups, output.channels / groups];
         let place = Place {
             batch: tile.batch,
             first_row: tile.rows.start / step[0],
         };
-        let of_a_group = output.channels / groups;
-        let group = |channel: usize| channels_of_group(sources, channel / of_a_group, groups);
-        if let ([phase], [1, 1]) = (&phases[..], step)
-            && phase.is_short()
-        {
-            for index in 0..tile.channels.len() {
-                let channel = tile.channels.start + index;
-                if channel.is_multiple_of(of_a_group) {
-                    packing.refill_all(sources, group(channel), place, packed);
-                }
-                let rows = phase.rows_of(channel, packed, packing.pitch);
-                match FewTapRows::<S, FEW_TAPS>::new(simd, rows) {
-                    Some(rows) => tile.write_vectors(simd, index, rows, &output),
-                    None => tile.write_vectors(simd, index, rows, &output),
-                }
-            }
-            return;
-        }
+        let plan = LanePacking::new(&packing, source.size, place, seen);
+        let packed = grow(packed, plan.len::<S>());
+        // (The padding; the rest is written for each block of channels.)
+        packed.fill(0.0);
         let size = [tile.rows.len(), output.size[1]];
         let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(step[axis]));
-        let pitch = packing.pitch;
-        let runs = Runs::new::<S>(rows, width, pitch, ONE_OUTPUT);
-        let padded = runs.columns.next_multiple_of(S::F32_LANES);
-        let of_phase = (runs.count - 1) * pitch + padded;
-        let sums = grow(sums, phases.len() * of_phase);
-        let of_sums = SumRows {
-            first: 0,
-            last: (rows - 1) * pitch + width,
-            pitch,
-            row_phases: step[0],
+        let some_rows = (POSITIONS / width.max(1)).clamp(1, rows.max(1));
+        let line = (some_rows * width).next_multiple_of(lanes);
+        let steps = phases.iter().map(Phase::steps).max().unwrap_or(0);
+        let weight_len = steps.max(1) * lanes;
+        let offsets: Vec<Vec<u32>> = phases.iter().map(Phase::offsets).collect();
+        let weights_at = line * lanes;
+        let numbers_at = weights_at + phases.len() * weight_len;
+        let rows_at = numbers_at + 3 * lanes;
+        // Sums are written as they are, if nothing is between them and nothing is added.
+        let is_plain = step == [1, 1] && output.epilogue.residual.is_none();
+        let rows_len = if is_plain {
+            0
+        } else {
+            phases.len() * line * lanes
         };
-        for index in 0..tile.channels.len() {
-            let channel = tile.channels.start + index;
-            if channel.is_multiple_of(of_a_group) {
-                packing.refill_all(sources, group(channel), place, packed);
+        let sums = grow(sums, rows_at + rows_len);
+        let (sums, row_buffer) = sums.split_at_mut(rows_at);
+        let (sums, numbers) = sums.split_at_mut(numbers_at);
+        let (sums, weights) = sums.split_at_mut(weights_at);
+        let of_all = tile.channels.start / made..tile.channels.end / made;
+        for first in of_all.clone().step_by(lanes) {
+            let count = lanes.min(of_all.end - first);
+            for index in 0..seen {
+                let channels = LanesOf {
+                    first: first * seen + index,
+                    apart: seen,
+                    count,
+                };
+                plan.fill(simd, source, (tile.batch, channels), index, lines, packed);
             }
-            for (phase, sums) in phases.iter().zip(sums.chunks_exact_mut(of_phase)) {
-                for first in (0..runs.count).map(|run| run * pitch) {
-                    // (What surpasses a row is overwritten by the next.)
-                    let sums = &mut sums[first..][..padded];
-                    // (Without channels there is nothing to read.)
-                    let packed = &packed[first.min(packed.len())..];
-                    phase.multiply_one(simd, channel, packed, sums);
+            for index in 0..made {
+                let outputs = LanesOf {
+                    first: first * made + index,
+                    apart: made,
+                    count,
+                };
+                let of_phases = weights.chunks_exact_mut(weight_len);
+                for (phase, weight) in phases.iter().zip(of_phases) {
+                    phase.weight_of_lanes::<S>(outputs, weight);
                 }
-            }
-            let sums = &sums[..];
-            let of = |row: usize, column: usize| {
-                &sums[(row * step[1] + column) * of_phase..][..of_phase]
-            };
-            match step[1] {
-                1 => tile.write_rows::<S, 1>(simd, index, of_sums, of, &output),
-                2 => tile.write_rows::<S, 2>(simd, index, of_sums, of, &output),
-                3 => tile.write_rows::<S, 3>(simd, index, of_sums, of, &output),
-                _ => tile.write_rows::<S, 4>(simd, index, of_sums, of, &output),
+                let (center, others) = numbers.split_at_mut(lanes);
+                let (scale, shift) = others.split_at_mut(lanes);
+                numbers_to_lanes::<S>(&output.epilogue, outputs, [center, scale, shift]);
+                let finish = LaneFinish {
+                    numbers: is_plain.then_some([&*center, scale, shift]),
+                    activation: output.epilogue.activation.parts().0,
+                };
+                let in_tile = LanesOf {
+                    first: outputs.first - tile.channels.start,
+                    ..outputs
+                };
+                for start in (0..rows).step_by(some_rows) {
+                    let rows = some_rows.min(rows - start);
+                    // (Without channels there is nothing to read.)
+                    let first_position = start * packing.pitch * lanes;
+                    for (index, offsets) in offsets.iter().enumerate() {
+                        let work = LaneSums {
+                            weight: &weights[index * weight_len..],
+                            offsets,
+                            packed: &packed[first_position.min(packed.len())..],
+                            pitch: packing.pitch,
+                            finish,
+                        };
+                        work.write(simd, [rows, width], sums);
+                        if is_plain {
+                            tile.write_lanes(simd, in_tile, sums, rows * width, &output);
+                        } else {
+                            let rows_of_lanes = &mut row_buffer[index * line * lanes..];
+                            transpose::lanes_to_rows(simd, sums, rows * width, rows_of_lanes, line);
+                        }
+                    }
+                    if is_plain {
+                        continue;
+                    }
+                    let row_buffer = &row_buffer[..];
+                    let of_sums = SumRows {
+                        first: start * width,
+                        last: (start + rows) * width,
+                        pitch: width,
+                        row_phases: step[0],
+                    };
+                    for lane in 0..count {
+                        let channel = in_tile.first + lane * made;
+                        let of = |row: usize, column: usize| {
+                            let phase = row * step[1] + column;
+                            &row_buffer[(phase * lanes + lane) * line..][..rows * width]
+                        };
+                        match step[1] {
+                            1 => tile.write_rows::<S, 1>(simd, channel, of_sums, of, &output),
+                            2 => tile.write_rows::<S, 2>(simd, channel, of_sums, of, &output),
+                            3 => tile.write_rows::<S, 3>(simd, channel, of_sums, of, &output),
+                            _ => tile.write_rows::<S, 4>(simd, channel, of_sums, of, &output),
+                        }
+                    }
+                }
             }
         }
     }

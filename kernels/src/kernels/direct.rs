@@ -4,12 +4,13 @@ use alloc::{borrow::Cow, vec::Vec};
 
 use pulp::Simd;
 
-use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
+use super::lanes::weight_to_lanes;
+use super::output_tiles::{Output, OutputTask, SumRows, TileShape};
 use super::packing::{Packing, Place, channels_of_group, vector_rows};
 use super::raw::simd::{
     self, Ahead, BLOCK, Blocks, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
 };
-use super::raw::tap_rows::TapRows;
+use super::raw::uninit_buffer::LanesOf;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::tiling::channels_of_tile;
@@ -101,67 +102,24 @@ impl<'a> Phase<'a> {
         }
     }
 
-    /// Whether all steps of a sum are taken at once.
-    pub(super) fn is_short(&self) -> bool {
-        self.chunks.len() == 1
+    /// The steps of a sum.
+    pub(super) fn steps(&self) -> usize {
+        self.steps
     }
 
-    /// The sums of one output of a short phase, as rows of packed channels.
+    /// The offsets at which the steps of a sum read.
+    pub(super) fn offsets(&self) -> Vec<u32> {
+        let chunks = self.chunks.iter();
+        chunks.flat_map(|chunk| chunk.values()).copied().collect()
+    }
+
+    /// The weights of the outputs at the lanes, a vector for each step.
     #[inline(always)]
-    pub(super) fn rows_of<'b>(
-        &'b self,
-        output: usize,
-        packed: &'b [f32],
-        pitch: usize,
-    ) -> TapRows<'b> {
-        let offsets = &self.chunks[0];
-        TapRows {
-            weight: &self.rows()[output * self.steps..][..self.steps],
-            packed: Gathered {
-                values: packed,
-                offsets,
-            },
-            pitch,
-        }
-    }
-
-    /// The sums of one output for the columns of `sums`, of packed channels.
-    #[inline(always)]
-    pub(super) fn multiply_one<S: Simd>(
-        &self,
-        simd: S,
-        output: usize,
-        packed: &[f32],
-        sums: &mut [f32],
-    ) {
-        let rows = self.rows();
-        let (mut done, columns) = (0, sums.len());
-        for chunk in &self.chunks {
-            let into = RowsMut {
-                values: &mut *sums,
-                step: columns,
-            };
-            let seen = Gathered {
-                values: packed,
-                offsets: chunk,
-            };
-            let weight = Rows {
-                values: &rows[output * self.steps + done..],
-                step: self.steps,
-            };
-            simd::single_row(simd, columns, weight, seen, done > 0, into);
-            done += chunk.len();
-        }
-        if self.chunks.is_empty() {
-            sums.fill(0.0);
-        }
-    }
-
-    fn rows(&self) -> &[f32] {
-        match &self.weight {
-            PhaseWeight::Rows(rows) => rows,
-            PhaseWeight::Blocks(_) => unreachable!("the weight of small groups is interleaved"),
-        }
+    pub(super) fn weight_of_lanes<S: Simd>(&self, outputs: LanesOf, into: &mut [f32]) {
+        let PhaseWeight::Rows(rows) = &self.weight else {
+            unreachable!("the weight of small groups is interleaved")
+        };
+        weight_to_lanes::<S>(rows, self.steps, outputs, into);
     }
 
     #[inline(always)]
@@ -260,9 +218,10 @@ impl Runs {
     }
 }
 
-impl Work<OutputTile<'_>> for Direct<'_> {
+impl Work<OutputTask<'_>> for Direct<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, mut tile: OutputTile, [packed, sums, line]: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, task: OutputTask, [packed, sums, line]: &mut Scratch) {
+        let mut tile = task.open();
         let size = [tile.rows.len(), self.output.size[1]];
         let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(self.step[axis]));
         let pitch = self.packing.pitch;

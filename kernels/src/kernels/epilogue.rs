@@ -63,9 +63,9 @@ impl<'a> EpilogueValues<'a> {
 /// What follows the sums of one channel, but for curved activations.
 #[derive(Clone, Copy)]
 pub(super) struct Finish {
-    center: f32,
-    scale: f32,
-    shift: f32,
+    pub(super) center: f32,
+    pub(super) scale: f32,
+    pub(super) shift: f32,
     activation: Piecewise,
 }
 
@@ -116,16 +116,12 @@ impl<S: Simd, R: RowVectors<S>> RowVectors<S> for Finished<'_, R> {
     }
 
     #[inline(always)]
-    fn short_rows<const N: usize>(&self, simd: S, row: usize, count: usize) -> [S::f32s; N] {
-        let mut vectors: [S::f32s; N] = self.sums.short_rows(simd, row, count);
-        for (n, vector) in vectors.iter_mut().enumerate() {
-            let residual = self.residual.map(|all| {
-                let row = &all[(row + n) * self.width..][..count];
-                simd.partial_load_f32s(row)
-            });
-            *vector = self.finish.values(simd, *vector, residual);
-        }
-        vectors
+    fn part(&self, simd: S, row: usize, count: usize) -> S::f32s {
+        let sums = self.sums.part(simd, row, count);
+        let residual = self
+            .residual
+            .map(|all| simd.partial_load_f32s(&all[row * self.width..][..count]));
+        self.finish.values(simd, sums, residual)
     }
 }
 
@@ -148,13 +144,8 @@ impl<S: Simd> RowVectors<S> for Sums<'_> {
     }
 
     #[inline(always)]
-    fn short_rows<const N: usize>(&self, simd: S, row: usize, count: usize) -> [S::f32s; N] {
-        let mut vectors = [simd.splat_f32s(0.0); N];
-        for (n, vector) in vectors.iter_mut().enumerate() {
-            let row = &self.values[(row + n) * self.step..][..count];
-            *vector = simd.partial_load_f32s(row);
-        }
-        vectors
+    fn part(&self, simd: S, row: usize, count: usize) -> S::f32s {
+        simd.partial_load_f32s(&self.values[row * self.step..][..count])
     }
 }
 

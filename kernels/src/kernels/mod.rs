@@ -18,6 +18,7 @@ mod direct_gradient;
 mod enlarged;
 mod epilogue;
 mod input_gradient;
+mod lanes;
 pub mod layer_norm;
 pub mod max_pool;
 pub mod norm;

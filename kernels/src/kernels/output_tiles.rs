@@ -1,13 +1,13 @@
 //! The output, split into tiles of rows and channels, one for each task.
 
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::ops::{Deref, Range};
 
 use pulp::Simd;
 
 use super::epilogue::{EpilogueValues, Finished, Sums};
 use super::raw::simd::{Ahead, prefetch, prefetch_line};
-use super::raw::uninit_buffer::{Cuts, Piece, RowVectors, UninitBuffer};
+use super::raw::uninit_buffer::{Cuts, LanesOf, PieceRun, Pieces, PlacedRun, UninitBuffer};
 
 /// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
@@ -28,13 +28,6 @@ pub(super) struct Output<'a> {
     pub(super) epilogue: EpilogueValues<'a>,
 }
 
-impl Output<'_> {
-    /// Whether the last row is as long as the others.
-    fn has_whole_rows(&self) -> bool {
-        self.size[0] * self.size[1] == self.positions
-    }
-}
-
 /// How an output is split.
 #[derive(Clone, Copy)]
 pub(super) struct TileShape {
@@ -46,67 +39,108 @@ pub(super) struct TileShape {
     pub(super) channels: usize,
 }
 
-/// The part of the output that one thread computes.
-pub(super) struct OutputTile<'a> {
+/// A part of the output that one thread computes.
+pub(super) struct OutputTask<'a> {
+    tile: TilePlace,
+    runs: Vec<PieceRun<'a>>,
+}
+
+impl<'a> OutputTask<'a> {
+    /// Makes it ready to be written.
+    pub(super) fn open(self) -> OutputTile<'a> {
+        OutputTile {
+            place: self.tile,
+            planes: Pieces::of(self.runs),
+        }
+    }
+}
+
+/// The place of a tile in the output.
+#[derive(Clone)]
+pub(super) struct TilePlace {
     /// The map of the batch: one for each slice of each sample.
     pub(super) batch: usize,
     sample: usize,
     slice: usize,
     pub(super) rows: Range<usize>,
     pub(super) channels: Range<usize>,
-    /// The rows of each of the channels.
-    planes: Vec<Piece<'a>>,
 }
 
-/// Splits the maps into tiles, for each of the phases of `phases` slices. The channels of all maps are numbered in order.
+/// A part of the output that is written.
+pub(super) struct OutputTile<'a> {
+    place: TilePlace,
+    /// The rows of each of the channels.
+    planes: Pieces<'a>,
+}
+
+impl Deref for OutputTile<'_> {
+    type Target = TilePlace;
+
+    fn deref(&self) -> &TilePlace {
+        &self.place
+    }
+}
+
+/// Splits the maps into tasks, for each of the phases of `phases` slices. The channels of all maps are numbered in order.
 pub(super) fn split<'a>(
     maps: Vec<OutputMap<'a>>,
     samples: usize,
     output: &Output,
     phases: usize,
     tile: TileShape,
-) -> Vec<Vec<OutputTile<'a>>> {
+) -> Vec<Vec<OutputTask<'a>>> {
     let Output { size, slices, .. } = *output;
     let TileShape { rows, channels, .. } = tile;
     let total: usize = maps.iter().map(|map| map.channels).sum();
     let [blocks, groups] = [size[0].div_ceil(rows), total.div_ceil(channels)];
     let count = |phase: usize| phase_len(slices, phases, phase);
-    let tiles_of = |phase: usize| {
-        let tiles = 0..samples * count(phase) * blocks * groups;
-        let tile = |index: usize| {
+    let tasks_of = |phase: usize| {
+        let tasks = 0..samples * count(phase) * blocks * groups;
+        let task = |index: usize| {
             let (block, group) = (index / groups % blocks, index % groups);
             let batch = index / groups / blocks;
-            OutputTile {
-                batch,
-                sample: batch / count(phase),
-                slice: batch % count(phase) * phases + phase,
-                rows: block * rows..((block + 1) * rows).min(size[0]),
-                channels: group * channels..((group + 1) * channels).min(total),
-                planes: Vec::with_capacity(channels),
+            OutputTask {
+                tile: TilePlace {
+                    batch,
+                    sample: batch / count(phase),
+                    slice: batch % count(phase) * phases + phase,
+                    rows: block * rows..((block + 1) * rows).min(size[0]),
+                    channels: group * channels..((group + 1) * channels).min(total),
+                },
+                runs: Vec::new(),
             }
         };
-        tiles.map(tile).collect()
+        tasks.map(task).collect()
     };
-    let mut tiles: Vec<Vec<OutputTile>> = (0..phases).map(tiles_of).collect();
+    let mut tasks: Vec<Vec<OutputTask>> = (0..phases).map(tasks_of).collect();
+    let cuts = Cuts {
+        plane: output.positions,
+        block: rows * size[1],
+        width: size[1],
+        step: tile.step,
+    };
+    // The planes of a task follow each other where these are whole.
+    let is_whole = maps.len() == 1 && blocks == 1 && slices == 1;
     let mut first = 0;
     for map in maps {
-        let cuts = Cuts {
-            plane: output.positions,
-            block: rows * size[1],
-            width: size[1],
-            step: tile.step,
-        };
-        for piece in map.values.pieces(cuts) {
-            let (map_plane, slice) = (piece.plane / slices, piece.plane % slices);
+        let place = |placed: PlacedRun<'a>| {
+            let (map_plane, slice) = (placed.plane / slices, placed.plane % slices);
             let (sample, channel) = (map_plane / map.channels, first + map_plane % map.channels);
             let phase = slice % phases;
             let batch = sample * count(phase) + slice / phases;
-            let index = (batch * blocks + piece.block) * groups + channel / channels;
-            tiles[phase][index].planes.push(piece.piece);
+            let index = (batch * blocks + placed.block) * groups + channel / channels;
+            tasks[phase][index].runs.push(placed.run);
+        };
+        match is_whole {
+            true => {
+                let runs = map.values.runs_of_planes(cuts, map.channels, channels);
+                runs.for_each(place);
+            }
+            false => map.values.runs(cuts).for_each(place),
         }
         first += map.channels;
     }
-    tiles
+    tasks
 }
 
 /// The number of slices at position `phase` modulo `phases`.
@@ -220,32 +254,21 @@ impl OutputTile<'_> {
         }
     }
 
-    /// Writes all rows of the channel `index`.
+    /// Writes the next values of some channels (numbered from the first of the tile on), the lanes of so many vectors, to
+    /// which all but a curved activation is applied.
     #[inline(always)]
-    pub(super) fn write_vectors<S: Simd>(
+    pub(super) fn write_lanes<S: Simd>(
         &mut self,
         simd: S,
-        index: usize,
-        sums: impl RowVectors<S>,
+        channels: LanesOf,
+        vectors: &[f32],
+        len: usize,
         output: &Output,
     ) {
-        let residual = output.epilogue.residual;
-        let finished = Finished {
-            sums,
-            residual: residual.map(|all| &all[self.residual_start(index, output)..]),
-            width: output.size[1],
-            finish: output.epilogue.of_channel(self.channels.start + index),
-        };
-        let rows = self.rows.len();
-        if output.size[1] < S::F32_LANES && output.has_whole_rows() {
-            self.planes[index].write_short_rows(simd, 0..rows, &finished);
-        } else {
-            for row in 0..rows {
-                let columns = self.columns(row, output);
-                self.planes[index].write_vectors(simd, row, columns, &finished);
-            }
+        self.planes.write_lanes(simd, channels, vectors, len);
+        for lane in 0..channels.count {
+            self.apply_curved(channels.first + lane * channels.apart, output);
         }
-        self.apply_curved(index, output);
     }
 
     /// The columns of a row of the tile. (The last piece of a row that is divided may be shorter.)

@@ -1,12 +1,14 @@
 //! Packs rows of the sources with their padding, so that each tap of the kernel reads at one constant offset.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use pulp::Simd;
 
-use super::raw::simd::{Rows, RowsMut, prefetch};
+use super::raw::simd::{Rows, RowsMut, offset, prefetch};
+use super::raw::transpose::Places;
 use super::source::{Source, SourceRow, channels_of, copy_rows};
-use crate::policy::{Geometry, pieces_of_line};
+use crate::policy::{Geometry, LANES, pieces_of_line};
 
 /// Channels between the one that is packed and the one that is prefetched.
 const PREFETCH_CHANNELS: usize = 2;
@@ -69,6 +71,14 @@ pub(super) struct Place {
     pub(super) first_row: usize,
 }
 
+/// Values of a plane that are read in one go.
+pub(super) struct Stream {
+    /// Where they are in the plane.
+    pub(super) values: Range<usize>,
+    /// The position at which each is packed.
+    pub(super) places: Places,
+}
+
 /// What a source has of a range of the channels of all sources: `first` is the number of the source's first channel.
 #[inline(always)]
 fn part_of(source: &Source, first: usize, channels: &Range<usize>) -> Range<usize> {
@@ -76,7 +86,7 @@ fn part_of(source: &Source, first: usize, channels: &Range<usize>) -> Range<usiz
     within(channels.start)..within(channels.end)
 }
 
-/// The channels of one of `count` equal groups, of all sources.
+/// The channels of one of `count` equal groups of those of all sources.
 pub(super) fn channels_of_group(sources: &[Source], index: usize, count: usize) -> Range<usize> {
     let seen = channels_of(sources) / count;
     index * seen..(index + 1) * seen
@@ -160,36 +170,12 @@ impl Packing {
         place: Place,
         packed: &mut [f32],
     ) {
-        self.fill_channels::<true>(sources, channels, place, packed);
-    }
-
-    /// The same where the padding is zero already: into zeros, or over what was packed of other channels at this place.
-    #[inline(always)]
-    pub(super) fn refill_all(
-        &self,
-        sources: &[Source],
-        channels: Range<usize>,
-        place: Place,
-        packed: &mut [f32],
-    ) {
-        self.fill_channels::<false>(sources, channels, place, packed);
-    }
-
-    /// Packs some channels of all sources; their padding, too, if `PADS`.
-    #[inline(always)]
-    fn fill_channels<const PADS: bool>(
-        &self,
-        sources: &[Source],
-        channels: Range<usize>,
-        place: Place,
-        packed: &mut [f32],
-    ) {
         let mut left = packed.chunks_exact_mut(self.channel_len());
         let mut first = 0;
         for source in sources {
             for (channel, into) in part_of(source, first, &channels).zip(&mut left) {
                 self.prefetch_next(source, channel, place);
-                self.fill_channel::<PADS>(source, channel, place, into);
+                self.fill(source, channel, place, into);
             }
             first += source.channels;
         }
@@ -279,21 +265,83 @@ impl Packing {
         }
     }
 
+    /// Where the values of a plane of this size are packed that the outputs at `place` read: from position `start` on, and
+    /// at `nowhere` if they are not read.
+    pub(super) fn streams(
+        &self,
+        size: [usize; 2],
+        place: Place,
+        start: usize,
+        nowhere: usize,
+    ) -> Vec<Stream> {
+        let ReadWindow { stride, pad, .. } = self.window;
+        let [height, width] = size;
+        let nowhere = offset(nowhere);
+        // The positions of values of a row, of which `first` is the first that is read.
+        let columns = |first: isize, values: Range<usize>| {
+            let column = move |x: usize| self.position(1, x as isize - first);
+            values.map(move |x| column(x).map_or(nowhere, offset))
+        };
+        let stream = |values: Range<usize>, mut places: Vec<u32>| {
+            if places.len() < LANES {
+                places.resize(LANES, nowhere);
+            }
+            (!values.is_empty()).then(|| Stream {
+                values,
+                places: Places::new(places),
+            })
+        };
+        if let Some(line) = self.window.line {
+            let of_row = |row: usize| {
+                let first = ((place.first_row + row) * line) as isize - pad[1];
+                let span = ((self.columns - 1) * stride[1] + self.phases[1]) as isize;
+                let values = within(first, span, width);
+                let at = offset(start + row * self.pitch);
+                let places = columns(first, values.clone());
+                let places = places.map(|x| if x == nowhere { x } else { at + x });
+                stream(values, places.collect())
+            };
+            return (0..self.rows).filter_map(of_row).collect();
+        }
+        let top = (place.first_row * stride[0]) as isize - pad[0];
+        // The rows that are read, and those between them.
+        let span = ((self.rows - 1) * stride[0] + self.phases[0]) as isize;
+        let rows = within(top, span, height);
+        let columns: Vec<u32> = columns(-pad[1], 0..width).collect();
+        let mut places = Vec::with_capacity(rows.len() * width);
+        for y in rows.clone() {
+            match self.position(0, y as isize - top) {
+                None => places.extend(columns.iter().map(|_| nowhere)),
+                Some(row) => {
+                    let at = offset(start + row);
+                    let of_row = columns.iter();
+                    places.extend(of_row.map(|&x| if x == nowhere { x } else { at + x }));
+                }
+            }
+        }
+        Vec::from_iter(stream(rows.start * width..rows.end * width, places))
+    }
+
+    /// The position at which a row (axis 0) or a column of a map is packed, so many after the first that is read; `None` if
+    /// it is not read.
+    fn position(&self, axis: usize, at: isize) -> Option<usize> {
+        let at = usize::try_from(at).ok()?;
+        let stride = self.window.stride[axis];
+        let (whole, at) = (at, quotient(at, stride));
+        let phase = whole - at * stride;
+        let count = [self.rows, self.columns][axis];
+        if phase >= self.phases[axis] || at >= count {
+            return None;
+        }
+        Some(match axis {
+            0 => phase * self.phases[1] * self.plane_len() + at * self.pitch,
+            _ => phase * self.plane_len() + at,
+        })
+    }
+
     /// Packs what the outputs at `place` read of a channel.
     #[inline(always)]
     pub(super) fn fill(&self, source: &Source, channel: usize, place: Place, packed: &mut [f32]) {
-        self.fill_channel::<true>(source, channel, place, packed);
-    }
-
-    /// Packs what the outputs at `place` read of a channel; its padding, too, if `PADS`.
-    #[inline(always)]
-    fn fill_channel<const PADS: bool>(
-        &self,
-        source: &Source,
-        channel: usize,
-        place: Place,
-        packed: &mut [f32],
-    ) {
         let Some(plane) = source.plane(place.batch, channel) else {
             return packed.fill(0.0);
         };
@@ -313,7 +361,7 @@ impl Packing {
                     for (row, into) in into.chunks_exact_mut(self.pitch).enumerate() {
                         let first = ((place.first_row + row) * line) as isize + first - pad[1];
                         let columns = Inside::of(first, stride[1], width, self.columns);
-                        self.fill_row::<PADS>(source, channel, plane, columns, into);
+                        self.fill_row(source, channel, plane, columns, into);
                     }
                     continue;
                 }
@@ -321,17 +369,13 @@ impl Packing {
                 let columns = Inside::of(first, stride[1], width, self.columns);
                 let (above, into) = into.split_at_mut(rows.start * self.pitch);
                 let (into, below) = into.split_at_mut((rows.end - rows.start) * self.pitch);
-                if PADS {
-                    above.fill(0.0);
-                    below.fill(0.0);
-                }
+                above.fill(0.0);
+                below.fill(0.0);
                 if source.is_read_as_stored() && stride == [1, 1] {
                     let from = &plane[(rows.first * width + columns.first).min(plane.len())..];
-                    if PADS {
-                        for row in into.chunks_exact_mut(self.pitch) {
-                            row[..columns.start].fill(0.0);
-                            row[columns.end..].fill(0.0);
-                        }
+                    for row in into.chunks_exact_mut(self.pitch) {
+                        row[..columns.start].fill(0.0);
+                        row[columns.end..].fill(0.0);
                     }
                     let count = columns.end - columns.start;
                     let into = RowsMut {
@@ -349,7 +393,7 @@ impl Packing {
                 for into in into.chunks_exact_mut(self.pitch) {
                     let row = quotient(y, source.factors[0]);
                     let from = &plane[row * source.size[1]..][..source.size[1]];
-                    self.fill_row::<PADS>(source, channel, from, columns, into);
+                    self.fill_row(source, channel, from, columns, into);
                     y += stride[0];
                 }
             }
@@ -358,7 +402,7 @@ impl Packing {
 
     /// Packs a row of the map, with the padding at its ends.
     #[inline(always)]
-    fn fill_row<const PADS: bool>(
+    fn fill_row(
         &self,
         source: &Source,
         channel: usize,
@@ -366,10 +410,8 @@ impl Packing {
         columns: Inside,
         into: &mut [f32],
     ) {
-        if PADS {
-            into[..columns.start].fill(0.0);
-            into[columns.end..].fill(0.0);
-        }
+        into[..columns.start].fill(0.0);
+        into[columns.end..].fill(0.0);
         let row = SourceRow {
             values: from,
             first: columns.first,
@@ -388,6 +430,12 @@ fn quotient(a: usize, b: usize) -> usize {
         2 => a / 2,
         _ => a / b,
     }
+}
+
+/// Of `span` positions from `first` on, those of a map of `len`.
+fn within(first: isize, span: isize, len: usize) -> Range<usize> {
+    let start = first.clamp(0, len as isize);
+    start as usize..(first + span).clamp(start, len as isize) as usize
 }
 
 /// The positions of a row (or of a column of rows) that are inside of a map.

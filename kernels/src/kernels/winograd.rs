@@ -9,7 +9,7 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::output_tiles::{Output, OutputTile, SumRows, TileShape};
+use super::output_tiles::{Output, OutputTask, SumRows, TileShape};
 use super::packing::{Packing, Place, ReadWindow};
 use super::raw::simd::{self, Blocks, Gathered, Offsets, Rows, RowsMut};
 use super::raw::transforms;
@@ -274,14 +274,10 @@ impl Winograd<'_> {
     }
 }
 
-impl Work<OutputTile<'_>> for Winograd<'_> {
+impl Work<OutputTask<'_>> for Winograd<'_> {
     #[inline(always)]
-    fn run<S: Simd>(
-        &self,
-        simd: S,
-        mut output_tile: OutputTile,
-        [packed, seen, sums]: &mut Scratch,
-    ) {
+    fn run<S: Simd>(&self, simd: S, task: OutputTask, [packed, seen, sums]: &mut Scratch) {
+        let mut output_tile = task.open();
         let lanes = S::F32_LANES;
         let tiles = [output_tile.rows.len(), self.output.size[1]].map(|size| size.div_ceil(2));
         let (channels, outputs) = (channels_of(self.sources), output_tile.channels.len());

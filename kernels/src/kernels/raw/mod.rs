@@ -3,8 +3,9 @@
 //! one.
 #![allow(unsafe_code)]
 
+pub(super) mod lane_sums;
 pub(super) mod offer;
 pub(super) mod simd;
-pub(super) mod tap_rows;
 pub(super) mod transforms;
+pub(super) mod transpose;
 pub(super) mod uninit_buffer;

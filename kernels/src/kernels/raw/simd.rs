@@ -32,6 +32,10 @@ impl Offsets {
         self.values.len()
     }
 
+    pub(in super::super) fn values(&self) -> &[u32] {
+        &self.values
+    }
+
     /// The offsets of `len` rows that are `step` values apart.
     pub(in super::super) fn even(len: usize, step: usize) -> Self {
         Self::new((0..len).map(|row| offset(row * step)).collect())

@@ -3,13 +3,14 @@
 
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
-use core::ops::Range;
+use core::ops::{Deref, DerefMut, Range};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use pulp::Simd;
 
+use super::transpose;
 use crate::buffers::{self, Lifetime};
-use crate::policy::MAX_STEP;
+use crate::policy::{LANES, MAX_STEP};
 
 /// A buffer of values that are still to be written.
 pub(in super::super) struct UninitBuffer {
@@ -67,30 +68,66 @@ impl UninitBuffer {
 
     /// Cuts the values into pieces.
     pub(in super::super) fn pieces(&mut self, cuts: Cuts) -> impl Iterator<Item = PlacedPiece<'_>> {
+        self.runs(cuts).map(|placed| PlacedPiece {
+            plane: placed.plane,
+            block: placed.block,
+            piece: placed.run.piece(),
+        })
+    }
+
+    /// Cuts the values into runs of one piece.
+    pub(in super::super) fn runs(&mut self, cuts: Cuts) -> impl Iterator<Item = PlacedRun<'_>> {
+        let (values, written) = self.begin(cuts);
+        let planes = values.chunks_exact_mut(cuts.plane.max(1)).enumerate();
+        planes.flat_map(move |(plane, values)| {
+            let blocks = values.chunks_mut(cuts.block.max(1)).enumerate();
+            blocks.map(move |(block, values)| PlacedRun {
+                plane,
+                block,
+                run: PieceRun {
+                    len: values.len(),
+                    values,
+                    cuts,
+                    written,
+                },
+            })
+        })
+    }
+
+    /// Cuts the values into runs of whole planes: of each `planes` planes, `run` planes to a run.
+    pub(in super::super) fn runs_of_planes(
+        &mut self,
+        cuts: Cuts,
+        planes: usize,
+        run: usize,
+    ) -> impl Iterator<Item = PlacedRun<'_>> {
+        let (values, written) = self.begin(cuts);
+        let len = cuts.plane;
+        let samples = values.chunks_mut((planes * len).max(1)).enumerate();
+        samples.flat_map(move |(sample, values)| {
+            let runs = values.chunks_mut((run * len).max(1)).enumerate();
+            runs.map(move |(n, values)| PlacedRun {
+                plane: sample * planes + n * run,
+                block: 0,
+                run: PieceRun {
+                    values,
+                    len,
+                    cuts,
+                    written,
+                },
+            })
+        })
+    }
+
+    fn begin(&mut self, cuts: Cuts) -> (&mut [MaybeUninit<f32>], &AtomicUsize) {
         assert!(
             cuts.step == 1 || cuts.plane.is_multiple_of(cuts.width.max(1)),
             "rows that are written side by side are whole"
         );
         // (Pieces that were cut before are gone.)
         *self.written.get_mut() = 0;
-        let written = &self.written;
         let values = &mut self.values.spare_capacity_mut()[..self.len];
-        let planes = values.chunks_exact_mut(cuts.plane.max(1)).enumerate();
-        planes.flat_map(move |(plane, values)| {
-            let blocks = values.chunks_mut(cuts.block.max(1)).enumerate();
-            blocks.map(move |(block, values)| PlacedPiece {
-                plane,
-                block,
-                piece: Piece {
-                    values,
-                    width: cuts.width,
-                    step: cuts.step,
-                    done: [0; MAX_STEP],
-                    taken: 0,
-                    written,
-                },
-            })
-        })
+        (values, &self.written)
     }
 
     /// The values.
@@ -112,8 +149,62 @@ pub(in super::super) trait RowVectors<S: Simd> {
     /// The vectors of a row from each of `starts` on, counted from the first column that is written.
     fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N];
 
-    /// The first `count` columns of `N` rows, fewer than a vector has lanes. The other lanes may have any values.
-    fn short_rows<const N: usize>(&self, simd: S, row: usize, count: usize) -> [S::f32s; N];
+    /// The first `count` columns of a row, fewer than a vector has lanes. The other lanes may have any values.
+    fn part(&self, simd: S, row: usize, count: usize) -> S::f32s;
+}
+
+/// Pieces that follow each other. (To make a piece of each plane takes time, which the thread spends that writes them.)
+pub(in super::super) struct PieceRun<'a> {
+    values: &'a mut [MaybeUninit<f32>],
+    /// The values of a piece.
+    len: usize,
+    cuts: Cuts,
+    written: &'a AtomicUsize,
+}
+
+impl<'a> PieceRun<'a> {
+    /// The run as one piece.
+    fn piece(self) -> Piece<'a> {
+        let Self {
+            values,
+            cuts,
+            written,
+            ..
+        } = self;
+        Piece {
+            values,
+            width: cuts.width,
+            step: cuts.step,
+            done: [0; MAX_STEP],
+            taken: 0,
+            written,
+        }
+    }
+
+    fn pieces(self) -> impl Iterator<Item = Piece<'a>> {
+        let Self {
+            values,
+            len,
+            cuts,
+            written,
+        } = self;
+        let pieces = values.chunks_mut(len.max(1));
+        let run = move |values| Self {
+            values,
+            len,
+            cuts,
+            written,
+        };
+        pieces.map(move |values| run(values).piece())
+    }
+}
+
+/// A run of pieces and where it is.
+pub(in super::super) struct PlacedRun<'a> {
+    /// The first plane.
+    pub(in super::super) plane: usize,
+    pub(in super::super) block: usize,
+    pub(in super::super) run: PieceRun<'a>,
 }
 
 /// A part of the buffer, for one thread.
@@ -192,61 +283,15 @@ impl<'a> Piece<'a> {
         columns: Range<usize>,
         values: &impl RowVectors<S>,
     ) {
-        let lanes = S::F32_LANES;
-        let Range { start: first, end } = columns;
+        let Range { start, end } = columns;
         let done = &mut self.done[row % self.step];
         assert!(
-            *done == row / self.step * self.width + first && first <= end && end <= self.width,
+            *done == row / self.step * self.width + start && start <= end && end <= self.width,
             "rows are written from left to right"
         );
-        let into = &mut self.values[row * self.width + first..row * self.width + end];
-        if let Some(last) = into.len().checked_sub(lanes) {
-            let mut start = 0;
-            while start < into.len() {
-                start += match (into.len() - start).div_ceil(lanes) {
-                    4.. => store_vectors::<S, 4>(simd, values, row, [start, last], into),
-                    3 => store_vectors::<S, 3>(simd, values, row, [start, last], into),
-                    2 => store_vectors::<S, 2>(simd, values, row, [start, last], into),
-                    _ => store_vectors::<S, 1>(simd, values, row, [start, last], into),
-                };
-            }
-        } else {
-            let [vector] = values.short_rows(simd, row, into.len());
-            store_part(simd, vector, into);
-        }
-        *done += end - first;
-    }
-
-    /// Writes whole rows, no longer than a vector.
-    ///
-    /// # Panics
-    /// As [`Self::write`], and when they are longer.
-    #[inline(always)]
-    pub(in super::super) fn write_short_rows<S: Simd>(
-        &mut self,
-        simd: S,
-        rows: Range<usize>,
-        values: &impl RowVectors<S>,
-    ) {
-        assert!(
-            self.step == 1 && self.done[0] == rows.start * self.width && rows.start <= rows.end,
-            "rows are written in order"
-        );
-        assert!(
-            self.width <= S::F32_LANES,
-            "a short row has one vector at most"
-        );
-        let end = rows.end * self.width;
-        let into = &mut self.values[..end];
-        let mut row = rows.start;
-        while row < rows.end {
-            row += match rows.end - row {
-                4.. => store_rows::<S, 4>(simd, values, [row, self.width], into),
-                2.. => store_rows::<S, 2>(simd, values, [row, self.width], into),
-                _ => store_rows::<S, 1>(simd, values, [row, self.width], into),
-            };
-        }
-        self.done[0] = end;
+        let into = &mut self.values[row * self.width + start..row * self.width + end];
+        store_all(simd, values, row, into);
+        *done += end - start;
     }
 
     /// The values that were written since this was called last, as far as no value before them is missing.
@@ -303,38 +348,30 @@ fn store_vectors<S: Simd, const N: usize>(
     N * lanes
 }
 
-/// Stores the first lanes of a vector, as many as there are places.
+/// Stores vectors of a row, or a part of one.
 #[inline(always)]
-fn store_part<S: Simd>(simd: S, vector: S::f32s, into: &mut [MaybeUninit<f32>]) {
-    debug_assert!(into.len() <= S::F32_LANES);
-    let lanes = simd.mask_between_m32s(0, into.len() as u32);
-    // SAFETY: of the lanes, only as many are stored as `into` has places.
-    unsafe { simd.mask_store_ptr_f32s(lanes, into.as_mut_ptr().cast(), vector) };
-}
-
-/// Stores `N` rows of so many columns, from a row on, and returns `N`. The next rows are written after these: what
-/// surpasses a row is overwritten.
-#[inline(always)]
-fn store_rows<S: Simd, const N: usize>(
+fn store_all<S: Simd>(
     simd: S,
     values: &impl RowVectors<S>,
-    [row, width]: [usize; 2],
+    row: usize,
     into: &mut [MaybeUninit<f32>],
-) -> usize {
-    let vectors: [S::f32s; N] = values.short_rows(simd, row, width);
-    for n in 0..N {
-        let into = &mut into[(row + n) * width..];
-        match into.get_mut(..S::F32_LANES) {
-            // SAFETY: `into` has room for a vector; the write is unaligned.
-            Some(into) => unsafe {
-                into.as_mut_ptr()
-                    .cast::<S::f32s>()
-                    .write_unaligned(vectors[n])
-            },
-            None => store_part(simd, vectors[n], &mut into[..width]),
-        }
+) {
+    let lanes = S::F32_LANES;
+    let Some(last) = into.len().checked_sub(lanes) else {
+        let vector = values.part(simd, row, into.len());
+        let some = simd.mask_between_m32s(0, into.len() as u32);
+        // SAFETY: of the lanes, only as many are stored as `into` has places.
+        return unsafe { simd.mask_store_ptr_f32s(some, into.as_mut_ptr().cast(), vector) };
+    };
+    let mut start = 0;
+    while start < into.len() {
+        start += match (into.len() - start).div_ceil(lanes) {
+            4.. => store_vectors::<S, 4>(simd, values, row, [start, last], into),
+            3 => store_vectors::<S, 3>(simd, values, row, [start, last], into),
+            2 => store_vectors::<S, 2>(simd, values, row, [start, last], into),
+            _ => store_vectors::<S, 1>(simd, values, row, [start, last], into),
+        };
     }
-    N
 }
 
 /// `into[x] = finish(phases[x % N][x / N])`
@@ -392,10 +429,123 @@ fn write_sums_and_residual<const N: usize>(
     }
 }
 
+impl Piece<'_> {
+    /// Takes the number of values that were written.
+    fn take_done(&mut self) -> usize {
+        core::mem::take(&mut self.done).iter().sum()
+    }
+}
+
 impl Drop for Piece<'_> {
     fn drop(&mut self) {
-        self.written
-            .fetch_add(self.done.iter().sum(), Ordering::Relaxed);
+        match self.take_done() {
+            0 => {}
+            done => _ = self.written.fetch_add(done, Ordering::Relaxed),
+        }
+    }
+}
+
+/// Pieces that one thread writes. What was written is counted once for all pieces of a buffer that follow each other: threads
+/// that count each of many small pieces wait for each other.
+pub(in super::super) struct Pieces<'a>(Vec<Piece<'a>>);
+
+impl<'a> Pieces<'a> {
+    /// The pieces of all runs.
+    pub(in super::super) fn of(runs: Vec<PieceRun<'a>>) -> Self {
+        Self(runs.into_iter().flat_map(PieceRun::pieces).collect())
+    }
+}
+
+impl Pieces<'_> {
+    /// Writes the next values of some pieces, the lanes of so many vectors: lane `n` to piece `first + n * apart`. Vectors
+    /// follow up to a whole number of squares. What surpasses the pieces is left out.
+    ///
+    /// # Panics
+    /// When there are too few vectors, no such pieces, or when these are not equally far or not written in order.
+    #[inline(always)]
+    pub(in super::super) fn write_lanes<S: Simd>(
+        &mut self,
+        simd: S,
+        LanesOf {
+            first,
+            apart,
+            count,
+        }: LanesOf,
+        vectors: &[f32],
+        len: usize,
+    ) {
+        let lanes = S::F32_LANES;
+        // (Without positions there are no pieces.)
+        let Some(piece) = self.0.get(first) else {
+            return;
+        };
+        let (start, end) = (piece.done[0], piece.values.len());
+        let len = len.min(end - start);
+        let mut rows: [*mut f32; LANES] = [core::ptr::null_mut(); LANES];
+        for (lane, row) in rows[..count].iter_mut().enumerate() {
+            let piece = &mut self.0[first + lane * apart];
+            assert!(
+                piece.step == 1 && piece.done[0] == start && piece.values.len() == end,
+                "the pieces of lanes are written together"
+            );
+            *row = piece.values[start..].as_mut_ptr().cast();
+            piece.done[0] = start + len;
+        }
+        let last = len.saturating_sub(lanes);
+        // (The last square overlaps the one before, if there is one.)
+        for at in (0..len).step_by(lanes) {
+            let at = at.min(last);
+            let square = transpose::turned_at(simd, vectors, at);
+            let some = (len - at).min(lanes);
+            for lane in 0..lanes {
+                if lane < count && some == lanes {
+                    // SAFETY: the row has `len` places, at least `at + lanes`; the write is unaligned.
+                    unsafe {
+                        rows[lane]
+                            .add(at)
+                            .cast::<S::f32s>()
+                            .write_unaligned(square[lane])
+                    };
+                } else if lane < count {
+                    let mask = simd.mask_between_m32s(0, some as u32);
+                    // SAFETY: of the lanes, only as many are stored as the row has places from `at` on.
+                    unsafe { simd.mask_store_ptr_f32s(mask, rows[lane].add(at), square[lane]) };
+                }
+            }
+        }
+    }
+}
+
+/// The pieces at the lanes: `count` of them, each so many after the one before.
+#[derive(Clone, Copy)]
+pub(in super::super) struct LanesOf {
+    pub(in super::super) first: usize,
+    pub(in super::super) apart: usize,
+    pub(in super::super) count: usize,
+}
+
+impl<'a> Deref for Pieces<'a> {
+    type Target = [Piece<'a>];
+
+    fn deref(&self) -> &[Piece<'a>] {
+        &self.0
+    }
+}
+
+impl<'a> DerefMut for Pieces<'a> {
+    fn deref_mut(&mut self) -> &mut [Piece<'a>] {
+        &mut self.0
+    }
+}
+
+impl Drop for Pieces<'_> {
+    fn drop(&mut self) {
+        let of_one_buffer = |a: &Piece, b: &Piece| core::ptr::eq(a.written, b.written);
+        for pieces in self.0.chunk_by_mut(of_one_buffer) {
+            let written = pieces[0].written;
+            let done = pieces.iter_mut().map(Piece::take_done).sum();
+            written.fetch_add(done, Ordering::Relaxed);
+        }
     }
 }
 
@@ -468,42 +618,36 @@ mod tests {
             [simd.splat_f32s(row as f32); N]
         }
 
-        fn short_rows<const N: usize>(&self, simd: S, row: usize, _: usize) -> [S::f32s; N] {
-            core::array::from_fn(|n| simd.splat_f32s((row + n) as f32))
+        fn part(&self, simd: S, row: usize, _: usize) -> S::f32s {
+            simd.splat_f32s(row as f32)
         }
     }
 
-    /// Writes five rows in two parts, which begin at `starts`.
+    /// Writes five rows, from one on.
     struct ShortRows<'a> {
         piece: Piece<'a>,
-        starts: [usize; 2],
+        first: usize,
     }
 
     impl pulp::WithSimd for ShortRows<'_> {
         type Output = ();
 
         fn with_simd<S: Simd>(mut self, simd: S) {
-            let [first, second] = self.starts;
-            if self.piece.width > S::F32_LANES {
-                for row in first..5 {
-                    let columns = 0..self.piece.width;
-                    self.piece.write_vectors(simd, row, columns, &Numbers);
-                }
-                return;
+            for row in self.first..5 {
+                let columns = 0..self.piece.width;
+                self.piece.write_vectors(simd, row, columns, &Numbers);
             }
-            self.piece.write_short_rows(simd, first..second, &Numbers);
-            self.piece.write_short_rows(simd, second..5, &Numbers);
         }
     }
 
-    fn in_short_rows(width: usize, starts: [usize; 2]) -> Vec<f32> {
+    fn in_rows(width: usize, first: usize) -> Vec<f32> {
         let mut buffer = UninitBuffer::new(2 * 5 * width);
         let cuts = Cuts {
             width,
             ..Cuts::planes(5 * width)
         };
         for PlacedPiece { piece, .. } in buffer.pieces(cuts) {
-            pulp::Arch::new().dispatch(ShortRows { piece, starts });
+            pulp::Arch::new().dispatch(ShortRows { piece, first });
         }
         buffer.finish()
     }
@@ -513,15 +657,13 @@ mod tests {
         for width in 1..20 {
             let rows = (0..10).flat_map(|row| vec![(row % 5) as f32; width]);
             let rows: Vec<f32> = rows.collect();
-            for second in 0..=5 {
-                assert_eq!(in_short_rows(width, [0, second]), rows);
-            }
+            assert_eq!(in_rows(width, 0), rows);
         }
     }
 
     #[test]
     #[should_panic(expected = "rows are written")]
     fn no_short_row_is_left_out() {
-        in_short_rows(3, [1, 2]);
+        in_rows(3, 1);
     }
 }
