@@ -22,7 +22,11 @@ const MAX_PACKED: usize = 1024;
 const POSITIONS: usize = 128;
 
 /// The rows of outputs (in steps) of a tile that reads `channels` channels of a group.
-fn rows_of_tile(window: ReadWindow, channels: usize, [height, width]: [usize; 2]) -> usize {
+pub(super) fn rows_of_tile(
+    window: ReadWindow,
+    channels: usize,
+    [height, width]: [usize; 2],
+) -> usize {
     let len = |rows: usize| Packing::new(window, rows, width).channel_len() * channels;
     // (Rows at the borders of tiles are packed twice.)
     let least = 4 * window.kernel[0] * window.dilation[0] / window.stride[0];

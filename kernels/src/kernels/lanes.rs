@@ -124,3 +124,19 @@ pub(super) fn numbers_to_lanes<S: Simd>(
         shift[lane] = finish.shift;
     }
 }
+
+/// Writes vectors, one for each of the `len` values of a row, as the rows of these channels.
+#[inline(always)]
+pub(super) fn rows_from_lanes<S: Simd>(
+    vectors: &[f32],
+    len: usize,
+    channels: LanesOf,
+    rows: &mut [f32],
+) {
+    for lane in 0..channels.count {
+        let row = &mut rows[channel_of(channels, lane) * len..][..len];
+        for (value, vector) in row.iter_mut().zip(vectors.chunks_exact(S::F32_LANES)) {
+            *value = vector[lane];
+        }
+    }
+}

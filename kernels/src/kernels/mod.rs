@@ -11,6 +11,7 @@
 
 pub mod activation;
 mod channelwise;
+mod channelwise_gradient;
 mod conv_forward;
 mod dilated;
 mod direct;

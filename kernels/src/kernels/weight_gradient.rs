@@ -2,10 +2,12 @@
 
 use alloc::{vec, vec::Vec};
 
+use super::channelwise_gradient::ChannelwiseGradient;
 use super::dilated::{as_sources, lay_out, lay_out_all};
 use super::direct_gradient::DirectGradient;
 use super::enlarged::{Enlarged, as_stored};
 use super::source::{Source, channels_of, output_shape, shape_of, through};
+use super::tiling::whole_shares;
 use super::weight_rows::{WeightSize, share};
 use super::winograd_gradient::WinogradGradient;
 use crate::policy::{Algorithm, Geometry, Undilated, WeightUse};
@@ -103,12 +105,23 @@ fn plain_weight_gradient(
     let weight = WeightSize {
         outputs,
         row: channels * geometry.plane_taps(),
-        groups: geometry.groups,
     };
+    let is_line = shape.is_line();
+    // (Only ungrouped convolutions have several sources.)
+    if let (true, [source]) = (
+        geometry.has_small_groups([shape.inputs(), outputs]),
+        sources,
+    ) {
+        let work = ChannelwiseGradient::new(*source, gradient, batch, geometry, is_line);
+        let whole = |wanted| work.rows_of_a_task(wanted);
+        return share(&work, weight, work.blocks(), outputs, whole);
+    }
+    let groups = geometry.groups;
+    let whole = |wanted| whole_shares(wanted, outputs / groups, groups);
     if shape.weight_gradient_algorithm() == Algorithm::Winograd {
         let work = WinogradGradient::new(sources, gradient, batch, geometry);
-        return share(&work, weight, work.blocks(), work.rows_of_a_task());
+        return share(&work, weight, work.blocks(), work.rows_of_a_task(), whole);
     }
-    let work = DirectGradient::new(sources, gradient, batch, geometry, shape.is_line());
-    share(&work, weight, work.blocks(), outputs)
+    let work = DirectGradient::new(sources, gradient, batch, geometry, is_line);
+    share(&work, weight, work.blocks(), outputs, whole)
 }

@@ -5,7 +5,6 @@ use alloc::{vec, vec::Vec};
 use pulp::Simd;
 
 use super::threads::{self, Work};
-use super::tiling::whole_shares;
 use crate::policy::LANES;
 
 /// Floats of all partial sums of a weight, which are added at the end.
@@ -17,7 +16,6 @@ pub(super) struct WeightSize {
     pub(super) outputs: usize,
     /// Values of an output.
     pub(super) row: usize,
-    pub(super) groups: usize,
 }
 
 /// Some rows of the weight, summed over every `step`-th block of rows of the maps.
@@ -28,23 +26,21 @@ pub(super) struct WeightRows<'a> {
     pub(super) step: usize,
 }
 
-/// Runs the work with about `most` rows of the weight per task at most. The blocks of the maps are distributed over the
-/// threads as long as a partial weight for each thread is small; then the rows of the weight are.
+/// Runs the work with about `most` rows of the weight per task at most: `whole` returns how many a task has where so many
+/// are wanted. The blocks of the maps are distributed over the threads as long as a partial weight for each thread is small;
+/// then the rows of the weight are.
 pub(super) fn share(
     work: &impl for<'a> Work<WeightRows<'a>>,
     size: WeightSize,
     blocks: usize,
     most: usize,
+    whole: impl Fn(usize) -> usize,
 ) -> Vec<f32> {
-    let WeightSize {
-        outputs,
-        row,
-        groups,
-    } = size;
+    let WeightSize { outputs, row } = size;
     let len = outputs * row;
     let shares = threads::even((MAX_SHARED / len).clamp(1, threads::parts().min(blocks)));
     let pieces = threads::pieces(shares, outputs.div_ceil(most));
-    let some = whole_shares(outputs.div_ceil(pieces), outputs / groups, groups);
+    let some = whole(outputs.div_ceil(pieces));
     let mut weight = vec![0.0; len];
     let mut others = vec![vec![0.0; len]; shares - 1];
     let mut tasks = Vec::new();

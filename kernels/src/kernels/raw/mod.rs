@@ -3,6 +3,7 @@
 //! one.
 #![allow(unsafe_code)]
 
+pub(super) mod lane_products;
 pub(super) mod lane_sums;
 pub(super) mod offer;
 pub(super) mod simd;
