@@ -10,11 +10,13 @@
 
 mod activation;
 mod dilation;
+mod reach;
 mod shapes;
 mod workspace;
 
 pub use activation::{Curved, FusedActivation, Piecewise};
 pub use dilation::{PhaseLayout, Undilated};
+pub use reach::Reached;
 pub use shapes::{
     Axes, AxisNumbers, ConvShape, Depth, Geometry, SourceShape, StoredSlices, TransposedShape,
 };
@@ -115,6 +117,9 @@ impl ConvShape {
 
     /// Whether the kernels accept it, given f32 tensors on a backend that has kernels.
     pub fn is_taken(&self) -> bool {
+        if let Some(reached) = self.reached() {
+            return reached.shape.is_taken();
+        }
         let Geometry { stride, groups, .. } = self.geometry;
         let is_enlarged = self.sources.iter().any(SourceShape::is_enlarged);
         let Some(first) = self.sources.first() else {
@@ -128,7 +133,8 @@ impl ConvShape {
             && has_short_rows(
                 &self.geometry,
                 [first.read_size(), self.geometry.size],
-                self.seen_channels().max(self.outputs),
+                self.geometry
+                    .packed_channels(self.seen_channels().max(self.outputs)),
             )
     }
 
@@ -254,7 +260,8 @@ impl TransposedShape {
             && has_short_rows(
                 &self.geometry,
                 [self.geometry.size, self.size.plane],
-                self.seen_channels().max(self.outputs),
+                self.geometry
+                    .packed_channels(self.seen_channels().max(self.outputs)),
             )
     }
 

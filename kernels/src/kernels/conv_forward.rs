@@ -11,6 +11,7 @@ use super::packed_weights::{PackedFor, Weight};
 use super::packing::{Packing, ReadWindow};
 use super::raw::simd::offset;
 use super::raw::uninit_buffer::UninitBuffer;
+use super::reach::TakenTaps;
 use super::source::{Source, channels_of, shape_of, through};
 use super::tap_patterns::{TapPattern, phase_sums};
 use super::tap_sums::{self, Kernels};
@@ -28,6 +29,13 @@ pub fn forward(
     epilogue: EpilogueValues,
 ) -> Vec<f32> {
     let shape = shape_of(sources, weight.outputs, samples, geometry);
+    if let Some(reached) = shape.reached() {
+        let taken = weight.packed(PackedFor::new(&reached.shape, Algorithm::Direct), || {
+            vec![TakenTaps::new(geometry, &reached).of(weight.values)]
+        });
+        let weight = Weight::new(&taken[0], weight.outputs);
+        return forward(sources, samples, weight, &reached.shape.geometry, epilogue);
+    }
     if let Some(flat) = shape.flattened() {
         let size = flat.geometry.size;
         let sources = sources.iter().map(|source| source.with_size(size));

@@ -14,6 +14,7 @@ use super::packed_weights::Weight;
 use super::packing::{Packing, ReadWindow};
 use super::raw::simd::{BLOCK, offset};
 use super::raw::uninit_buffer::UninitBuffer;
+use super::reach::TakenTaps;
 use super::source::{DepthTaps, Source, channels_of, output_shape};
 use super::tap_sums::{
     Kernels, TapMap, transpose_into, transpose_into_blocks, transposed_components,
@@ -47,6 +48,11 @@ pub fn input_gradient(
         sources: targets.iter().map(|target| target.shape).collect(),
         outputs: weight.outputs,
     };
+    if let Some(reached) = shape.reached() {
+        let taken = TakenTaps::new(geometry, &reached).of(weight.values);
+        let weight = Weight::new(&taken, weight.outputs);
+        return input_gradient(gradient, samples, weight, &reached.shape.geometry, targets);
+    }
     if let Some(ConvShape {
         geometry, sources, ..
     }) = shape.flattened()

@@ -27,6 +27,7 @@ mod output_tiles;
 mod packed_weights;
 mod packing;
 mod raw;
+mod reach;
 pub mod resample;
 mod source;
 mod tap_patterns;

@@ -6,6 +6,7 @@ use super::channelwise_gradient::ChannelwiseGradient;
 use super::dilated::{as_sources, lay_out, lay_out_all};
 use super::direct_gradient::DirectGradient;
 use super::enlarged::{Enlarged, as_stored};
+use super::reach::TakenTaps;
 use super::source::{Source, channels_of, output_shape, shape_of, through};
 use super::tiling::whole_shares;
 use super::weight_rows::{WeightSize, share};
@@ -21,6 +22,10 @@ pub fn weight_gradient(
 ) -> Vec<f32> {
     let outputs = gradient.channels;
     let shape = shape_of(sources, outputs, batch, geometry);
+    if let Some(reached) = shape.reached() {
+        let found = weight_gradient(sources, gradient, batch, &reached.shape.geometry);
+        return TakenTaps::new(geometry, &reached).put_back(&found);
+    }
     if let Some(flat) = shape.flattened() {
         let size = flat.geometry.size;
         let sources = sources.iter().map(|source| source.with_size(size));

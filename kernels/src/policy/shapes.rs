@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::MAX_SMALL_GROUP;
+use super::{LANES, MAX_SMALL_GROUP};
 
 /// The geometry of a convolution. Its rows and columns are those of the last two axes; a volume has a depth, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +129,15 @@ impl Geometry {
     pub fn has_small_groups(&self, [inputs, outputs]: [usize; 2]) -> bool {
         let is_small = |channels: usize| channels / self.groups <= MAX_SMALL_GROUP;
         self.groups > 1 && is_small(inputs) && is_small(outputs)
+    }
+
+    /// Of so many channels, how many a thread packs at once: those of a group, or of as many small groups as there are lanes.
+    pub(super) fn packed_channels(&self, channels: usize) -> usize {
+        let of_a_group = channels / self.groups.max(1);
+        match self.groups > 1 && of_a_group <= MAX_SMALL_GROUP {
+            true => of_a_group.saturating_mul(LANES),
+            false => of_a_group,
+        }
     }
 
     /// The positions of one slice of the output.

@@ -84,6 +84,25 @@ fn winograd_is_for_dense_kernels_of_3x3_with_enough_channels_and_positions() {
     small.geometry.pad = [2, 2];
     assert_eq!(small.undilated(WeightUse::Once), None);
     assert!(small.undilated(WeightUse::Kept).is_some());
+    // Of a kernel that reads further than the map is large, only the middle tap reads more than padding.
+    let reached = dilated(32).reached().unwrap();
+    assert_eq!(reached.shape, {
+        let mut middle = plain(1, [32, 32], [32, 32]);
+        middle.geometry.kernel = [1, 1];
+        middle.geometry.pad = [0, 0];
+        middle
+    });
+    assert_eq!(
+        reached.first,
+        Axes {
+            depth: 0,
+            plane: [1, 1]
+        }
+    );
+    assert_eq!(dilated(32).prepared_bytes(WeightUse::Kept), 4 * 32 * 32);
+    for all in [1, 2, 31] {
+        assert_eq!(dilated(all).reached(), None);
+    }
     // Maps of 2x2 would be mostly zeros.
     assert_eq!(dilated(24).undilated(WeightUse::Once), None);
     assert_eq!(dilated(1).undilated(WeightUse::Once), None);

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    Algorithm, Axes, BLOCK, COMPONENTS, ConvShape, Geometry, SourceShape, TransposedShape,
+    Algorithm, Axes, BLOCK, COMPONENTS, ConvShape, Geometry, Reached, SourceShape, TransposedShape,
     Undilated, WeightUse,
 };
 
@@ -56,6 +56,9 @@ impl ConvShape {
     /// What the forward pass of a dilated convolution needs besides its output: the inputs that are laid out, until the
     /// output is put back, which is as large as the output that was laid out.
     pub fn laid_out_bytes(&self, weight: WeightUse) -> u64 {
+        if let Some(reached) = self.reached() {
+            return reached.shape.laid_out_bytes(WeightUse::Once);
+        }
         let maps = self
             .undilated(weight)
             .map(|undilated| undilated.maps_bytes());
@@ -65,6 +68,10 @@ impl ConvShape {
     /// The packed weights of the forward pass. In inference the layer caches them; in training they are freed at the end
     /// of the call.
     pub fn prepared_bytes(&self, weight: WeightUse) -> u64 {
+        if let Some(reached) = self.reached() {
+            let prepared = reached.shape.prepared_bytes(WeightUse::Once);
+            return prepared.saturating_add(reached.weight_bytes());
+        }
         if let Some(undilated) = self.undilated(weight) {
             return undilated.shape.prepared_bytes(weight);
         }
@@ -102,6 +109,10 @@ impl ConvShape {
     /// The peak memory of the backward pass besides the gradients that it returns. `gradients` has one entry for each
     /// source.
     pub fn backward_bytes(&self, gradients: &[SourceGradient]) -> u64 {
+        if let Some(reached) = self.reached() {
+            let others = reached.shape.backward_bytes(gradients);
+            return others.saturating_add(reached.weight_bytes());
+        }
         if let Some(undilated) = self.undilated(WeightUse::Once) {
             return undilated.backward_bytes(gradients);
         }
@@ -167,6 +178,17 @@ impl ConvShape {
         });
         let plain = plain.fold(0, u64::saturating_add);
         plain.saturating_add(enlarged.max().unwrap_or(0))
+    }
+}
+
+impl Reached {
+    /// The weight with the taps that are taken, or its gradient.
+    fn weight_bytes(&self) -> u64 {
+        let ConvShape {
+            geometry, outputs, ..
+        } = &self.shape;
+        let inputs = self.shape.inputs() / geometry.groups.max(1);
+        bytes(&[*outputs, inputs, geometry.taps()])
     }
 }
 

@@ -272,6 +272,9 @@ pub(super) fn volumes() -> Vec<Case> {
         geometry,
         1,
     ));
+    // Slices of taps that only read padding.
+    let geometry = [[3, 3, 3], one, [4, 1, 6], [4, 1, 6]];
+    cases.push(Case::volume(1, vec![(4, one)], [4, 5, 6], 6, geometry, 2));
     // Slices of one row.
     let geometry = [[3, 1, 3], one, one, [1, 0, 1]];
     cases.push(Case::volume(1, vec![(2, one)], [3, 1, 600], 3, geometry, 1));
@@ -446,6 +449,18 @@ pub(super) fn cases() -> Vec<Case> {
         let geometry = [[3, 3], [1, 1], dilation, pad];
         let sources = vec![(20, [1, 1]), (14, [1, 1])];
         cases.push(Case::new(2, sources, size, 33, geometry, 1));
+    }
+    // Taps that only read padding: all but one, those of one axis, the first ones, also of groups and with a stride.
+    for (groups, stride, dilation, pad) in [
+        (1, [1, 1], [9, 8], [9, 8]),
+        (1, [1, 1], [2, 8], [2, 8]),
+        (1, [2, 1], [5, 9], [14, 18]),
+        (2, [1, 1], [8, 2], [8, 2]),
+        (8, [1, 1], [11, 12], [11, 12]),
+        (8, [1, 2], [4, 7], [6, 14]),
+    ] {
+        let geometry = [[3, 3], stride, dilation, pad];
+        cases.push(Case::new(2, vec![(8, [1, 1])], [8, 7], 8, geometry, groups));
     }
     // Enough channels and positions for Winograd.
     for (size, pad) in [([24, 26], [1, 1]), ([23, 51], [0, 2]), ([64, 9], [1, 0])] {
