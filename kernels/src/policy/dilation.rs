@@ -5,7 +5,7 @@ use super::{ConvShape, Geometry, SourceShape, WeightUse};
 
 /// The most that the laid out maps may be larger than the maps. A kernel without dilation saves up to 2.25 of the
 /// products (measured: half of that).
-const MAX_GROWTH: f64 = 1.5;
+const MAX_GROWTH: f64 = 2.0;
 
 /// A map whose rows at each position modulo the dilation are maps of their own in the batch, and whose columns at each
 /// position modulo the dilation lie side by side, with zeros between them.

@@ -475,6 +475,7 @@ impl Pieces<'_> {
         len: usize,
     ) {
         let lanes = S::F32_LANES;
+        assert!(apart > 0 && count <= lanes, "each lane has a piece");
         // (Without positions there are no pieces.)
         let Some(piece) = self.0.get(first) else {
             return;
@@ -489,7 +490,6 @@ impl Pieces<'_> {
                 "the pieces of lanes are written together"
             );
             *row = piece.values[start..].as_mut_ptr().cast();
-            piece.done[0] = start + len;
         }
         let last = len.saturating_sub(lanes);
         // (The last square overlaps the one before, if there is one.)
@@ -512,6 +512,9 @@ impl Pieces<'_> {
                     unsafe { simd.mask_store_ptr_f32s(mask, rows[lane].add(at), square[lane]) };
                 }
             }
+        }
+        for lane in 0..count {
+            self.0[first + lane * apart].done[0] = start + len;
         }
     }
 }
