@@ -134,7 +134,9 @@ impl Geometry {
     /// Of so many channels, how many a thread packs at once: those of a group, or of as many small groups as there are lanes.
     pub(super) fn packed_channels(&self, channels: usize) -> usize {
         let of_a_group = channels / self.groups.max(1);
-        match self.groups > 1 && of_a_group <= MAX_SMALL_GROUP {
+        // (A channel of a volume counts once for each tap of the depth.)
+        let few = MAX_SMALL_GROUP.saturating_mul(self.depth.kernel);
+        match self.groups > 1 && of_a_group <= few {
             true => of_a_group.saturating_mul(LANES),
             false => of_a_group,
         }
