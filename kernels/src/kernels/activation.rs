@@ -58,16 +58,23 @@ impl Piecewise {
 impl Curved {
     /// Replaces each `x` by the value there.
     pub(super) fn apply(self, values: &mut [f32]) {
-        struct Apply<'a>(Curved, &'a mut [f32]);
-        impl WithSimd for Apply<'_> {
+        self.apply_each(core::iter::once(values));
+    }
+
+    /// The same for all of some slices, which may be short.
+    pub(super) fn apply_each<'v>(self, slices: impl Iterator<Item = &'v mut [f32]>) {
+        struct Apply<I>(Curved, I);
+        impl<'v, I: Iterator<Item = &'v mut [f32]>> WithSimd for Apply<I> {
             type Output = ();
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) {
-                let Self(activation, values) = self;
-                activation.apply_inlined(values);
+                let Self(activation, slices) = self;
+                for values in slices {
+                    activation.apply_inlined(values);
+                }
             }
         }
-        threads::instructions().dispatch(Apply(self, values));
+        threads::instructions().dispatch(Apply(self, slices));
     }
 
     /// Replaces each `x` by the derivative there, times the gradient.
@@ -161,18 +168,45 @@ impl Curved {
     }
 }
 
+/// Values that are computed side by side. The last of a slice are filled up to so many: one at a time, they would take
+/// longer than all others of a small map.
+const SOME: usize = 32;
+
 #[inline(always)]
 fn map(values: &mut [f32], value: impl Fn(f32) -> f32) {
-    for x in values {
-        *x = value(*x);
+    let (whole, last) = values.as_chunks_mut::<SOME>();
+    let mut filled = filled_up(last);
+    let rest = (!last.is_empty()).then_some(&mut filled);
+    for some in whole.iter_mut().chain(rest) {
+        for x in some {
+            *x = value(*x);
+        }
     }
+    last.copy_from_slice(&filled[..last.len()]);
 }
 
 #[inline(always)]
 fn scale(values: &mut [f32], gradient: &[f32], derivative: impl Fn(f32) -> f32) {
-    for (x, gradient) in values.iter_mut().zip(gradient) {
-        *x = gradient * derivative(*x);
+    let (whole, last) = values.as_chunks_mut::<SOME>();
+    let (gradients, last_gradients) = gradient.as_chunks::<SOME>();
+    let (mut filled, filled_gradients) = (filled_up(last), filled_up(last_gradients));
+    let rest = (!last.is_empty()).then_some(&mut filled);
+    let values = whole.iter_mut().chain(rest);
+    let gradients = gradients.iter().chain(Some(&filled_gradients));
+    for (some, gradients) in values.zip(gradients) {
+        for (x, gradient) in some.iter_mut().zip(gradients) {
+            *x = gradient * derivative(*x);
+        }
     }
+    last.copy_from_slice(&filled[..last.len()]);
+}
+
+/// The values, and zeros.
+#[inline(always)]
+fn filled_up(values: &[f32]) -> [f32; SOME] {
+    let mut filled = [0.0; SOME];
+    filled[..values.len()].copy_from_slice(values);
+    filled
 }
 
 /// The polynomial with these coefficients, the constant first.

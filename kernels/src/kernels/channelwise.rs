@@ -206,7 +206,10 @@ impl Work<OutputTask<'_>> for Channelwise<'_> {
                         };
                         work.write(simd, [rows, width], sums);
                         if is_plain {
-                            tile.write_lanes(simd, in_tile, sums, rows * width, &output);
+                            if let (_, Some(curved)) = output.epilogue.activation.parts() {
+                                curved.apply(&mut sums[..rows * width * lanes]);
+                            }
+                            tile.write_lanes(simd, in_tile, sums, rows * width);
                         } else {
                             let rows_of_lanes = &mut row_buffer[index * line * lanes..];
                             transpose::lanes_to_rows(simd, sums, rows * width, rows_of_lanes, line);
@@ -234,6 +237,7 @@ impl Work<OutputTask<'_>> for Channelwise<'_> {
                             3 => tile.write_rows::<S, 3>(simd, channel, of_sums, of, &output),
                             _ => tile.write_rows::<S, 4>(simd, channel, of_sums, of, &output),
                         }
+                        tile.apply_curved(channel..channel + 1, &output);
                     }
                 }
             }

@@ -301,6 +301,7 @@ impl Work<OutputTask<'_>> for Direct<'_> {
                     _ => tile.write_rows::<S, 4>(simd, start + index, rows, of, &self.output),
                 }
             }
+            tile.apply_curved(start..start + some, &self.output);
         }
     }
 }

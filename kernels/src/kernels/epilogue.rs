@@ -2,8 +2,7 @@
 
 use pulp::Simd;
 
-use super::raw::simd::vector_at;
-use super::raw::uninit_buffer::RowVectors;
+use super::raw::uninit_buffer::Finishing;
 use crate::policy::{FusedActivation, Piecewise};
 
 /// What follows a convolution, as slices: `activation((v - center) scale + shift + residual)`.
@@ -66,7 +65,7 @@ pub(super) struct Finish {
     pub(super) center: f32,
     pub(super) scale: f32,
     pub(super) shift: f32,
-    activation: Piecewise,
+    pub(super) activation: Piecewise,
 }
 
 impl Finish {
@@ -76,76 +75,71 @@ impl Finish {
         self.activation.value(scaled + residual)
     }
 
-    /// The [values](Self::value) at each lane.
+    /// The same at each lane.
     #[inline(always)]
-    pub(super) fn values<S: Simd>(
-        self,
-        simd: S,
-        sums: S::f32s,
-        residual: Option<S::f32s>,
-    ) -> S::f32s {
-        let centered = simd.sub_f32s(sums, simd.splat_f32s(self.center));
-        let scaled = simd.mul_f32s(centered, simd.splat_f32s(self.scale));
-        let mut values = simd.add_f32s(scaled, simd.splat_f32s(self.shift));
-        if let Some(residual) = residual {
-            values = simd.add_f32s(values, residual);
+    pub(super) fn lanes<S: Simd, A>(self, simd: S, activation: A) -> FinishLanes<S, A> {
+        let [center, scale, shift] = [self.center, self.scale, self.shift];
+        FinishLanes {
+            center: simd.splat_f32s(center),
+            scale: simd.splat_f32s(scale),
+            shift: simd.splat_f32s(shift),
+            activation,
         }
-        self.activation.values(simd, values)
     }
 }
 
-/// Rows of sums with what follows them.
-pub(super) struct Finished<'a, R> {
-    pub(super) sums: R,
-    pub(super) residual: Option<&'a [f32]>,
-    /// The distance from one row of the residual to the next.
-    pub(super) width: usize,
-    pub(super) finish: Finish,
+/// [`Finish`] at each lane, with an activation that the compiler knows.
+#[derive(Clone, Copy)]
+pub(super) struct FinishLanes<S: Simd, A> {
+    center: S::f32s,
+    scale: S::f32s,
+    shift: S::f32s,
+    activation: A,
 }
 
-impl<S: Simd, R: RowVectors<S>> RowVectors<S> for Finished<'_, R> {
-    #[inline(always)]
-    fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N] {
-        let mut vectors = self.sums.vectors(simd, row, starts);
-        for (vector, start) in vectors.iter_mut().zip(starts) {
-            let residual = self.residual;
-            let residual = residual.map(|all| vector_at::<S>(all, row * self.width + start));
-            *vector = self.finish.values(simd, *vector, residual);
-        }
-        vectors
-    }
+/// No activation.
+#[derive(Clone, Copy)]
+pub(super) struct Linear;
 
+/// `max(x, 0)`
+#[derive(Clone, Copy)]
+pub(super) struct Rectified;
+
+/// An activation at each lane.
+pub(super) trait LaneActivation: Copy {
+    fn at_lanes<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s;
+}
+
+impl LaneActivation for Linear {
     #[inline(always)]
-    fn part(&self, simd: S, row: usize, count: usize) -> S::f32s {
-        let sums = self.sums.part(simd, row, count);
-        let residual = self
-            .residual
-            .map(|all| simd.partial_load_f32s(&all[row * self.width..][..count]));
-        self.finish.values(simd, sums, residual)
+    fn at_lanes<S: Simd>(self, _: S, x: S::f32s) -> S::f32s {
+        x
     }
 }
 
-/// Rows of sums in memory.
-pub(super) struct Sums<'a> {
-    pub(super) values: &'a [f32],
-    /// The distance from one row to the next.
-    pub(super) step: usize,
+impl LaneActivation for Rectified {
+    #[inline(always)]
+    fn at_lanes<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        // (`max` would hide a NaN.)
+        let zero = simd.splat_f32s(0.0);
+        simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
+    }
 }
 
-impl<S: Simd> RowVectors<S> for Sums<'_> {
+impl LaneActivation for Piecewise {
     #[inline(always)]
-    fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N] {
-        // (`map` of an array is a function of its own, without these instructions.)
-        let mut vectors = [simd.splat_f32s(0.0); N];
-        for (vector, start) in vectors.iter_mut().zip(starts) {
-            *vector = vector_at::<S>(self.values, row * self.step + start);
-        }
-        vectors
+    fn at_lanes<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        self.values(simd, x)
     }
+}
 
+impl<S: Simd, A: LaneActivation> Finishing<S> for FinishLanes<S, A> {
     #[inline(always)]
-    fn part(&self, simd: S, row: usize, count: usize) -> S::f32s {
-        simd.partial_load_f32s(&self.values[row * self.step..][..count])
+    fn finish(self, simd: S, sums: S::f32s, residual: S::f32s) -> S::f32s {
+        let centered = simd.sub_f32s(sums, self.center);
+        let scaled = simd.mul_f32s(centered, self.scale);
+        let values = simd.add_f32s(simd.add_f32s(scaled, self.shift), residual);
+        self.activation.at_lanes(simd, values)
     }
 }
 

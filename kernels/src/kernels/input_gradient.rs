@@ -21,6 +21,7 @@ use super::tap_sums::{
 };
 use super::threads;
 use super::winograd::{self, Winograd};
+use crate::buffers;
 use crate::policy::{
     Algorithm, Axes, ConvShape, Depth, Geometry, SourceShape, TransposedShape, Undilated, WeightUse,
 };
@@ -322,6 +323,7 @@ impl PlainGradient<'_> {
                 let rows = tiling.rows / 2;
                 let work = Winograd::new(from, &weight, window, rows, output);
                 threads::run(&work, tiles);
+                buffers::give(weight);
             }
         }
     }
@@ -429,9 +431,8 @@ impl PlainGradient<'_> {
     }
 
     /// Whether the transposed weight is written so that what a tile of channels reads follows each other in memory.
-    /// (What a pointwise convolution reads follows each other already, and that is enough.)
     fn interleaves_weight(&self) -> bool {
-        self.geometry.groups == 1 && self.channels.len() == 1 && self.geometry.plane_taps() > 1
+        self.geometry.groups == 1 && self.channels.len() == 1
     }
 
     /// The transposed weight, interleaved.

@@ -5,9 +5,10 @@ use core::ops::{Deref, Range};
 
 use pulp::Simd;
 
-use super::epilogue::{EpilogueValues, Finished, Sums};
+use super::epilogue::{EpilogueValues, Linear, Rectified};
 use super::raw::simd::{Ahead, prefetch, prefetch_line};
-use super::raw::uninit_buffer::{Cuts, LanesOf, PieceRun, Pieces, PlacedRun, UninitBuffer};
+use super::raw::uninit_buffer::{Cuts, LanesOf, Piece, PieceRun, Pieces, UninitBuffer};
+use crate::policy::Piecewise;
 
 /// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
@@ -119,26 +120,22 @@ pub(super) fn split<'a>(
         width: size[1],
         step: tile.step,
     };
-    // The planes of a task follow each other where these are whole.
-    let is_whole = maps.len() == 1 && blocks == 1 && slices == 1;
     let mut first = 0;
     for map in maps {
-        let place = |placed: PlacedRun<'a>| {
-            let (map_plane, slice) = (placed.plane / slices, placed.plane % slices);
-            let (sample, channel) = (map_plane / map.channels, first + map_plane % map.channels);
-            let phase = slice % phases;
-            let batch = sample * count(phase) + slice / phases;
-            let index = (batch * blocks + placed.block) * groups + channel / channels;
+        // The channels of the map, divided as those of all maps.
+        let all = first..first + map.channels;
+        let [first_group, last_group] = [all.start / channels, all.end.div_ceil(channels)];
+        let starts = (first_group..=last_group)
+            .map(|group| (group * channels).clamp(all.start, all.end) - all.start);
+        let starts: Vec<usize> = starts.collect();
+        map.values.for_each_run(cuts, slices, &starts, |placed| {
+            let phase = placed.slice % phases;
+            let batch = placed.sample * count(phase) + placed.slice / phases;
+            let group = first_group + placed.group;
+            let index = (batch * blocks + placed.block) * groups + group;
             tasks[phase][index].runs.push(placed.run);
-        };
-        match is_whole {
-            true => {
-                let runs = map.values.runs_of_planes(cuts, map.channels, channels);
-                runs.for_each(place);
-            }
-            false => map.values.runs(cuts).for_each(place),
-        }
-        first += map.channels;
+        });
+        first = all.end;
     }
     tasks
 }
@@ -206,7 +203,7 @@ impl OutputTile<'_> {
         plane * output.positions + self.rows.start * output.size[1]
     }
 
-    /// Writes the sums of the channel `index`. Each sum position holds `N` columns of the output: `of` returns the sums
+    /// Writes the sums of the channel `index`, to which all but a curved activation is applied. Each sum position holds `N` columns of the output: `of` returns the sums
     /// of a row phase and a column phase, starting at `sums.first`.
     #[inline(always)]
     pub(super) fn write_rows<'b, S: Simd, const N: usize>(
@@ -240,22 +237,22 @@ impl OutputTile<'_> {
             }
             row += 1;
         }
-        self.apply_curved(index, output);
     }
 
-    /// Applies a curved activation to what was written of a channel. (To many rows at once: the end of a short row would
-    /// not fill a vector.)
+    /// Applies a curved activation to what [was written](Self::write_rows) of some channels, numbered from the first of
+    /// the tile on. (To all at once: to begin takes as long as a row.)
     #[inline(always)]
-    fn apply_curved(&mut self, index: usize, output: &Output) {
+    pub(super) fn apply_curved(&mut self, channels: Range<usize>, output: &Output) {
+        // (Without positions there are no planes.)
         if let (_, Some(curved)) = output.epilogue.activation.parts()
-            && let Some(plane) = self.planes.get_mut(index)
+            && let Some(planes) = self.planes.get_mut(channels)
         {
-            curved.apply(plane.take_complete());
+            curved.apply_each(planes.iter_mut().map(Piece::take_complete));
         }
     }
 
     /// Writes the next values of some channels (numbered from the first of the tile on), the lanes of so many vectors, to
-    /// which all but a curved activation is applied.
+    /// which all has been applied.
     #[inline(always)]
     pub(super) fn write_lanes<S: Simd>(
         &mut self,
@@ -263,12 +260,8 @@ impl OutputTile<'_> {
         channels: LanesOf,
         vectors: &[f32],
         len: usize,
-        output: &Output,
     ) {
         self.planes.write_lanes(simd, channels, vectors, len);
-        for lane in 0..channels.count {
-            self.apply_curved(channels.first + lane * channels.apart, output);
-        }
     }
 
     /// The columns of a row of the tile. (The last piece of a row that is divided may be shorter.)
@@ -303,17 +296,21 @@ impl OutputTile<'_> {
             &residual[first + start..first + end]
         });
         if N == 1 {
-            let finished = Finished {
-                // (Both begin at this row.)
-                sums: Sums {
-                    values: phases[0],
-                    step: 0,
-                },
-                residual,
-                width: 0,
-                finish,
+            let (piece, columns, sums) = (&mut self.planes[index], start..end, phases[0]);
+            return match finish.activation {
+                Piecewise::IDENTITY => {
+                    let finish = finish.lanes(simd, Linear);
+                    piece.write_vectors(simd, row, columns, sums, residual, finish);
+                }
+                Piecewise::RELU => {
+                    let finish = finish.lanes(simd, Rectified);
+                    piece.write_vectors(simd, row, columns, sums, residual, finish);
+                }
+                activation => {
+                    let finish = finish.lanes(simd, activation);
+                    piece.write_vectors(simd, row, columns, sums, residual, finish);
+                }
             };
-            return self.planes[index].write_vectors(simd, row, start..end, &finished);
         }
         let finish = |sum: f32, residual: f32| finish.value(sum, residual);
         self.planes[index].write(row, start..end, phases, residual, finish);

@@ -7,7 +7,9 @@ use core::ops::Range;
 use pulp::Simd;
 
 use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
+use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
 use super::threads::{self, Scratch, Work, grow};
+use crate::buffers::Lifetime;
 use crate::policy::{BLOCK, COMPONENTS, LANES};
 
 /// Kernels that are mapped in one product.
@@ -71,25 +73,6 @@ impl TapMap {
         let rows = Offsets::even(from, into.next_multiple_of(LANES));
         let form = Form::Matrix { values, rows };
         Self { from, into, form }
-    }
-
-    /// `G w G^T` of Winograd's F(2x2, 3x3), of the kernel or of the kernel turned by 180 degrees.
-    fn components(is_transposed: bool) -> Self {
-        const G: [[f32; 3]; 4] = [
-            [1.0, 0.0, 0.0],
-            [0.5, 0.5, 0.5],
-            [0.5, -0.5, 0.5],
-            [0.0, 0.0, 1.0],
-        ];
-        let mut matrix = vec![0.0; 9 * COMPONENTS];
-        for tap in 0..9 {
-            let (r, c) = (tap / 3, tap % 3);
-            let row = if is_transposed { 8 - tap } else { tap };
-            for place in 0..COMPONENTS {
-                matrix[row * COMPONENTS + place] = G[place / 4][r] * G[place % 4][c];
-            }
-        }
-        Self::of_matrix(9, COMPONENTS, matrix)
     }
 
     /// The number of taps of the result.
@@ -180,16 +163,17 @@ pub(super) fn transpose_into_blocks(kernels: Kernels, map: &TapMap, into: &mut [
         return;
     }
     let first = kernels.inner.start;
-    let blocks = into.chunks_exact_mut(block).enumerate();
-    let blocks = blocks.map(|(n, into)| TransposedBlock {
-        first: first + n * BLOCK,
+    // (A cache line holds the inner kernels of two blocks, if they have one tap.)
+    let tasks = into.chunks_mut(2 * block).enumerate();
+    let tasks = tasks.map(|(n, into)| TransposedBlock {
+        first: first + 2 * n * BLOCK,
         into,
     });
-    let tasks = blocks.collect();
+    let tasks = tasks.collect();
     threads::run(&Interleaved { kernels, map, taps }, tasks);
 }
 
-/// A [`Transpose`] of selected taps to one block of inner kernels, interleaved.
+/// A [`Transpose`] of selected taps to blocks of inner kernels, interleaved.
 struct Interleaved<'a> {
     kernels: Kernels<'a>,
     map: &'a TapMap,
@@ -198,18 +182,31 @@ struct Interleaved<'a> {
 
 impl Work<TransposedBlock<'_>> for Interleaved<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, block: TransposedBlock, _: &mut Scratch) {
+    fn run<S: Simd>(&self, _: S, blocks: TransposedBlock, _: &mut Scratch) {
         let Kernels {
-            values, row, inner, ..
+            values,
+            row,
+            inner,
+            outer,
         } = &self.kernels;
         let from = self.map.from;
-        let count = BLOCK.min(inner.end - block.first);
-        let outer = block.into.chunks_exact_mut(self.taps.len() * BLOCK);
-        for (outer, into) in outer.enumerate() {
-            let kernels = &values[(outer * row + block.first) * from..][..count * from];
-            for (into, tap) in into.chunks_exact_mut(BLOCK).zip(self.taps) {
-                for (n, into) in into.iter_mut().take(count).enumerate() {
-                    *into = kernels[n * from + tap];
+        let len = self.taps.len() * BLOCK;
+        for outer in 0..*outer {
+            let mut first = blocks.first;
+            for block in blocks.into.chunks_exact_mut(self.kernels.outer * len) {
+                let count = BLOCK.min(inner.end - first);
+                let kernels = &values[(outer * row + first) * from..][..count * from];
+                let into = &mut block[outer * len..][..len];
+                first += count;
+                // (A copy of known length is one instruction.)
+                if from == 1 && count == BLOCK {
+                    into[..BLOCK].copy_from_slice(&kernels[..BLOCK]);
+                    continue;
+                }
+                for (into, tap) in into.chunks_exact_mut(BLOCK).zip(self.taps) {
+                    for (n, into) in into.iter_mut().take(count).enumerate() {
+                        *into = kernels[n * from + tap];
+                    }
                 }
             }
         }
@@ -379,115 +376,153 @@ impl Work<PhaseRow<'_>> for SumByPhases<'_> {
 /// Winograd's components of every kernel, in blocks of rows: `[component, outer block, inner, BLOCK]`. The last block is
 /// padded with zeros.
 pub(super) fn components(kernels: Kernels) -> Vec<f32> {
-    let (rows, len) = (kernels.outer, kernels.inner.len());
-    blocks_of_rows(rows, len, |tasks| {
-        let map = TapMap::components(false);
-        threads::run(&Components { kernels, map }, tasks);
-    })
+    let Kernels {
+        values, outer, row, ..
+    } = kernels;
+    let grid = KernelGrid {
+        values,
+        places: kernels.inner.map(|inner| inner * TAPS).collect(),
+        apart: row * TAPS,
+        rows: outer,
+        is_turned: false,
+    };
+    grid.components()
 }
 
 /// Winograd's components of the kernels turned by 180 degrees, with both axes swapped: `[component, inner block,
 /// (outer, slice), BLOCK]`. Each kernel has `depth` slices of 3x3 taps, of which `slices` are taken.
 pub(super) fn transposed_components(kernels: Kernels, depth: usize, slices: &[usize]) -> Vec<f32> {
-    let (rows, len) = (kernels.inner.len(), kernels.outer * slices.len());
-    blocks_of_rows(rows, len, |tasks| {
-        let work = TransposedComponents {
-            kernels,
-            depth,
-            slices,
-            map: TapMap::components(true),
-        };
-        threads::run(&work, tasks);
-    })
+    let Kernels {
+        values,
+        outer,
+        row,
+        inner,
+    } = kernels;
+    let places = (0..outer).flat_map(|outer| {
+        let first = (outer * row + inner.start) * depth;
+        slices.iter().map(move |slice| (first + slice) * TAPS)
+    });
+    let grid = KernelGrid {
+        values,
+        places: places.collect(),
+        apart: depth * TAPS,
+        rows: inner.len(),
+        is_turned: true,
+    };
+    grid.components()
 }
 
-/// The components of `rows` rows of `len` kernels, which `run` fills in.
-fn blocks_of_rows(rows: usize, len: usize, run: impl FnOnce(Vec<ComponentRows>)) -> Vec<f32> {
-    let blocks = rows.div_ceil(BLOCK);
-    let mut found = vec![0.0; COMPONENTS * blocks * len * BLOCK];
-    let mut tasks: Vec<ComponentRows> = (0..blocks)
-        .map(|block| ComponentRows {
-            first: block * BLOCK,
-            count: BLOCK.min(rows - block * BLOCK),
-            blocks: Vec::with_capacity(COMPONENTS),
-        })
-        .collect();
-    for (index, block) in found.chunks_exact_mut((len * BLOCK).max(1)).enumerate() {
-        tasks[index % blocks].blocks.push(block);
+/// The taps of a plane of a kernel that Winograd's algorithm takes.
+const TAPS: usize = 9;
+
+/// Places whose components are computed together: these stay in the first-level cache.
+const PLACES: usize = 24;
+
+/// 3x3 kernels, `rows` of them at each place.
+struct KernelGrid<'a> {
+    values: &'a [f32],
+    /// Where the first kernel of each place starts.
+    places: Vec<usize>,
+    /// The distance from a kernel of a place to the next.
+    apart: usize,
+    rows: usize,
+    /// Whether they are turned by 180 degrees.
+    is_turned: bool,
+}
+
+impl KernelGrid<'_> {
+    /// `G w G^T` of Winograd's F(2x2, 3x3), `[component, block of rows, place, BLOCK]`.
+    fn components(&self) -> Vec<f32> {
+        let blocks = self.rows.div_ceil(BLOCK);
+        let len = self.places.len() * BLOCK;
+        let mut found = UninitBuffer::living(COMPONENTS * blocks * len, Lifetime::Short);
+        let mut tasks: Vec<ComponentRows> = (0..blocks)
+            .map(|block| ComponentRows {
+                first: block * BLOCK,
+                count: BLOCK.min(self.rows - block * BLOCK),
+                blocks: Vec::with_capacity(COMPONENTS),
+            })
+            .collect();
+        for placed in found.pieces(Cuts::planes(len)) {
+            tasks[placed.plane % blocks].blocks.push(placed.piece);
+        }
+        let work = Components {
+            grid: self,
+            matrix: component_matrix(),
+        };
+        threads::run(&work, tasks);
+        found.finish()
     }
-    run(tasks);
-    found
+}
+
+/// `[component, tap]`: each component is a sum of the taps with these factors.
+fn component_matrix() -> Vec<f32> {
+    const G: [[f32; 3]; 4] = [
+        [1.0, 0.0, 0.0],
+        [0.5, 0.5, 0.5],
+        [0.5, -0.5, 0.5],
+        [0.0, 0.0, 1.0],
+    ];
+    let of = |component: usize, tap: usize| G[component / 4][tap / 3] * G[component % 4][tap % 3];
+    let components = (0..COMPONENTS).flat_map(|n| (0..TAPS).map(move |tap| (n, tap)));
+    components.map(|(n, tap)| of(n, tap)).collect()
 }
 
 /// A block of rows of each component.
 struct ComponentRows<'a> {
     first: usize,
     count: usize,
-    blocks: Vec<&'a mut [f32]>,
+    blocks: Vec<Piece<'a>>,
 }
 
 struct Components<'a> {
-    kernels: Kernels<'a>,
-    map: TapMap,
+    grid: &'a KernelGrid<'a>,
+    matrix: Vec<f32>,
 }
 
 impl Work<ComponentRows<'_>> for Components<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, mut rows: ComponentRows, [mapped, ..]: &mut Scratch) {
-        let Kernels {
-            values,
-            row,
-            ref inner,
-            ..
-        } = self.kernels;
-        let mapped = grow(mapped, inner.len() * COMPONENTS);
-        for n in 0..rows.count {
-            let kernels = Rows {
-                values: &values[((rows.first + n) * row + inner.start) * 9..],
-                step: 9,
-            };
-            self.map.apply(simd, kernels, inner.len(), mapped);
-            for (component, block) in rows.blocks.iter_mut().enumerate() {
-                let into = block.chunks_exact_mut(BLOCK);
-                for (into, from) in into.zip(mapped.chunks_exact(COMPONENTS)) {
-                    into[n] = from[component];
+    fn run<S: Simd>(&self, simd: S, mut rows: ComponentRows, [taps, sums, _]: &mut Scratch) {
+        const WIDTH: usize = PLACES * BLOCK;
+        let taps = grow(taps, TAPS * WIDTH);
+        let sums = grow(sums, COMPONENTS * WIDTH);
+        // (The rows that are missing.)
+        taps.fill(0.0);
+        let offsets = Offsets::even(TAPS, WIDTH);
+        let first = rows.first * self.grid.apart;
+        for (chunk, places) in self.grid.places.chunks(PLACES).enumerate() {
+            for (place, start) in places.iter().enumerate() {
+                for n in 0..rows.count {
+                    let kernel = &self.grid.values[start + first + n * self.grid.apart..][..TAPS];
+                    let into = &mut taps[place * BLOCK + n..];
+                    for (tap, value) in kernel.iter().enumerate() {
+                        let tap = if self.grid.is_turned {
+                            TAPS - 1 - tap
+                        } else {
+                            tap
+                        };
+                        into[tap * WIDTH] = *value;
+                    }
                 }
             }
-        }
-    }
-}
-
-struct TransposedComponents<'a> {
-    kernels: Kernels<'a>,
-    depth: usize,
-    slices: &'a [usize],
-    map: TapMap,
-}
-
-impl Work<ComponentRows<'_>> for TransposedComponents<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(&self, simd: S, mut rows: ComponentRows, [mapped, ..]: &mut Scratch) {
-        let Kernels {
-            values,
-            outer,
-            row,
-            ref inner,
-        } = self.kernels;
-        let mapped = grow(mapped, BLOCK * COMPONENTS);
-        let places =
-            (0..outer).flat_map(|outer| self.slices.iter().map(move |slice| (outer, slice)));
-        for (place, (outer, slice)) in places.enumerate() {
-            let first = outer * row + inner.start + rows.first;
-            let kernels = Rows {
-                values: &values[(first * self.depth + slice) * 9..],
-                step: self.depth * 9,
+            let len = places.len() * BLOCK;
+            let matrix = Rows {
+                values: &self.matrix,
+                step: TAPS,
             };
-            self.map.apply(simd, kernels, rows.count, mapped);
-            for (component, block) in rows.blocks.iter_mut().enumerate() {
-                let into = &mut block[place * BLOCK..][..rows.count];
-                for (into, from) in into.iter_mut().zip(mapped.chunks_exact(COMPONENTS)) {
-                    *into = from[component];
-                }
+            let seen = Gathered {
+                values: &*taps,
+                offsets: &offsets,
+            };
+            let into = RowsMut {
+                values: &mut *sums,
+                step: WIDTH,
+            };
+            let size = [COMPONENTS, len.next_multiple_of(S::F32_LANES)];
+            simd::product(simd, size, matrix, seen, false, into);
+            let columns = chunk * WIDTH..chunk * WIDTH + len;
+            for (block, sums) in rows.blocks.iter_mut().zip(sums.chunks_exact(WIDTH)) {
+                block.write(0, columns.clone(), [&sums[..len]], None, |sum, _| sum);
             }
         }
     }

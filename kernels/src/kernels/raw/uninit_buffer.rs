@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use pulp::Simd;
 
+use super::simd::load;
 use super::transpose;
 use crate::buffers::{self, Lifetime};
 use crate::policy::{LANES, MAX_STEP};
@@ -68,55 +69,60 @@ impl UninitBuffer {
 
     /// Cuts the values into pieces.
     pub(in super::super) fn pieces(&mut self, cuts: Cuts) -> impl Iterator<Item = PlacedPiece<'_>> {
-        self.runs(cuts).map(|placed| PlacedPiece {
-            plane: placed.plane,
-            block: placed.block,
-            piece: placed.run.piece(),
-        })
-    }
-
-    /// Cuts the values into runs of one piece.
-    pub(in super::super) fn runs(&mut self, cuts: Cuts) -> impl Iterator<Item = PlacedRun<'_>> {
         let (values, written) = self.begin(cuts);
         let planes = values.chunks_exact_mut(cuts.plane.max(1)).enumerate();
         planes.flat_map(move |(plane, values)| {
             let blocks = values.chunks_mut(cuts.block.max(1)).enumerate();
-            blocks.map(move |(block, values)| PlacedRun {
+            blocks.map(move |(block, values)| PlacedPiece {
                 plane,
                 block,
-                run: PieceRun {
-                    len: values.len(),
-                    values,
-                    cuts,
-                    written,
-                },
+                piece: Piece::new(values, cuts, written),
             })
         })
     }
 
-    /// Cuts the values into runs of whole planes: of each `planes` planes, `run` planes to a run.
-    pub(in super::super) fn runs_of_planes(
-        &mut self,
+    /// Cuts the values of maps, of channels with `slices` planes each, into runs: the pieces at one place in the planes of
+    /// the channels `starts[0]..starts[1]`, of `starts[1]..starts[2]`, and so on to the last channel of a map.
+    ///
+    /// # Panics
+    /// When the channels are not in order, or when maps are not whole.
+    pub(in super::super) fn for_each_run<'a>(
+        &'a mut self,
         cuts: Cuts,
-        planes: usize,
-        run: usize,
-    ) -> impl Iterator<Item = PlacedRun<'_>> {
+        slices: usize,
+        starts: &[usize],
+        mut give: impl FnMut(PlacedRun<'a>),
+    ) {
         let (values, written) = self.begin(cuts);
-        let len = cuts.plane;
-        let samples = values.chunks_mut((planes * len).max(1)).enumerate();
-        samples.flat_map(move |(sample, values)| {
-            let runs = values.chunks_mut((run * len).max(1)).enumerate();
-            runs.map(move |(n, values)| PlacedRun {
-                plane: sample * planes + n * run,
-                block: 0,
-                run: PieceRun {
-                    values,
-                    len,
-                    cuts,
-                    written,
-                },
-            })
-        })
+        let apart = slices * cuts.plane;
+        let map = starts.last().map_or(0, |channels| channels * apart);
+        assert!(starts.is_sorted(), "the channels of a map are in order");
+        for (sample, values) in values.chunks_mut(map.max(1)).enumerate() {
+            assert_eq!(values.len(), map, "a map is whole");
+            let values = values.as_mut_ptr();
+            for slice in 0..slices {
+                for (block, start) in (0..cuts.plane).step_by(cuts.block.max(1)).enumerate() {
+                    for (group, channels) in starts.windows(2).enumerate() {
+                        let first = channels[0] * apart + slice * cuts.plane + start;
+                        let run = PieceRun {
+                            first: values.wrapping_add(first),
+                            apart,
+                            count: channels[1] - channels[0],
+                            len: cuts.block.min(cuts.plane - start),
+                            cuts,
+                            written,
+                        };
+                        give(PlacedRun {
+                            sample,
+                            slice,
+                            block,
+                            group,
+                            run,
+                        });
+                    }
+                }
+            }
+        }
     }
 
     fn begin(&mut self, cuts: Cuts) -> (&mut [MaybeUninit<f32>], &AtomicUsize) {
@@ -144,66 +150,52 @@ impl UninitBuffer {
     }
 }
 
-/// Values of rows, computed as they are written.
-pub(in super::super) trait RowVectors<S: Simd> {
-    /// The vectors of a row from each of `starts` on, counted from the first column that is written.
-    fn vectors<const N: usize>(&self, simd: S, row: usize, starts: [usize; N]) -> [S::f32s; N];
-
-    /// The first `count` columns of a row, fewer than a vector has lanes. The other lanes may have any values.
-    fn part(&self, simd: S, row: usize, count: usize) -> S::f32s;
+/// What follows sums, at the lanes of a vector.
+pub(in super::super) trait Finishing<S: Simd>: Copy {
+    /// Of sums, and of a residual or zeros.
+    fn finish(self, simd: S, sums: S::f32s, residual: S::f32s) -> S::f32s;
 }
 
-/// Pieces that follow each other. (To make a piece of each plane takes time, which the thread spends that writes them.)
+/// Pieces that are equally far from each other. (To make them takes time, which the thread spends that writes them.)
 pub(in super::super) struct PieceRun<'a> {
-    values: &'a mut [MaybeUninit<f32>],
+    first: *mut MaybeUninit<f32>,
+    apart: usize,
+    count: usize,
     /// The values of a piece.
     len: usize,
     cuts: Cuts,
     written: &'a AtomicUsize,
 }
 
-impl<'a> PieceRun<'a> {
-    /// The run as one piece.
-    fn piece(self) -> Piece<'a> {
-        let Self {
-            values,
-            cuts,
-            written,
-            ..
-        } = self;
-        Piece {
-            values,
-            width: cuts.width,
-            step: cuts.step,
-            done: [0; MAX_STEP],
-            taken: 0,
-            written,
-        }
-    }
+// SAFETY: as for the slices that the pieces are: no two runs have a value in common.
+unsafe impl Send for PieceRun<'_> {}
 
-    fn pieces(self) -> impl Iterator<Item = Piece<'a>> {
+impl<'a> PieceRun<'a> {
+    fn pieces(self) -> impl ExactSizeIterator<Item = Piece<'a>> {
         let Self {
-            values,
+            first,
+            apart,
+            count,
             len,
             cuts,
             written,
         } = self;
-        let pieces = values.chunks_mut(len.max(1));
-        let run = move |values| Self {
-            values,
-            len,
-            cuts,
-            written,
-        };
-        pieces.map(move |values| run(values).piece())
+        (0..count).map(move |n| {
+            // SAFETY: the run was cut from a buffer that is borrowed for `'a`; channel `n` of it has this place, with `len`
+            // values that no other piece has, since channels are `apart`, planes, and their blocks follow each other.
+            let values = unsafe { core::slice::from_raw_parts_mut(first.add(n * apart), len) };
+            Piece::new(values, cuts, written)
+        })
     }
 }
 
 /// A run of pieces and where it is.
 pub(in super::super) struct PlacedRun<'a> {
-    /// The first plane.
-    pub(in super::super) plane: usize,
+    pub(in super::super) sample: usize,
+    pub(in super::super) slice: usize,
     pub(in super::super) block: usize,
+    /// The number of the range of channels.
+    pub(in super::super) group: usize,
     pub(in super::super) run: PieceRun<'a>,
 }
 
@@ -220,6 +212,17 @@ pub(in super::super) struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    fn new(values: &'a mut [MaybeUninit<f32>], cuts: Cuts, written: &'a AtomicUsize) -> Self {
+        Self {
+            values,
+            width: cuts.width,
+            step: cuts.step,
+            done: [0; MAX_STEP],
+            taken: 0,
+            written,
+        }
+    }
+
     /// Writes the whole piece and returns it.
     ///
     /// # Panics
@@ -270,8 +273,7 @@ impl<'a> Piece<'a> {
         unsafe { into.assume_init_mut() }
     }
 
-    /// Writes some columns of a row; columns count from the start of the range. (The last vectors may overlap: they write
-    /// the same values twice.)
+    /// Writes what follows the sums, and the residual if there is one, to some columns of a row.
     ///
     /// # Panics
     /// As [`Self::write`].
@@ -281,7 +283,9 @@ impl<'a> Piece<'a> {
         simd: S,
         row: usize,
         columns: Range<usize>,
-        values: &impl RowVectors<S>,
+        sums: &[f32],
+        residual: Option<&[f32]>,
+        finishing: impl Finishing<S>,
     ) {
         let Range { start, end } = columns;
         let done = &mut self.done[row % self.step];
@@ -290,7 +294,10 @@ impl<'a> Piece<'a> {
             "rows are written from left to right"
         );
         let into = &mut self.values[row * self.width + start..row * self.width + end];
-        store_all(simd, values, row, into);
+        match residual {
+            Some(residual) => store_all::<S, true>(simd, into, [sums, residual], finishing),
+            None => store_all::<S, false>(simd, into, [sums, &[]], finishing),
+        }
         *done += end - start;
     }
 
@@ -325,52 +332,42 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Stores `N` vectors from `start` on, none after `last`, and returns the number of their columns.
+/// Stores what follows sums and, if there is one, a residual.
 #[inline(always)]
-fn store_vectors<S: Simd, const N: usize>(
+fn store_all<S: Simd, const RESIDUAL: bool>(
     simd: S,
-    values: &impl RowVectors<S>,
-    row: usize,
-    [start, last]: [usize; 2],
     into: &mut [MaybeUninit<f32>],
-) -> usize {
-    let lanes = S::F32_LANES;
-    let mut starts = [0; N];
-    for (n, at) in starts.iter_mut().enumerate() {
-        *at = (start + n * lanes).min(last);
-    }
-    let vectors = values.vectors(simd, row, starts);
-    for (vector, start) in vectors.iter().zip(starts) {
-        let into = &mut into[start..][..lanes];
-        // SAFETY: `into` has room for a vector; the write is unaligned.
-        unsafe { into.as_mut_ptr().cast::<S::f32s>().write_unaligned(*vector) };
-    }
-    N * lanes
-}
-
-/// Stores vectors of a row, or a part of one.
-#[inline(always)]
-fn store_all<S: Simd>(
-    simd: S,
-    values: &impl RowVectors<S>,
-    row: usize,
-    into: &mut [MaybeUninit<f32>],
+    [sums, residual]: [&[f32]; 2],
+    finishing: impl Finishing<S>,
 ) {
-    let lanes = S::F32_LANES;
-    let Some(last) = into.len().checked_sub(lanes) else {
-        let vector = values.part(simd, row, into.len());
-        let some = simd.mask_between_m32s(0, into.len() as u32);
-        // SAFETY: of the lanes, only as many are stored as `into` has places.
-        return unsafe { simd.mask_store_ptr_f32s(some, into.as_mut_ptr().cast(), vector) };
-    };
-    let mut start = 0;
-    while start < into.len() {
-        start += match (into.len() - start).div_ceil(lanes) {
-            4.. => store_vectors::<S, 4>(simd, values, row, [start, last], into),
-            3 => store_vectors::<S, 3>(simd, values, row, [start, last], into),
-            2 => store_vectors::<S, 2>(simd, values, row, [start, last], into),
-            _ => store_vectors::<S, 1>(simd, values, row, [start, last], into),
+    let (lanes, len) = (S::F32_LANES, into.len());
+    let sums = &sums[..len];
+    let residual = &residual[..if RESIDUAL { len } else { 0 }];
+    let zeros = simd.splat_f32s(0.0);
+    for at in (0..len / lanes).map(|n| n * lanes) {
+        // SAFETY: all three have `len` values (the residual if it is read), and `at + lanes <= len`.
+        unsafe {
+            let residual = if RESIDUAL {
+                load::<S>(residual, at)
+            } else {
+                zeros
+            };
+            let values = finishing.finish(simd, load::<S>(sums, at), residual);
+            let into = into.as_mut_ptr().add(at);
+            into.cast::<S::f32s>().write_unaligned(values);
+        }
+    }
+    let rest = len % lanes;
+    if rest > 0 {
+        let at = len - rest;
+        let residual = match RESIDUAL {
+            true => simd.partial_load_f32s(&residual[at..]),
+            false => zeros,
         };
+        let values = finishing.finish(simd, simd.partial_load_f32s(&sums[at..]), residual);
+        let some = simd.mask_between_m32s(0, rest as u32);
+        // SAFETY: of the lanes, only as many are stored as there are places.
+        unsafe { simd.mask_store_ptr_f32s(some, into[at..].as_mut_ptr().cast(), values) };
     }
 }
 
@@ -452,7 +449,9 @@ pub(in super::super) struct Pieces<'a>(Vec<Piece<'a>>);
 impl<'a> Pieces<'a> {
     /// The pieces of all runs.
     pub(in super::super) fn of(runs: Vec<PieceRun<'a>>) -> Self {
-        Self(runs.into_iter().flat_map(PieceRun::pieces).collect())
+        let mut pieces = Vec::with_capacity(runs.iter().map(|run| run.count).sum());
+        pieces.extend(runs.into_iter().flat_map(PieceRun::pieces));
+        Self(pieces)
     }
 }
 
@@ -613,16 +612,13 @@ mod tests {
         assert!(piece.take_complete().is_empty());
     }
 
-    /// Rows whose values are their numbers.
-    struct Numbers;
+    /// The sums as they are.
+    #[derive(Clone, Copy)]
+    struct AsTheyAre;
 
-    impl<S: Simd> RowVectors<S> for Numbers {
-        fn vectors<const N: usize>(&self, simd: S, row: usize, _: [usize; N]) -> [S::f32s; N] {
-            [simd.splat_f32s(row as f32); N]
-        }
-
-        fn part(&self, simd: S, row: usize, _: usize) -> S::f32s {
-            simd.splat_f32s(row as f32)
+    impl<S: Simd> Finishing<S> for AsTheyAre {
+        fn finish(self, _: S, sums: S::f32s, _: S::f32s) -> S::f32s {
+            sums
         }
     }
 
@@ -638,7 +634,10 @@ mod tests {
         fn with_simd<S: Simd>(mut self, simd: S) {
             for row in self.first..5 {
                 let columns = 0..self.piece.width;
-                self.piece.write_vectors(simd, row, columns, &Numbers);
+                let sums = &[row as f32; 20][..self.piece.width];
+                let none = None;
+                self.piece
+                    .write_vectors(simd, row, columns, sums, none, AsTheyAre);
             }
         }
     }
