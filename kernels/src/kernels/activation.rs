@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 
 use pulp::{Simd, WithSimd};
 
-use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use super::raw::piece::Piece;
+use super::raw::uninit_buffer::{Cuts, UninitBuffer};
 use super::threads::{self, Scratch, Work};
 use crate::policy::{Curved, FusedActivation, Piecewise};
 

@@ -6,11 +6,11 @@ use pulp::Simd;
 
 use super::direct::{Direct, Phase};
 use super::lanes::{LanePacking, numbers_to_lanes};
-use super::output_tiles::{Output, OutputTask, SumRows, TileShape};
+use super::output_tiles::{Output, OutputTask, OutputTile, SumRows, TileShape};
 use super::packing::{Packing, Place, ReadWindow};
 use super::raw::lane_sums::{LaneFinish, LaneSums};
+use super::raw::pieces::LanesOf;
 use super::raw::transpose;
-use super::raw::uninit_buffer::LanesOf;
 use super::threads::{self, Scratch, Work, grow};
 use super::tiling;
 use crate::policy::{Geometry, LANES};
@@ -115,6 +115,157 @@ impl Channelwise<'_> {
     }
 }
 
+/// How a tile is computed: some rows of all phases at a time.
+struct RowPlan {
+    /// Rows and columns of outputs (in steps).
+    size: [usize; 2],
+    /// Rows at a time, and the positions of each phase in them, up to whole vectors.
+    rows: usize,
+    line: usize,
+    /// The weights of a phase, a vector for each tap.
+    weight_len: usize,
+    /// Where the taps of each phase read, in vectors.
+    offsets: Vec<Vec<u32>>,
+    /// Whether sums are written as they are found: nothing is between them and nothing is added.
+    is_plain: bool,
+}
+
+impl RowPlan {
+    fn new<S: Simd>(work: &Direct, rows: usize) -> Self {
+        let size = [rows, work.output.size[1]];
+        let size = [0, 1].map(|axis| size[axis].div_ceil(work.step[axis]));
+        let rows = (POSITIONS / size[1].max(1)).clamp(1, size[0].max(1));
+        let steps = work.phases.iter().map(Phase::steps).max().unwrap_or(0);
+        Self {
+            size,
+            rows,
+            line: (rows * size[1]).next_multiple_of(S::F32_LANES),
+            weight_len: steps.max(1) * S::F32_LANES,
+            offsets: work.phases.iter().map(Phase::offsets).collect(),
+            is_plain: work.step == [1, 1] && work.output.epilogue.residual.is_none(),
+        }
+    }
+}
+
+/// The buffers of a block of channels, the lanes of vectors.
+struct Buffers<'a> {
+    /// The sums of some rows of a phase.
+    sums: &'a mut [f32],
+    /// The weights of all phases.
+    weights: &'a mut [f32],
+    /// Center, scale and shift.
+    numbers: &'a mut [f32],
+    /// The sums of all phases, a row for each lane, if they are not [plain](RowPlan::is_plain).
+    rows: &'a mut [f32],
+}
+
+impl<'a> Buffers<'a> {
+    fn new<S: Simd>(scratch: &'a mut Vec<f32>, plan: &RowPlan) -> Self {
+        let (lanes, phases) = (S::F32_LANES, plan.offsets.len());
+        let of_phases = plan.line * lanes * phases;
+        let lens = [
+            plan.line * lanes,
+            plan.weight_len * phases,
+            3 * lanes,
+            if plan.is_plain { 0 } else { of_phases },
+        ];
+        let all = grow(scratch, lens.iter().sum());
+        let (sums, all) = all.split_at_mut(lens[0]);
+        let (weights, all) = all.split_at_mut(lens[1]);
+        let (numbers, rows) = all.split_at_mut(lens[2]);
+        Self {
+            sums,
+            weights,
+            numbers,
+            rows,
+        }
+    }
+}
+
+impl Channelwise<'_> {
+    /// Puts the weights and numbers of some outputs at the lanes.
+    #[inline(always)]
+    fn prepare<S: Simd>(&self, outputs: LanesOf, plan: &RowPlan, buffers: &mut Buffers) {
+        let of_phases = buffers.weights.chunks_exact_mut(plan.weight_len);
+        for (phase, weight) in self.0.phases.iter().zip(of_phases) {
+            phase.weight_of_lanes::<S>(outputs, weight);
+        }
+        let (center, others) = buffers.numbers.split_at_mut(S::F32_LANES);
+        let (scale, shift) = others.split_at_mut(S::F32_LANES);
+        numbers_to_lanes::<S>(&self.0.output.epilogue, outputs, [center, scale, shift]);
+    }
+
+    /// Computes the outputs at the lanes (numbered from the first of the tile on) from the packed channels.
+    #[inline(always)]
+    fn write_outputs<S: Simd>(
+        &self,
+        simd: S,
+        tile: &mut OutputTile,
+        outputs: LanesOf,
+        packed: &[f32],
+        plan: &RowPlan,
+        buffers: &mut Buffers,
+    ) {
+        let lanes = S::F32_LANES;
+        let Direct {
+            packing,
+            step,
+            ref output,
+            ..
+        } = self.0;
+        let (activation, curved) = output.epilogue.activation.parts();
+        let width = plan.size[1];
+        for start in (0..plan.size[0]).step_by(plan.rows) {
+            let rows = plan.rows.min(plan.size[0] - start);
+            // (Without channels there is nothing to read.)
+            let first_position = start * packing.pitch * lanes;
+            for (index, offsets) in plan.offsets.iter().enumerate() {
+                let (center, others) = buffers.numbers.split_at(lanes);
+                let (scale, shift) = others.split_at(lanes);
+                let work = LaneSums {
+                    weight: &buffers.weights[index * plan.weight_len..],
+                    offsets,
+                    packed: &packed[first_position.min(packed.len())..],
+                    pitch: packing.pitch,
+                    finish: LaneFinish {
+                        numbers: plan.is_plain.then_some([center, scale, shift]),
+                        activation,
+                    },
+                };
+                work.write(simd, [rows, width], buffers.sums);
+                if plan.is_plain {
+                    if let Some(curved) = curved {
+                        curved.apply(&mut buffers.sums[..rows * width * lanes]);
+                    }
+                    tile.write_lanes(simd, outputs, buffers.sums, rows * width);
+                } else {
+                    let of_phase = &mut buffers.rows[index * plan.line * lanes..];
+                    transpose::lanes_to_rows(simd, buffers.sums, rows * width, of_phase, plan.line);
+                }
+            }
+            if plan.is_plain {
+                continue;
+            }
+            let sums = SumRows {
+                first: start * width,
+                last: (start + rows) * width,
+                pitch: width,
+                row_phases: step[0],
+            };
+            for lane in 0..outputs.count {
+                let channel = outputs.first + lane * outputs.apart;
+                let of_phases = &*buffers.rows;
+                let of = |row: usize, column: usize| {
+                    let phase = row * step[1] + column;
+                    &of_phases[(phase * lanes + lane) * plan.line..][..rows * width]
+                };
+                tile.write_phases(simd, channel, sums, of, step[1], output);
+                tile.apply_curved(channel..channel + 1, output);
+            }
+        }
+    }
+}
+
 impl Work<OutputTask<'_>> for Channelwise<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, task: OutputTask, [packed, sums, lines]: &mut Scratch) {
@@ -123,8 +274,8 @@ impl Work<OutputTask<'_>> for Channelwise<'_> {
             groups,
             packing,
             step,
-            ref phases,
             output,
+            ..
         } = self.0;
         // (Only ungrouped convolutions have more than one.)
         let [source] = sources else { return };
@@ -135,31 +286,12 @@ impl Work<OutputTask<'_>> for Channelwise<'_> {
             batch: tile.batch,
             first_row: tile.rows.start / step[0],
         };
-        let plan = LanePacking::new(&packing, source.size, place, seen);
-        let packed = grow(packed, plan.len::<S>());
+        let lane_packing = LanePacking::new(&packing, source.size, place, seen);
+        let packed = grow(packed, lane_packing.len::<S>());
         // (The padding; the rest is written for each block of channels.)
         packed.fill(0.0);
-        let size = [tile.rows.len(), output.size[1]];
-        let [rows, width] = [0, 1].map(|axis| size[axis].div_ceil(step[axis]));
-        let some_rows = (POSITIONS / width.max(1)).clamp(1, rows.max(1));
-        let line = (some_rows * width).next_multiple_of(lanes);
-        let steps = phases.iter().map(Phase::steps).max().unwrap_or(0);
-        let weight_len = steps.max(1) * lanes;
-        let offsets: Vec<Vec<u32>> = phases.iter().map(Phase::offsets).collect();
-        let weights_at = line * lanes;
-        let numbers_at = weights_at + phases.len() * weight_len;
-        let rows_at = numbers_at + 3 * lanes;
-        // Sums are written as they are, if nothing is between them and nothing is added.
-        let is_plain = step == [1, 1] && output.epilogue.residual.is_none();
-        let rows_len = if is_plain {
-            0
-        } else {
-            phases.len() * line * lanes
-        };
-        let sums = grow(sums, rows_at + rows_len);
-        let (sums, row_buffer) = sums.split_at_mut(rows_at);
-        let (sums, numbers) = sums.split_at_mut(numbers_at);
-        let (sums, weights) = sums.split_at_mut(weights_at);
+        let plan = RowPlan::new::<S>(&self.0, tile.rows.len());
+        let mut buffers = Buffers::new::<S>(sums, &plan);
         let of_all = tile.channels.start / made..tile.channels.end / made;
         for first in of_all.clone().step_by(lanes) {
             let count = lanes.min(of_all.end - first);
@@ -169,7 +301,7 @@ impl Work<OutputTask<'_>> for Channelwise<'_> {
                     apart: seen,
                     count,
                 };
-                plan.fill(simd, source, (tile.batch, channels), index, lines, packed);
+                lane_packing.fill(simd, source, (tile.batch, channels), index, lines, packed);
             }
             for index in 0..made {
                 let outputs = LanesOf {
@@ -177,69 +309,12 @@ impl Work<OutputTask<'_>> for Channelwise<'_> {
                     apart: made,
                     count,
                 };
-                let of_phases = weights.chunks_exact_mut(weight_len);
-                for (phase, weight) in phases.iter().zip(of_phases) {
-                    phase.weight_of_lanes::<S>(outputs, weight);
-                }
-                let (center, others) = numbers.split_at_mut(lanes);
-                let (scale, shift) = others.split_at_mut(lanes);
-                numbers_to_lanes::<S>(&output.epilogue, outputs, [center, scale, shift]);
-                let finish = LaneFinish {
-                    numbers: is_plain.then_some([&*center, scale, shift]),
-                    activation: output.epilogue.activation.parts().0,
-                };
+                self.prepare::<S>(outputs, &plan, &mut buffers);
                 let in_tile = LanesOf {
                     first: outputs.first - tile.channels.start,
                     ..outputs
                 };
-                for start in (0..rows).step_by(some_rows) {
-                    let rows = some_rows.min(rows - start);
-                    // (Without channels there is nothing to read.)
-                    let first_position = start * packing.pitch * lanes;
-                    for (index, offsets) in offsets.iter().enumerate() {
-                        let work = LaneSums {
-                            weight: &weights[index * weight_len..],
-                            offsets,
-                            packed: &packed[first_position.min(packed.len())..],
-                            pitch: packing.pitch,
-                            finish,
-                        };
-                        work.write(simd, [rows, width], sums);
-                        if is_plain {
-                            if let (_, Some(curved)) = output.epilogue.activation.parts() {
-                                curved.apply(&mut sums[..rows * width * lanes]);
-                            }
-                            tile.write_lanes(simd, in_tile, sums, rows * width);
-                        } else {
-                            let rows_of_lanes = &mut row_buffer[index * line * lanes..];
-                            transpose::lanes_to_rows(simd, sums, rows * width, rows_of_lanes, line);
-                        }
-                    }
-                    if is_plain {
-                        continue;
-                    }
-                    let row_buffer = &row_buffer[..];
-                    let of_sums = SumRows {
-                        first: start * width,
-                        last: (start + rows) * width,
-                        pitch: width,
-                        row_phases: step[0],
-                    };
-                    for lane in 0..count {
-                        let channel = in_tile.first + lane * made;
-                        let of = |row: usize, column: usize| {
-                            let phase = row * step[1] + column;
-                            &row_buffer[(phase * lanes + lane) * line..][..rows * width]
-                        };
-                        match step[1] {
-                            1 => tile.write_rows::<S, 1>(simd, channel, of_sums, of, &output),
-                            2 => tile.write_rows::<S, 2>(simd, channel, of_sums, of, &output),
-                            3 => tile.write_rows::<S, 3>(simd, channel, of_sums, of, &output),
-                            _ => tile.write_rows::<S, 4>(simd, channel, of_sums, of, &output),
-                        }
-                        tile.apply_curved(channel..channel + 1, &output);
-                    }
-                }
+                self.write_outputs(simd, &mut tile, in_tile, packed, &plan, &mut buffers);
             }
         }
     }

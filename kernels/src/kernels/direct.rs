@@ -7,10 +7,10 @@ use pulp::Simd;
 use super::lanes::weight_to_lanes;
 use super::output_tiles::{Output, OutputTask, SumRows, TileShape};
 use super::packing::{Packing, Place, channels_of_group, vector_rows};
+use super::raw::pieces::LanesOf;
 use super::raw::simd::{
     self, Ahead, BLOCK, Blocks, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
 };
-use super::raw::uninit_buffer::LanesOf;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::tiling::channels_of_tile;
@@ -293,13 +293,7 @@ impl Work<OutputTask<'_>> for Direct<'_> {
                     let phase = row * self.step[1] + column;
                     &sums[(phase * block + index) * wide..][..wide]
                 };
-                // (The products above are not compiled once for each step.)
-                match self.step[1] {
-                    1 => tile.write_rows::<S, 1>(simd, start + index, rows, of, &self.output),
-                    2 => tile.write_rows::<S, 2>(simd, start + index, rows, of, &self.output),
-                    3 => tile.write_rows::<S, 3>(simd, start + index, rows, of, &self.output),
-                    _ => tile.write_rows::<S, 4>(simd, start + index, rows, of, &self.output),
-                }
+                tile.write_phases(simd, start + index, rows, of, self.step[1], &self.output);
             }
             tile.apply_curved(start..start + some, &self.output);
         }

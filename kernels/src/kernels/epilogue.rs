@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use super::raw::uninit_buffer::Finishing;
+use super::raw::piece::Finishing;
 use crate::policy::{FusedActivation, Piecewise};
 
 /// What follows a convolution, as slices: `activation((v - center) scale + shift + residual)`.

@@ -7,8 +7,8 @@ use pulp::Simd;
 
 use super::epilogue::EpilogueValues;
 use super::packing::{Packing, Place, Stream};
+use super::raw::pieces::LanesOf;
 use super::raw::transpose;
-use super::raw::uninit_buffer::LanesOf;
 use super::source::{Source, SourceRow};
 use super::threads::grow;
 use crate::policy::LANES;

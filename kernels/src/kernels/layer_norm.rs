@@ -6,7 +6,8 @@ use alloc::{vec, vec::Vec};
 use pulp::Simd;
 
 use super::norm::sums;
-use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use super::raw::piece::Piece;
+use super::raw::uninit_buffer::{Cuts, UninitBuffer};
 use super::threads::{self, Scratch, Work};
 
 /// Positions that are normalised at once.

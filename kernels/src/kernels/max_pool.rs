@@ -4,7 +4,8 @@ use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
 
-use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use super::raw::piece::Piece;
+use super::raw::uninit_buffer::{Cuts, UninitBuffer};
 use super::threads::{self, Scratch, Work, grow};
 
 /// A pool from maps of size `map` to outputs of size `size`.

@@ -7,7 +7,8 @@ use core::ops::Range;
 use pulp::Simd;
 
 use super::activation::BLOCK;
-use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use super::raw::piece::Piece;
+use super::raw::uninit_buffer::{Cuts, UninitBuffer};
 use super::source::{Affine, ChannelAffine};
 use super::threads::{self, Scratch, Work};
 use crate::policy::{FusedActivation, Piecewise};

@@ -6,8 +6,10 @@ use core::ops::{Deref, Range};
 use pulp::Simd;
 
 use super::epilogue::{EpilogueValues, Linear, Rectified};
+use super::raw::piece::Piece;
+use super::raw::pieces::{LanesOf, Pieces};
 use super::raw::simd::{Ahead, prefetch, prefetch_line};
-use super::raw::uninit_buffer::{Cuts, LanesOf, Piece, PieceRun, Pieces, UninitBuffer};
+use super::raw::uninit_buffer::{Cuts, PieceRun, UninitBuffer};
 use crate::policy::Piecewise;
 
 /// A map that the kernel writes.
@@ -201,6 +203,25 @@ impl OutputTile<'_> {
         let map = self.sample * output.channels + self.channels.start + index;
         let plane = map * output.slices + self.slice;
         plane * output.positions + self.rows.start * output.size[1]
+    }
+
+    /// [Writes](Self::write_rows) sums that hold `columns` columns of the output at each position.
+    #[inline(always)]
+    pub(super) fn write_phases<'b, S: Simd>(
+        &mut self,
+        simd: S,
+        index: usize,
+        sums: SumRows,
+        of: impl Fn(usize, usize) -> &'b [f32],
+        columns: usize,
+        output: &Output,
+    ) {
+        match columns {
+            1 => self.write_rows::<S, 1>(simd, index, sums, of, output),
+            2 => self.write_rows::<S, 2>(simd, index, sums, of, output),
+            3 => self.write_rows::<S, 3>(simd, index, sums, of, output),
+            _ => self.write_rows::<S, 4>(simd, index, sums, of, output),
+        }
     }
 
     /// Writes the sums of the channel `index`, to which all but a curved activation is applied. Each sum position holds `N` columns of the output: `of` returns the sums

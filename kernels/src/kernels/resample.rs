@@ -5,7 +5,8 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use super::raw::piece::Piece;
+use super::raw::uninit_buffer::{Cuts, UninitBuffer};
 use super::threads::{self, Scratch, Work, grow};
 use crate::axis_map::AxisMap;
 

@@ -6,8 +6,9 @@ use core::ops::Range;
 
 use pulp::Simd;
 
+use super::raw::piece::Piece;
 use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
-use super::raw::uninit_buffer::{Cuts, Piece, UninitBuffer};
+use super::raw::uninit_buffer::{Cuts, UninitBuffer};
 use super::threads::{self, Scratch, Work, grow};
 use crate::buffers::Lifetime;
 use crate::policy::{BLOCK, COMPONENTS, LANES};

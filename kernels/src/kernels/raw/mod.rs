@@ -6,6 +6,8 @@
 pub(super) mod lane_products;
 pub(super) mod lane_sums;
 pub(super) mod offer;
+pub(super) mod piece;
+pub(super) mod pieces;
 pub(super) mod simd;
 pub(super) mod transforms;
 pub(super) mod transpose;
