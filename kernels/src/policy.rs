@@ -294,6 +294,12 @@ impl TransposedShape {
         }
     }
 
+    /// Whether the transposed weight is written so that what a tile of channels reads follows each other in memory, for
+    /// an output of so many maps.
+    pub fn interleaves_weight(&self, maps: usize) -> bool {
+        self.geometry.groups == 1 && maps == 1 && self.outputs >= BLOCK
+    }
+
     /// The equivalent convolution of each slice by the kernel turned by 180 degrees, for a dense kernel of 3x3.
     pub fn rotated(&self) -> ConvShape {
         ConvShape {

@@ -169,14 +169,14 @@ impl Curved {
     }
 }
 
-/// Values that are computed side by side. The last of a slice are filled up to so many: one at a time, they would take
-/// longer than all others of a small map.
-const SOME: usize = 32;
+/// Values that are computed side by side; the last of a slice are padded with zeros to so many. (One at a time they would
+/// take longer than all others of a small map.)
+const CHUNK: usize = 32;
 
 #[inline(always)]
 fn map(values: &mut [f32], value: impl Fn(f32) -> f32) {
-    let (whole, last) = values.as_chunks_mut::<SOME>();
-    let mut filled = filled_up(last);
+    let (whole, last) = values.as_chunks_mut::<CHUNK>();
+    let mut filled = padded(last);
     let rest = (!last.is_empty()).then_some(&mut filled);
     for some in whole.iter_mut().chain(rest) {
         for x in some {
@@ -188,12 +188,12 @@ fn map(values: &mut [f32], value: impl Fn(f32) -> f32) {
 
 #[inline(always)]
 fn scale(values: &mut [f32], gradient: &[f32], derivative: impl Fn(f32) -> f32) {
-    let (whole, last) = values.as_chunks_mut::<SOME>();
-    let (gradients, last_gradients) = gradient.as_chunks::<SOME>();
-    let (mut filled, filled_gradients) = (filled_up(last), filled_up(last_gradients));
+    let (whole, last) = values.as_chunks_mut::<CHUNK>();
+    let (gradients, last_gradients) = gradient.as_chunks::<CHUNK>();
+    let (mut filled, padded_gradients) = (padded(last), padded(last_gradients));
     let rest = (!last.is_empty()).then_some(&mut filled);
     let values = whole.iter_mut().chain(rest);
-    let gradients = gradients.iter().chain(Some(&filled_gradients));
+    let gradients = gradients.iter().chain(Some(&padded_gradients));
     for (some, gradients) in values.zip(gradients) {
         for (x, gradient) in some.iter_mut().zip(gradients) {
             *x = gradient * derivative(*x);
@@ -204,8 +204,8 @@ fn scale(values: &mut [f32], gradient: &[f32], derivative: impl Fn(f32) -> f32) 
 
 /// The values, and zeros.
 #[inline(always)]
-fn filled_up(values: &[f32]) -> [f32; SOME] {
-    let mut filled = [0.0; SOME];
+fn padded(values: &[f32]) -> [f32; CHUNK] {
+    let mut filled = [0.0; CHUNK];
     filled[..values.len()].copy_from_slice(values);
     filled
 }

@@ -278,7 +278,9 @@ impl Work<OutputTask<'_>> for Channelwise<'_> {
             ..
         } = self.0;
         // (Only ungrouped convolutions have more than one.)
-        let [source] = sources else { return };
+        let [source] = sources else {
+            unreachable!("a grouped convolution has one source")
+        };
         let mut tile = task.open();
         let lanes = S::F32_LANES;
         let [seen, made] = [source.channels / groups, output.channels / groups];

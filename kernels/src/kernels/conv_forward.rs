@@ -1,8 +1,9 @@
 //! The forward pass of a convolution: chooses the algorithm and splits the output into tiles.
 
-use alloc::{vec, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 
 use super::channelwise::Order;
+use super::components::components;
 use super::dilated::{as_sources, lay_out_all, put_back};
 use super::direct::{Direct, Phase, PhaseWeight};
 use super::epilogue::EpilogueValues;
@@ -17,7 +18,7 @@ use super::tap_patterns::{TapPattern, phase_sums};
 use super::tap_sums::{self, Kernels};
 use super::threads;
 use super::winograd::{self, Winograd};
-use crate::buffers::Lifetime;
+use crate::buffers::{self, Lifetime};
 use crate::policy::{Algorithm, ConvShape, Geometry, Undilated, WeightUse};
 
 /// `y = epilogue(conv(cat(sources), weight))`, `[samples, outputs, size...]`.
@@ -119,9 +120,13 @@ fn forward_as_is(
                     row: inputs,
                     inner: 0..inputs,
                 };
-                vec![tap_sums::components(kernels)]
+                vec![components(kernels)]
             });
             call.by_components(&packed[0], maps);
+            // (A cache has another owner.)
+            if let Ok(packed) = Arc::try_unwrap(packed) {
+                packed.into_iter().for_each(buffers::give);
+            }
         }
         Algorithm::TapSums { step } => {
             let taps = TapPlan::new(&call, step);

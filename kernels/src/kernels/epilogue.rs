@@ -75,7 +75,7 @@ impl Finish {
         self.activation.value(scaled + residual)
     }
 
-    /// The same at each lane.
+    /// The numbers at each lane, with an activation that the compiler knows.
     #[inline(always)]
     pub(super) fn lanes<S: Simd, A>(self, simd: S, activation: A) -> FinishLanes<S, A> {
         let [center, scale, shift] = [self.center, self.scale, self.shift];

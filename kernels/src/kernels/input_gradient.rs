@@ -4,6 +4,7 @@ use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use super::channelwise::Order;
+use super::components::transposed_components;
 use super::conv_forward::forward;
 use super::dilated::{lay_out, put_back};
 use super::direct::{Direct, Phase, PhaseWeight};
@@ -16,9 +17,7 @@ use super::raw::simd::{BLOCK, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::reach::TakenTaps;
 use super::source::{DepthTaps, Source, channels_of, output_shape};
-use super::tap_sums::{
-    Kernels, TapMap, transpose_into, transpose_into_blocks, transposed_components,
-};
+use super::tap_sums::{Kernels, TapMap, transpose_into, transpose_into_blocks};
 use super::threads;
 use super::winograd::{self, Winograd};
 use crate::buffers;
@@ -231,14 +230,19 @@ struct DepthPhase {
 }
 
 impl PlainGradient<'_> {
-    fn run(&self, maps: Vec<OutputMap>, epilogue: EpilogueValues) {
-        let shape = TransposedShape {
+    /// Its shape, with as many outputs as the smallest map has.
+    fn shape(&self) -> TransposedShape {
+        TransposedShape {
             geometry: self.geometry.clone(),
             batch: self.samples,
             inputs: self.weight.outputs,
             outputs: self.channels.iter().map(Range::len).min().unwrap_or(0),
             size: self.size,
-        };
+        }
+    }
+
+    fn run(&self, maps: Vec<OutputMap>, epilogue: EpilogueValues) {
+        let shape = self.shape();
         let phases: Vec<_> = (0..self.geometry.depth.stride)
             .map(|phase| self.depth_phase(phase))
             .collect();
@@ -423,16 +427,11 @@ impl PlainGradient<'_> {
         let offsets = starts.flat_map(|start| places.iter().map(move |at| offset(start + at)));
         let offsets: Vec<u32> = offsets.collect();
         let map = TapMap::selection(self.geometry.taps(), &taps);
-        let weight = match self.interleaves_weight() {
+        let weight = match self.shape().interleaves_weight(self.channels.len()) {
             true => self.transposed_blocks(&map, taps.len()),
             false => PhaseWeight::Rows(self.transposed_weight(&map, taps.len()).into()),
         };
         Phase::new(weight, &offsets)
-    }
-
-    /// Whether the transposed weight is written so that what a tile of channels reads follows each other in memory.
-    fn interleaves_weight(&self) -> bool {
-        self.geometry.groups == 1 && self.channels.len() == 1
     }
 
     /// The transposed weight, interleaved.

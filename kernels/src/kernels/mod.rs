@@ -12,6 +12,7 @@
 pub mod activation;
 mod channelwise;
 mod channelwise_gradient;
+mod components;
 mod conv_forward;
 mod dilated;
 mod direct;

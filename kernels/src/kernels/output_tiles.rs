@@ -261,7 +261,8 @@ impl OutputTile<'_> {
     }
 
     /// Applies a curved activation to what [was written](Self::write_rows) of some channels, numbered from the first of
-    /// the tile on. (To all at once: to begin takes as long as a row.)
+    /// the tile on. (All channels in one dispatch, which costs as much as a
+    /// row.)
     #[inline(always)]
     pub(super) fn apply_curved(&mut self, channels: Range<usize>, output: &Output) {
         // (Without positions there are no planes.)
@@ -272,8 +273,8 @@ impl OutputTile<'_> {
         }
     }
 
-    /// Writes the next values of some channels (numbered from the first of the tile on), the lanes of so many vectors, to
-    /// which all has been applied.
+    /// Writes the next values of some channels (numbered from the first of the tile on), the lanes of so many vectors, which
+    /// are finished.
     #[inline(always)]
     pub(super) fn write_lanes<S: Simd>(
         &mut self,

@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use pulp::Simd;
 
+use super::components::TAPS;
 use super::packing::{Packing, Place, ReadWindow};
 use super::raw::simd::{self, Rows, RowsMut, Vectors};
 use super::raw::transforms;
@@ -27,9 +28,6 @@ const MAX_CHANNELS: usize = 128;
 
 /// The most tiles of a block, so that what a product reads of them stays in the first-level cache.
 const MAX_TILES: usize = 128;
-
-/// The taps of a kernel.
-const TAPS: usize = 9;
 
 /// The inputs of a tile, and the distance from one tile to the next.
 const TILE: [usize; 2] = [4, 4];

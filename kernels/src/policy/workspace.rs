@@ -153,11 +153,7 @@ impl ConvShape {
                 let of_source = |channels| components(channels, seen);
                 channels().map(of_source).max().unwrap_or(0)
             }
-            _ => bytes(&[
-                channels().sum::<usize>() / self.geometry.groups,
-                self.outputs,
-                self.geometry.taps(),
-            ]),
+            _ => transposed.transposed_bytes(plain.len(), channels().sum()),
         };
         enlarged.max(plain)
     }
@@ -223,8 +219,17 @@ impl TransposedShape {
             Algorithm::Winograd => {
                 components(self.outputs, self.inputs.saturating_mul(self.depth_taps()))
             }
-            _ => bytes(&[self.inputs, self.outputs, self.geometry.taps()]),
+            _ => self.transposed_bytes(1, self.outputs),
         }
+    }
+
+    /// The transposed weight for an output of so many maps, with so many channels in all.
+    fn transposed_bytes(&self, maps: usize, channels: usize) -> u64 {
+        let rows = match self.interleaves_weight(maps) {
+            true => channels.saturating_add(BLOCK - 1) / BLOCK * BLOCK,
+            false => channels / self.geometry.groups,
+        };
+        bytes(&[rows, self.inputs, self.geometry.taps()])
     }
 
     /// The peak memory of the backward pass besides the gradients that it returns.

@@ -87,7 +87,7 @@ impl Pieces<'_> {
     }
 }
 
-/// The pieces at the lanes: `count` of them, each so many after the one before.
+/// What is at the lanes: lane `n` of `count` has the number `first + n * apart`.
 #[derive(Clone, Copy)]
 pub(in super::super) struct LanesOf {
     pub(in super::super) first: usize,

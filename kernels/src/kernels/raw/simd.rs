@@ -54,7 +54,10 @@ pub(in super::super) fn offset(place: usize) -> u32 {
 }
 
 /// The right matrix of a [`product`].
-pub(in super::super) trait Right: Copy {
+///
+/// # Safety
+/// For all steps and all `m <= n`, `start(m) + offset(step) < end(n)`.
+pub(in super::super) unsafe trait Right: Copy {
     /// The number of rows, the steps of the sum.
     fn steps(&self) -> usize;
 
@@ -84,7 +87,8 @@ pub(in super::super) struct Gathered<'a> {
     pub(in super::super) offsets: &'a Offsets,
 }
 
-impl Right for Gathered<'_> {
+// SAFETY: `end` is one more than the largest offset, and `start` grows with the vector.
+unsafe impl Right for Gathered<'_> {
     #[inline(always)]
     fn steps(&self) -> usize {
         self.offsets.values.len()
@@ -131,7 +135,8 @@ pub(in super::super) struct Vectors<'a> {
     pub(in super::super) steps: usize,
 }
 
-impl Right for Vectors<'_> {
+// SAFETY: `end` is one more than the place of the last step of the vector, and places grow with both.
+unsafe impl Right for Vectors<'_> {
     #[inline(always)]
     fn steps(&self) -> usize {
         self.steps
@@ -392,7 +397,7 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
         let offset = unsafe { right.offset::<S>(step) };
         let mut columns = [simd.splat_f32s(0.0); N];
         for n in 0..N {
-            // SAFETY: `step < steps`, and the place is less than `end(N - 1)`, since `n < N`; the third assertion.
+            // SAFETY: `step < steps`, and the place is less than `end(N - 1)` by the promise of `Right`; the third assertion.
             columns[n] = unsafe { starts[n].add(offset).cast::<S::f32s>().read_unaligned() };
         }
         left.ask(a, M, step);

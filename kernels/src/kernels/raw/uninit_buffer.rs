@@ -99,6 +99,14 @@ impl UninitBuffer {
                 for (block, start) in (0..cuts.plane).step_by(cuts.block.max(1)).enumerate() {
                     for (group, channels) in starts.windows(2).enumerate() {
                         let first = channels[0] * apart + slice * cuts.plane + start;
+                        // (The last piece of the run ends in the map.)
+                        debug_assert!(
+                            channels[1] == channels[0]
+                                || first
+                                    + (channels[1] - channels[0] - 1) * apart
+                                    + cuts.block.min(cuts.plane - start)
+                                    <= map
+                        );
                         let run = PieceRun {
                             first: values.wrapping_add(first),
                             apart,
@@ -138,8 +146,8 @@ impl UninitBuffer {
     pub(in super::super) fn finish(mut self) -> Vec<f32> {
         let written = self.written.into_inner();
         assert_eq!(written, self.len, "not all of a map was written");
-        // SAFETY: the capacity is at least `len`. A piece counts each value that it writes, never writes a position
-        // twice, and pieces do not overlap: if the count equals the length, every position was written.
+        // SAFETY: the capacity is at least `len`. A piece counts each position that it writes once,
+        // and pieces do not overlap: if the count equals the length, every position was written.
         unsafe { self.values.set_len(self.len) };
         self.values
     }
@@ -186,4 +194,45 @@ pub(in super::super) struct PlacedRun<'a> {
     /// The number of the range of channels.
     pub(in super::super) group: usize,
     pub(in super::super) run: PieceRun<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_the_places_of_channels() {
+        // Two maps of five channels with two slices of seven values, in blocks of three.
+        let (channels, slices, plane, block) = (5, 2, 7, 3);
+        let mut buffer = UninitBuffer::new(2 * channels * slices * plane);
+        let cuts = Cuts {
+            plane,
+            block,
+            width: plane,
+            step: 1,
+        };
+        let starts = [0, 2, 2, 5];
+        let mut runs = Vec::new();
+        buffer.for_each_run(cuts, slices, &starts, |placed| runs.push(placed));
+        assert_eq!(runs.len(), 2 * slices * 3 * 3);
+        // (In another order than they were cut.)
+        for placed in runs.into_iter().rev() {
+            for (n, piece) in placed.run.pieces().enumerate() {
+                let channel = starts[placed.group] + n;
+                let map = (placed.sample * channels + channel) * slices + placed.slice;
+                let first = map * plane + placed.block * block;
+                let values = first..first + block.min(plane - placed.block * block);
+                piece.fill(values.map(|place| place as f32));
+            }
+        }
+        let values = buffer.finish();
+        assert!((0..values.len()).all(|place| values[place] == place as f32));
+    }
+
+    #[test]
+    #[should_panic(expected = "a map is whole")]
+    fn a_map_that_is_not_whole_is_refused() {
+        let mut buffer = UninitBuffer::new(10);
+        buffer.for_each_run(Cuts::planes(3), 1, &[0, 2], |_| {});
+    }
 }
