@@ -224,8 +224,8 @@ impl OutputTile<'_> {
         }
     }
 
-    /// Writes the sums of the channel `index`, to which all but a curved activation is applied. Each sum position holds `N` columns of the output: `of` returns the sums
-    /// of a row phase and a column phase, starting at `sums.first`.
+    /// Writes the sums of the channel `index`, to which all but a curved activation is applied. Each sum position holds
+    /// `N` columns of the output: `of` returns the sums of a row phase and a column phase, starting at `sums.first`.
     #[inline(always)]
     pub(super) fn write_rows<'b, S: Simd, const N: usize>(
         &mut self,
@@ -261,15 +261,15 @@ impl OutputTile<'_> {
     }
 
     /// Applies a curved activation to what [was written](Self::write_rows) of some channels, numbered from the first of
-    /// the tile on. (All channels in one dispatch, which costs as much as a
-    /// row.)
+    /// the tile on. (All channels in one dispatch, which costs as much as a row.)
     #[inline(always)]
     pub(super) fn apply_curved(&mut self, channels: Range<usize>, output: &Output) {
         // (Without positions there are no planes.)
         if let (_, Some(curved)) = output.epilogue.activation.parts()
-            && let Some(planes) = self.planes.get_mut(channels)
+            && !self.planes.is_empty()
         {
-            curved.apply_each(planes.iter_mut().map(Piece::take_complete));
+            let planes = self.planes[channels].iter_mut();
+            curved.apply_each(planes.map(Piece::take_complete));
         }
     }
 

@@ -229,6 +229,16 @@ fn a_transposed_convolution_turns_its_weight_with_each_call() {
     assert_eq!(shape.algorithm(), Algorithm::Direct);
     assert_eq!(shape.forward_bytes(), 4 * 64 * 32 * 4);
     assert_eq!(shape.backward_bytes(), 0);
+    // By blocks of eight outputs, if there is one.
+    let bytes = |outputs| {
+        let shape = TransposedShape {
+            outputs,
+            ..shape.clone()
+        };
+        shape.forward_bytes()
+    };
+    assert_eq!(bytes(33), 4 * 64 * 40 * 4);
+    assert_eq!(bytes(7), 4 * 64 * 7 * 4);
     shape.geometry.stride = [5, 2];
     assert!(!shape.is_taken());
     // Of stride 1 it is a convolution.

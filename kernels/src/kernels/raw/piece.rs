@@ -63,6 +63,22 @@ impl<'a> Piece<'a> {
         unsafe { places.assume_init_mut() }
     }
 
+    /// The places of some columns of a row, and the number of values that were written to rows like it.
+    ///
+    /// # Panics
+    /// When a value is skipped or written twice.
+    #[inline(always)]
+    fn next(&mut self, row: usize, columns: Range<usize>) -> (&mut [MaybeUninit<f32>], &mut usize) {
+        let Range { start, end } = columns;
+        let done = &mut self.done[row % self.step];
+        assert!(
+            *done == row / self.step * self.width + start && start <= end && end <= self.width,
+            "rows are written from left to right"
+        );
+        let into = &mut self.values[row * self.width + start..row * self.width + end];
+        (into, done)
+    }
+
     /// Writes `finish(sum, residual)` to some columns of a row, and returns them. The sums of the `N` phases are
     /// interleaved: column `x` of the range gets `phases[x % N][x / N]`. The rows at one position modulo the step must be
     /// written in order, each from left to right.
@@ -78,18 +94,12 @@ impl<'a> Piece<'a> {
         residual: Option<&[f32]>,
         finish: impl Fn(f32, f32) -> f32,
     ) -> &mut [f32] {
-        let Range { start, end } = columns;
-        let done = &mut self.done[row % self.step];
-        assert!(
-            *done == row / self.step * self.width + start && start <= end && end <= self.width,
-            "rows are written from left to right"
-        );
-        let into = &mut self.values[row * self.width + start..row * self.width + end];
+        let (into, done) = self.next(row, columns);
         match residual {
             None => write_sums(into, phases, |sum| finish(sum, 0.0)),
             Some(residual) => write_sums_and_residual(into, phases, residual, finish),
         }
-        *done += end - start;
+        *done += into.len();
         // SAFETY: all columns of the range have been written: both functions write every value of `into`.
         unsafe { into.assume_init_mut() }
     }
@@ -108,18 +118,12 @@ impl<'a> Piece<'a> {
         residual: Option<&[f32]>,
         finishing: impl Finishing<S>,
     ) {
-        let Range { start, end } = columns;
-        let done = &mut self.done[row % self.step];
-        assert!(
-            *done == row / self.step * self.width + start && start <= end && end <= self.width,
-            "rows are written from left to right"
-        );
-        let into = &mut self.values[row * self.width + start..row * self.width + end];
+        let (into, done) = self.next(row, columns);
         match residual {
             Some(residual) => store_all::<S, true>(simd, into, [sums, residual], finishing),
             None => store_all::<S, false>(simd, into, [sums, &[]], finishing),
         }
-        *done += end - start;
+        *done += into.len();
     }
 
     /// The values that were written since this was called last, as far as no value before them is missing.
