@@ -23,6 +23,7 @@ pub use shapes::{
 pub use workspace::SourceGradient;
 
 use alloc::vec;
+use core::ops::Range;
 
 /// The largest stride, and the largest number of rows or columns of outputs that are computed side by side.
 pub const MAX_STEP: usize = 4;
@@ -45,6 +46,9 @@ const MAX_ROW_VALUES: usize = 1 << 22;
 /// The most inputs and outputs of a group whose outputs are computed one after the other: more share the values that they
 /// read.
 const MAX_SMALL_GROUP: usize = 2;
+
+/// Positions of a plane of which all multiples are at the same place in the caches, or nearly (measured).
+const SHARED_SETS: usize = 4096;
 
 /// The positions of a piece of a map that has one row: enough that little is packed twice where the pieces overlap.
 const LINE_PIECE: usize = 256;
@@ -192,6 +196,13 @@ impl ConvShape {
             && is_enough(self.batch.saturating_mul(self.geometry.positions()))
     }
 
+    /// Whether the outputs of a direct convolution are the lanes of vectors: pointwise ones, with a vector of outputs.
+    pub fn has_outputs_in_lanes(&self) -> bool {
+        let is_enlarged = self.sources.iter().any(SourceShape::is_enlarged);
+        let [inputs, outputs] = [self.inputs(), self.outputs];
+        !is_enlarged && self.geometry.has_outputs_in_lanes([inputs, outputs])
+    }
+
     /// Whether the weight of a direct convolution is copied so that what a tile of outputs reads follows each other in
     /// memory. (What a pointwise convolution reads follows each other already, and that is enough.)
     pub fn interleaves_weight(&self, weight: WeightUse) -> bool {
@@ -292,6 +303,17 @@ impl TransposedShape {
             true => Algorithm::Winograd,
             false => Algorithm::Direct,
         }
+    }
+
+    /// Whether the channels of the output are the lanes of vectors, which are read where they are in the weight, for an
+    /// output of maps with these channels.
+    pub fn has_outputs_in_lanes(&self, maps: &[Range<usize>]) -> bool {
+        let follow = |pair: &[Range<usize>]| pair[0].end == pair[1].start;
+        let outputs = maps.iter().map(Range::len).fold(0, usize::saturating_add);
+        self.geometry.is_pointwise()
+            && self.geometry.depth.is_pointwise()
+            && maps.windows(2).all(follow)
+            && self.geometry.has_outputs_in_lanes([self.inputs, outputs])
     }
 
     /// Whether the transposed weight is written so that what a tile of channels reads follows each other in memory, for

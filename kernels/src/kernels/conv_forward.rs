@@ -10,7 +10,8 @@ use super::epilogue::EpilogueValues;
 use super::output_tiles::{Output, OutputMap, TileShape, split};
 use super::packed_weights::{PackedFor, Weight};
 use super::packing::{Packing, ReadWindow};
-use super::raw::simd::offset;
+use super::pointwise::{Pointwise, PointwiseWeight, Shares};
+use super::raw::simd::{Rows, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::reach::TakenTaps;
 use super::source::{Source, channels_of, shape_of, through};
@@ -95,6 +96,16 @@ fn forward_as_is(
     let algorithm = shape.algorithm(weight.weight_use());
     let packed_for = || PackedFor::new(shape, algorithm);
     match algorithm {
+        Algorithm::Direct if shape.has_outputs_in_lanes() => {
+            let inputs = channels_of(call.sources);
+            call.pointwise(
+                PointwiseWeight::ByOutputs(Rows {
+                    values: weight.values,
+                    step: inputs,
+                }),
+                maps,
+            );
+        }
         Algorithm::Direct => {
             let taps = TapPlan::new(&call, [1, 1]);
             if shape.interleaves_weight(weight.weight_use()) {
@@ -160,6 +171,37 @@ impl Call<'_> {
     fn order(&self) -> Order {
         let inputs = channels_of(self.sources) / self.geometry.depth.kernel;
         Order::of(self.geometry, [inputs, self.output.channels])
+    }
+
+    /// Runs a pointwise convolution with the outputs in the lanes.
+    pub(super) fn pointwise(&self, weight: PointwiseWeight, maps: Vec<OutputMap>) {
+        let mut window = ReadWindow::of(self.geometry);
+        let mut output = self.output;
+        let channels = output.channels;
+        let packing = Packing::new(window, 1, output.size[1]);
+        let is_in_place = |source: &Source| packing.row_in_place(source).is_some();
+        let is_packed = !self.sources.iter().all(is_in_place);
+        let shares = Shares::new(self.batch(), output.positions, channels, is_packed);
+        if self.is_line {
+            output.size = window.divide_into(output.size[1], shares.pieces);
+        }
+        let [height, width] = output.size;
+        let rows = height.div_ceil(shares.pieces).max(1);
+        let work = Pointwise {
+            sources: self.sources,
+            packing: Packing::new(window, rows, width),
+            weight,
+            output,
+        };
+        let shape = TileShape {
+            rows,
+            step: 1,
+            channels: shares.outputs,
+        };
+        let tiles = split(maps, self.samples, &output, 1, shape);
+        let tiles = tiles.into_iter().flatten().collect();
+        let of_a_map = height.div_ceil(rows) * channels.div_ceil(shape.channels);
+        threads::run(&work, shares.tasks(tiles, of_a_map));
     }
 
     /// Runs a convolution with a dense 3x3 kernel by the components of its weight.

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use super::channelwise::Order;
 use super::components::transposed_components;
-use super::conv_forward::forward;
+use super::conv_forward::{Call, forward};
 use super::dilated::{lay_out, put_back};
 use super::direct::{Direct, Phase, PhaseWeight};
 use super::enlarged::Enlarged;
@@ -13,7 +13,8 @@ use super::epilogue::EpilogueValues;
 use super::output_tiles::{Output, OutputMap, TileShape, phase_len, split};
 use super::packed_weights::Weight;
 use super::packing::{Packing, ReadWindow};
-use super::raw::simd::{BLOCK, offset};
+use super::pointwise::PointwiseWeight;
+use super::raw::simd::{BLOCK, Rows, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::reach::TakenTaps;
 use super::source::{DepthTaps, Source, channels_of, output_shape};
@@ -251,6 +252,9 @@ impl PlainGradient<'_> {
                 let geometry = shape.rotated().geometry;
                 self.by_components(&phases, &geometry, maps, epilogue);
             }
+            _ if shape.has_outputs_in_lanes(self.channels) => {
+                self.pointwise(&shape, maps, epilogue);
+            }
             _ => self.tap_by_tap(&phases, shape.is_line(), maps, epilogue),
         }
     }
@@ -297,6 +301,24 @@ impl PlainGradient<'_> {
             slices: self.size.depth,
             epilogue,
         }
+    }
+
+    /// With the channels in the lanes: the weight is read as it is.
+    fn pointwise(&self, shape: &TransposedShape, maps: Vec<OutputMap>, epilogue: EpilogueValues) {
+        let first = self.channels.first().map_or(0, |range| range.start);
+        let output = self.output(self.channels.iter().map(Range::len).sum(), epilogue);
+        let call = Call {
+            sources: &[self.from],
+            samples: self.samples,
+            geometry: self.geometry,
+            is_line: shape.is_line(),
+            output,
+        };
+        let weight = Rows {
+            values: &self.weight.values[first..],
+            step: self.inputs,
+        };
+        call.pointwise(PointwiseWeight::ByInputs(weight), maps);
     }
 
     fn by_components(

@@ -27,6 +27,7 @@ pub mod norm;
 mod output_tiles;
 mod packed_weights;
 mod packing;
+mod pointwise;
 mod raw;
 mod reach;
 pub mod resample;

@@ -5,12 +5,12 @@ use core::ops::{Deref, Range};
 
 use pulp::Simd;
 
-use super::epilogue::{EpilogueValues, Linear, Rectified};
+use super::epilogue::{EpilogueValues, Finish, Linear, Rectified};
 use super::raw::piece::Piece;
 use super::raw::pieces::{LanesOf, Pieces};
-use super::raw::simd::{Ahead, prefetch, prefetch_line};
+use super::raw::simd::{Ahead, Rows, prefetch, prefetch_line};
 use super::raw::uninit_buffer::{Cuts, PieceRun, UninitBuffer};
-use crate::policy::Piecewise;
+use crate::policy::{LANES, Piecewise};
 
 /// A map that the kernel writes.
 pub(super) struct OutputMap<'a> {
@@ -284,6 +284,46 @@ impl OutputTile<'_> {
         len: usize,
     ) {
         self.planes.write_lanes(simd, channels, vectors, len);
+    }
+
+    /// The positions of the tile.
+    pub(super) fn positions(&self) -> usize {
+        self.planes.first().map_or(0, Piece::len)
+    }
+
+    /// Writes all sums of some channels, numbered from the first of the tile on: of `rows`, a vector for each position,
+    /// the channels are at the lanes. All but a curved activation is applied. Rows follow up to a whole number of squares.
+    #[inline(always)]
+    pub(super) fn write_turned<S: Simd>(
+        &mut self,
+        simd: S,
+        channels: Range<usize>,
+        rows: Rows,
+        output: &Output,
+    ) {
+        let residual = output.epilogue.residual.map(|residual| Rows {
+            values: &residual[self.residual_start(channels.start, output)..],
+            step: output.positions * output.slices,
+        });
+        let first = self.channels.start + channels.start;
+        let last = self.channels.end - 1;
+        let of_lanes: [Finish; LANES] =
+            core::array::from_fn(|lane| output.epilogue.of_channel((first + lane).min(last)));
+        let planes = &mut self.planes;
+        match output.epilogue.activation.parts().0 {
+            Piecewise::IDENTITY => {
+                let of = |lane: usize| of_lanes[lane].lanes(simd, Linear);
+                planes.write_turned(simd, channels, rows, residual, of);
+            }
+            Piecewise::RELU => {
+                let of = |lane: usize| of_lanes[lane].lanes(simd, Rectified);
+                planes.write_turned(simd, channels, rows, residual, of);
+            }
+            activation => {
+                let of = |lane: usize| of_lanes[lane].lanes(simd, activation);
+                planes.write_turned(simd, channels, rows, residual, of);
+            }
+        }
     }
 
     /// The columns of a row of the tile. (The last piece of a row that is divided may be shorter.)

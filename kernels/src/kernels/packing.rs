@@ -57,6 +57,17 @@ impl ReadWindow {
         [pieces, len]
     }
 
+    /// Divides a map of one row, with `outputs` outputs that read one position each, into about so many pieces, and returns
+    /// their number and their length.
+    pub(super) fn divide_into(&mut self, outputs: usize, pieces: usize) -> [usize; 2] {
+        let len = outputs
+            .div_ceil(pieces)
+            .next_multiple_of(LANES)
+            .min(outputs);
+        self.line = Some(len * self.stride[1]);
+        [outputs.div_ceil(len.max(1)), len]
+    }
+
     /// How far it reaches along a row, in outputs.
     pub(super) fn reach(&self) -> usize {
         (self.kernel[1] - 1) * self.dilation[1] / self.stride[1]
@@ -230,6 +241,16 @@ impl Packing {
         }
         let start = place.first_row * line;
         source.plane(place.batch, channel)?.get(start..start + len)
+    }
+
+    /// The values of a row of outputs that read one position each, if rows of them are read where they are in a map.
+    pub(super) fn row_in_place(&self, source: &Source) -> Option<usize> {
+        let ReadWindow {
+            stride, pad, line, ..
+        } = self.window;
+        let is_whole = line.is_some() || self.columns == source.size[1];
+        let is_stored = source.is_read_as_stored() && stride == [1, 1] && pad == [0, 0];
+        (self.is_pointwise() && is_stored && is_whole).then(|| line.unwrap_or(self.columns))
     }
 
     /// Prefetches a channel that is packed soon, of these or of the next.

@@ -207,6 +207,15 @@ impl<'a> Source<'a> {
         Some(self.stored_plane(sample, self.map_of(channel), slice))
     }
 
+    /// What [`Self::plane`] returns and all that follows, and the distance from there to the plane of the next channel;
+    /// for a source without taps of the depth.
+    pub(super) fn planes_from(&self, batch: usize, channel: usize) -> Option<(&[f32], usize)> {
+        debug_assert_eq!(self.taps.count, 1);
+        let first = self.plane(batch, channel)?;
+        let start = (first.as_ptr().addr() - self.values.as_ptr().addr()) / size_of::<f32>();
+        Some((&self.values[start..], self.slices.count * first.len()))
+    }
+
     /// A slice of a channel of the map, as it is stored.
     #[inline(always)]
     pub(super) fn stored_plane(&self, sample: usize, map: usize, slice: usize) -> &[f32] {
@@ -327,7 +336,7 @@ const LONG_ROW: usize = 128;
 
 /// Copies a row, which may be short.
 #[inline(always)]
-fn copy(from: &[f32], into: &mut [f32]) {
+pub(super) fn copy(from: &[f32], into: &mut [f32]) {
     let (size, step) = ([1, into.len()], into.len());
     copy_rows(
         Rows { values: from, step },

@@ -148,7 +148,9 @@ fn what_follows_components_is_applied_once() {
     let dilated = [[3, 3], [1, 1], [2, 3], [2, 3]];
     what_follows_is_applied_to(&Case::new(2, vec![(33, [1, 1])], [29, 31], 37, dilated, 1));
     let pointwise = [[1, 1], [1, 1], [1, 1], [0, 0]];
-    what_follows_is_applied_to(&Case::new(2, vec![(33, [1, 1])], [9, 31], 37, pointwise, 1));
+    for size in [[9, 31], [1, 1], [3, 4]] {
+        what_follows_is_applied_to(&Case::new(2, vec![(33, [1, 1])], size, 37, pointwise, 1));
+    }
 }
 
 fn what_follows_is_applied_to(case: &Case) {
@@ -220,8 +222,9 @@ fn a_source_is_read_through_its_norm() {
         (34, [24, 26], [1, 1], plain),
         (33, [29, 31], [1, 1], dilated),
         (34, [19, 31], [1, 1], pointwise),
+        (40, [5, 5], [1, 1], pointwise),
     ];
-    for (channels, size, up, geometry) in &cases[..if cfg!(miri) { 3 } else { 6 }] {
+    for (channels, size, up, geometry) in &cases[..if cfg!(miri) { 3 } else { 7 }] {
         let case = Case::new(2, vec![(*channels, *up)], *size, channels + 1, *geometry, 1);
         let (values, weight) = (case.values(), case.weight());
         let [scale, shift, mean] = [5, 6, 8].map(|seed| noise(*channels, seed));

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{LANES, MAX_SMALL_GROUP};
+use super::{LANES, MAX_SMALL_GROUP, SHARED_SETS};
 
 /// The geometry of a convolution. Its rows and columns are those of the last two axes; a volume has a depth, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl Depth {
 
     fn is_dense(&self) -> bool {
         self.stride == 1 && self.dilation == 1
+    }
+
+    /// Whether each slice reads its own.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.pad == 0
     }
 }
 
@@ -115,8 +120,15 @@ impl Geometry {
     }
 
     /// Whether each output of a slice reads its own position.
-    fn is_pointwise(&self) -> bool {
+    pub(super) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.pad == [0, 0]
+    }
+
+    /// Whether, from so many channels to so many, the outputs are the lanes of vectors.
+    pub(super) fn has_outputs_in_lanes(&self, [inputs, outputs]: [usize; 2]) -> bool {
+        // (Positions that share cache sets in all channels are written faster channel by channel.)
+        let is_shared = self.plane_positions().is_multiple_of(SHARED_SETS);
+        self.taps() == 1 && self.groups == 1 && inputs > 0 && outputs >= LANES && !is_shared
     }
 
     /// Whether it goes along one row.

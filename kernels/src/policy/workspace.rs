@@ -3,6 +3,7 @@
 //! Buffers of the threads (packed rows, partial sums of small weights) are not counted.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::{
     Algorithm, Axes, BLOCK, COMPONENTS, ConvShape, Geometry, Reached, SourceShape, TransposedShape,
@@ -127,18 +128,25 @@ impl ConvShape {
 
     /// The transposed weights. Those of enlarged sources are made one after the other.
     fn input_gradient_bytes(&self, gradients: &[SourceGradient]) -> u64 {
-        let needed = self.sources.iter().zip(gradients);
+        let mut first = 0_usize;
+        let placed = self.sources.iter().map(|source| {
+            let channels = first..first.saturating_add(source.channels);
+            first = channels.end;
+            (source, channels)
+        });
+        let needed = placed.zip(gradients);
         let needed = needed.filter(|(_, gradient)| gradient.is_needed);
-        let (enlarged, plain): (Vec<&SourceShape>, Vec<&SourceShape>) = needed
-            .map(|(source, _)| source)
-            .partition(|source| source.is_enlarged());
-        let enlarged = enlarged.iter().map(|source| {
+        let (enlarged, plain): (Vec<_>, Vec<_>) = needed
+            .map(|(placed, _)| placed)
+            .partition(|(source, _)| source.is_enlarged());
+        let enlarged = enlarged.iter().map(|(source, _)| {
             let taps = source.enlarged_taps(&self.geometry);
             bytes(&[source.channels, self.outputs, taps])
         });
         let enlarged = enlarged.max().unwrap_or(0);
-        let channels = || plain.iter().map(|source| source.channels);
-        let Some(first) = plain.first() else {
+        let maps: Vec<Range<usize>> = plain.iter().map(|(_, channels)| channels.clone()).collect();
+        let channels = || maps.iter().map(Range::len);
+        let Some((first, _)) = plain.first() else {
             return enlarged;
         };
         let least = channels().min().unwrap_or(0);
@@ -153,7 +161,7 @@ impl ConvShape {
                 let of_source = |channels| components(channels, seen);
                 channels().map(of_source).max().unwrap_or(0)
             }
-            _ => transposed.transposed_bytes(plain.len(), channels().sum()),
+            _ => transposed.transposed_bytes(&maps),
         };
         enlarged.max(plain)
     }
@@ -219,13 +227,17 @@ impl TransposedShape {
             Algorithm::Winograd => {
                 components(self.outputs, self.inputs.saturating_mul(self.depth_taps()))
             }
-            _ => self.transposed_bytes(1, self.outputs),
+            _ => self.transposed_bytes(core::slice::from_ref(&(0..self.outputs))),
         }
     }
 
-    /// The transposed weight for an output of so many maps, with so many channels in all.
-    fn transposed_bytes(&self, maps: usize, channels: usize) -> u64 {
-        let rows = match self.interleaves_weight(maps) {
+    /// The transposed weight for an output of maps with these channels.
+    fn transposed_bytes(&self, maps: &[Range<usize>]) -> u64 {
+        if self.has_outputs_in_lanes(maps) {
+            return 0;
+        }
+        let channels = maps.iter().map(Range::len).fold(0, usize::saturating_add);
+        let rows = match self.interleaves_weight(maps.len()) {
             true => channels.saturating_add(BLOCK - 1) / BLOCK * BLOCK,
             false => channels / self.geometry.groups,
         };

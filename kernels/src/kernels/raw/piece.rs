@@ -140,6 +140,11 @@ impl<'a> Piece<'a> {
         unsafe { self.values[start..complete].assume_init_mut() }
     }
 
+    /// The number of its values.
+    pub(in super::super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// Where the value at `start` will be.
     pub(in super::super) fn place(&self, start: usize) -> *const f32 {
         self.values.as_ptr().wrapping_add(start).cast()

@@ -1,12 +1,13 @@
 //! [`Pieces`]: the parts of buffers that one thread writes in turns.
 
 use alloc::vec::Vec;
-use core::ops::{Deref, DerefMut};
+use core::ops::{Deref, DerefMut, Range};
 use core::sync::atomic::Ordering;
 
 use pulp::Simd;
 
-use super::piece::Piece;
+use super::piece::{Finishing, Piece};
+use super::simd::{Rows, load, prefetch_line};
 use super::transpose;
 use super::uninit_buffer::PieceRun;
 use crate::policy::LANES;
@@ -83,6 +84,84 @@ impl Pieces<'_> {
         }
         for lane in 0..count {
             self.0[first + lane * apart].done[0] = start + len;
+        }
+    }
+}
+
+/// Cache lines between what is written of a piece and what is prefetched.
+const LINES_AHEAD: usize = 2;
+
+impl Pieces<'_> {
+    /// Writes what follows the sums to all places of some pieces that follow each other: of `rows`, a vector for each
+    /// place, lane `n` to the `n`-th of these pieces. Rows follow up to a whole number of squares.
+    ///
+    /// # Panics
+    /// When there are too few rows or residuals, no such pieces, or when something was written to them already.
+    #[inline(always)]
+    pub(in super::super) fn write_turned<S: Simd, F: Finishing<S>>(
+        &mut self,
+        simd: S,
+        pieces: Range<usize>,
+        rows: Rows,
+        residual: Option<Rows>,
+        finishing: impl Fn(usize) -> F,
+    ) {
+        let (lanes, count) = (S::F32_LANES, pieces.len());
+        assert!(count <= lanes, "each lane has a piece");
+        let pieces = &mut self.0[pieces];
+        let len = pieces.first().map_or(0, |piece| piece.values.len());
+        let mut into: [*mut f32; LANES] = [core::ptr::null_mut(); LANES];
+        for (into, piece) in into.iter_mut().zip(pieces.iter_mut()) {
+            assert!(
+                piece.step == 1 && piece.done[0] == 0 && piece.values.len() == len,
+                "the pieces of lanes are written together"
+            );
+            *into = piece.values.as_mut_ptr().cast();
+        }
+        if let Some(residual) = residual {
+            let end = count.saturating_sub(1).saturating_mul(residual.step);
+            assert!(end.saturating_add(len) <= residual.values.len());
+        }
+        let zeros = simd.splat_f32s(0.0);
+        let last = len.saturating_sub(lanes);
+        // (The last square overlaps the one before, if there is one.)
+        for at in (0..len).step_by(lanes) {
+            let at = at.min(last);
+            let square = transpose::turned_rows(simd, &rows.values[at * rows.step..], rows.step);
+            let some = (len - at).min(lanes);
+            for lane in 0..lanes {
+                if lane >= count {
+                    continue;
+                }
+                let finishing = finishing(lane);
+                prefetch_line(into[lane].wrapping_add(at + LINES_AHEAD * LANES));
+                if some == lanes {
+                    let residual = match residual {
+                        // SAFETY: the assertion; `at + lanes <= len`.
+                        Some(residual) => unsafe {
+                            load::<S>(residual.values, lane * residual.step + at)
+                        },
+                        None => zeros,
+                    };
+                    let values = finishing.finish(simd, square[lane], residual);
+                    // SAFETY: the piece has `len` places, at least `at + lanes`; the write is unaligned.
+                    unsafe { into[lane].add(at).cast::<S::f32s>().write_unaligned(values) };
+                } else {
+                    let residual = match residual {
+                        Some(residual) => simd.partial_load_f32s(
+                            &residual.values[lane * residual.step + at..][..some],
+                        ),
+                        None => zeros,
+                    };
+                    let values = finishing.finish(simd, square[lane], residual);
+                    let mask = simd.mask_between_m32s(0, some as u32);
+                    // SAFETY: of the lanes, only as many are stored as the piece has places from `at` on.
+                    unsafe { simd.mask_store_ptr_f32s(mask, into[lane].add(at), values) };
+                }
+            }
+        }
+        for piece in pieces {
+            piece.done[0] = len;
         }
     }
 }

@@ -188,7 +188,7 @@ pub(in super::super) struct RowsMut<'a> {
 impl RowsMut<'_> {
     /// The matrix from the value at `start` on.
     #[inline(always)]
-    fn starting_at(&mut self, start: usize) -> RowsMut<'_> {
+    pub(in super::super) fn starting_at(&mut self, start: usize) -> RowsMut<'_> {
         RowsMut {
             values: &mut self.values[start..],
             step: self.step,
@@ -243,6 +243,9 @@ const NEAR_ROWS: usize = 32 * 1024;
 /// Floats between what a product reads of [`Blocks`] and what it prefetches.
 const PREFETCH_DISTANCE: usize = 1024;
 
+/// Steps of a sum between what a product reads of a [`Strided`] matrix and what it prefetches.
+const STEPS_AHEAD: usize = 6;
+
 /// Prefetches the cache line of the value at `at`, which may be out of bounds.
 #[inline(always)]
 pub(in super::super) fn prefetch(values: &[f32], at: usize) {
@@ -293,6 +296,55 @@ pub(in super::super) struct Rows<'a> {
     pub(in super::super) step: usize,
 }
 
+// SAFETY: `end` is one more than the place of the last row, and places grow with the row and the vector.
+unsafe impl Right for Rows<'_> {
+    #[inline(always)]
+    fn steps(&self) -> usize {
+        self.values.len() / self.step
+    }
+
+    #[inline(always)]
+    fn values(&self) -> &[f32] {
+        self.values
+    }
+
+    #[inline(always)]
+    fn start<S: Simd>(&self, n: usize) -> usize {
+        n * S::F32_LANES
+    }
+
+    #[inline(always)]
+    unsafe fn offset<S: Simd>(&self, step: usize) -> usize {
+        step * self.step
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(&self, n: usize) -> usize {
+        match self.steps() {
+            0 => 0,
+            steps => (steps - 1)
+                .saturating_mul(self.step)
+                .saturating_add(n * S::F32_LANES + 1),
+        }
+    }
+
+    #[inline(always)]
+    fn starting_at(self, first: usize) -> Self {
+        Self {
+            values: &self.values[first..],
+            ..self
+        }
+    }
+}
+
+/// A matrix in memory with any distances from one row to the next, and from one column to the next.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Strided<'a> {
+    pub(in super::super) values: &'a [f32],
+    pub(in super::super) row: usize,
+    pub(in super::super) column: usize,
+}
+
 /// A matrix in memory, `[block, step, BLOCK]`: the values that one tile reads are contiguous.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Blocks<'a> {
@@ -330,6 +382,23 @@ impl Left for Rows<'_> {
     fn ask(&self, values: &[f32], rows: usize, step: usize) {
         // One of the next rows in each step. (A cache line has 16 steps, so that none is left out.)
         prefetch(values, (rows + step % rows) * self.step + step);
+    }
+}
+
+impl Left for Strided<'_> {
+    #[inline(always)]
+    fn at_row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.row..]
+    }
+
+    #[inline(always)]
+    fn strides(&self) -> [usize; 2] {
+        [self.row, self.column]
+    }
+
+    #[inline(always)]
+    fn ask(&self, values: &[f32], _rows: usize, step: usize) {
+        prefetch(values, (step + STEPS_AHEAD) * self.column);
     }
 }
 
@@ -569,6 +638,53 @@ pub(in super::super) fn product_into<S: Simd>(
             first += width;
         }
         start = end;
+    }
+}
+
+/// The same for a few vectors of columns and a left matrix whose rows are positions, in tiles of about as many rows each.
+#[inline(always)]
+pub(in super::super) fn product_of_positions<S: Simd>(
+    simd: S,
+    [count, columns]: [usize; 2],
+    a: Strided,
+    b: Rows,
+    add: bool,
+    mut out: RowsMut,
+) {
+    let most = rows::<S>();
+    let mut row = 0;
+    while row < count {
+        let left = count - row;
+        // (Seven rows of seven positions, for which eight would leave one.)
+        let tiles = left.div_ceil(most);
+        let some = match most > 7 && left >= 7 * tiles {
+            true => left.div_ceil(tiles),
+            false => most.min(left),
+        };
+        let a = (a.at_row(row), a);
+        let out = out.starting_at(row * out.step);
+        row += match some {
+            8.. => {
+                product_rows::<S, 8>(simd, a, b, add, out, columns);
+                8
+            }
+            7 => {
+                product_rows::<S, 7>(simd, a, b, add, out, columns);
+                7
+            }
+            4.. => {
+                product_rows::<S, 4>(simd, a, b, add, out, columns);
+                4
+            }
+            2.. => {
+                product_rows::<S, 2>(simd, a, b, add, out, columns);
+                2
+            }
+            _ => {
+                product_rows::<S, 1>(simd, a, b, add, out, columns);
+                1
+            }
+        };
     }
 }
 

@@ -4,10 +4,11 @@
 use alloc::vec::Vec;
 use core::any::Any;
 use core::mem::transmute_copy;
+use core::ops::Range;
 
 use pulp::Simd;
 
-use super::simd::{load, prefetch, store};
+use super::simd::{Rows, RowsMut, load, prefetch, store};
 use crate::policy::LANES;
 
 /// The vectors that values become; as many as a vector has lanes at least.
@@ -112,13 +113,67 @@ pub(in super::super) fn lanes_to_rows<S: Simd>(
 #[inline(always)]
 pub(super) fn turned_at<S: Simd>(simd: S, vectors: &[f32], first: usize) -> [S::f32s; LANES] {
     let lanes = S::F32_LANES;
-    let vectors = &vectors[first * lanes..][..lanes * lanes];
+    turned_rows(simd, &vectors[first * lanes..], lanes)
+}
+
+/// The square of vectors that are `step` values apart, turned.
+///
+/// # Panics
+/// When there are too few.
+#[inline(always)]
+pub(super) fn turned_rows<S: Simd>(simd: S, rows: &[f32], step: usize) -> [S::f32s; LANES] {
+    let lanes = S::F32_LANES;
+    let rows = &rows[..(lanes - 1) * step + lanes];
     let mut square = [simd.splat_f32s(0.0); LANES];
     for n in 0..lanes {
         // SAFETY: there are as many vectors as lanes.
-        square[n] = unsafe { load::<S>(vectors, n * lanes) };
+        square[n] = unsafe { load::<S>(rows, n * step) };
     }
     turned(simd, square)
+}
+
+/// Columns `columns` of a matrix, as rows of `into`: those of its first `count` rows are at the lanes. (The other lanes
+/// repeat the last.)
+///
+/// # Panics
+/// When there are no such columns, or `into` is too short.
+#[inline(always)]
+pub(in super::super) fn columns_to_lanes<S: Simd>(
+    simd: S,
+    matrix: Rows,
+    count: usize,
+    columns: Range<usize>,
+    into: RowsMut,
+) {
+    let (lanes, len) = (S::F32_LANES, columns.len());
+    let values = &matrix.values[columns.start..(count - 1) * matrix.step + columns.end];
+    let rows: [usize; LANES] = core::array::from_fn(|n| n.min(count - 1) * matrix.step);
+    let into_len = len.saturating_sub(1) * into.step + lanes;
+    let into = RowsMut {
+        values: &mut into.values[..into_len],
+        step: into.step,
+    };
+    for start in (0..len).step_by(lanes) {
+        // (The last square overlaps the one before, if there is one.)
+        let start = start.min(len.saturating_sub(lanes));
+        let some = lanes.min(len - start);
+        let mut square = [simd.splat_f32s(0.0); LANES];
+        for n in 0..lanes {
+            square[n] = match some == lanes {
+                // SAFETY: the row has `len` values in `values`, at least `start + lanes`.
+                true => unsafe { load::<S>(values, rows[n] + start) },
+                false => simd.partial_load_f32s(&values[rows[n] + start..][..some]),
+            };
+            prefetch(values, rows[n] + start + AHEAD);
+        }
+        square = turned(simd, square);
+        for n in 0..lanes {
+            if n < some {
+                // SAFETY: `start + n < len`, and `into` has as many rows.
+                unsafe { store::<S>(into.values, (start + n) * into.step, square[n]) };
+            }
+        }
+    }
 }
 
 /// Lane `m` of vector `n` becomes lane `n` of vector `m`, for as many vectors as one has lanes.

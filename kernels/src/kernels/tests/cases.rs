@@ -262,7 +262,12 @@ pub(super) fn volumes() -> Vec<Case> {
     ));
     // Pointwise, and dilated along rows and columns.
     let geometry = [one, one, one, [0, 0, 0]];
-    cases.push(Case::volume(2, vec![(17, one)], [3, 4, 5], 9, geometry, 1));
+    for outputs in [9, 36] {
+        let sources = vec![(17, one), (3, one)];
+        cases.push(Case::volume(2, sources, [3, 4, 5], outputs, geometry, 1));
+    }
+    let strided = [one, [2, 1, 2], one, [0, 0, 0]];
+    cases.push(Case::volume(2, vec![(7, one)], [5, 4, 9], 20, strided, 1));
     let geometry = [[3, 3, 3], one, [1, 2, 3], [1, 2, 3]];
     cases.push(Case::volume(
         2,
@@ -417,6 +422,31 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let sources = vec![(13, [1, 1]), (20, [1, 1])];
     cases.push(Case::new(2, sources, [9, 9], 17, pointwise, 1));
+    // Outputs in the lanes: maps of one position and of few, several maps to a task, maps in several pieces, more inputs
+    // than a sum takes at once, and maps that are packed, since they are read with a stride or with padding.
+    for (samples, channels, size, outputs) in [
+        (9, 19, [1, 1], 40),
+        (1, 300, [1, 1], 33),
+        (4, 21, [1, 2], 18),
+        (3, 400, [2, 2], 24),
+        (7, 30, [7, 7], 70),
+        (2, 17, [33, 41], 16),
+        (1, 9, [70, 80], 49),
+        (1, 5, [1, 1300], 100),
+    ] {
+        let sources = vec![(channels, [1, 1])];
+        cases.push(Case::new(samples, sources, size, outputs, pointwise, 1));
+    }
+    for (size, stride, pad) in [
+        ([13, 18], [2, 2], [0, 0]),
+        ([14, 17], [1, 3], [0, 0]),
+        ([9, 8], [1, 1], [1, 2]),
+        ([1, 1300], [1, 2], [0, 0]),
+    ] {
+        let sources = vec![(23, [1, 1]), (200, [1, 1])];
+        let geometry = [[1, 1], stride, [1, 1], pad];
+        cases.push(Case::new(3, sources, size, 35, geometry, 1));
+    }
     // Small groups: one or two outputs, one or two inputs, tiles of several groups, rows of less than a vector.
     for (inputs, size, outputs, geometry, groups) in [
         (6, [23, 80], 6, [[5, 5], [2, 2], [1, 1], [2, 2]], 6),
