@@ -50,6 +50,9 @@ const MAX_SMALL_GROUP: usize = 2;
 /// Positions of a plane of which all multiples are at the same place in the caches, or nearly (measured).
 const SHARED_SETS: usize = 4096;
 
+/// The most outputs in the lanes of vectors for a pointwise convolution with a stride (measured).
+const MAX_STRIDED_OUTPUTS: usize = 128;
+
 /// The positions of a piece of a map that has one row: enough that little is packed twice where the pieces overlap.
 const LINE_PIECE: usize = 256;
 

@@ -255,7 +255,7 @@ impl Packing {
 
     /// Prefetches a channel that is packed soon, of these or of the next.
     #[inline(always)]
-    fn prefetch_next(&self, source: &Source, channel: usize, place: Place) {
+    pub(super) fn prefetch_next(&self, source: &Source, channel: usize, place: Place) {
         let next = channel + PREFETCH_CHANNELS;
         if next < source.channels {
             self.prefetch(source, next, place);

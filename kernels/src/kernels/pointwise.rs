@@ -17,11 +17,17 @@ use crate::policy::LANES;
 /// Inputs of a sum at once, so that what a tile reads stays in the first-level cache.
 const CHUNK: usize = 192;
 
+/// Inputs of a sum at once whose planes are pages of memory at least: so many pages are near.
+const PAGES: usize = 64;
+
+/// Values of a page.
+const PAGE: usize = 1024;
+
 /// The most positions of a task, but for those of one map.
 const POSITIONS: usize = 512;
 
 /// The fewest positions of a tile of a map that is packed, if it has more.
-const LEAST_POSITIONS: usize = 96;
+const LEAST_POSITIONS: usize = 256;
 
 /// The most positions of a tile of a map.
 const MOST_POSITIONS: usize = 2048;
@@ -161,6 +167,7 @@ impl<'a> Seen<'a> {
                 first_row: tile.rows.start,
             };
             for (channel, into) in channels.clone().zip(into.chunks_exact_mut(step)) {
+                work.packing.prefetch_next(source, channel, place);
                 work.packing.fill(source, channel, place, &mut into[..len]);
             }
         }
@@ -259,8 +266,12 @@ impl Work<Vec<OutputTask<'_>>> for Pointwise<'_> {
         let panel = grow(panel, CHUNK * width);
         let mut done = 0;
         for source in self.sources {
-            for start in (0..source.channels).step_by(CHUNK) {
-                let inputs = start..(start + CHUNK).min(source.channels);
+            let some = match source.size[0] * source.size[1] {
+                PAGE.. => PAGES,
+                _ => CHUNK,
+            };
+            for start in (0..source.channels).step_by(some) {
+                let inputs = start..(start + some).min(source.channels);
                 let seen = match Seen::in_place(self, source, start, &tiles) {
                     Some(seen) => seen,
                     None => Seen::packed(self, source, inputs.clone(), &tiles, packed),

@@ -243,8 +243,11 @@ const NEAR_ROWS: usize = 32 * 1024;
 /// Floats between what a product reads of [`Blocks`] and what it prefetches.
 const PREFETCH_DISTANCE: usize = 1024;
 
-/// Steps of a sum between what a product reads of a [`Strided`] matrix and what it prefetches.
+/// Steps of a sum between what a product reads of a [`Strided`] matrix and what it prefetches from the second-level cache.
 const STEPS_AHEAD: usize = 6;
+
+/// The same in rows, which are read by the next tiles: from memory.
+const ROWS_AHEAD: usize = 24;
 
 /// Prefetches the cache line of the value at `at`, which may be out of bounds.
 #[inline(always)]
@@ -399,6 +402,7 @@ impl Left for Strided<'_> {
     #[inline(always)]
     fn ask(&self, values: &[f32], _rows: usize, step: usize) {
         prefetch(values, (step + STEPS_AHEAD) * self.column);
+        prefetch(values, step * self.column + ROWS_AHEAD * self.row);
     }
 }
 
