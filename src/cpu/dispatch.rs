@@ -10,7 +10,9 @@ mod pool;
 mod resample;
 
 pub(crate) use activation::activate;
-pub(crate) use conv::{ConvInputs, Convolution, TransposedConvolution, conv, conv_transpose};
+pub(crate) use conv::{
+    ConvInputs, Convolution, TransposedConvolution, conv, conv_transpose, linear,
+};
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use norm::{GroupNorm, batch_norm, group_norm, read_through_norm};
 pub(crate) use pool::{MaxPool, max_pool};

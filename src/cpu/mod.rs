@@ -32,7 +32,7 @@ pub(crate) use burn_skip_kernels::policy;
 pub(crate) use axis_map::{AxisMap, around, map_axes, repeats, select};
 pub(crate) use dispatch::{
     ConvInputs, Convolution, GroupNorm, MaxPool, Outcome, TransposedConvolution, activate,
-    batch_norm, conv, conv_transpose, group_norm, layer_norm, max_pool, read_through_norm,
+    batch_norm, conv, conv_transpose, group_norm, layer_norm, linear, max_pool, read_through_norm,
     resample,
 };
 pub(crate) use epilogue::{Epilogue, fuses_activation};

@@ -1,5 +1,7 @@
 //! The arithmetic of a transposed convolution: the size it gives, and what gives a wanted size.
 
+#[cfg(feature = "kernels")]
+use alloc::vec;
 use alloc::{format, vec::Vec};
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,19 @@ pub(crate) struct TransposedWindow {
 }
 
 impl TransposedWindow {
+    /// That of positions that are computed each by itself, on so many axes.
+    #[cfg(feature = "kernels")]
+    pub fn pointwise(axes: usize) -> Self {
+        let [one, none] = [1, 0].map(|number| vec![number; axes]);
+        Self {
+            kernel_size: one.clone(),
+            stride: one.clone(),
+            dilation: one,
+            padding: none.clone(),
+            output_padding: none,
+        }
+    }
+
     /// Where the positions after it lie, of an output that is cut by `cut` positions before its first.
     pub fn regrid<const R: usize>(&self, x: &Map<R>, cut: &[usize]) -> Option<Vec<Grid>> {
         x.regrid(|n, grid| {

@@ -10,6 +10,7 @@ pub mod down;
 mod drop_path;
 pub(crate) mod layer;
 mod layer_norm;
+pub(crate) mod linear;
 pub mod norm;
 pub(crate) mod param;
 pub(crate) mod pixel_shuffle;

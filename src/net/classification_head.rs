@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::fuse::fit::Fit;
 use crate::graph::{Map, Op, Planner, Record};
 use crate::layers::check_probability;
+use crate::layers::linear::linear;
 use crate::layers::pool::{AdaptiveKind, global_mean};
 use crate::setters::setters;
 use crate::shape::{ShapeError, check_positive, expect};
@@ -181,7 +182,7 @@ impl ClassificationHead {
     pub fn forward<const R: usize>(&self, x: Tensor<R>) -> Tensor<2> {
         expect(self.output_shape(x.dims()));
         let pooled = pool_positions(x, self.config.pooling);
-        self.linear.forward(self.dropout.forward(pooled))
+        linear(&self.linear, self.dropout.forward(pooled))
     }
 }
 

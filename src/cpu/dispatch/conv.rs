@@ -70,6 +70,34 @@ pub(crate) fn conv_transpose<const R: usize>(
     Outcome::Declined(x)
 }
 
+/// `x W + b`, with a weight of `[inputs, outputs]`, where no gradients are recorded: a transposed convolution of maps with one
+/// position.
+pub(crate) fn linear(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Outcome<Tensor<2>, Tensor<2>> {
+    #[cfg(feature = "kernels")]
+    {
+        let window = TransposedWindow::pointwise(1);
+        let convolution = TransposedConvolution {
+            weight: weight.unsqueeze_dim::<3>(2),
+            bias,
+            window: &window,
+            target: &[1],
+            starts: &[0],
+        };
+        let map = x.clone().unsqueeze_dim::<3>(2);
+        if let Some(shape) = fused::taken_linear(&convolution, &map) {
+            drop(x);
+            return Outcome::Fused(fused::conv_transpose(&convolution, map, shape).squeeze_dim(2));
+        }
+    }
+    #[cfg(not(feature = "kernels"))]
+    let _ = (weight, bias);
+    Outcome::Declined(x)
+}
+
 #[cfg(feature = "kernels")]
 mod fused {
     use alloc::{vec, vec::Vec};
@@ -285,6 +313,26 @@ mod fused {
             size: Axes::new(target, 1)?,
         };
         shape.is_taken().then_some(shape)
+    }
+
+    /// The same for a linear layer that reads its weight where it is, without recorded gradients.
+    pub(super) fn taken_linear(
+        convolution: &TransposedConvolution<3>,
+        x: &Tensor<3>,
+    ) -> Option<TransposedShape> {
+        let devices = [x.device(), convolution.weight.device()];
+        let bias = convolution.bias.iter().map(Tensor::device);
+        if devices
+            .into_iter()
+            .chain(bias)
+            .any(|device| device.is_autodiff())
+        {
+            return None;
+        }
+        let shape = taken_transposed(convolution, x)?;
+        let all = 0..shape.outputs;
+        let in_lanes = shape.has_outputs_in_lanes(core::slice::from_ref(&all));
+        in_lanes.then_some(shape)
     }
 
     pub(super) fn conv_transpose<const R: usize>(

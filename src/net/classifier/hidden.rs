@@ -9,6 +9,7 @@ use super::NAME;
 use crate::graph::{Map, Planner};
 use crate::layers::activation::{Activation, ActivationConfig};
 use crate::layers::layer::Layer;
+use crate::layers::linear::linear;
 use crate::net::classification_head::trace_linear;
 use crate::plan::Trace;
 use crate::shape::{ShapeError, check_positive, expect};
@@ -98,7 +99,7 @@ pub struct HiddenLayer {
 impl HiddenLayer {
     /// Computes the layer.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = self.linear.forward(x);
+        let y = linear(&self.linear, x);
         // (Activations are of feature maps: this one has one position.)
         let [batch, channels] = y.dims();
         let map = self.activation.forward(y.reshape([batch, channels, 1]));

@@ -16,6 +16,7 @@ use super::Encoder;
 use super::classification_head::{pool_positions, trace_linear, trace_pool};
 use crate::graph::{Map, NormKind, Op, Planner, Record};
 use crate::layers::layer::Layer;
+use crate::layers::linear::linear;
 use crate::layers::norm::{LayerNorm, LayerNormConfig};
 use crate::layers::pool::AdaptiveKind;
 use crate::plan::Plan;
@@ -251,10 +252,11 @@ impl<E> Classifier<E> {
                 let means = pool_positions(map, AdaptiveKind::Avg);
                 let means = Layer::forward(&self.norm, means.unsqueeze_dim::<3>(2));
                 let means = means.squeeze_dim(2);
-                self.head.forward(match &self.hidden {
+                let means = match &self.hidden {
                     Some(hidden) => hidden.forward(means),
                     None => means,
-                })
+                };
+                linear(&self.head, means)
             }
             None => expect(Err(no_maps())),
         }
