@@ -10,10 +10,11 @@ use super::epilogue::EpilogueValues;
 use super::output_tiles::{Output, OutputMap, TileShape, split};
 use super::packed_weights::{PackedFor, Weight};
 use super::packing::{Packing, ReadWindow};
-use super::pointwise::{Pointwise, PointwiseWeight, Shares};
+use super::pointwise::{Pointwise, PointwiseWeight};
 use super::raw::simd::{Rows, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::reach::TakenTaps;
+use super::shares::Shares;
 use super::source::{Source, channels_of, shape_of, through};
 use super::tap_patterns::{TapPattern, phase_sums};
 use super::tap_sums::{self, Kernels};
@@ -179,7 +180,7 @@ impl Call<'_> {
         let mut output = self.output;
         let channels = output.channels;
         let packing = Packing::new(window, 1, output.size[1]);
-        let is_in_place = |source: &Source| packing.row_in_place(source).is_some();
+        let is_in_place = |source: &Source| packing.row_step_in_place(source).is_some();
         let is_packed = !self.sources.iter().all(is_in_place);
         let shares = Shares::new(self.batch(), output.positions, channels, is_packed);
         if self.is_line {

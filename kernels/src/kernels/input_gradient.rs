@@ -253,7 +253,7 @@ impl PlainGradient<'_> {
                 self.by_components(&phases, &geometry, maps, epilogue);
             }
             _ if shape.has_outputs_in_lanes(self.channels) => {
-                self.pointwise(&shape, maps, epilogue);
+                self.pointwise(&shape, &phases, maps, epilogue);
             }
             _ => self.tap_by_tap(&phases, shape.is_line(), maps, epilogue),
         }
@@ -304,11 +304,20 @@ impl PlainGradient<'_> {
     }
 
     /// With the channels in the lanes: the weight is read as it is.
-    fn pointwise(&self, shape: &TransposedShape, maps: Vec<OutputMap>, epilogue: EpilogueValues) {
+    fn pointwise(
+        &self,
+        shape: &TransposedShape,
+        phases: &[DepthPhase],
+        maps: Vec<OutputMap>,
+        epilogue: EpilogueValues,
+    ) {
+        // (There is one: it has no stride.)
+        let sources = phases.iter().map(|phase| self.from.through(phase.taps));
+        let sources: Vec<Source> = sources.collect();
         let first = self.channels.first().map_or(0, |range| range.start);
         let output = self.output(self.channels.iter().map(Range::len).sum(), epilogue);
         let call = Call {
-            sources: &[self.from],
+            sources: &sources,
             samples: self.samples,
             geometry: self.geometry,
             is_line: shape.is_line(),

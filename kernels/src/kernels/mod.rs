@@ -31,6 +31,7 @@ mod pointwise;
 mod raw;
 mod reach;
 pub mod resample;
+mod shares;
 mod source;
 mod tap_patterns;
 mod tap_sums;

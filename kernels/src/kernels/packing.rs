@@ -243,8 +243,8 @@ impl Packing {
         source.plane(place.batch, channel)?.get(start..start + len)
     }
 
-    /// The values of a row of outputs that read one position each, if rows of them are read where they are in a map.
-    pub(super) fn row_in_place(&self, source: &Source) -> Option<usize> {
+    /// The distance from a row to the next in a map, if rows of outputs that read one position each are read where they are.
+    pub(super) fn row_step_in_place(&self, source: &Source) -> Option<usize> {
         let ReadWindow {
             stride, pad, line, ..
         } = self.window;

@@ -186,10 +186,16 @@ impl<'a> Source<'a> {
     /// The plane that a channel reads for a map of the batch; `None` for a slice outside of the volume, which is zero.
     #[inline(always)]
     pub(super) fn plane(&self, batch: usize, channel: usize) -> Option<&[f32]> {
+        let start = self.plane_start(batch, channel)?;
+        Some(&self.values[start..][..self.plane_len()])
+    }
+
+    /// Where that plane starts.
+    #[inline(always)]
+    pub(super) fn plane_start(&self, batch: usize, channel: usize) -> Option<usize> {
         if self.taps == DepthTaps::FLAT && self.slices.count == 1 {
             // (Divisions would take as long as to read a short row.)
-            let len = self.size[0] * self.size[1];
-            return Some(&self.values[(batch * self.channels + channel) * len..][..len]);
+            return Some((batch * self.channels + channel) * self.plane_len());
         }
         let DepthTaps {
             count,
@@ -201,27 +207,31 @@ impl<'a> Source<'a> {
         let (sample, z) = (batch / outputs, batch % outputs);
         let slice = z as isize * step + (channel % count) as isize * spacing + start;
         let slice = usize::try_from(slice).ok()? / self.slices.factor;
-        if slice >= self.slices.count {
-            return None;
-        }
-        Some(self.stored_plane(sample, self.map_of(channel), slice))
+        (slice < self.slices.count)
+            .then(|| self.stored_plane_start(sample, self.map_of(channel), slice))
     }
 
-    /// What [`Self::plane`] returns and all that follows, and the distance from there to the plane of the next channel;
-    /// for a source without taps of the depth.
-    pub(super) fn planes_from(&self, batch: usize, channel: usize) -> Option<(&[f32], usize)> {
-        debug_assert_eq!(self.taps.count, 1);
-        let first = self.plane(batch, channel)?;
-        let start = (first.as_ptr().addr() - self.values.as_ptr().addr()) / size_of::<f32>();
-        Some((&self.values[start..], self.slices.count * first.len()))
+    /// The stored values of a plane.
+    #[inline(always)]
+    pub(super) fn plane_len(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
+    /// The distance from a plane to that of the next channel of the map.
+    pub(super) fn channel_step(&self) -> usize {
+        self.slices.count * self.plane_len()
     }
 
     /// A slice of a channel of the map, as it is stored.
     #[inline(always)]
     pub(super) fn stored_plane(&self, sample: usize, map: usize, slice: usize) -> &[f32] {
-        let plane = (sample * self.maps() + map) * self.slices.count + slice;
-        let len = self.size[0] * self.size[1];
-        &self.values[plane * len..][..len]
+        let start = self.stored_plane_start(sample, map, slice);
+        &self.values[start..][..self.plane_len()]
+    }
+
+    #[inline(always)]
+    fn stored_plane_start(&self, sample: usize, map: usize, slice: usize) -> usize {
+        ((sample * self.maps() + map) * self.slices.count + slice) * self.plane_len()
     }
 
     /// Whether what is read of a row is what is stored.

@@ -131,7 +131,7 @@ impl Geometry {
         // (What is read with a stride is packed again for outputs whose sums are too many for a task.)
         let is_strided = self.stride != [1, 1];
         let is_packed_once = !is_strided || outputs <= MAX_STRIDED_OUTPUTS;
-        let has_vectors = inputs > 0 && outputs >= LANES;
+        let has_vectors = inputs > 0 && outputs >= LANES && self.positions() > 0;
         self.taps() == 1 && self.groups == 1 && has_vectors && !is_shared && is_packed_once
     }
 

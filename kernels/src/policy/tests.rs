@@ -249,6 +249,48 @@ fn a_transposed_convolution_turns_its_weight_with_each_call() {
 }
 
 #[test]
+fn pointwise_convolutions_have_outputs_in_the_lanes_and_turn_no_weight() {
+    let pointwise = |outputs, size, stride| ConvShape {
+        geometry: Geometry {
+            stride,
+            ..geometry([1, 1], [0, 0], size)
+        },
+        ..plain(2, [24, outputs], size)
+    };
+    let one = [1, 1];
+    assert!(pointwise(16, [7, 7], one).has_outputs_in_lanes());
+    assert!(pointwise(16, [1, 1], one).has_outputs_in_lanes());
+    // No vector of outputs; positions that share cache sets; more sums than a task has for what it packs.
+    assert!(!pointwise(15, [7, 7], one).has_outputs_in_lanes());
+    assert!(!pointwise(16, [64, 64], one).has_outputs_in_lanes());
+    assert!(pointwise(128, [7, 7], [2, 2]).has_outputs_in_lanes());
+    assert!(!pointwise(129, [7, 7], [2, 2]).has_outputs_in_lanes());
+    assert!(!plain(2, [24, 16], [7, 7]).has_outputs_in_lanes());
+    let enlarged = ConvShape {
+        sources: vec![doubled(24, [7, 7])],
+        ..pointwise(16, [14, 14], one)
+    };
+    assert!(!enlarged.has_outputs_in_lanes());
+    // The gradient of sources that lie together in the weight reads it where it is.
+    let sources = [20, 4, 8].map(|channels| SourceShape::plain(channels, [7, 7]));
+    let shape = ConvShape {
+        sources: sources.to_vec(),
+        ..pointwise(30, [7, 7], one)
+    };
+    let bytes = |needed: [bool; 3]| {
+        let gradient = |is_needed| SourceGradient {
+            is_needed,
+            has_norm: false,
+        };
+        shape.backward_bytes(&needed.map(gradient))
+    };
+    assert_eq!(bytes([true, true, true]), 0);
+    assert_eq!(bytes([true, true, false]), 0);
+    assert_eq!(bytes([false, false, true]), 4 * 30 * 8);
+    assert_eq!(bytes([true, false, true]), 4 * 30 * 28);
+}
+
+#[test]
 fn the_weight_gradient_has_its_own_thresholds() {
     let by = |shape: &ConvShape| shape.weight_gradient_algorithm();
     assert_eq!(by(&plain(1, [32, 16], [16, 16])), Algorithm::Winograd);

@@ -78,7 +78,7 @@ pub(crate) fn linear(
     bias: Option<Tensor<1>>,
 ) -> Outcome<Tensor<2>, Tensor<2>> {
     #[cfg(feature = "kernels")]
-    {
+    if let Some(shape) = fused::taken_linear(&x, &weight, &bias) {
         let window = TransposedWindow::pointwise(1);
         let convolution = TransposedConvolution {
             weight: weight.unsqueeze_dim::<3>(2),
@@ -87,11 +87,8 @@ pub(crate) fn linear(
             target: &[1],
             starts: &[0],
         };
-        let map = x.clone().unsqueeze_dim::<3>(2);
-        if let Some(shape) = fused::taken_linear(&convolution, &map) {
-            drop(x);
-            return Outcome::Fused(fused::conv_transpose(&convolution, map, shape).squeeze_dim(2));
-        }
+        let y = fused::conv_transpose(&convolution, x.unsqueeze_dim::<3>(2), shape);
+        return Outcome::Fused(y.squeeze_dim(2));
     }
     #[cfg(not(feature = "kernels"))]
     let _ = (weight, bias);
@@ -315,24 +312,37 @@ mod fused {
         shape.is_taken().then_some(shape)
     }
 
-    /// The same for a linear layer that reads its weight where it is, without recorded gradients.
+    /// The shape of a linear layer as a transposed convolution of maps with one position, if the kernels read its weight
+    /// where it is and no gradients are recorded.
     pub(super) fn taken_linear(
-        convolution: &TransposedConvolution<3>,
-        x: &Tensor<3>,
+        x: &Tensor<2>,
+        weight: &Tensor<2>,
+        bias: &Option<Tensor<1>>,
     ) -> Option<TransposedShape> {
-        let devices = [x.device(), convolution.weight.device()];
-        let bias = convolution.bias.iter().map(Tensor::device);
-        if devices
-            .into_iter()
-            .chain(bias)
-            .any(|device| device.is_autodiff())
-        {
+        let ([batch, inputs], [rows, outputs]) = (x.dims(), weight.dims());
+        let devices = [x.device(), weight.device()].into_iter();
+        let mut devices = devices.chain(bias.iter().map(Tensor::device));
+        let is_f32 = weight.dtype() == DType::F32 && bias.iter().all(|b| b.dtype() == DType::F32);
+        let fits = rows == inputs && bias.iter().all(|bias| bias.dims() == [outputs]);
+        if !has_kernels(x) || !is_f32 || !fits || devices.any(|device| device.is_autodiff()) {
             return None;
         }
-        let shape = taken_transposed(convolution, x)?;
-        let all = 0..shape.outputs;
+        let numbers = AxisNumbers {
+            kernel_size: &[1],
+            stride: &[1],
+            dilation: &[1],
+            pad_start: &[0],
+        };
+        let shape = TransposedShape {
+            geometry: Geometry::new(numbers, 1, &[1])?,
+            batch,
+            inputs,
+            outputs,
+            size: Axes::new(&[1], 1)?,
+        };
+        let all = 0..outputs;
         let in_lanes = shape.has_outputs_in_lanes(core::slice::from_ref(&all));
-        in_lanes.then_some(shape)
+        (in_lanes && shape.is_taken()).then_some(shape)
     }
 
     pub(super) fn conv_transpose<const R: usize>(

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 use pulp::Simd;
 
 use super::piece::{Finishing, Piece};
-use super::simd::{Rows, load, prefetch_line};
+use super::simd::{Rows, prefetch_line, vector_at};
 use super::transpose;
 use super::uninit_buffer::PieceRun;
 use crate::policy::LANES;
@@ -67,18 +67,9 @@ impl Pieces<'_> {
             let square = transpose::turned_at(simd, vectors, at);
             let some = (len - at).min(lanes);
             for lane in 0..lanes {
-                if lane < count && some == lanes {
-                    // SAFETY: the row has `len` places, at least `at + lanes`; the write is unaligned.
-                    unsafe {
-                        rows[lane]
-                            .add(at)
-                            .cast::<S::f32s>()
-                            .write_unaligned(square[lane])
-                    };
-                } else if lane < count {
-                    let mask = simd.mask_between_m32s(0, some as u32);
-                    // SAFETY: of the lanes, only as many are stored as the row has places from `at` on.
-                    unsafe { simd.mask_store_ptr_f32s(mask, rows[lane].add(at), square[lane]) };
+                if lane < count {
+                    // SAFETY: the row has `len` places, at least `at + some`.
+                    unsafe { store_some(simd, rows[lane].add(at), square[lane], some) };
                 }
             }
         }
@@ -87,6 +78,35 @@ impl Pieces<'_> {
         }
     }
 }
+
+/// Some values of a row from a column on, in the first lanes of a vector.
+#[inline(always)]
+fn load_some<S: Simd>(simd: S, rows: Rows, [row, column]: [usize; 2], some: usize) -> S::f32s {
+    let at = row * rows.step + column;
+    match some == S::F32_LANES {
+        true => vector_at::<S>(rows.values, at),
+        false => simd.partial_load_f32s(&rows.values[at..][..some]),
+    }
+}
+
+/// Stores the first lanes of a vector, all or some.
+///
+/// # Safety
+/// There are so many places.
+#[inline(always)]
+unsafe fn store_some<S: Simd>(simd: S, into: *mut f32, values: S::f32s, some: usize) {
+    if some == S::F32_LANES {
+        // SAFETY: the caller's promise; the write is unaligned.
+        unsafe { into.cast::<S::f32s>().write_unaligned(values) };
+    } else {
+        let mask = simd.mask_between_m32s(0, some as u32);
+        // SAFETY: only the lanes that have places are stored.
+        unsafe { simd.mask_store_ptr_f32s(mask, into, values) };
+    }
+}
+
+/// Values of a cache line.
+const LINE: usize = 16;
 
 /// Cache lines between what is written of a piece and what is prefetched.
 const LINES_AHEAD: usize = 2;
@@ -118,10 +138,6 @@ impl Pieces<'_> {
             );
             *into = piece.values.as_mut_ptr().cast();
         }
-        if let Some(residual) = residual {
-            let end = count.saturating_sub(1).saturating_mul(residual.step);
-            assert!(end.saturating_add(len) <= residual.values.len());
-        }
         let zeros = simd.splat_f32s(0.0);
         let last = len.saturating_sub(lanes);
         // (The last square overlaps the one before, if there is one.)
@@ -133,31 +149,14 @@ impl Pieces<'_> {
                 if lane >= count {
                     continue;
                 }
-                let finishing = finishing(lane);
-                prefetch_line(into[lane].wrapping_add(at + LINES_AHEAD * LANES));
-                if some == lanes {
-                    let residual = match residual {
-                        // SAFETY: the assertion; `at + lanes <= len`.
-                        Some(residual) => unsafe {
-                            load::<S>(residual.values, lane * residual.step + at)
-                        },
-                        None => zeros,
-                    };
-                    let values = finishing.finish(simd, square[lane], residual);
-                    // SAFETY: the piece has `len` places, at least `at + lanes`; the write is unaligned.
-                    unsafe { into[lane].add(at).cast::<S::f32s>().write_unaligned(values) };
-                } else {
-                    let residual = match residual {
-                        Some(residual) => simd.partial_load_f32s(
-                            &residual.values[lane * residual.step + at..][..some],
-                        ),
-                        None => zeros,
-                    };
-                    let values = finishing.finish(simd, square[lane], residual);
-                    let mask = simd.mask_between_m32s(0, some as u32);
-                    // SAFETY: of the lanes, only as many are stored as the piece has places from `at` on.
-                    unsafe { simd.mask_store_ptr_f32s(mask, into[lane].add(at), values) };
-                }
+                prefetch_line(into[lane].wrapping_add(at + LINES_AHEAD * LINE));
+                let residual = match residual {
+                    Some(residual) => load_some(simd, residual, [lane, at], some),
+                    None => zeros,
+                };
+                let values = finishing(lane).finish(simd, square[lane], residual);
+                // SAFETY: the piece has `len` places, at least `at + some`.
+                unsafe { store_some(simd, into[lane].add(at), values, some) };
             }
         }
         for piece in pieces {
@@ -195,6 +194,80 @@ impl Drop for Pieces<'_> {
             let written = pieces[0].written;
             let done = pieces.iter_mut().map(Piece::take_done).sum();
             written.fetch_add(done, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::uninit_buffer::{Cuts, UninitBuffer};
+    use super::*;
+    use crate::kernels::threads::instructions_of;
+    use alloc::vec;
+    use pulp::WithSimd;
+
+    /// Sums and residual, of the lane.
+    #[derive(Clone, Copy)]
+    struct Sum;
+
+    impl<S: Simd> Finishing<S> for Sum {
+        #[inline(always)]
+        fn finish(self, simd: S, sums: S::f32s, residual: S::f32s) -> S::f32s {
+            simd.add_f32s(sums, residual)
+        }
+    }
+
+    /// Writes planes of so many values from rows of vectors.
+    struct Turned {
+        len: usize,
+        has_residual: bool,
+    }
+
+    impl WithSimd for Turned {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Self { len, has_residual } = self;
+            let (lanes, step) = (S::F32_LANES, S::F32_LANES + 5);
+            // (Planes that do not fill the lanes, and one lane at least.)
+            let planes = lanes.div_ceil(2) + lanes / 4;
+            let value = |plane: usize, at: usize| (1000 * plane + at) as f32;
+            let mut rows = vec![f32::NAN; (len + lanes) * step];
+            for at in 0..len {
+                for plane in 0..planes {
+                    rows[at * step + plane] = value(plane, at);
+                }
+            }
+            let residual = vec![0.25; planes * len];
+            let mut buffer = UninitBuffer::new(planes * len);
+            buffer.for_each_run(Cuts::planes(len), 1, &[0, planes], |placed| {
+                let mut pieces = Pieces::of(vec![placed.run]);
+                let rows = Rows {
+                    values: &rows,
+                    step,
+                };
+                let residual = has_residual.then_some(Rows {
+                    values: &residual,
+                    step: len,
+                });
+                pieces.write_turned(simd, 0..planes, rows, residual, |_| Sum);
+            });
+            let more = if has_residual { 0.25 } else { 0.0 };
+            for (n, found) in buffer.finish().into_iter().enumerate() {
+                assert_eq!(found, value(n / len, n % len) + more);
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_become_planes_of_any_length() {
+        for bits in [512, 256, 128, 0] {
+            for len in [1, 7, 16, 17, 49] {
+                for has_residual in [false, true] {
+                    instructions_of(bits).dispatch(Turned { len, has_residual });
+                }
+            }
         }
     }
 }

@@ -303,7 +303,8 @@ pub(in super::super) struct Rows<'a> {
 unsafe impl Right for Rows<'_> {
     #[inline(always)]
     fn steps(&self) -> usize {
-        self.values.len() / self.step
+        // (The last may end where its last vector does.)
+        self.values.len().div_ceil(self.step)
     }
 
     #[inline(always)]
@@ -659,7 +660,7 @@ pub(in super::super) fn product_of_positions<S: Simd>(
     let mut row = 0;
     while row < count {
         let left = count - row;
-        // (Seven rows of seven positions, for which eight would leave one.)
+        // (49 positions are seven tiles of seven; of eight, one would be left.)
         let tiles = left.div_ceil(most);
         let some = match most > 7 && left >= 7 * tiles {
             true => left.div_ceil(tiles),

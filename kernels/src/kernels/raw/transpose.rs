@@ -334,4 +334,64 @@ mod tests {
             instructions_of(bits).dispatch(Turn);
         }
     }
+
+    /// Columns of the first rows of a matrix.
+    struct Columns {
+        count: usize,
+        columns: Range<usize>,
+    }
+
+    impl WithSimd for Columns {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            const STEP: usize = 41;
+            let Self { count, columns } = self;
+            let value = |row: usize, column: usize| (100 * row + column) as f32;
+            let values: Vec<f32> = (0..count * STEP)
+                .map(|n| value(n / STEP, n % STEP))
+                .collect();
+            let matrix = Rows {
+                values: &values,
+                step: STEP,
+            };
+            let step = S::F32_LANES + 3;
+            let mut into = vec![-1.0; columns.len() * step];
+            let rows = RowsMut {
+                values: &mut into,
+                step,
+            };
+            columns_to_lanes(simd, matrix, count, columns.clone(), rows);
+            for (row, column) in into.chunks_exact(step).zip(columns) {
+                for (lane, found) in row[..S::F32_LANES].iter().enumerate() {
+                    assert_eq!(*found, value(lane.min(count - 1), column));
+                }
+                assert_eq!(row[S::F32_LANES..], [-1.0; 3]);
+            }
+        }
+    }
+
+    #[test]
+    fn columns_become_rows_of_lanes() {
+        for bits in [512, 256, 128, 0] {
+            let arch = instructions_of(bits);
+            let lanes = arch.dispatch(Lanes);
+            for count in [1, lanes.div_ceil(2), lanes] {
+                for columns in [2..5, 0..16, 7..24, 0..41] {
+                    arch.dispatch(Columns { count, columns });
+                }
+            }
+        }
+    }
+
+    struct Lanes;
+
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
 }

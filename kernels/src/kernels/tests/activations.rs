@@ -114,6 +114,28 @@ fn a_derivative_is_the_slope_of_the_values() {
 }
 
 #[test]
+fn values_and_derivatives_far_from_zero() {
+    let far = [1e2, 1e4, 1e18];
+    let xs: Vec<f32> = far.iter().flat_map(|&x| [x, -x]).collect();
+    with_all_instructions(|| {
+        for activation in [Curved::Gelu, Curved::Silu, Curved::Mish, Curved::HardSwish] {
+            let y = forward(&xs, curved(activation));
+            let slopes = backward(&xs, &vec![1.0; xs.len()], curved(activation));
+            for n in 0..xs.len() {
+                assert_eq!(y[n], xs[n].max(0.0), "{activation:?} at {}", xs[n]);
+                let slope = if xs[n] > 0.0 { 1.0 } else { 0.0 };
+                assert_eq!(slopes[n], slope, "slope of {activation:?} at {}", xs[n]);
+            }
+        }
+        // exp(-84.9), exp(-86.5), and what is no normal number any more.
+        let y = forward(&[-84.9, -86.5, -100.0], curved(Curved::Sigmoid));
+        assert_near(y[0] * 1e36, 1.343_995_5e-37 * 1e36, 1e-5, &-84.9);
+        assert_near(y[1] * 1e37, 2.713_484_3e-38 * 1e37, 1e-5, &-86.5);
+        assert_eq!(y[2], 0.0);
+    });
+}
+
+#[test]
 fn values_that_are_not_finite() {
     let xs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
     with_all_instructions(|| {

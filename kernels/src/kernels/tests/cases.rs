@@ -83,6 +83,14 @@ impl Case {
         }
     }
 
+    /// The same with this padding before the map, and an output of this size: what lies behind the map is zero, too.
+    fn reaching(mut self, pad: [isize; 2], depth: usize, size: [usize; 2]) -> Self {
+        self.geometry.pad = pad;
+        self.geometry.depth.size = depth;
+        self.geometry.size = size;
+        self
+    }
+
     /// The size of a source as it is stored.
     fn stored(&self, up: [usize; 3]) -> [usize; 3] {
         AXES.map(|axis| self.size[axis] / up[axis])
@@ -188,6 +196,12 @@ fn place(index: usize, size: [usize; 3]) -> [usize; 3] {
     ]
 }
 
+/// Kernel, stride, dilation and padding of a pointwise convolution of volumes.
+fn geometry_of_one() -> [[usize; 3]; 4] {
+    let one = [1, 1, 1];
+    [one, one, one, [0, 0, 0]]
+}
+
 /// Convolutions over volumes.
 pub(super) fn volumes() -> Vec<Case> {
     let one = [1, 1, 1];
@@ -277,6 +291,11 @@ pub(super) fn volumes() -> Vec<Case> {
         geometry,
         1,
     ));
+    // Pointwise, to more slices than there are: with padding behind the last.
+    let pointwise = || Case::volume(2, vec![(17, one)], [5, 3, 4], 18, geometry_of_one(), 1);
+    cases.push(pointwise().reaching([0, 0], 7, [3, 4]));
+    cases.push(pointwise().reaching([0, 0], 4, [3, 4]));
+    cases.push(pointwise().reaching([0, 0], 6, [4, 6]));
     // Slices of taps that only read padding.
     let geometry = [[3, 3, 3], one, [4, 1, 6], [4, 1, 6]];
     cases.push(Case::volume(1, vec![(4, one)], [4, 5, 6], 6, geometry, 2));
@@ -437,6 +456,24 @@ pub(super) fn cases() -> Vec<Case> {
         let sources = vec![(channels, [1, 1])];
         cases.push(Case::new(samples, sources, size, outputs, pointwise, 1));
     }
+    // The same with padding behind the map, or without its end: a row, several rows, columns.
+    for (size, output) in [
+        ([1, 100], [1, 101]),
+        ([1, 100], [1, 90]),
+        ([1, 600], [1, 1300]),
+        ([9, 8], [11, 8]),
+        ([9, 8], [7, 8]),
+        ([9, 8], [9, 11]),
+        ([9, 8], [9, 6]),
+    ] {
+        let case = Case::new(2, vec![(18, [1, 1])], size, 19, pointwise, 1);
+        cases.push(case.reaching([0, 0], 1, output));
+    }
+    // (One tap of two is taken: then there is one output for three inputs.)
+    let case = Case::new(2, vec![(18, [1, 1])], [1, 3], 19, pointwise, 1);
+    let mut case = case.reaching([0, 0], 1, [1, 1]);
+    (case.geometry.kernel, case.geometry.dilation) = ([1, 2], [1, 4]);
+    cases.push(case);
     for (size, stride, pad) in [
         ([13, 18], [2, 2], [0, 0]),
         ([14, 17], [1, 3], [0, 0]),

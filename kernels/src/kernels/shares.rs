@@ -1,0 +1,116 @@
+//! How the output of a pointwise convolution is divided into tasks.
+
+use alloc::vec::Vec;
+
+use super::output_tiles::OutputTask;
+use super::threads;
+use crate::policy::LANES;
+
+/// The most positions of a task of several maps.
+const POSITIONS: usize = 512;
+
+/// The most positions of a task of one map: more would leave the second-level cache.
+const POSITIONS_OF_A_MAP: usize = 2048;
+
+/// The positions of a tile that is packed, at least: fewer would not pay for the weight, which each task turns.
+const PACKED_POSITIONS: usize = 256;
+
+/// The sums of a task: a part of a second-level cache.
+const SUMS: usize = 64 * 1024;
+
+/// The shares of the tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shares {
+    /// The tiles of a map, about.
+    pub(super) pieces: usize,
+    /// The maps of a task.
+    maps: usize,
+    /// The outputs of a task.
+    pub(super) outputs: usize,
+}
+
+impl Shares {
+    /// Those of `batch` maps of so many positions, and so many outputs, of inputs that are packed or read where they are.
+    pub(super) fn new(batch: usize, positions: usize, outputs: usize, is_packed: bool) -> Self {
+        // (All outputs share what is packed.)
+        let most = match is_packed {
+            true => (SUMS / outputs.max(1)).clamp(PACKED_POSITIONS, POSITIONS_OF_A_MAP),
+            false => POSITIONS_OF_A_MAP,
+        };
+        let together = POSITIONS.min(most);
+        // (Few outputs are not divided.)
+        let is_divided = positions > together || (outputs < 2 * LANES && positions > LANES);
+        let (pieces, maps) = match is_divided {
+            true => {
+                let pieces = threads::pieces(batch, positions.div_ceil(most));
+                // (Pieces are whole vectors.)
+                let piece = positions.div_ceil(pieces).next_multiple_of(LANES);
+                (positions.div_ceil(piece), 1)
+            }
+            false => (1, (together / positions.max(1)).clamp(1, batch.max(1))),
+        };
+        let groups = batch.div_ceil(maps).max(1);
+        let maps = batch.div_ceil(groups).max(1);
+        let sums_of_an_output = positions.div_ceil(pieces) * maps;
+        let most = (SUMS / sums_of_an_output.max(1)).max(1);
+        let parts = threads::pieces(groups * pieces, outputs.div_ceil(most).max(1));
+        let outputs_of_a_part = outputs.div_ceil(parts).next_multiple_of(LANES);
+        Self {
+            pieces,
+            maps,
+            outputs: outputs_of_a_part.min(outputs),
+        }
+    }
+
+    /// The tasks, of the tiles of all maps, map by map, of which each has so many. The tiles of a task are at one place of
+    /// their maps.
+    pub(super) fn tasks<'a>(
+        self,
+        tiles: Vec<OutputTask<'a>>,
+        of_a_map: usize,
+    ) -> Vec<Vec<OutputTask<'a>>> {
+        let of_a_map = of_a_map.max(1);
+        let groups = (tiles.len() / of_a_map).div_ceil(self.maps);
+        let mut tasks: Vec<Vec<OutputTask>> = Vec::new();
+        tasks.resize_with(groups * of_a_map, Vec::new);
+        for (index, tile) in tiles.into_iter().enumerate() {
+            let (map, place) = (index / of_a_map, index % of_a_map);
+            // (Tasks that read one part of the weight follow each other.)
+            tasks[place * groups + map / self.maps].push(tile);
+        }
+        tasks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_output_and_no_map_is_without_a_share() {
+        for batch in [1, 2, 3, 8, 33] {
+            for positions in [1, 2, 49, 196, 513, 4095, 100_000] {
+                for outputs in [16, 17, 31, 32, 100, 1000, 5000] {
+                    for is_packed in [true, false] {
+                        let shares = Shares::new(batch, positions, outputs, is_packed);
+                        assert!((1..=outputs).contains(&shares.outputs), "{shares:?}");
+                        assert!((1..=batch).contains(&shares.maps) && shares.pieces > 0);
+                        let is_whole = shares.outputs == outputs;
+                        assert!(is_whole || shares.outputs.is_multiple_of(LANES));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn small_maps_share_a_task_and_large_ones_are_divided() {
+        assert_eq!(Shares::new(4, 49, 2048, false).maps, 4);
+        assert_eq!(Shares::new(33, 49, 64, false).maps, 9);
+        assert_eq!(Shares::new(4, 1, 16, false).maps, 4);
+        let large = Shares::new(1, 12_544, 96, false);
+        assert!(large.pieces >= 7 && large.maps == 1);
+        // All outputs share what is packed.
+        assert_eq!(Shares::new(1, 12_544, 128, true).outputs, 128);
+    }
+}
