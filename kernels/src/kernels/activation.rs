@@ -58,12 +58,16 @@ impl Piecewise {
 
 impl Curved {
     /// Replaces each `x` by the value there.
-    pub(super) fn apply(self, values: &mut [f32]) {
-        self.apply_each(core::iter::once(values));
+    pub(super) fn apply<S: Simd>(self, simd: S, values: &mut [f32]) {
+        self.apply_each(simd, core::iter::once(values));
     }
 
     /// The same for all of some slices, which may be short.
-    pub(super) fn apply_each<'v>(self, slices: impl Iterator<Item = &'v mut [f32]>) {
+    pub(super) fn apply_each<'v, S: Simd>(
+        self,
+        simd: S,
+        slices: impl Iterator<Item = &'v mut [f32]>,
+    ) {
         struct Apply<I>(Curved, I);
         impl<'v, I: Iterator<Item = &'v mut [f32]>> WithSimd for Apply<I> {
             type Output = ();
@@ -78,11 +82,11 @@ impl Curved {
                 }
             }
         }
-        threads::instructions().dispatch(Apply(self, slices));
+        simd.vectorize(Apply(self, slices));
     }
 
     /// Replaces each `x` by the derivative there, times the gradient.
-    pub(super) fn scale_gradient(self, values: &mut [f32], gradient: &[f32]) {
+    pub(super) fn scale_gradient<S: Simd>(self, simd: S, values: &mut [f32], gradient: &[f32]) {
         struct Scale<'a>(Curved, &'a mut [f32], &'a [f32]);
         impl WithSimd for Scale<'_> {
             type Output = ();
@@ -95,7 +99,7 @@ impl Curved {
                 }
             }
         }
-        threads::instructions().dispatch(Scale(self, values, gradient));
+        simd.vectorize(Scale(self, values, gradient));
     }
 
     #[inline(always)]
@@ -459,14 +463,16 @@ type Blocks<'a> = Vec<(usize, Piece<'a>)>;
 
 impl Work<Blocks<'_>> for Forward<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, blocks: Blocks, _: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, blocks: Blocks, _: &mut Scratch) {
         for (place, block) in blocks {
             let x = &self.x[place..];
             match self.activation {
                 FusedActivation::Piecewise(piecewise) => {
                     block.fill(x.iter().map(|x| piecewise.value(*x)));
                 }
-                FusedActivation::Curved(curved) => curved.apply(block.fill(x.iter().copied())),
+                FusedActivation::Curved(curved) => {
+                    curved.apply(simd, block.fill(x.iter().copied()));
+                }
             }
         }
     }
@@ -474,7 +480,7 @@ impl Work<Blocks<'_>> for Forward<'_> {
 
 impl Work<Blocks<'_>> for Backward<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, blocks: Blocks, _: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, blocks: Blocks, _: &mut Scratch) {
         for (place, block) in blocks {
             let (saved, gradient) = (&self.saved[place..], &self.gradient[place..]);
             match self.activation {
@@ -484,7 +490,7 @@ impl Work<Blocks<'_>> for Backward<'_> {
                 }
                 FusedActivation::Curved(curved) => {
                     let into = block.fill(saved.iter().copied());
-                    curved.scale_gradient(into, gradient);
+                    curved.scale_gradient(simd, into, gradient);
                 }
             }
         }

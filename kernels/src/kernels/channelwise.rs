@@ -235,7 +235,7 @@ impl Channelwise<'_> {
                 work.write(simd, [rows, width], buffers.sums);
                 if plan.is_plain {
                     if let Some(curved) = curved {
-                        curved.apply(&mut buffers.sums[..rows * width * lanes]);
+                        curved.apply(simd, &mut buffers.sums[..rows * width * lanes]);
                     }
                     tile.write_lanes(simd, outputs, buffers.sums, rows * width);
                 } else {
@@ -260,7 +260,7 @@ impl Channelwise<'_> {
                     &of_phases[(phase * lanes + lane) * plan.line..][..rows * width]
                 };
                 tile.write_phases(simd, channel, sums, of, step[1], output);
-                tile.apply_curved(channel..channel + 1, output);
+                tile.apply_curved(simd, channel..channel + 1, output);
             }
         }
     }

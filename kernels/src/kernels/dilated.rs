@@ -133,7 +133,7 @@ struct PutBack<'a> {
 
 impl Work<Planes<'_>> for PutBack<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, planes: Planes, _: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, planes: Planes, _: &mut Scratch) {
         let PhaseLayout {
             dilation: [rows_apart, columns_apart],
             full: [height, width],
@@ -155,7 +155,7 @@ impl Work<Planes<'_>> for PutBack<'_> {
                 }
             }
             if let Some(sum) = &self.sum {
-                sum.apply(plane * into.len(), into);
+                sum.apply(simd, plane * into.len(), into);
             }
         }
     }

@@ -295,7 +295,7 @@ impl Work<OutputTask<'_>> for Direct<'_> {
                 };
                 tile.write_phases(simd, start + index, rows, of, self.step[1], &self.output);
             }
-            tile.apply_curved(start..start + some, &self.output);
+            tile.apply_curved(simd, start..start + some, &self.output);
         }
     }
 }

@@ -146,14 +146,14 @@ impl<S: Simd, A: LaneActivation> Finishing<S> for FinishLanes<S, A> {
 impl ResidualSum<'_> {
     /// Applies it to the values from `first` on.
     #[inline(always)]
-    pub(super) fn apply(&self, first: usize, values: &mut [f32]) {
+    pub(super) fn apply<S: Simd>(&self, simd: S, first: usize, values: &mut [f32]) {
         let (piecewise, curved) = self.activation.parts();
         let residual = &self.residual[first..][..values.len()];
         for (value, residual) in values.iter_mut().zip(residual) {
             *value = piecewise.value(*value + residual);
         }
         if let Some(curved) = curved {
-            curved.apply(values);
+            curved.apply(simd, values);
         }
     }
 }

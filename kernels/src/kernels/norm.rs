@@ -224,7 +224,7 @@ struct ChannelOutput<'a> {
 
 impl Work<ChannelOutput<'_>> for ApplyNorm<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, channel: ChannelOutput, _: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, channel: ChannelOutput, _: &mut Scratch) {
         let affine = self.affine.of(channel.index);
         let (piecewise, curved) = self.activation.parts();
         let finish = |x: f32, residual: f32| piecewise.value(affine.apply(x) + residual);
@@ -235,7 +235,7 @@ impl Work<ChannelOutput<'_>> for ApplyNorm<'_> {
                 let residual = residual.map(|residual| &residual[block.clone()]);
                 let written = y.write(0, block.clone(), [&x[block]], residual, finish);
                 if let Some(curved) = curved {
-                    curved.apply(written);
+                    curved.apply(simd, written);
                 }
             }
         }
@@ -362,8 +362,9 @@ struct Plane<'a> {
 impl NormGradients<'_> {
     /// Writes a plane of the gradient before the activation.
     #[inline(always)]
-    fn before_activation<'p>(
+    fn before_activation<'p, S: Simd>(
         &self,
+        simd: S,
         affine: Affine,
         plane: Plane,
         mut into: Piece<'p>,
@@ -390,7 +391,7 @@ impl NormGradients<'_> {
                     let gradient = &gradient[block.clone()];
                     let x = [&x[block.clone()]];
                     let written = into.write(0, block, x, None, |x, _| affine.apply(x));
-                    curved.scale_gradient(written, gradient);
+                    curved.scale_gradient(simd, written, gradient);
                 }
                 into.into_written()
             }
@@ -400,7 +401,11 @@ impl NormGradients<'_> {
 
     /// Writes the gradient of a channel before the activation, and those of shift and scale, which it returns, too.
     #[inline(always)]
-    fn of_channel<'p>(&self, channel: ChannelGradients<'p>) -> ([f64; 2], Vec<&'p mut [f32]>) {
+    fn of_channel<'p, S: Simd>(
+        &self,
+        simd: S,
+        channel: ChannelGradients<'p>,
+    ) -> ([f64; 2], Vec<&'p mut [f32]>) {
         let c = channel.index;
         let inverse = self.norm.inverse_deviation[c];
         let affine = self.norm.affine.of(c);
@@ -420,7 +425,7 @@ impl NormGradients<'_> {
                 gradient,
                 output,
             };
-            let into = self.before_activation(affine, plane, into);
+            let into = self.before_activation(simd, affine, plane, into);
             let more = sums([x, &*into], |[x, g]| [g, g * ((x - affine.mean) * inverse)]);
             totals = [totals[0] + more[0], totals[1] + more[1]];
             to_norm.push(into);
@@ -438,13 +443,13 @@ impl NormGradients<'_> {
 
 impl Work<Vec<ChannelGradients<'_>>> for NormGradients<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, group: Vec<ChannelGradients>, _: &mut Scratch) {
+    fn run<S: Simd>(&self, simd: S, group: Vec<ChannelGradients>, _: &mut Scratch) {
         // The sums over the channels that share mean and variance, of `scale g` and of `scale g (x - mean) / deviation`.
         let mut totals = [0.0f64; 2];
         let mut channels = Vec::with_capacity(group.len());
         for channel in group {
             let c = channel.index;
-            let ([beta, gamma], to_norm) = self.of_channel(channel);
+            let ([beta, gamma], to_norm) = self.of_channel(simd, channel);
             let scale = f64::from(self.norm.affine.of(c).scale);
             totals = [totals[0] + scale * beta, totals[1] + scale * gamma];
             channels.push((c, to_norm));

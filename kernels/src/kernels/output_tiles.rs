@@ -263,13 +263,18 @@ impl OutputTile<'_> {
     /// Applies a curved activation to what [was written](Self::write_rows) of some channels, numbered from the first of
     /// the tile on. (All channels in one dispatch, which costs as much as a row.)
     #[inline(always)]
-    pub(super) fn apply_curved(&mut self, channels: Range<usize>, output: &Output) {
+    pub(super) fn apply_curved<S: Simd>(
+        &mut self,
+        simd: S,
+        channels: Range<usize>,
+        output: &Output,
+    ) {
         // (Without positions there are no planes.)
         if let (_, Some(curved)) = output.epilogue.activation.parts()
             && !self.planes.is_empty()
         {
             let planes = self.planes[channels].iter_mut();
-            curved.apply_each(planes.map(Piece::take_complete));
+            curved.apply_each(simd, planes.map(Piece::take_complete));
         }
     }
 

@@ -294,7 +294,7 @@ impl Pointwise<'_> {
                 tile.write_turned(simd, first..last, rows, &self.output);
             }
         }
-        tile.apply_curved(0..layout.outputs.len(), &self.output);
+        tile.apply_curved(simd, 0..layout.outputs.len(), &self.output);
     }
 }
 

@@ -316,7 +316,7 @@ impl Work<OutputTask<'_>> for Winograd<'_> {
                 let of = |row: usize, column: usize| &tile[(2 * row + column) * PANEL..][..PANEL];
                 output_tile.write_rows::<S, 2>(simd, index, rows, of, &self.output);
             }
-            output_tile.apply_curved(0..outputs, &self.output);
+            output_tile.apply_curved(simd, 0..outputs, &self.output);
         }
     }
 }
