@@ -14,6 +14,7 @@ pub(crate) fn linear(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::Outcome;
     use burn::nn::LinearConfig;
     use burn::tensor::{Device, Distribution, Tolerance};
 
@@ -26,6 +27,9 @@ mod tests {
                 let layer = config.init(&device);
                 let x = Tensor::random([batch, inputs], Distribution::Default, &device);
                 let wanted = layer.forward(x.clone()).into_data();
+                let bias = layer.bias.as_ref().map(|bias| bias.val());
+                let taken = cpu::linear(x.clone(), layer.weight.val(), bias);
+                assert_eq!(matches!(taken, Outcome::Fused(_)), outputs >= 16);
                 let found = linear(&layer, x).into_data();
                 found.assert_approx_eq::<f32>(&wanted, Tolerance::rel_abs(1e-5, 1e-5));
             }

@@ -201,8 +201,7 @@ fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// `1 / x` for `x` from 1 to 2^126: a first guess by the bits of `x`, with a relative error of 0.051 at most, and three steps
-/// of Newton's. (Relative error: 6e-8. Where a product and a sum are one instruction, a division takes as long as all of
-/// that four times.)
+/// of Newton's, where a product and a sum are one instruction. (Relative error: 6e-8.)
 #[inline(always)]
 fn reciprocal<const FUSED: bool>(x: f32) -> f32 {
     if !FUSED {

@@ -64,8 +64,11 @@ pub(in super::super) unsafe trait Right: Copy {
     /// The values: vector `n` of row `step` starts at `start(n) + offset(step)`.
     fn values(&self) -> &[f32];
 
-    /// The part of a place that depends on the vector.
-    fn start<S: Simd>(&self, n: usize) -> usize;
+    /// The part of a place that depends on the vector: vectors follow each other in a row, if nothing else is said.
+    #[inline(always)]
+    fn start<S: Simd>(&self, n: usize) -> usize {
+        n * S::F32_LANES
+    }
 
     /// The part of a place that depends on the row.
     ///
@@ -97,11 +100,6 @@ unsafe impl Right for Gathered<'_> {
     #[inline(always)]
     fn values(&self) -> &[f32] {
         self.values
-    }
-
-    #[inline(always)]
-    fn start<S: Simd>(&self, n: usize) -> usize {
-        n * S::F32_LANES
     }
 
     #[inline(always)]
@@ -310,11 +308,6 @@ unsafe impl Right for Rows<'_> {
     #[inline(always)]
     fn values(&self) -> &[f32] {
         self.values
-    }
-
-    #[inline(always)]
-    fn start<S: Simd>(&self, n: usize) -> usize {
-        n * S::F32_LANES
     }
 
     #[inline(always)]
