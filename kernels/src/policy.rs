@@ -77,6 +77,17 @@ const MAX_TILE_ROW_COMPONENTS: usize = 1 << 20;
 /// The fewest positions in the whole batch that pay for summing or interleaving the taps of a weight that is used once.
 const MIN_TAP_SUM_POSITIONS: usize = 1024;
 
+/// Positions of a map, outputs, and products of a position and a tap, up to which a convolution is too small for Winograd's
+/// components (measured).
+const FEW_POSITIONS: usize = 512;
+const FEW_OUTPUTS: usize = 64;
+const FEWEST_POSITIONS: usize = 64;
+const FEW_PRODUCTS: usize = 64 * 1024;
+
+/// Positions of a row that are enough to be lanes of vectors themselves, and vectors of outputs that are enough beside fewer.
+const LONG_ROW: usize = 32;
+const FEWEST_VECTORS: usize = 2;
+
 /// Components of a tile of Winograd's F(2x2, 3x3).
 pub const COMPONENTS: usize = 16;
 
@@ -98,8 +109,10 @@ pub enum WeightUse {
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Tap by tap.
+    /// Tap by tap, with the positions as the lanes of vectors.
     Direct,
+    /// Tap by tap, with the outputs as the lanes of vectors.
+    OutputsInLanes,
     /// Winograd's F(2x2, 3x3), by the components of the weight.
     Winograd,
     /// Taps that read the same value of an enlarged map are summed first, separately for the outputs at each position
@@ -156,6 +169,9 @@ impl ConvShape {
         if self.is_winograd(weight) {
             return Algorithm::Winograd;
         }
+        if self.has_outputs_in_lanes() {
+            return Algorithm::OutputsInLanes;
+        }
         // With an enlarged map, the outputs at each position modulo its factors need fewer products.
         let mut sources = self.sources.iter();
         match sources.find(|source| source.has_enlarged_planes()) {
@@ -172,6 +188,12 @@ impl ConvShape {
     }
 
     fn is_winograd(&self, weight: WeightUse) -> bool {
+        self.is_winograd_at_all(weight)
+            && !(self.is_small_for_winograd() && self.has_outputs_in_lanes())
+    }
+
+    /// The same where no outputs could be lanes instead.
+    fn is_winograd_at_all(&self, weight: WeightUse) -> bool {
         let Geometry {
             kernel,
             pad,
@@ -199,8 +221,17 @@ impl ConvShape {
             && is_enough(self.batch.saturating_mul(self.geometry.positions()))
     }
 
-    /// Whether the outputs of a direct convolution are the lanes of vectors: pointwise ones, with a vector of outputs.
-    pub fn has_outputs_in_lanes(&self) -> bool {
+    /// Whether its transforms take longer than the products that they save, beside a direct convolution with the outputs in
+    /// the lanes: those of few outputs or few positions.
+    fn is_small_for_winograd(&self) -> bool {
+        let positions = self.geometry.plane_positions();
+        let few_products = self.seen_channels().saturating_mul(self.outputs);
+        (positions < FEW_POSITIONS && self.outputs < FEW_OUTPUTS)
+            || (positions <= FEWEST_POSITIONS && few_products <= FEW_PRODUCTS)
+    }
+
+    /// Whether the outputs of a convolution that is not Winograd's are the lanes of vectors.
+    fn has_outputs_in_lanes(&self) -> bool {
         let is_enlarged = self.sources.iter().any(SourceShape::is_enlarged);
         let [inputs, outputs] = [self.inputs(), self.outputs];
         !is_enlarged && self.geometry.has_outputs_in_lanes([inputs, outputs])
@@ -300,23 +331,24 @@ impl TransposedShape {
         kernel.div_ceil(stride / greatest_common_divisor(stride, dilation))
     }
 
-    /// How it is computed. Its packed weight is not cached, even in inference.
-    pub fn algorithm(&self) -> Algorithm {
-        match self.rotated().is_winograd(WeightUse::Once) {
-            true => Algorithm::Winograd,
-            false => Algorithm::Direct,
-        }
-    }
-
-    /// Whether the channels of the output are the lanes of vectors, which are read where they are in the weight, for an
-    /// output of maps with these channels.
-    pub fn has_outputs_in_lanes(&self, maps: &[Range<usize>]) -> bool {
+    /// How an output of maps with these channels is computed. Its packed weight is not cached, even in inference.
+    pub fn algorithm(&self, maps: &[Range<usize>]) -> Algorithm {
         let follow = |pair: &[Range<usize>]| pair[0].end == pair[1].start;
+        let is_one = maps.windows(2).all(follow) && self.geometry.depth.is_pointwise();
         let outputs = maps.iter().map(Range::len).fold(0, usize::saturating_add);
-        self.geometry.is_pointwise()
-            && self.geometry.depth.is_pointwise()
-            && maps.windows(2).all(follow)
-            && self.geometry.has_outputs_in_lanes([self.inputs, outputs])
+        let all = Self {
+            outputs,
+            ..self.clone()
+        };
+        // (A weight is read where it is.)
+        let is_in_lanes =
+            is_one && self.geometry.stride == [1, 1] && all.rotated().has_outputs_in_lanes();
+        let rotated = self.rotated();
+        match rotated.is_winograd_at_all(WeightUse::Once) {
+            true if !(is_in_lanes && rotated.is_small_for_winograd()) => Algorithm::Winograd,
+            _ if is_in_lanes => Algorithm::OutputsInLanes,
+            _ => Algorithm::Direct,
+        }
     }
 
     /// Whether the transposed weight is written so that what a tile of channels reads follows each other in memory, for
@@ -325,11 +357,12 @@ impl TransposedShape {
         self.geometry.groups == 1 && maps == 1 && self.outputs >= BLOCK
     }
 
-    /// The equivalent convolution of each slice by the kernel turned by 180 degrees, for a dense kernel of 3x3.
+    /// The equivalent convolution of each slice by the kernel turned by 180 degrees, for a geometry without stride.
     pub fn rotated(&self) -> ConvShape {
+        let reach = self.geometry.reach();
         ConvShape {
             geometry: Geometry {
-                pad: self.geometry.pad.map(|pad| 2 - pad),
+                pad: core::array::from_fn(|axis| reach[axis] as isize - self.geometry.pad[axis]),
                 size: self.size.plane,
                 // (Each slice reads through its own taps; only their number counts.)
                 depth: Depth {

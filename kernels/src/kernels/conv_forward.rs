@@ -8,9 +8,9 @@ use super::dilated::{as_sources, lay_out_all, put_back};
 use super::direct::{Direct, Phase, PhaseWeight};
 use super::epilogue::EpilogueValues;
 use super::output_tiles::{Output, OutputMap, TileShape, split};
+use super::outputs_in_lanes::{LaneWeight, OutputsInLanes};
 use super::packed_weights::{PackedFor, Weight};
 use super::packing::{Packing, ReadWindow};
-use super::pointwise::{Pointwise, PointwiseWeight};
 use super::raw::simd::{Rows, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::reach::TakenTaps;
@@ -97,15 +97,12 @@ fn forward_as_is(
     let algorithm = shape.algorithm(weight.weight_use());
     let packed_for = || PackedFor::new(shape, algorithm);
     match algorithm {
-        Algorithm::Direct if shape.has_outputs_in_lanes() => {
-            let inputs = channels_of(call.sources);
-            call.pointwise(
-                PointwiseWeight::ByOutputs(Rows {
-                    values: weight.values,
-                    step: inputs,
-                }),
-                maps,
-            );
+        Algorithm::OutputsInLanes => {
+            let rows = Rows {
+                values: weight.values,
+                step: channels_of(call.sources) * geometry.plane_taps(),
+            };
+            call.outputs_in_lanes(LaneWeight::Plain(rows), maps);
         }
         Algorithm::Direct => {
             let taps = TapPlan::new(&call, [1, 1]);
@@ -174,8 +171,8 @@ impl Call<'_> {
         Order::of(self.geometry, [inputs, self.output.channels])
     }
 
-    /// Runs a pointwise convolution with the outputs in the lanes.
-    pub(super) fn pointwise(&self, weight: PointwiseWeight, maps: Vec<OutputMap>) {
+    /// Runs a convolution with the outputs in the lanes.
+    pub(super) fn outputs_in_lanes(&self, weight: LaneWeight, maps: Vec<OutputMap>) {
         let mut window = ReadWindow::of(self.geometry);
         let mut output = self.output;
         let channels = output.channels;
@@ -188,7 +185,7 @@ impl Call<'_> {
         }
         let [height, width] = output.size;
         let rows = height.div_ceil(shares.pieces).max(1);
-        let work = Pointwise {
+        let work = OutputsInLanes {
             sources: self.sources,
             packing: Packing::new(window, rows, width),
             weight,

@@ -11,9 +11,9 @@ use super::direct::{Direct, Phase, PhaseWeight};
 use super::enlarged::Enlarged;
 use super::epilogue::EpilogueValues;
 use super::output_tiles::{Output, OutputMap, TileShape, phase_len, split};
+use super::outputs_in_lanes::LaneWeight;
 use super::packed_weights::Weight;
 use super::packing::{Packing, ReadWindow};
-use super::pointwise::PointwiseWeight;
 use super::raw::simd::{BLOCK, Rows, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::reach::TakenTaps;
@@ -247,13 +247,13 @@ impl PlainGradient<'_> {
         let phases: Vec<_> = (0..self.geometry.depth.stride)
             .map(|phase| self.depth_phase(phase))
             .collect();
-        match shape.algorithm() {
+        match shape.algorithm(self.channels) {
             Algorithm::Winograd => {
                 let geometry = shape.rotated().geometry;
                 self.by_components(&phases, &geometry, maps, epilogue);
             }
-            _ if shape.has_outputs_in_lanes(self.channels) => {
-                self.pointwise(&shape, &phases, maps, epilogue);
+            Algorithm::OutputsInLanes => {
+                self.outputs_in_lanes(&shape, &phases, maps, epilogue);
             }
             _ => self.tap_by_tap(&phases, shape.is_line(), maps, epilogue),
         }
@@ -304,7 +304,7 @@ impl PlainGradient<'_> {
     }
 
     /// With the channels in the lanes: the weight is read as it is.
-    fn pointwise(
+    fn outputs_in_lanes(
         &self,
         shape: &TransposedShape,
         phases: &[DepthPhase],
@@ -319,15 +319,19 @@ impl PlainGradient<'_> {
         let call = Call {
             sources: &sources,
             samples: self.samples,
-            geometry: self.geometry,
+            geometry: &shape.rotated().geometry,
             is_line: shape.is_line(),
             output,
         };
-        let weight = Rows {
-            values: &self.weight.values[first..],
-            step: self.inputs,
+        let taps = self.geometry.plane_taps();
+        let weight = LaneWeight::Transposed {
+            rows: Rows {
+                values: &self.weight.values[first * taps..],
+                step: self.inputs * taps,
+            },
+            taps,
         };
-        call.pointwise(PointwiseWeight::ByInputs(weight), maps);
+        call.outputs_in_lanes(weight, maps);
     }
 
     fn by_components(

@@ -167,6 +167,13 @@ impl Packing {
         plane * self.plane_len() + at[0] / stride[0] * self.pitch + at[1] / stride[1]
     }
 
+    /// The [offsets](Self::offset) of all taps.
+    pub(super) fn taps(&self) -> Vec<usize> {
+        let [rows, columns] = self.window.kernel;
+        let of_row = |row: usize| (0..columns).map(move |column| self.offset([row, column]));
+        (0..rows).flat_map(of_row).collect()
+    }
+
     /// Whether each output reads one position.
     pub(super) fn is_pointwise(&self) -> bool {
         self.window.kernel == [1, 1]
@@ -250,7 +257,8 @@ impl Packing {
         } = self.window;
         let is_whole = line.is_some() || self.columns == source.size[1];
         let is_stored = source.is_read_as_stored() && stride == [1, 1] && pad == [0, 0];
-        (self.is_pointwise() && is_stored && is_whole).then(|| line.unwrap_or(self.columns))
+        (self.is_pointwise() && is_stored && is_whole && source.taps.count == 1)
+            .then(|| line.unwrap_or(self.columns))
     }
 
     /// Prefetches a channel that is packed soon, of these or of the next.

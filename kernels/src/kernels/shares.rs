@@ -39,7 +39,7 @@ impl Shares {
         };
         let together = POSITIONS.min(most);
         // (Few outputs are not divided.)
-        let is_divided = positions > together || (outputs < 2 * LANES && positions > LANES);
+        let is_divided = positions > together || (outputs < 4 * LANES && positions > LANES);
         let (pieces, maps) = match is_divided {
             true => {
                 let pieces = threads::pieces(batch, positions.div_ceil(most));

@@ -151,6 +151,9 @@ fn what_follows_components_is_applied_once() {
     for size in [[9, 31], [1, 1], [3, 4]] {
         what_follows_is_applied_to(&Case::new(2, vec![(33, [1, 1])], size, 37, pointwise, 1));
     }
+    for geometry in [plain, [[3, 3], [2, 2], [1, 1], [1, 1]]] {
+        what_follows_is_applied_to(&Case::new(2, vec![(20, [1, 1])], [9, 11], 37, geometry, 1));
+    }
 }
 
 fn what_follows_is_applied_to(case: &Case) {
@@ -223,8 +226,10 @@ fn a_source_is_read_through_its_norm() {
         (33, [29, 31], [1, 1], dilated),
         (34, [19, 31], [1, 1], pointwise),
         (40, [5, 5], [1, 1], pointwise),
+        (35, [11, 9], [1, 1], plain),
+        (37, [21, 40], [1, 1], [[3, 3], [2, 2], [1, 1], [1, 1]]),
     ];
-    for (channels, size, up, geometry) in &cases[..if cfg!(miri) { 3 } else { 7 }] {
+    for (channels, size, up, geometry) in &cases[..if cfg!(miri) { 3 } else { 9 }] {
         let case = Case::new(2, vec![(*channels, *up)], *size, channels + 1, *geometry, 1);
         let (values, weight) = (case.values(), case.weight());
         let [scale, shift, mean] = [5, 6, 8].map(|seed| noise(*channels, seed));

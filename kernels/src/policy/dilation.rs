@@ -1,7 +1,7 @@
 //! Dilated convolutions as convolutions without dilation: an output only reads rows and columns at one position modulo
 //! the dilation.
 
-use super::{ConvShape, Geometry, SourceShape, WeightUse};
+use super::{ConvShape, FEWEST_POSITIONS, Geometry, SourceShape, WeightUse};
 
 /// The most that the laid out maps may be larger than the maps. A kernel without dilation saves up to 2.25 of the
 /// products (measured: half of that).
@@ -47,7 +47,7 @@ pub struct Undilated {
 
 impl ConvShape {
     /// The convolution without dilation by which this one is computed forward and backward, if that pays: by Winograd,
-    /// over maps that are hardly larger.
+    /// over maps that are hardly larger, and not smaller than pays for it.
     pub fn undilated(&self, weight: WeightUse) -> Option<Undilated> {
         let geometry = &self.geometry;
         let Geometry {
@@ -101,8 +101,13 @@ impl ConvShape {
             sources: self.sources.iter().map(laid_out).collect(),
             outputs: self.outputs,
         };
+        let of_a_phase = [0, 1].map(|axis| size[axis].div_ceil(dilation[axis]));
+        let is_small = of_a_phase[0].saturating_mul(of_a_phase[1]) < FEWEST_POSITIONS;
         let growth = output.positions() as f64 / geometry.plane_positions() as f64;
-        let pays = growth <= MAX_GROWTH && shape.is_winograd(weight) && shape.is_taken();
+        let pays = growth <= MAX_GROWTH
+            && !(is_small && self.has_outputs_in_lanes())
+            && shape.is_winograd(weight)
+            && shape.is_taken();
         pays.then_some(Undilated {
             shape,
             input,

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{LANES, MAX_SMALL_GROUP, MAX_STRIDED_OUTPUTS, SHARED_SETS};
+use super::{FEWEST_VECTORS, LANES, LONG_ROW, MAX_SMALL_GROUP, MAX_STRIDED_OUTPUTS, SHARED_SETS};
 
 /// The geometry of a convolution. Its rows and columns are those of the last two axes; a volume has a depth, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,11 +128,18 @@ impl Geometry {
     pub(super) fn has_outputs_in_lanes(&self, [inputs, outputs]: [usize; 2]) -> bool {
         // (Positions that share cache sets in all channels are written faster channel by channel.)
         let is_shared = self.plane_positions().is_multiple_of(SHARED_SETS);
-        // (What is read with a stride is packed again for outputs whose sums are too many for a task.)
-        let is_strided = self.stride != [1, 1];
-        let is_packed_once = !is_strided || outputs <= MAX_STRIDED_OUTPUTS;
         let has_vectors = inputs > 0 && outputs >= LANES && self.positions() > 0;
-        self.taps() == 1 && self.groups == 1 && has_vectors && !is_shared && is_packed_once
+        let is_strided = self.stride != [1, 1];
+        let pays = match self.plane_taps() {
+            // (What is read with a stride is packed again for outputs whose sums are too many for a task.)
+            1 => self.depth.kernel == 1 && (!is_strided || outputs <= MAX_STRIDED_OUTPUTS),
+            // (Values that are neighbours in long rows are lanes as well.)
+            _ => {
+                let is_short = self.size[1] <= LONG_ROW && outputs >= FEWEST_VECTORS * LANES;
+                !self.is_line() && (is_strided || is_short)
+            }
+        };
+        self.groups == 1 && has_vectors && !is_shared && pays
     }
 
     /// Whether it goes along one row.

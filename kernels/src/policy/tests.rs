@@ -49,8 +49,13 @@ fn winograd_is_for_dense_kernels_of_3x3_with_enough_channels_and_positions() {
     assert_eq!(is_winograd(&plain(1, [31, 32], [32, 16])), [false, false]);
     assert_eq!(is_winograd(&plain(1, [32, 31], [32, 16])), [false, false]);
     // A weight that is kept is transformed once: 32 positions are enough.
-    assert_eq!(is_winograd(&plain(1, [32, 32], [31, 16])), [false, true]);
-    assert_eq!(is_winograd(&plain(16, [32, 32], [4, 8])), [true, true]);
+    assert_eq!(is_winograd(&plain(1, [32, 64], [31, 16])), [false, true]);
+    assert_eq!(is_winograd(&plain(16, [257, 256], [4, 8])), [true, true]);
+    // Few outputs at few positions, or few products at fewer, are the lanes of vectors.
+    assert_eq!(is_winograd(&plain(1, [32, 32], [31, 16])), [false, false]);
+    assert_eq!(is_winograd(&plain(9, [32, 63], [16, 31])), [false, false]);
+    assert_eq!(is_winograd(&plain(16, [256, 256], [8, 8])), [false, false]);
+    assert_eq!(is_winograd(&plain(9, [256, 256], [8, 9])), [true, true]);
     assert_eq!(is_winograd(&plain(99, [32, 32], [5, 6])), [false, false]);
     assert_eq!(is_winograd(&plain(9, [32, 32], [1, 64])), [false, false]);
 
@@ -79,11 +84,15 @@ fn winograd_is_for_dense_kernels_of_3x3_with_enough_channels_and_positions() {
     let bytes = 4 * 2 * 32 * 16 * 33;
     assert_eq!(dilated(2).laid_out_bytes(WeightUse::Once), bytes);
     // In inference the transform of the weight is kept, and pays for few positions.
-    let mut small = plain(1, [32, 32], [16, 16]);
+    let mut small = plain(1, [32, 64], [16, 16]);
     small.geometry.dilation = [2, 2];
     small.geometry.pad = [2, 2];
     assert_eq!(small.undilated(WeightUse::Once), None);
     assert!(small.undilated(WeightUse::Kept).is_some());
+    // Maps of 7 x 8 are too small, beside the dilated convolution with its outputs in the lanes.
+    small.sources[0].size = [14, 16];
+    small.geometry.size = [14, 16];
+    assert_eq!(small.undilated(WeightUse::Kept), None);
     // Of a kernel that reads further than the map is large, only the middle tap reads more than padding.
     let reached = dilated(32).reached().unwrap();
     assert_eq!(reached.shape, {
@@ -156,10 +165,12 @@ fn the_bytes_that_are_made_of_a_weight() {
     let bytes = |shape: &ConvShape| shape.prepared_bytes(WeightUse::Kept);
     assert_eq!(bytes(&plain(1, [32, 64], [24, 24])), 4 * 16 * 64 * 32);
     assert_eq!(bytes(&plain(1, [32, 33], [24, 24])), 4 * 16 * 40 * 32);
-    // The weight itself, interleaved, unless it is used once for few positions, or pointwise.
-    let direct = plain(1, [3, 62], [24, 24]);
+    // The weight itself, interleaved, unless it is pointwise or its outputs are the lanes.
+    let direct = plain(1, [3, 62], [24, 34]);
     assert_eq!(bytes(&direct), 4 * 9 * 64 * 3);
-    assert_eq!(direct.prepared_bytes(WeightUse::Once), 0);
+    assert_eq!(bytes(&plain(1, [3, 62], [34, 24])), 0); // outputs are the lanes
+    let few = plain(1, [3, 62], [20, 34]);
+    assert_eq!(few.prepared_bytes(WeightUse::Once), 0); // 680 positions
     let pointwise = ConvShape {
         geometry: geometry([1, 1], [0, 0], [24, 24]),
         ..direct
@@ -186,7 +197,7 @@ fn the_bytes_of_the_backward_pass() {
     // The components of the transposed weight, or the transposed weight.
     let shape = plain(1, [32, 40], [24, 24]);
     assert_eq!(shape.backward_bytes(&[NEEDED]), 4 * 16 * 32 * 40);
-    let small = plain(1, [32, 40], [12, 12]);
+    let small = plain(1, [31, 40], [24, 34]);
     assert_eq!(small.backward_bytes(&[NEEDED]), 4 * 9 * 32 * 40);
     let constant = SourceGradient {
         is_needed: false,
@@ -226,7 +237,7 @@ fn a_transposed_convolution_turns_its_weight_with_each_call() {
         },
     };
     assert!(shape.is_taken());
-    assert_eq!(shape.algorithm(), Algorithm::Direct);
+    assert_eq!(shape.algorithm(&[0..32]), Algorithm::Direct);
     assert_eq!(shape.forward_bytes(), 4 * 64 * 32 * 4);
     assert_eq!(shape.backward_bytes(), 0);
     // By blocks of eight outputs, if there is one.
@@ -243,39 +254,59 @@ fn a_transposed_convolution_turns_its_weight_with_each_call() {
     assert!(!shape.is_taken());
     // Of stride 1 it is a convolution.
     shape.geometry = geometry([3, 3], [1, 1], [24, 24]);
-    assert_eq!(shape.algorithm(), Algorithm::Winograd);
+    assert_eq!(shape.algorithm(&[0..32]), Algorithm::Winograd);
     assert_eq!(shape.forward_bytes(), 4 * 16 * 32 * 64);
     assert_eq!(shape.backward_bytes(), 4 * 16 * 64 * 32);
 }
 
 #[test]
-fn pointwise_convolutions_have_outputs_in_the_lanes_and_turn_no_weight() {
-    let pointwise = |outputs, size, stride| ConvShape {
+fn outputs_are_in_the_lanes_where_rows_are_short_or_read_with_a_stride() {
+    let in_lanes = |shape: &ConvShape| {
+        [WeightUse::Once, WeightUse::Kept]
+            .map(|weight| shape.algorithm(weight))
+            .iter()
+            .all(|algorithm| *algorithm == Algorithm::OutputsInLanes)
+    };
+    let of_kernel = |kernel, stride, outputs, size| ConvShape {
         geometry: Geometry {
             stride,
-            ..geometry([1, 1], [0, 0], size)
+            ..geometry(kernel, [kernel[0] as isize / 2; 2], size)
         },
         ..plain(2, [24, outputs], size)
     };
-    let one = [1, 1];
-    assert!(pointwise(16, [7, 7], one).has_outputs_in_lanes());
-    assert!(pointwise(16, [1, 1], one).has_outputs_in_lanes());
+    let (one, two) = ([1, 1], [2, 2]);
+    let pointwise = |outputs, size, stride| of_kernel(one, stride, outputs, size);
+    assert!(in_lanes(&pointwise(16, [7, 7], one)));
+    assert!(in_lanes(&pointwise(16, [1, 1], one)));
     // No vector of outputs; positions that share cache sets; more sums than a task has for what it packs.
-    assert!(!pointwise(15, [7, 7], one).has_outputs_in_lanes());
-    assert!(!pointwise(16, [64, 64], one).has_outputs_in_lanes());
-    assert!(pointwise(128, [7, 7], [2, 2]).has_outputs_in_lanes());
-    assert!(!pointwise(129, [7, 7], [2, 2]).has_outputs_in_lanes());
-    assert!(!plain(2, [24, 16], [7, 7]).has_outputs_in_lanes());
+    assert!(!in_lanes(&pointwise(15, [7, 7], one)));
+    assert!(!in_lanes(&pointwise(16, [64, 64], one)));
+    assert!(in_lanes(&pointwise(128, [7, 7], two)));
+    assert!(!in_lanes(&pointwise(129, [7, 7], two)));
+    // Two vectors of outputs and a short row, or one and a stride.
+    assert!(in_lanes(&of_kernel([5, 5], one, 32, [40, 32])));
+    assert!(!in_lanes(&of_kernel([5, 5], one, 32, [40, 33])));
+    assert!(!in_lanes(&of_kernel([5, 5], one, 31, [40, 32])));
+    assert!(in_lanes(&of_kernel([5, 5], two, 16, [40, 99])));
+    assert!(!in_lanes(&of_kernel([1, 5], [1, 2], 16, [1, 99])));
     let enlarged = ConvShape {
         sources: vec![doubled(24, [7, 7])],
         ..pointwise(16, [14, 14], one)
     };
-    assert!(!enlarged.has_outputs_in_lanes());
+    assert!(!in_lanes(&enlarged));
+}
+
+#[test]
+fn gradients_with_outputs_in_the_lanes_turn_no_weight() {
+    let pointwise = |outputs, size: [usize; 2]| ConvShape {
+        geometry: geometry([1, 1], [0, 0], size),
+        ..plain(2, [24, outputs], size)
+    };
     // The gradient of sources that lie together in the weight reads it where it is.
     let sources = [20, 4, 8].map(|channels| SourceShape::plain(channels, [7, 7]));
     let shape = ConvShape {
         sources: sources.to_vec(),
-        ..pointwise(30, [7, 7], one)
+        ..pointwise(30, [7, 7])
     };
     let bytes = |needed: [bool; 3]| {
         let gradient = |is_needed| SourceGradient {
@@ -288,6 +319,9 @@ fn pointwise_convolutions_have_outputs_in_the_lanes_and_turn_no_weight() {
     assert_eq!(bytes([true, true, false]), 0);
     assert_eq!(bytes([false, false, true]), 4 * 30 * 8);
     assert_eq!(bytes([true, false, true]), 4 * 30 * 28);
+    // A 3x3 kernel is read turned by 180 degrees.
+    let small = plain(2, [32, 40], [7, 7]);
+    assert_eq!(small.backward_bytes(&[NEEDED]), 0);
 }
 
 #[test]
@@ -383,21 +417,21 @@ fn a_volume_is_a_map_for_each_slice_with_channels_for_each_tap_of_the_depth() {
         pad_start: &[1, 1, 1],
     };
     let mut shape = ConvShape {
-        geometry: Geometry::new(numbers, 1, &[8, 16, 16]).unwrap(),
+        geometry: Geometry::new(numbers, 1, &[8, 24, 24]).unwrap(),
         batch: 1,
-        sources: vec![SourceShape::new(12, &[8, 16, 16], &[1, 1, 1]).unwrap()],
+        sources: vec![SourceShape::new(12, &[8, 24, 24], &[1, 1, 1]).unwrap()],
         outputs: 32,
     };
     assert!(shape.is_taken());
     assert_eq!([shape.inputs(), shape.seen_channels()], [12, 36]);
     assert_eq!(shape.geometry.taps(), 27);
-    // 36 channels are enough, and 2048 positions.
+    // 36 channels are enough, and 4608 positions.
     assert_eq!(shape.algorithm(WeightUse::Once), Algorithm::Winograd);
     assert_eq!(shape.prepared_bytes(WeightUse::Once), 4 * 16 * 32 * 36);
     assert_eq!(shape.weight_gradient_algorithm(), Algorithm::Winograd);
     let size = Axes {
         depth: 8,
-        plane: [16, 16],
+        plane: [24, 24],
     };
     assert_eq!(shape.input_gradient(12, size).depth_taps(), 3);
     // With a stride, each slice is reached by every second tap; by all or none, if the dilation is even, too.
@@ -412,8 +446,8 @@ fn a_volume_is_a_map_for_each_slice_with_channels_for_each_tap_of_the_depth() {
     assert!(!shape.is_taken());
     // Slices that are repeated are read where they are.
     let repeated = ConvShape {
-        sources: vec![SourceShape::new(12, &[4, 16, 16], &[2, 1, 1]).unwrap()],
-        geometry: Geometry::new(numbers, 1, &[8, 16, 16]).unwrap(),
+        sources: vec![SourceShape::new(12, &[4, 24, 24], &[2, 1, 1]).unwrap()],
+        geometry: Geometry::new(numbers, 1, &[8, 24, 24]).unwrap(),
         ..shape
     };
     assert!(repeated.is_taken());

@@ -83,7 +83,7 @@ impl ConvShape {
                 self.seen_channels(),
                 geometry.plane_taps(),
             ]),
-            Algorithm::Direct => 0,
+            Algorithm::Direct | Algorithm::OutputsInLanes => 0,
             Algorithm::Winograd => components(self.outputs, self.seen_channels()),
             Algorithm::TapSums { step } => {
                 let of_source = |source: &SourceShape| {
@@ -155,12 +155,13 @@ impl ConvShape {
             plane: first.size,
         };
         let transposed = self.input_gradient(least, size);
-        let plain = match transposed.algorithm() {
+        let plain = match transposed.algorithm(&maps) {
             Algorithm::Winograd => {
                 let seen = self.outputs.saturating_mul(transposed.depth_taps());
                 let of_source = |channels| components(channels, seen);
                 channels().map(of_source).max().unwrap_or(0)
             }
+            Algorithm::OutputsInLanes => 0,
             _ => transposed.transposed_bytes(&maps),
         };
         enlarged.max(plain)
@@ -223,19 +224,19 @@ impl Undilated {
 impl TransposedShape {
     /// The transposed weight, which is made in every call.
     pub fn forward_bytes(&self) -> u64 {
-        match self.algorithm() {
+        let all = 0..self.outputs;
+        let maps = core::slice::from_ref(&all);
+        match self.algorithm(maps) {
             Algorithm::Winograd => {
                 components(self.outputs, self.inputs.saturating_mul(self.depth_taps()))
             }
-            _ => self.transposed_bytes(core::slice::from_ref(&(0..self.outputs))),
+            Algorithm::OutputsInLanes => 0,
+            _ => self.transposed_bytes(maps),
         }
     }
 
     /// The transposed weight for an output of maps with these channels.
     fn transposed_bytes(&self, maps: &[Range<usize>]) -> u64 {
-        if self.has_outputs_in_lanes(maps) {
-            return 0;
-        }
         let channels = maps.iter().map(Range::len).fold(0, usize::saturating_add);
         let rows = match self.interleaves_weight(maps.len()) {
             true => channels.saturating_add(BLOCK - 1) / BLOCK * BLOCK,

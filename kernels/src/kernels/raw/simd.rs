@@ -8,6 +8,7 @@ use pulp::Simd;
 
 /// Rows that are interleaved in [`Blocks`].
 pub(in super::super) use crate::policy::BLOCK;
+use crate::policy::LANES;
 
 /// The offsets at which the steps of a sum read, with their maximum, so that one bounds check covers all loads of a
 /// tile.
@@ -350,27 +351,75 @@ pub(in super::super) struct Blocks<'a> {
     pub(in super::super) len: usize,
 }
 
+/// A matrix whose rows follow each other in memory, and whose columns start at the offsets: what positions that are
+/// neighbours read.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Neighbours<'a> {
+    pub(in super::super) values: &'a [f32],
+    pub(in super::super) offsets: &'a Offsets,
+}
+
 /// The left matrix of a [`product`].
-pub(in super::super) trait Left: Copy {
+///
+/// # Safety
+/// For all steps that are less than `steps`, `offset(step) < end(steps)`.
+pub(in super::super) unsafe trait Left: Copy {
     /// The values from row `row` on, the first of a tile.
     fn at_row(&self, row: usize) -> &[f32];
 
-    /// The distance from a row of a tile to the next, and from a step of the sum to the next.
-    fn strides(&self) -> [usize; 2];
+    /// The distance from a row of a tile to the next.
+    fn row_step(&self) -> usize;
+
+    /// Whether there are so many steps of the sum.
+    fn has(&self, steps: usize) -> bool;
+
+    /// The distance from the first step of a row to another.
+    ///
+    /// # Safety
+    /// The matrix [has](Self::has) more steps than `step`.
+    unsafe fn offset(&self, step: usize) -> usize;
+
+    /// One more than the largest distance of so many steps; 0 without steps.
+    fn end(&self, steps: usize) -> usize;
 
     /// Prefetches what is read some time after `step` of a tile of `rows` rows that starts at `values`.
     fn ask(&self, values: &[f32], rows: usize, step: usize);
 }
 
-impl Left for Rows<'_> {
+/// One more than the place of the last of `steps` steps that are `step` values apart; 0 without steps.
+#[inline(always)]
+fn end_of_even(steps: usize, step: usize) -> usize {
+    match steps {
+        0 => 0,
+        _ => (steps - 1).saturating_mul(step).saturating_add(1),
+    }
+}
+
+// SAFETY: distances grow with the step.
+unsafe impl Left for Rows<'_> {
     #[inline(always)]
     fn at_row(&self, row: usize) -> &[f32] {
         &self.values[row * self.step..]
     }
 
     #[inline(always)]
-    fn strides(&self) -> [usize; 2] {
-        [self.step, 1]
+    fn row_step(&self) -> usize {
+        self.step
+    }
+
+    #[inline(always)]
+    fn has(&self, _steps: usize) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    unsafe fn offset(&self, step: usize) -> usize {
+        step
+    }
+
+    #[inline(always)]
+    fn end(&self, steps: usize) -> usize {
+        end_of_even(steps, 1)
     }
 
     /// Large weights are in main memory. (The loop has as many registers as it needs, and not one more; with a
@@ -382,15 +431,31 @@ impl Left for Rows<'_> {
     }
 }
 
-impl Left for Strided<'_> {
+// SAFETY: distances grow with the step.
+unsafe impl Left for Strided<'_> {
     #[inline(always)]
     fn at_row(&self, row: usize) -> &[f32] {
         &self.values[row * self.row..]
     }
 
     #[inline(always)]
-    fn strides(&self) -> [usize; 2] {
-        [self.row, self.column]
+    fn row_step(&self) -> usize {
+        self.row
+    }
+
+    #[inline(always)]
+    fn has(&self, _steps: usize) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    unsafe fn offset(&self, step: usize) -> usize {
+        step * self.column
+    }
+
+    #[inline(always)]
+    fn end(&self, steps: usize) -> usize {
+        end_of_even(steps, self.column)
     }
 
     #[inline(always)]
@@ -400,15 +465,67 @@ impl Left for Strided<'_> {
     }
 }
 
-impl Left for Blocks<'_> {
+// SAFETY: `end` is one more than the largest of all offsets.
+unsafe impl Left for Neighbours<'_> {
+    #[inline(always)]
+    fn at_row(&self, row: usize) -> &[f32] {
+        &self.values[row..]
+    }
+
+    #[inline(always)]
+    fn row_step(&self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn has(&self, steps: usize) -> bool {
+        steps <= self.offsets.len()
+    }
+
+    #[inline(always)]
+    unsafe fn offset(&self, step: usize) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { *self.offsets.values.get_unchecked(step) as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self, _steps: usize) -> usize {
+        self.offsets.end
+    }
+
+    #[inline(always)]
+    fn ask(&self, values: &[f32], _rows: usize, step: usize) {
+        // (The next tile reads what follows.)
+        let place = self.offsets.values.get(step);
+        prefetch(values, place.map_or(0, |&place| place as usize) + LANES);
+    }
+}
+
+// SAFETY: distances grow with the step.
+unsafe impl Left for Blocks<'_> {
     #[inline(always)]
     fn at_row(&self, row: usize) -> &[f32] {
         &self.values[row / BLOCK * BLOCK * self.len + row % BLOCK..]
     }
 
     #[inline(always)]
-    fn strides(&self) -> [usize; 2] {
-        [1, BLOCK]
+    fn row_step(&self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn has(&self, _steps: usize) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    unsafe fn offset(&self, step: usize) -> usize {
+        step * BLOCK
+    }
+
+    #[inline(always)]
+    fn end(&self, steps: usize) -> usize {
+        end_of_even(steps, BLOCK)
     }
 
     #[inline(always)]
@@ -433,11 +550,13 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
     } = out;
     let lanes = S::F32_LANES;
     let steps = right.steps();
-    let [row, next] = left.strides();
-    let last = (M - 1)
-        .saturating_mul(row)
-        .saturating_add(steps.saturating_sub(1).saturating_mul(next));
-    assert!(steps == 0 || last < a.len(), "a tile reads past the weight");
+    let row = left.row_step();
+    assert!(left.has(steps), "a tile has more steps than its rows");
+    let last = (M - 1).saturating_mul(row).saturating_add(left.end(steps));
+    assert!(
+        steps == 0 || last <= a.len(),
+        "a tile reads past the weight"
+    );
     assert!(
         (M - 1).saturating_mul(out_step).saturating_add(N * lanes) <= out.len(),
         "a tile writes past the sums"
@@ -450,7 +569,7 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
     if add {
         for m in 0..M {
             for n in 0..N {
-                // SAFETY: `m < M` and `n < N`; the second assertion.
+                // SAFETY: `m < M` and `n < N`; the third assertion.
                 sums[m][n] = unsafe { load::<S>(out, m * out_step + n * lanes) };
             }
         }
@@ -464,13 +583,15 @@ fn product_tile<S: Simd, const M: usize, const N: usize>(
         let offset = unsafe { right.offset::<S>(step) };
         let mut columns = [simd.splat_f32s(0.0); N];
         for n in 0..N {
-            // SAFETY: `step < steps`, and the place is less than `end(N - 1)` by the promise of `Right`; the third assertion.
+            // SAFETY: `step < steps`, and the place is less than `end(N - 1)` by the promise of `Right`; the fourth assertion.
             columns[n] = unsafe { starts[n].add(offset).cast::<S::f32s>().read_unaligned() };
         }
         left.ask(a, M, step);
+        // SAFETY: `step < steps`; the first assertion.
+        let at = unsafe { left.offset(step) };
         for m in 0..M {
-            // SAFETY: `m < M` and `step < steps`; the first assertion.
-            let factor = simd.splat_f32s(unsafe { *factors[m].add(step * next) });
+            // SAFETY: `m < M`, and the distance is less than `end(steps)` by the promise of `Left`; the second assertion.
+            let factor = simd.splat_f32s(unsafe { *factors[m].add(at) });
             for n in 0..N {
                 sums[m][n] = simd.mul_add_e_f32s(factor, columns[n], sums[m][n]);
             }
@@ -644,7 +765,7 @@ pub(in super::super) fn product_into<S: Simd>(
 pub(in super::super) fn product_of_positions<S: Simd>(
     simd: S,
     [count, columns]: [usize; 2],
-    a: Strided,
+    a: impl Left,
     b: Rows,
     add: bool,
     mut out: RowsMut,
@@ -653,9 +774,9 @@ pub(in super::super) fn product_of_positions<S: Simd>(
     let mut row = 0;
     while row < count {
         let left = count - row;
-        // (49 positions are seven tiles of seven; of eight, one would be left.)
+        // (49 positions are seven tiles of seven; of eight, one would be left. And seven are four and three.)
         let tiles = left.div_ceil(most);
-        let some = match most > 7 && left >= 7 * tiles {
+        let some = match left >= (most - 1) * tiles || most < 8 {
             true => left.div_ceil(tiles),
             false => most.min(left),
         };
@@ -674,7 +795,11 @@ pub(in super::super) fn product_of_positions<S: Simd>(
                 product_rows::<S, 4>(simd, a, b, add, out, columns);
                 4
             }
-            2.. => {
+            3 => {
+                product_rows::<S, 3>(simd, a, b, add, out, columns);
+                3
+            }
+            2 => {
                 product_rows::<S, 2>(simd, a, b, add, out, columns);
                 2
             }

@@ -422,7 +422,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(3, sources, size, outputs, pointwise, 1));
     }
     // Winograd where the components are kept.
-    cases.push(Case::new(1, vec![(33, [1, 1])], [7, 7], 37, plain, 1));
+    cases.push(Case::new(1, vec![(33, [1, 1])], [9, 9], 65, plain, 1));
     cases.push(Case::new(3, vec![(32, [2, 2])], [6, 8], 32, plain, 1));
     if cfg!(miri) {
         cases.retain(|case| case.out_len() < 200 && case.inputs() < 8);
@@ -456,6 +456,29 @@ pub(super) fn cases() -> Vec<Case> {
         let sources = vec![(channels, [1, 1])];
         cases.push(Case::new(samples, sources, size, outputs, pointwise, 1));
     }
+    // Outputs in the lanes of larger kernels: rows of one position and of many, several maps to a task, strides, dilation,
+    // more taps and more inputs than a sum takes at once, a kernel that reaches over the map.
+    let both = |kernel, stride, dilation, pad| [[kernel; 2], [stride; 2], [dilation; 2], [pad; 2]];
+    for (samples, channels, size, outputs, geometry) in [
+        (1, 33, [7, 7], 37, both(3, 1, 1, 1)),
+        (5, 20, [7, 8], 70, both(3, 1, 1, 1)),
+        (1, 65, [13, 21], 32, both(3, 1, 1, 1)),
+        (2, 3, [33, 35], 19, both(7, 2, 1, 3)),
+        (2, 24, [17, 66], 40, both(3, 2, 1, 1)),
+        (3, 9, [12, 3], 50, both(5, 1, 1, 2)),
+        (1, 2, [20, 20], 33, both(15, 1, 1, 7)),
+        (2, 18, [14, 15], 34, both(3, 1, 4, 4)),
+        (1, 11, [19, 23], 35, [[2, 5], [3, 1], [2, 1], [0, 4]]),
+        (4, 7, [3, 3], 64, both(3, 1, 1, 0)),
+        (2, 6, [40, 30], 48, both(3, 1, 1, 2)),
+    ] {
+        let sources = vec![(channels, [1, 1])];
+        cases.push(Case::new(samples, sources, size, outputs, geometry, 1));
+    }
+    let sources = vec![(13, [1, 1]), (30, [1, 1]), (1, [1, 1])];
+    cases.push(Case::new(2, sources, [9, 9], 47, plain, 1));
+    let case = Case::new(2, vec![(18, [1, 1])], [9, 8], 33, plain, 1);
+    cases.push(case.reaching([-1, 2], 1, [12, 7]));
     // The same with padding behind the map, or without its end: a row, several rows, columns.
     for (size, output) in [
         ([1, 100], [1, 101]),

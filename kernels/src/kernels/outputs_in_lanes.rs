@@ -1,5 +1,5 @@
-//! Pointwise convolutions with the outputs as the lanes of vectors. What a tile of positions reads of a channel lies
-//! together in the map, which is read where it is, and no row of positions is too short for a vector.
+//! Convolutions with the outputs as the lanes of vectors: no row of positions is too short for a vector. What a tile of
+//! positions reads of a channel lies together, and pointwise convolutions read it where it is in the map.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -8,15 +8,15 @@ use pulp::Simd;
 
 use super::output_tiles::{Output, OutputTask, OutputTile};
 use super::packing::{Packing, Place};
-use super::raw::simd::{self, Rows, RowsMut, Strided};
+use super::raw::simd::{self, Neighbours, Offsets, Rows, RowsMut, Strided, offset};
 use super::raw::transpose;
 use super::source::{Source, copy};
 use super::threads::{Scratch, Work, grow};
 
-/// Inputs of a sum at once, so that what a tile reads stays in the first-level cache.
+/// Steps of a sum at once, so that what a tile reads stays in the first-level cache.
 const CHUNK: usize = 192;
 
-/// The same where each plane has a page of memory at least: a processor finds so many pages without delay.
+/// The same for maps that are read where they are, of planes with a page of memory at least: a processor finds so many pages without delay.
 const CHUNK_OF_PAGES: usize = 64;
 
 /// Values of a page.
@@ -28,20 +28,26 @@ const LINE: usize = 16;
 /// The most vectors of a panel of outputs.
 const PANEL: usize = 3;
 
-/// A weight, of which the vectors of outputs are made that a product reads.
+/// A weight, of which the vectors of outputs are made that a product reads. The steps of a sum are the inputs, once for
+/// each tap.
 #[derive(Clone, Copy)]
-pub(super) enum PointwiseWeight<'a> {
-    /// `[output, input]`
-    ByOutputs(Rows<'a>),
-    /// `[input, output]`
-    ByInputs(Rows<'a>),
+pub(super) enum LaneWeight<'a> {
+    /// `[output, input, tap]`
+    Plain(Rows<'a>),
+    /// `[input, output, tap]`, for a kernel that is turned by 180 degrees: that of a gradient.
+    Transposed {
+        /// A row for each input.
+        rows: Rows<'a>,
+        /// The taps of a kernel.
+        taps: usize,
+    },
 }
 
-/// A pointwise convolution with all layouts chosen.
-pub(super) struct Pointwise<'a> {
+/// A convolution with all layouts chosen.
+pub(super) struct OutputsInLanes<'a> {
     pub(super) sources: &'a [Source<'a>],
     pub(super) packing: Packing,
-    pub(super) weight: PointwiseWeight<'a>,
+    pub(super) weight: LaneWeight<'a>,
     pub(super) output: Output<'a>,
 }
 
@@ -52,12 +58,14 @@ struct TileInputs<'a> {
     starts: Vec<usize>,
     /// The distance from a channel to the next.
     step: usize,
+    /// Where each channel and tap is, if there is more than one tap.
+    taps: Option<Offsets>,
 }
 
 impl<'a> TileInputs<'a> {
     /// The values of the maps, if they are read where they are: as rows that no tile reads behind their end.
     fn in_place(
-        work: &Pointwise<'a>,
+        work: &OutputsInLanes<'a>,
         source: &'a Source<'a>,
         channel: usize,
         tiles: &[OutputTile],
@@ -73,13 +81,14 @@ impl<'a> TileInputs<'a> {
             values: source.values,
             starts: starts.collect::<Option<_>>()?,
             step: source.channel_step(),
+            taps: None,
         })
     }
 
     /// Packs them.
     #[inline(always)]
     fn packed(
-        work: &Pointwise,
+        work: &OutputsInLanes,
         source: &Source,
         channels: Range<usize>,
         tiles: &[OutputTile],
@@ -104,6 +113,7 @@ impl<'a> TileInputs<'a> {
             values: packed,
             starts: (0..tiles.len()).map(|tile| tile * each).collect(),
             step,
+            taps: work.offsets(channels.len(), step),
         }
     }
 
@@ -132,7 +142,8 @@ impl<'a> TileInputs<'a> {
             column: self.step,
         };
         // (Tiles of one position are multiplied as the positions of one tile.)
-        if layout.positions == 1
+        if self.taps.is_none()
+            && layout.positions == 1
             && let Some(apart) = self.apart()
         {
             let (size, left) = ([layout.tiles, columns], from(self.starts[0], apart));
@@ -143,28 +154,43 @@ impl<'a> TileInputs<'a> {
             return simd::product_of_positions(simd, size, left, weights, add, into);
         }
         for (tile, &start) in self.starts.iter().enumerate() {
-            let (size, left) = ([layout.positions, columns], from(start, 1));
-            let into = RowsMut {
-                values: &mut sums[tile * layout.positions * columns..],
-                step: columns,
-            };
-            simd::product_of_positions(simd, size, left, weights, add, into);
+            let rows = layout.rows(start, self.taps.is_some());
+            for (row, (start, len)) in rows.enumerate() {
+                let into = RowsMut {
+                    values: &mut sums[(tile * layout.positions + row * len) * columns..],
+                    step: columns,
+                };
+                let size = [len, columns];
+                match &self.taps {
+                    None => {
+                        let left = from(start, 1);
+                        simd::product_of_positions(simd, size, left, weights, add, into);
+                    }
+                    Some(offsets) => {
+                        let left = Neighbours {
+                            values: &self.values[start..],
+                            offsets,
+                        };
+                        simd::product_of_positions(simd, size, left, weights, add, into);
+                    }
+                }
+            }
         }
     }
 }
 
-impl PointwiseWeight<'_> {
-    /// The weights of some inputs, a row of outputs for each.
+impl LaneWeight<'_> {
+    /// The weights of some steps, a row of outputs for each.
     #[inline(always)]
     fn panel<S: Simd>(
         &self,
         simd: S,
-        inputs: Range<usize>,
+        steps: Range<usize>,
         outputs: Range<usize>,
         mut into: RowsMut,
     ) {
         match self {
-            Self::ByOutputs(rows) => {
+            Self::Plain(rows) => {
                 for (n, first) in outputs.clone().step_by(S::F32_LANES).enumerate() {
                     let count = S::F32_LANES.min(outputs.end - first);
                     let matrix = Rows {
@@ -172,16 +198,31 @@ impl PointwiseWeight<'_> {
                         ..*rows
                     };
                     let into = into.starting_at(n * S::F32_LANES);
-                    transpose::columns_to_lanes(simd, matrix, count, inputs.clone(), into);
+                    transpose::columns_to_lanes(simd, matrix, count, steps.clone(), into);
                 }
             }
-            Self::ByInputs(rows) => {
+            Self::Transposed { rows, taps: 1 } => {
                 let into = into.values.chunks_exact_mut(into.step);
-                for (input, into) in inputs.zip(into) {
+                for (input, into) in steps.zip(into) {
                     let from = &rows.values[input * rows.step..][outputs.clone()];
                     let (some, rest) = into.split_at_mut(from.len());
                     copy(from, some);
                     rest.fill(0.0);
+                }
+            }
+            Self::Transposed { rows, taps } => {
+                let row = into.step;
+                for (index, input) in (steps.start / taps..steps.end / taps).enumerate() {
+                    for (n, first) in outputs.clone().step_by(S::F32_LANES).enumerate() {
+                        let count = S::F32_LANES.min(outputs.end - first);
+                        let matrix = Rows {
+                            values: &rows.values[input * rows.step + first * taps..],
+                            step: *taps,
+                        };
+                        let start = index * taps * row + n * S::F32_LANES;
+                        let into = into.starting_at(start);
+                        transpose::columns_to_lanes(simd, matrix, count, 0..*taps, into);
+                    }
                 }
             }
         }
@@ -195,9 +236,22 @@ struct Layout {
     /// The positions of a tile.
     positions: usize,
     lanes: usize,
+    /// The positions of a row, and the distance to the next where rows are packed.
+    row: usize,
+    pitch: usize,
 }
 
 impl Layout {
+    /// The rows of a tile that starts at `start`, with their lengths. Without gaps between rows it is one.
+    fn rows(&self, start: usize, has_gaps: bool) -> impl Iterator<Item = (usize, usize)> {
+        let (row, pitch) = match has_gaps {
+            true => (self.row, self.pitch),
+            false => (self.positions, 0),
+        };
+        let rows = self.positions / row.max(1);
+        (0..rows).map(move |index| (start + index * pitch, row))
+    }
+
     fn vectors(&self) -> usize {
         self.outputs.len().div_ceil(self.lanes)
     }
@@ -229,7 +283,23 @@ impl Layout {
     }
 }
 
-impl Pointwise<'_> {
+impl OutputsInLanes<'_> {
+    /// Where the taps of so many channels are.
+    #[inline(always)]
+    fn offsets(&self, channels: usize, step: usize) -> Option<Offsets> {
+        let mut taps = self.packing.taps();
+        if let LaneWeight::Transposed { .. } = self.weight {
+            taps.reverse();
+        }
+        (taps.len() > 1).then(|| {
+            let of_channel = |channel: usize| {
+                let taps = taps.iter();
+                taps.map(move |tap| offset(channel * step + tap))
+            };
+            Offsets::new((0..channels).flat_map(of_channel).collect())
+        })
+    }
+
     /// Adds up the sums of all outputs and positions.
     #[inline(always)]
     fn add_up<S: Simd>(
@@ -240,34 +310,35 @@ impl Pointwise<'_> {
         [packed, weights]: [&mut Vec<f32>; 2],
         sums: &mut [f32],
     ) {
-        let weights = grow(weights, CHUNK * layout.width());
+        let taps = self.packing.taps().len();
+        let weights = grow(weights, CHUNK.max(taps) * layout.width());
         let mut done = 0;
         for source in self.sources {
             let some = match source.size[0] * source.size[1] {
-                PAGE.. => CHUNK_OF_PAGES,
-                _ => CHUNK,
+                PAGE.. if taps == 1 => CHUNK_OF_PAGES,
+                _ => (CHUNK / taps).max(1),
             };
             for start in (0..source.channels).step_by(some) {
                 let channels = start..(start + some).min(source.channels);
-                let inputs = done..done + channels.len();
+                let steps = done..done + channels.len() * taps;
                 let read = match TileInputs::in_place(self, source, start, tiles) {
                     Some(read) => read,
                     None => TileInputs::packed(self, source, channels, tiles, packed),
                 };
                 for (panel, sums) in sums.chunks_exact_mut(layout.panel_len()).enumerate() {
                     let step = layout.columns(panel);
-                    let values = &mut weights[..inputs.len() * step];
+                    let values = &mut weights[..steps.len() * step];
                     let into = RowsMut { values, step };
                     let outputs = layout.outputs_of(panel);
-                    self.weight.panel(simd, inputs.clone(), outputs, into);
+                    self.weight.panel(simd, steps.clone(), outputs, into);
                     let values = &*weights;
                     let weights = Rows {
-                        values: &values[..inputs.len() * step],
+                        values: &values[..steps.len() * step],
                         step,
                     };
                     read.multiply(simd, weights, done > 0, sums, layout);
                 }
-                done = inputs.end;
+                done = steps.end;
             }
         }
     }
@@ -298,7 +369,7 @@ impl Pointwise<'_> {
     }
 }
 
-impl Work<Vec<OutputTask<'_>>> for Pointwise<'_> {
+impl Work<Vec<OutputTask<'_>>> for OutputsInLanes<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, tasks: Vec<OutputTask>, [packed, sums, weights]: &mut Scratch) {
         let mut tiles: Vec<OutputTile> = tasks.into_iter().map(OutputTask::open).collect();
@@ -308,6 +379,8 @@ impl Work<Vec<OutputTask<'_>>> for Pointwise<'_> {
             tiles: tiles.len(),
             positions: first.positions(),
             lanes: S::F32_LANES,
+            row: self.output.size[1],
+            pitch: self.packing.pitch,
         };
         let sums = grow(sums, layout.panels() * layout.panel_len());
         self.add_up(simd, &tiles, &layout, [packed, weights], sums);
