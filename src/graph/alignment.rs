@@ -1,6 +1,6 @@
 //! [`Misalignment`]: maps that are merged and whose positions do not lie on each other.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, vec, vec::Vec};
 use core::fmt;
 
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! [`BoundaryLoss`]: probabilities by the distance to the boundary of the labels.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use burn::config::Config;
 use burn::tensor::{FloatDType, Int, Tensor, TensorData};

@@ -109,7 +109,8 @@ mod fused {
     };
     use crate::cpu::deferred_norm::{DeferredNorm, NormVectors};
     use crate::cpu::policy::{
-        self, Axes, AxisNumbers, ConvShape, Geometry, Piecewise, SourceShape, TransposedShape,
+        self, Algorithm, Axes, AxisNumbers, ConvShape, Geometry, Piecewise, SourceShape,
+        TransposedShape,
     };
     use crate::graph::AxisPadding;
     use crate::shape::{spatial, with_channels, with_spatial};
@@ -341,8 +342,8 @@ mod fused {
             size: Axes::new(&[1], 1)?,
         };
         let all = 0..outputs;
-        let in_lanes = shape.has_outputs_in_lanes(core::slice::from_ref(&all));
-        (in_lanes && shape.is_taken()).then_some(shape)
+        let algorithm = shape.algorithm(core::slice::from_ref(&all));
+        (algorithm == Algorithm::OutputsInLanes && shape.is_taken()).then_some(shape)
     }
 
     pub(super) fn conv_transpose<const R: usize>(

@@ -4,7 +4,7 @@ mod config;
 
 pub use config::FuseConfig;
 
-use alloc::{format, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use burn::module::{Content, Module, ModuleDisplay};
 use burn::nn::Identity;
