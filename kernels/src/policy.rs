@@ -225,9 +225,12 @@ impl ConvShape {
     /// the lanes: those of few outputs or few positions.
     fn is_small_for_winograd(&self) -> bool {
         let positions = self.geometry.plane_positions();
-        let few_products = self.seen_channels().saturating_mul(self.outputs);
         (positions < FEW_POSITIONS && self.outputs < FEW_OUTPUTS)
-            || (positions <= FEWEST_POSITIONS && few_products <= FEW_PRODUCTS)
+            || (positions <= FEWEST_POSITIONS && self.has_few_products())
+    }
+
+    fn has_few_products(&self) -> bool {
+        self.seen_channels().saturating_mul(self.outputs) <= FEW_PRODUCTS
     }
 
     /// Whether the outputs of a convolution that is not Winograd's are the lanes of vectors.

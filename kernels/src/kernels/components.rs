@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use pulp::Simd;
 
+use super::raw::matrices::{Gathered, Offsets, Rows, RowsMut};
 use super::raw::piece::Piece;
-use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
+use super::raw::simd;
 use super::raw::uninit_buffer::{Cuts, UninitBuffer};
 use super::tap_sums::Kernels;
 use super::threads::{self, Scratch, Work, grow};

@@ -11,7 +11,7 @@ use super::output_tiles::{Output, OutputMap, TileShape, split};
 use super::outputs_in_lanes::{LaneWeight, OutputsInLanes};
 use super::packed_weights::{PackedFor, Weight};
 use super::packing::{Packing, ReadWindow};
-use super::raw::simd::{Rows, offset};
+use super::raw::matrices::{Rows, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::reach::TakenTaps;
 use super::shares::Shares;

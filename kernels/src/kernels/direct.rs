@@ -7,10 +7,9 @@ use pulp::Simd;
 use super::lanes::weight_to_lanes;
 use super::output_tiles::{Output, OutputTask, SumRows, TileShape};
 use super::packing::{Packing, Place, channels_of_group, vector_rows};
+use super::raw::matrices::{BLOCK, Blocks, Gathered, Offsets, Right, Rows, RowsMut, Vectors};
 use super::raw::pieces::LanesOf;
-use super::raw::simd::{
-    self, Ahead, BLOCK, Blocks, Gathered, Offsets, Right, Rows, RowsMut, Target, Vectors,
-};
+use super::raw::simd::{self, Ahead, Target};
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::tiling::channels_of_tile;

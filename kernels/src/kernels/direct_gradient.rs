@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use pulp::Simd;
 
 use super::packing::{Packing, Place, ReadWindow, channels_of_group};
-use super::raw::simd::{self, Rows, RowsMut, Vectors, offset};
+use super::raw::matrices::{Rows, RowsMut, Vectors, offset};
+use super::raw::simd;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};
 use super::weight_rows::{WeightRows, channel_vectors, padded};

@@ -14,7 +14,7 @@ use super::output_tiles::{Output, OutputMap, TileShape, phase_len, split};
 use super::outputs_in_lanes::LaneWeight;
 use super::packed_weights::Weight;
 use super::packing::{Packing, ReadWindow};
-use super::raw::simd::{BLOCK, Rows, offset};
+use super::raw::matrices::{BLOCK, Rows, offset};
 use super::raw::uninit_buffer::UninitBuffer;
 use super::reach::TakenTaps;
 use super::source::{DepthTaps, Source, channels_of, output_shape};

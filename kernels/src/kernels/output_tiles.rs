@@ -6,9 +6,10 @@ use core::ops::{Deref, Range};
 use pulp::Simd;
 
 use super::epilogue::{EpilogueValues, Finish, Linear, Rectified};
+use super::raw::matrices::Rows;
 use super::raw::piece::Piece;
 use super::raw::pieces::{LanesOf, Pieces};
-use super::raw::simd::{Ahead, Rows, prefetch, prefetch_line};
+use super::raw::simd::{Ahead, prefetch, prefetch_line};
 use super::raw::uninit_buffer::{Cuts, PieceRun, UninitBuffer};
 use crate::policy::{LANES, Piecewise};
 

@@ -8,7 +8,8 @@ use pulp::Simd;
 
 use super::output_tiles::{Output, OutputTask, OutputTile};
 use super::packing::{Packing, Place};
-use super::raw::simd::{self, Neighbours, Offsets, Rows, RowsMut, Strided, offset};
+use super::raw::matrices::{Neighbours, Offsets, Rows, RowsMut, Strided, offset};
+use super::raw::simd;
 use super::raw::transpose;
 use super::source::{Source, copy};
 use super::threads::{Scratch, Work, grow};
@@ -16,7 +17,8 @@ use super::threads::{Scratch, Work, grow};
 /// Steps of a sum at once, so that what a tile reads stays in the first-level cache.
 const CHUNK: usize = 192;
 
-/// The same for maps that are read where they are, of planes with a page of memory at least: a processor finds so many pages without delay.
+/// The same for maps that are read where they are, of planes with a page of memory at least: a processor finds so many
+/// pages without delay.
 const CHUNK_OF_PAGES: usize = 64;
 
 /// Values of a page.

@@ -5,7 +5,8 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::raw::simd::{Rows, RowsMut, offset, prefetch};
+use super::raw::matrices::{Rows, RowsMut, offset};
+use super::raw::simd::prefetch;
 use super::raw::transpose::Places;
 use super::source::{Source, SourceRow, channels_of, copy_rows};
 use crate::policy::{Geometry, LANES, pieces_of_line};

@@ -1,4 +1,4 @@
-//! How the output of a pointwise convolution is divided into tasks.
+//! How an output whose channels are the lanes of vectors is divided into tasks.
 
 use alloc::vec::Vec;
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::raw::simd::{Rows, RowsMut};
+use super::raw::matrices::{Rows, RowsMut};
 use crate::policy::{ConvShape, Depth, Geometry, Piecewise, SourceShape, StoredSlices};
 
 /// A feature map that a kernel reads, as planes of `[batch, channels]`.

@@ -5,7 +5,8 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::raw::simd::{self, Gathered, Offsets, Rows, RowsMut};
+use super::raw::matrices::{Gathered, Offsets, Rows, RowsMut};
+use super::raw::simd;
 use super::threads::{self, Scratch, Work, grow};
 use crate::policy::{BLOCK, LANES};
 

@@ -11,7 +11,8 @@ use pulp::Simd;
 
 use super::output_tiles::{Output, OutputTask, SumRows, TileShape};
 use super::packing::{Packing, Place, ReadWindow};
-use super::raw::simd::{self, Blocks, Gathered, Offsets, Rows, RowsMut};
+use super::raw::matrices::{Blocks, Gathered, Offsets, Rows, RowsMut};
+use super::raw::simd;
 use super::raw::transforms;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};

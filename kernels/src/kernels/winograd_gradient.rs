@@ -9,7 +9,8 @@ use pulp::Simd;
 
 use super::components::TAPS;
 use super::packing::{Packing, Place, ReadWindow};
-use super::raw::simd::{self, Rows, RowsMut, Vectors};
+use super::raw::matrices::{Rows, RowsMut, Vectors};
+use super::raw::simd;
 use super::raw::transforms;
 use super::source::{Source, channels_of};
 use super::threads::{Scratch, Work, grow};

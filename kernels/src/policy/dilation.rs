@@ -1,7 +1,9 @@
 //! Dilated convolutions as convolutions without dilation: an output only reads rows and columns at one position modulo
 //! the dilation.
 
-use super::{ConvShape, FEWEST_POSITIONS, Geometry, SourceShape, WeightUse};
+use super::{
+    ConvShape, FEWEST_POSITIONS, Geometry, MIN_WINOGRAD_POSITIONS, SourceShape, WeightUse,
+};
 
 /// The most that the laid out maps may be larger than the maps. A kernel without dilation saves up to 2.25 of the
 /// products (measured: half of that).
@@ -102,7 +104,9 @@ impl ConvShape {
             outputs: self.outputs,
         };
         let of_a_phase = [0, 1].map(|axis| size[axis].div_ceil(dilation[axis]));
-        let is_small = of_a_phase[0].saturating_mul(of_a_phase[1]) < FEWEST_POSITIONS;
+        let of_a_phase = of_a_phase[0].saturating_mul(of_a_phase[1]);
+        let is_small = of_a_phase < MIN_WINOGRAD_POSITIONS
+            || (of_a_phase < FEWEST_POSITIONS && self.has_few_products());
         let growth = output.positions() as f64 / geometry.plane_positions() as f64;
         let pays = growth <= MAX_GROWTH
             && !(is_small && self.has_outputs_in_lanes())

@@ -93,6 +93,9 @@ fn winograd_is_for_dense_kernels_of_3x3_with_enough_channels_and_positions() {
     small.sources[0].size = [14, 16];
     small.geometry.size = [14, 16];
     assert_eq!(small.undilated(WeightUse::Kept), None);
+    // With more products they are large enough.
+    small.sources[0].channels = 1025;
+    assert!(small.undilated(WeightUse::Kept).is_some());
     // Of a kernel that reads further than the map is large, only the middle tap reads more than padding.
     let reached = dilated(32).reached().unwrap();
     assert_eq!(reached.shape, {

@@ -5,6 +5,7 @@
 
 pub(super) mod lane_products;
 pub(super) mod lane_sums;
+pub(super) mod matrices;
 pub(super) mod offer;
 pub(super) mod piece;
 pub(super) mod pieces;

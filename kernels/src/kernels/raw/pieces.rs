@@ -6,8 +6,9 @@ use core::sync::atomic::Ordering;
 
 use pulp::Simd;
 
+use super::matrices::Rows;
 use super::piece::{Finishing, Piece};
-use super::simd::{Rows, prefetch_line, vector_at};
+use super::simd::{prefetch_line, vector_at};
 use super::transpose;
 use super::uninit_buffer::PieceRun;
 use crate::policy::LANES;

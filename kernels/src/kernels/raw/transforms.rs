@@ -3,7 +3,8 @@
 
 use pulp::Simd;
 
-use super::simd::{Rows, RowsMut, load, store};
+use super::matrices::{Rows, RowsMut};
+use super::simd::{load, store};
 
 /// `B^T d B` of a tile `d` whose 16 values are at `places`. The components are written `step` values apart.
 #[inline(always)]

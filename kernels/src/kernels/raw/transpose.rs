@@ -8,7 +8,8 @@ use core::ops::Range;
 
 use pulp::Simd;
 
-use super::simd::{Rows, RowsMut, load, prefetch, store};
+use super::matrices::{Rows, RowsMut};
+use super::simd::{load, prefetch, store};
 use crate::policy::LANES;
 
 /// The vectors that values become; as many as a vector has lanes at least.

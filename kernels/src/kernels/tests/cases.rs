@@ -254,7 +254,12 @@ pub(super) fn volumes() -> Vec<Case> {
     // A stride that the dilation shares: some slices are read by all taps of the depth, others by none.
     let geometry = [[3, 3, 3], [2, 1, 1], [2, 1, 1], one];
     cases.push(Case::volume(1, vec![(3, one)], [9, 6, 7], 4, geometry, 1));
-    // By components, over plain and enlarged maps; more channels than a product takes at once.
+    // Outputs in the lanes, with several maps and a stride.
+    let sources = vec![(5, one), (2, one)];
+    let geometry = [[3, 3, 3], [2, 2, 2], one, one];
+    cases.push(Case::volume(2, sources, [7, 9, 11], 20, geometry, 1));
+    // By components, or with outputs in the lanes, over plain and enlarged maps; more channels than a product takes at once.
+    cases.push(Case::volume(1, vec![(33, one)], [6, 9, 11], 66, plain, 1));
     cases.push(Case::volume(1, vec![(12, one)], [5, 8, 10], 33, plain, 1));
     cases.push(Case::volume(1, vec![(33, one)], [4, 9, 11], 34, plain, 1));
     cases.push(Case::volume(1, vec![(180, one)], [3, 6, 8], 32, plain, 1));
