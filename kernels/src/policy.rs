@@ -77,11 +77,13 @@ const MAX_TILE_ROW_COMPONENTS: usize = 1 << 20;
 /// The fewest positions in the whole batch that pay for summing or interleaving the taps of a weight that is used once.
 const MIN_TAP_SUM_POSITIONS: usize = 1024;
 
-/// Positions of a map, outputs, and products of a position and a tap, up to which a convolution is too small for Winograd's
-/// components (measured).
+/// A convolution is too small for Winograd's components (measured) with fewer positions of a map and fewer outputs than
+/// these,
 const FEW_POSITIONS: usize = 512;
 const FEW_OUTPUTS: usize = 64;
-const FEWEST_POSITIONS: usize = 64;
+
+/// or with fewer positions than this and as many products, of a position and a tap, at most.
+const VERY_FEW_POSITIONS: usize = 64;
 const FEW_PRODUCTS: usize = 64 * 1024;
 
 /// Positions of a row that are enough to be lanes of vectors themselves, and vectors of outputs that are enough beside fewer.
@@ -188,12 +190,12 @@ impl ConvShape {
     }
 
     fn is_winograd(&self, weight: WeightUse) -> bool {
-        self.is_winograd_at_all(weight)
+        self.could_be_winograd(weight)
             && !(self.is_small_for_winograd() && self.has_outputs_in_lanes())
     }
 
-    /// The same where no outputs could be lanes instead.
-    fn is_winograd_at_all(&self, weight: WeightUse) -> bool {
+    /// The same if outputs cannot be the lanes instead.
+    fn could_be_winograd(&self, weight: WeightUse) -> bool {
         let Geometry {
             kernel,
             pad,
@@ -226,7 +228,7 @@ impl ConvShape {
     fn is_small_for_winograd(&self) -> bool {
         let positions = self.geometry.plane_positions();
         (positions < FEW_POSITIONS && self.outputs < FEW_OUTPUTS)
-            || (positions <= FEWEST_POSITIONS && self.has_few_products())
+            || (positions < VERY_FEW_POSITIONS && self.has_few_products())
     }
 
     fn has_few_products(&self) -> bool {
@@ -336,22 +338,34 @@ impl TransposedShape {
 
     /// How an output of maps with these channels is computed. Its packed weight is not cached, even in inference.
     pub fn algorithm(&self, maps: &[Range<usize>]) -> Algorithm {
-        let follow = |pair: &[Range<usize>]| pair[0].end == pair[1].start;
-        let is_one = maps.windows(2).all(follow) && self.geometry.depth.is_pointwise();
-        let outputs = maps.iter().map(Range::len).fold(0, usize::saturating_add);
-        let all = Self {
-            outputs,
-            ..self.clone()
-        };
-        // (A weight is read where it is.)
-        let is_in_lanes =
-            is_one && self.geometry.stride == [1, 1] && all.rotated().has_outputs_in_lanes();
         let rotated = self.rotated();
-        match rotated.is_winograd_at_all(WeightUse::Once) {
-            true if !(is_in_lanes && rotated.is_small_for_winograd()) => Algorithm::Winograd,
-            _ if is_in_lanes => Algorithm::OutputsInLanes,
-            _ => Algorithm::Direct,
+        let is_in_lanes = self.reads_weight_as_stored(maps) && {
+            let outputs = maps.iter().map(Range::len).fold(0, usize::saturating_add);
+            let of_all_maps = ConvShape {
+                outputs,
+                ..rotated.clone()
+            };
+            of_all_maps.has_outputs_in_lanes()
+        };
+        if is_in_lanes && rotated.is_small_for_winograd() {
+            return Algorithm::OutputsInLanes;
         }
+        if rotated.could_be_winograd(WeightUse::Once) {
+            return Algorithm::Winograd;
+        }
+        match is_in_lanes {
+            true => Algorithm::OutputsInLanes,
+            false => Algorithm::Direct,
+        }
+    }
+
+    /// Whether the channels of these maps follow each other in the weight, and each slice and position is reached by the
+    /// same taps.
+    fn reads_weight_as_stored(&self, maps: &[Range<usize>]) -> bool {
+        let follow = |pair: &[Range<usize>]| pair[0].end == pair[1].start;
+        maps.windows(2).all(follow)
+            && self.geometry.depth.is_pointwise()
+            && self.geometry.stride == [1, 1]
     }
 
     /// Whether the transposed weight is written so that what a tile of channels reads follows each other in memory, for

@@ -179,7 +179,13 @@ impl Call<'_> {
         let packing = Packing::new(window, 1, output.size[1]);
         let is_in_place = |source: &Source| packing.row_step_in_place(source).is_some();
         let is_packed = !self.sources.iter().all(is_in_place);
-        let shares = Shares::new(self.batch(), output.positions, channels, is_packed);
+        // (A map of one row is divided as it is wanted.)
+        let rows = match self.is_line {
+            true => usize::MAX,
+            false => output.size[0],
+        };
+        let size = [output.positions, rows];
+        let shares = Shares::new(self.batch(), size, channels, is_packed);
         if self.is_line {
             output.size = window.divide_into(output.size[1], shares.pieces);
         }

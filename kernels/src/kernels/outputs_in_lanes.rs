@@ -17,7 +17,7 @@ use super::threads::{Scratch, Work, grow};
 /// Steps of a sum at once, so that what a tile reads stays in the first-level cache.
 const CHUNK: usize = 192;
 
-/// The same for maps that are read where they are, of planes with a page of memory at least: a processor finds so many
+/// The same for outputs that read one position each, of planes with a page of memory at least: a processor finds so many
 /// pages without delay.
 const CHUNK_OF_PAGES: usize = 64;
 
@@ -61,7 +61,7 @@ struct TileInputs<'a> {
     /// The distance from a channel to the next.
     step: usize,
     /// Where each channel and tap is, if there is more than one tap.
-    taps: Option<Offsets>,
+    offsets: Option<Offsets>,
 }
 
 impl<'a> TileInputs<'a> {
@@ -83,7 +83,7 @@ impl<'a> TileInputs<'a> {
             values: source.values,
             starts: starts.collect::<Option<_>>()?,
             step: source.channel_step(),
-            taps: None,
+            offsets: None,
         })
     }
 
@@ -115,7 +115,7 @@ impl<'a> TileInputs<'a> {
             values: packed,
             starts: (0..tiles.len()).map(|tile| tile * each).collect(),
             step,
-            taps: work.offsets(channels.len(), step),
+            offsets: work.offsets(channels.len(), step),
         }
     }
 
@@ -144,7 +144,7 @@ impl<'a> TileInputs<'a> {
             column: self.step,
         };
         // (Tiles of one position are multiplied as the positions of one tile.)
-        if self.taps.is_none()
+        if self.offsets.is_none()
             && layout.positions == 1
             && let Some(apart) = self.apart()
         {
@@ -156,14 +156,14 @@ impl<'a> TileInputs<'a> {
             return simd::product_of_positions(simd, size, left, weights, add, into);
         }
         for (tile, &start) in self.starts.iter().enumerate() {
-            let rows = layout.rows(start, self.taps.is_some());
+            let rows = layout.rows(start);
             for (row, (start, len)) in rows.enumerate() {
                 let into = RowsMut {
                     values: &mut sums[(tile * layout.positions + row * len) * columns..],
                     step: columns,
                 };
                 let size = [len, columns];
-                match &self.taps {
+                match &self.offsets {
                     None => {
                         let left = from(start, 1);
                         simd::product_of_positions(simd, size, left, weights, add, into);
@@ -244,14 +244,14 @@ struct Layout {
 }
 
 impl Layout {
-    /// The rows of a tile that starts at `start`, with their lengths. Without gaps between rows it is one.
-    fn rows(&self, start: usize, has_gaps: bool) -> impl Iterator<Item = (usize, usize)> {
-        let (row, pitch) = match has_gaps {
-            true => (self.row, self.pitch),
-            false => (self.positions, 0),
+    /// The rows of a tile that starts at `start`, with their lengths. Without gaps between them they are one.
+    fn rows(&self, start: usize) -> impl Iterator<Item = (usize, usize)> {
+        let row = match self.row == self.pitch {
+            true => self.positions,
+            false => self.row,
         };
         let rows = self.positions / row.max(1);
-        (0..rows).map(move |index| (start + index * pitch, row))
+        (0..rows).map(move |index| (start + index * self.pitch, row))
     }
 
     fn vectors(&self) -> usize {
@@ -289,7 +289,7 @@ impl OutputsInLanes<'_> {
     /// Where the taps of so many channels are.
     #[inline(always)]
     fn offsets(&self, channels: usize, step: usize) -> Option<Offsets> {
-        let mut taps = self.packing.taps();
+        let mut taps = self.packing.tap_offsets();
         if let LaneWeight::Transposed { .. } = self.weight {
             taps.reverse();
         }
@@ -312,7 +312,7 @@ impl OutputsInLanes<'_> {
         [packed, weights]: [&mut Vec<f32>; 2],
         sums: &mut [f32],
     ) {
-        let taps = self.packing.taps().len();
+        let taps = self.packing.taps();
         let weights = grow(weights, CHUNK.max(taps) * layout.width());
         let mut done = 0;
         for source in self.sources {

@@ -168,8 +168,13 @@ impl Packing {
         plane * self.plane_len() + at[0] / stride[0] * self.pitch + at[1] / stride[1]
     }
 
+    /// The number of taps.
+    pub(super) fn taps(&self) -> usize {
+        self.window.kernel[0] * self.window.kernel[1]
+    }
+
     /// The [offsets](Self::offset) of all taps.
-    pub(super) fn taps(&self) -> Vec<usize> {
+    pub(super) fn tap_offsets(&self) -> Vec<usize> {
         let [rows, columns] = self.window.kernel;
         let of_row = |row: usize| (0..columns).map(move |column| self.offset([row, column]));
         (0..rows).flat_map(of_row).collect()

@@ -30,24 +30,37 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Those of `batch` maps of so many positions, and so many outputs, of inputs that are packed or read where they are.
-    pub(super) fn new(batch: usize, positions: usize, outputs: usize, is_packed: bool) -> Self {
+    /// Those of `batch` maps with so many positions in so many rows, which are not divided, and so many outputs, of inputs
+    /// that are packed or read where they are.
+    pub(super) fn new(
+        batch: usize,
+        [positions, rows]: [usize; 2],
+        outputs: usize,
+        is_packed: bool,
+    ) -> Self {
         // (All outputs share what is packed.)
         let most = match is_packed {
             true => (SUMS / outputs.max(1)).clamp(PACKED_POSITIONS, POSITIONS_OF_A_MAP),
             false => POSITIONS_OF_A_MAP,
         };
         let together = POSITIONS.min(most);
-        // (Few outputs are not divided.)
-        let is_divided = positions > together || (outputs < 4 * LANES && positions > LANES);
+        // (Outputs of less than two vectors for each thread are not divided.)
+        let has_few_outputs = outputs < 2 * LANES * threads::count();
+        let is_divided = positions > together || (has_few_outputs && positions > LANES);
         let (pieces, maps) = match is_divided {
             true => {
                 let pieces = threads::pieces(batch, positions.div_ceil(most));
                 // (Pieces are whole vectors.)
                 let piece = positions.div_ceil(pieces).next_multiple_of(LANES);
-                (positions.div_ceil(piece), 1)
+                (positions.div_ceil(piece).min(rows), 1)
             }
-            false => (1, (together / positions.max(1)).clamp(1, batch.max(1))),
+            false => {
+                let most = match has_few_outputs {
+                    true => batch.div_ceil(threads::count()),
+                    false => batch,
+                };
+                (1, (together / positions.max(1)).clamp(1, most.max(1)))
+            }
         };
         let groups = batch.div_ceil(maps).max(1);
         let maps = batch.div_ceil(groups).max(1);
@@ -89,7 +102,7 @@ mod tests {
     #[test]
     fn no_output_and_no_map_is_without_a_share() {
         for batch in [1, 2, 3, 8, 33] {
-            for positions in [1, 2, 49, 196, 513, 4095, 100_000] {
+            for positions in [1, 2, 49, 196, 513, 4095, 100_000].map(|all| [all, all / 7 + 1]) {
                 for outputs in [16, 17, 31, 32, 100, 1000, 5000] {
                     for is_packed in [true, false] {
                         let shares = Shares::new(batch, positions, outputs, is_packed);
@@ -105,12 +118,20 @@ mod tests {
 
     #[test]
     fn small_maps_share_a_task_and_large_ones_are_divided() {
-        assert_eq!(Shares::new(4, 49, 2048, false).maps, 4);
-        assert_eq!(Shares::new(33, 49, 64, false).maps, 9);
-        assert_eq!(Shares::new(4, 1, 16, false).maps, 4);
-        let large = Shares::new(1, 12_544, 96, false);
+        let of = |batch, positions, outputs, is_packed| {
+            Shares::new(batch, [positions, usize::MAX], outputs, is_packed)
+        };
+        let few = 2 * LANES * threads::count();
+        assert_eq!(of(4, 49, few.max(2048), false).maps, 4);
+        assert_eq!(of(33, 49, few, false).maps, 9);
+        // Fewer outputs are not divided, but the maps are.
+        assert_eq!(of(33, 49, few - 1, false).maps, 1);
+        let threads = threads::count();
+        assert_eq!(of(4 * threads, 1, 16, false).maps, 4);
+        let large = of(1, 12_544, 96, false);
         assert!(large.pieces >= 7 && large.maps == 1);
-        // All outputs share what is packed.
-        assert_eq!(Shares::new(1, 12_544, 128, true).outputs, 128);
+        // All outputs share what is packed, and there are no more pieces than rows.
+        assert_eq!(of(1, 12_544, 128, true).outputs, 128);
+        assert_eq!(Shares::new(1, [8000, 2], 64, true).pieces, 2);
     }
 }

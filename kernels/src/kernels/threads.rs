@@ -39,7 +39,7 @@ impl<W: Work<T>, T> WithSimd for Job<'_, W, T> {
 /// Runs all tasks, on this thread and as many others as its pool has, with the best instruction set of the processor.
 pub(super) fn run<T: Send>(work: &impl Work<T>, tasks: Vec<T>) {
     let arch = instructions();
-    let others = tasks.len().min(rayon::current_num_threads()).max(1) - 1;
+    let others = tasks.len().min(count()).max(1) - 1;
     let tasks = Mutex::new(tasks.into_iter());
     let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run_one = |task| {
@@ -91,9 +91,14 @@ pub(super) use allowed as instructions;
 #[cfg(test)]
 pub(super) use chosen::{instructions, with};
 
+/// The threads of the current pool.
+pub(super) fn count() -> usize {
+    rayon::current_num_threads()
+}
+
 /// A number of parts that keeps all threads busy to the end.
 pub(super) fn parts() -> usize {
-    match rayon::current_num_threads() {
+    match count() {
         1 => 1,
         threads => 3 * threads,
     }
@@ -101,7 +106,7 @@ pub(super) fn parts() -> usize {
 
 /// At most `most` shares, so that every thread gets the same number.
 pub(super) fn even(most: usize) -> usize {
-    let threads = rayon::current_num_threads();
+    let threads = count();
     if most < threads {
         most
     } else {
@@ -114,7 +119,7 @@ pub(super) fn even(most: usize) -> usize {
 pub(super) fn pieces(tasks: usize, least: usize) -> usize {
     let busy = |&pieces: &usize| {
         let tasks = tasks * pieces;
-        tasks >= parts() || tasks.is_multiple_of(rayon::current_num_threads())
+        tasks >= parts() || tasks.is_multiple_of(count())
     };
     (least..=least + parts()).find(busy).unwrap_or(least)
 }

@@ -2,7 +2,7 @@
 //! the dilation.
 
 use super::{
-    ConvShape, FEWEST_POSITIONS, Geometry, MIN_WINOGRAD_POSITIONS, SourceShape, WeightUse,
+    ConvShape, Geometry, MIN_WINOGRAD_POSITIONS, SourceShape, VERY_FEW_POSITIONS, WeightUse,
 };
 
 /// The most that the laid out maps may be larger than the maps. A kernel without dilation saves up to 2.25 of the
@@ -106,7 +106,7 @@ impl ConvShape {
         let of_a_phase = [0, 1].map(|axis| size[axis].div_ceil(dilation[axis]));
         let of_a_phase = of_a_phase[0].saturating_mul(of_a_phase[1]);
         let is_small = of_a_phase < MIN_WINOGRAD_POSITIONS
-            || (of_a_phase < FEWEST_POSITIONS && self.has_few_products());
+            || (of_a_phase < VERY_FEW_POSITIONS && self.has_few_products());
         let growth = output.positions() as f64 / geometry.plane_positions() as f64;
         let pays = growth <= MAX_GROWTH
             && !(is_small && self.has_outputs_in_lanes())

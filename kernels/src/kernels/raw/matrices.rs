@@ -276,7 +276,7 @@ pub(in super::super) struct Neighbours<'a> {
 /// The left matrix of a [`product`].
 ///
 /// # Safety
-/// For all steps that are less than `steps`, `offset(step) < end(steps)`.
+/// If it [has](Self::has) some steps, it has fewer, and `offset(step) < end(steps)` for all that are less than `steps`.
 pub(in super::super) unsafe trait Left: Copy {
     /// The values from row `row` on, the first of a tile.
     fn at_row(&self, row: usize) -> &[f32];
@@ -284,29 +284,38 @@ pub(in super::super) unsafe trait Left: Copy {
     /// The distance from a row of a tile to the next.
     fn row_step(&self) -> usize;
 
+    /// The distance from a step of the sum to the next, if nothing else is said by [`offset`](Self::offset).
+    #[inline(always)]
+    fn step(&self) -> usize {
+        1
+    }
+
     /// Whether there are so many steps of the sum.
-    fn has(&self, steps: usize) -> bool;
+    #[inline(always)]
+    fn has(&self, _steps: usize) -> bool {
+        true
+    }
 
     /// The distance from the first step of a row to another.
     ///
     /// # Safety
     /// The matrix [has](Self::has) more steps than `step`.
-    unsafe fn offset(&self, step: usize) -> usize;
+    #[inline(always)]
+    unsafe fn offset(&self, step: usize) -> usize {
+        step * self.step()
+    }
 
     /// One more than the largest distance of so many steps; 0 without steps.
-    fn end(&self, steps: usize) -> usize;
+    #[inline(always)]
+    fn end(&self, steps: usize) -> usize {
+        match steps {
+            0 => 0,
+            _ => (steps - 1).saturating_mul(self.step()).saturating_add(1),
+        }
+    }
 
     /// Prefetches what is read some time after `step` of a tile of `rows` rows that starts at `values`.
     fn ask(&self, values: &[f32], rows: usize, step: usize);
-}
-
-/// One more than the place of the last of `steps` steps that are `step` values apart; 0 without steps.
-#[inline(always)]
-fn end_of_even(steps: usize, step: usize) -> usize {
-    match steps {
-        0 => 0,
-        _ => (steps - 1).saturating_mul(step).saturating_add(1),
-    }
 }
 
 // SAFETY: distances grow with the step.
@@ -319,21 +328,6 @@ unsafe impl Left for Rows<'_> {
     #[inline(always)]
     fn row_step(&self) -> usize {
         self.step
-    }
-
-    #[inline(always)]
-    fn has(&self, _steps: usize) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    unsafe fn offset(&self, step: usize) -> usize {
-        step
-    }
-
-    #[inline(always)]
-    fn end(&self, steps: usize) -> usize {
-        end_of_even(steps, 1)
     }
 
     /// Large weights are in main memory. (The loop has as many registers as it needs, and not one more; with a
@@ -358,18 +352,8 @@ unsafe impl Left for Strided<'_> {
     }
 
     #[inline(always)]
-    fn has(&self, _steps: usize) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    unsafe fn offset(&self, step: usize) -> usize {
-        step * self.column
-    }
-
-    #[inline(always)]
-    fn end(&self, steps: usize) -> usize {
-        end_of_even(steps, self.column)
+    fn step(&self) -> usize {
+        self.column
     }
 
     #[inline(always)]
@@ -428,18 +412,8 @@ unsafe impl Left for Blocks<'_> {
     }
 
     #[inline(always)]
-    fn has(&self, _steps: usize) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    unsafe fn offset(&self, step: usize) -> usize {
-        step * BLOCK
-    }
-
-    #[inline(always)]
-    fn end(&self, steps: usize) -> usize {
-        end_of_even(steps, BLOCK)
+    fn step(&self) -> usize {
+        BLOCK
     }
 
     #[inline(always)]

@@ -258,6 +258,8 @@ pub(super) fn volumes() -> Vec<Case> {
     let sources = vec![(5, one), (2, one)];
     let geometry = [[3, 3, 3], [2, 2, 2], one, one];
     cases.push(Case::volume(2, sources, [7, 9, 11], 20, geometry, 1));
+    let geometry = [[1, 3, 3], one, one, [0, 0, 1]];
+    cases.push(Case::volume(1, vec![(34, one)], [3, 7, 8], 18, geometry, 1));
     // By components, or with outputs in the lanes, over plain and enlarged maps; more channels than a product takes at once.
     cases.push(Case::volume(1, vec![(33, one)], [6, 9, 11], 66, plain, 1));
     cases.push(Case::volume(1, vec![(12, one)], [5, 8, 10], 33, plain, 1));
@@ -484,6 +486,19 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::new(2, sources, [9, 9], 47, plain, 1));
     let case = Case::new(2, vec![(18, [1, 1])], [9, 8], 33, plain, 1);
     cases.push(case.reaching([-1, 2], 1, [12, 7]));
+    // Their gradients: of the second source alone, of a kernel that is no square, with dilation and a padding that is not
+    // half of the reach, with more taps than a sum takes at once, of rows without gaps.
+    let sources = vec![(13, [1, 1]), (33, [1, 1])];
+    cases.push(Case::new(2, sources, [9, 9], 20, plain, 1));
+    for (samples, channels, size, outputs, geometry) in [
+        (2, 34, [9, 11], 20, [[2, 5], [1, 1], [2, 1], [0, 3]]),
+        (1, 33, [16, 16], 4, both(15, 1, 1, 5)),
+        (2, 35, [40, 3], 36, [[9, 1], [1, 1], [1, 1], [2, 0]]),
+        (9, 33, [3, 3], 40, both(3, 1, 1, 0)),
+    ] {
+        let sources = vec![(channels, [1, 1])];
+        cases.push(Case::new(samples, sources, size, outputs, geometry, 1));
+    }
     // The same with padding behind the map, or without its end: a row, several rows, columns.
     for (size, output) in [
         ([1, 100], [1, 101]),
